@@ -1,0 +1,200 @@
+//! What the eBPF programs and user space share: the layout of the maps' keys and values, and the packet parser.
+//!
+//! In: nothing. Out: plain `repr(C)` structs and pure functions, the same on both sides. This library must not depend on
+//! aya, on `std`, or on anything that the verifier would refuse: it never panics, and every loop is bounded. It is
+//! compiled for the host too, where the tests and the fuzzers reach it.
+#![cfg_attr(not(test), no_std)]
+
+pub mod parse;
+
+/// Direction of a packet as seen by the device: `Rx` is TC ingress, `Tx` is TC egress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// Into the kernel from the device (TC ingress).
+    Rx = 0,
+    /// Out of the kernel to the device (TC egress).
+    Tx = 1,
+}
+
+/// The place a packet was seen at: a device and a direction, packed as `ifindex << 1 | direction`.
+///
+/// The kernel's ifindex is a positive `int`, so nothing is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Hook(u32);
+
+impl Hook {
+    /// The hook of the device `ifindex` in `direction`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, direction: Direction) -> Self {
+        Self(ifindex << 1 | direction as u32)
+    }
+
+    /// The device's index.
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        self.0 >> 1
+    }
+
+    /// The direction, as the device sees it.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        if self.0 & 1 == 0 { Direction::Rx } else { Direction::Tx }
+    }
+}
+
+/// What identifies a flow besides addresses and ports, packed as `outer VLAN << 20 | inner VLAN << 8 | protocol`.
+///
+/// VLAN 0 means untagged: IEEE 802.1Q gives VID 0 to frames that carry a priority but belong to no VLAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Tag(u32);
+
+impl Tag {
+    /// Packs two VLAN ids (12 bits each, 0 where there is none) and an IP protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(outer_vlan: u16, inner_vlan: u16, protocol: u8) -> Self {
+        Self((outer_vlan as u32 & 0xfff) << 20 | (inner_vlan as u32 & 0xfff) << 8 | protocol as u32)
+    }
+
+    /// The outer VLAN id (the only one of a single tag), 0 if the frame had no tag.
+    #[must_use]
+    pub const fn outer_vlan(self) -> u16 {
+        (self.0 >> 20) as u16
+    }
+
+    /// The inner VLAN id of a frame with two tags (`QinQ`), otherwise 0.
+    #[must_use]
+    pub const fn inner_vlan(self) -> u16 {
+        (self.0 >> 8 & 0xfff) as u16
+    }
+
+    /// The protocol above IP (IANA number), behind any IPv6 extension headers.
+    #[must_use]
+    pub const fn protocol(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+/// Ports as they are in the packet: each in network byte order.
+///
+/// ICMP echo has its identifier in both; a protocol without ports has zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Ports {
+    /// Source port.
+    pub src_be: u16,
+    /// Destination port.
+    pub dst_be: u16,
+}
+
+/// Key of an IPv4 flow at one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct KeyV4 {
+    /// Where the packet was seen.
+    pub hook: Hook,
+    /// VLANs and protocol.
+    pub tag: Tag,
+    /// Source address, network byte order.
+    pub src_be: u32,
+    /// Destination address, network byte order.
+    pub dst_be: u32,
+    /// Ports, network byte order.
+    pub ports: Ports,
+}
+
+/// Key of an IPv6 flow at one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct KeyV6 {
+    /// Where the packet was seen.
+    pub hook: Hook,
+    /// VLANs and protocol.
+    pub tag: Tag,
+    /// Source address: four words, each in network byte order.
+    pub src_be: [u32; 4],
+    /// Destination address: four words, each in network byte order.
+    pub dst_be: [u32; 4],
+    /// Ports, network byte order.
+    pub ports: Ports,
+}
+
+/// What is counted for each key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counts {
+    /// Packets as the hook saw them: a GSO/GRO super-packet is one.
+    pub packets: u64,
+    /// Sum of `skb->len`, Ethernet header included.
+    pub bytes: u64,
+    /// Bytes as frames on the wire: `len + (gso_segs - 1) * header length`.
+    pub wire_bytes: u64,
+}
+
+/// Why a packet was not attributed to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Reason {
+    /// Neither IPv4 nor IPv6 (ARP, LLDP, MPLS, …).
+    NonIp = 0,
+    /// Truncated, malformed, or with more headers than the parser follows.
+    Unparsed = 1,
+    /// A later fragment whose first fragment was not seen (or was forgotten): its ports cannot be known.
+    OrphanFragment = 2,
+    /// The flow map had no room for a new flow.
+    MapFull = 3,
+}
+
+/// Key of the unattributed counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct UnattributedKey {
+    /// Where the packet was seen.
+    pub hook: Hook,
+    /// A [`Reason`] as its number.
+    pub reason: u32,
+}
+
+/// Key under which the ports of a packet's first fragment are kept for its later fragments (RFC 791, RFC 8200).
+///
+/// An IPv4 address is in the first word, the others are zero. The hook is part of the key, since NAT and
+/// reassembly may change anything else between two hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Where the fragment was seen.
+    pub hook: Hook,
+    /// VLANs and, for IPv4, the protocol. For IPv6 the protocol is 0, since a later fragment cannot know it.
+    pub tag: Tag,
+    /// Source address, network byte order.
+    pub src_be: [u32; 4],
+    /// Destination address, network byte order.
+    pub dst_be: [u32; 4],
+    /// Identification, as it is in the packet.
+    pub id_be: u32,
+}
+
+/// What a first fragment tells of the later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentValue {
+    /// The first fragment's ports.
+    pub ports: Ports,
+    /// The first fragment's protocol behind all extension headers.
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = {
+    assert!(size_of::<KeyV4>() == 20);
+    assert!(size_of::<KeyV6>() == 44);
+    assert!(size_of::<Counts>() == 24);
+    assert!(size_of::<UnattributedKey>() == 8);
+    assert!(size_of::<FragmentKey>() == 44);
+    assert!(size_of::<FragmentValue>() == 8);
+};

@@ -1,0 +1,20 @@
+//! Runs the subcommand that the command line names, and maps the outcome to an exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+/// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome: anyhow::Result<ExitCode> = match cli.command {
+        Command::Report(_) | Command::Devices(_) => Err(anyhow::anyhow!("not built yet")),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("netpath: {error:#}");
+        ExitCode::FAILURE
+    })
+}

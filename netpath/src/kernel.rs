@@ -1,0 +1,1 @@
+//! The kernel side as user space sees it: load, attach, drain.

@@ -1,0 +1,1 @@
+//! Facts about the node: devices, conntrack.

@@ -1,0 +1,1 @@
+//! Writes a report, one file a format.

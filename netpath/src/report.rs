@@ -1,0 +1,317 @@
+//! The report, schema `netpath.report/1`: the one model that every renderer, exporter and test reads.
+//!
+//! In: made by `path::account`. Out: serialised as it stands. Absent facts are `null`, never 0. Fields are added, never
+//! renamed. This file must not compute anything.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Report::schema`].
+pub const SCHEMA: &str = "netpath.report/1";
+
+/// One window of one node, explained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Version of the netpath that made the report.
+    pub netpath_version: String,
+    /// The node.
+    pub node: NodeInfo,
+    /// The time that was measured.
+    pub window: Window,
+    /// Every device, in order of ifindex.
+    pub devices: Vec<Device>,
+    /// Every flow, most bytes first.
+    pub flows: Vec<Flow>,
+    /// Each byte counted once, at its flow's first hop.
+    pub totals: Totals,
+    /// The numbers other tools show, and what they are made of.
+    pub accounting: Accounting,
+    /// What netpath knows of its own gaps.
+    pub health: Health,
+}
+
+/// The node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// `uname -n`.
+    pub hostname: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// EC2 instance id.
+    pub instance_id: Option<String>,
+}
+
+/// The time that was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Length by the monotonic clock, nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// Direction as the device sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// TC ingress.
+    Rx,
+    /// TC egress.
+    Tx,
+}
+
+/// What a device is, by evidence (driver, link kind, hardware type), never by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceClass {
+    /// A network interface of the instance: physical, or named by `--eni`.
+    Eni,
+    /// One end of a veth (or netkit) pair.
+    Veth,
+    /// A VLAN device on another device, such as a branch ENI.
+    Vlan,
+    /// A bridge.
+    Bridge,
+    /// VXLAN, Geneve, GRE, IP-in-IP, `WireGuard`, tun and the like.
+    Tunnel,
+    /// `lo`.
+    Loopback,
+    /// Anything else (dummy, ifb, bond, …).
+    Other,
+}
+
+/// How netpath's programs are attached to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attach {
+    /// TCX links at the head of the chain (kernel 6.6 and newer).
+    Tcx,
+    /// Legacy filters on a clsact qdisc.
+    Clsact,
+    /// Not attached.
+    None,
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// The kernel's index.
+    pub ifindex: u32,
+    /// Name.
+    pub name: String,
+    /// What it is.
+    pub class: DeviceClass,
+    /// `IFLA_INFO_KIND`, if it has one.
+    pub kind: Option<String>,
+    /// Driver, if it tells.
+    pub driver: Option<String>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// Addresses with prefix length.
+    pub addresses: Vec<String>,
+    /// EC2's id of the ENI.
+    pub eni_id: Option<String>,
+    /// The pod behind a veth, as `namespace/name`.
+    pub pod: Option<String>,
+    /// How netpath is attached.
+    pub attach: Attach,
+    /// Why the device's traffic was not (fully) seen.
+    pub blind: Option<String>,
+    /// Whether Container Insights counts it in `node_network_total_bytes` (google/cadvisor,
+    /// `container/libcontainer/handler.go`, `ignoredDevicePrefixes`).
+    pub counted_by_container_insights: bool,
+    /// What the ingress hook saw; `null` if not attached.
+    pub rx: Option<HookCounts>,
+    /// What the egress hook saw; `null` if not attached.
+    pub tx: Option<HookCounts>,
+    /// The device's own counters over the window; `null` if they could not be read at both ends.
+    pub kernel: Option<KernelCounters>,
+}
+
+/// What one hook saw in the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookCounts {
+    /// Bytes (`skb->len`) of everything the hook saw, unattributed ones included.
+    pub bytes: u64,
+    /// Packets of everything the hook saw, unattributed ones included.
+    pub packets: u64,
+    /// Bytes as frames on the wire.
+    pub wire_bytes: u64,
+    /// Of `bytes`, those in no flow.
+    pub unattributed_bytes: u64,
+    /// Of `packets`, those in no flow.
+    pub unattributed_packets: u64,
+}
+
+pub use crate::snapshot::KernelCounters;
+
+/// Where a flow went, by where its packets were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathClass {
+    /// A hop on an ENI or tunnel.
+    Eni,
+    /// Pod to pod on this node, veths only.
+    Local,
+    /// Between this node's own stack and a local pod.
+    Host,
+    /// In by an ENI and out by an ENI.
+    Transit,
+    /// Entered, never left, and not for this node: dropped here.
+    Undelivered,
+    /// Seen on one hook, partner unknown.
+    Unresolved,
+}
+
+/// One direction of one conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Unique in the report, from 1.
+    pub id: u64,
+    /// Shared by the two directions of one conversation, from 1.
+    pub conversation: u64,
+    /// Protocol name ("tcp", "udp", "icmp", …) or its number.
+    pub proto: String,
+    /// Source address at the first hop.
+    pub src: IpAddr,
+    /// Source port at the first hop; `null` where the protocol has none.
+    pub sport: Option<u16>,
+    /// Destination address at the first hop.
+    pub dst: IpAddr,
+    /// Destination port at the first hop; `null` where the protocol has none.
+    pub dport: Option<u16>,
+    /// Where it went.
+    pub path: PathClass,
+    /// `skb->len`, counted once, at the first hop.
+    pub bytes: u64,
+    /// Packets at the first hop.
+    pub packets: u64,
+    /// Wire bytes at the first hop.
+    pub wire_bytes: u64,
+    /// `namespace/name` of the source pod.
+    pub src_pod: Option<String>,
+    /// `namespace/name` of the destination pod.
+    pub dst_pod: Option<String>,
+    /// The hooks it passed, in order.
+    pub hops: Vec<Hop>,
+}
+
+/// A flow at one hook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hop {
+    /// Device name.
+    pub device: String,
+    /// Device index.
+    pub ifindex: u32,
+    /// Direction as the device sees it.
+    pub direction: Direction,
+    /// VLAN ids, outermost first; empty where untagged.
+    pub vlans: Vec<u16>,
+    /// `skb->len`.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Wire bytes.
+    pub wire_bytes: u64,
+    /// Source address as the packet had it here.
+    pub src: IpAddr,
+    /// Source port here; `null` where the protocol has none.
+    pub sport: Option<u16>,
+    /// Destination address here.
+    pub dst: IpAddr,
+    /// Destination port here; `null` where the protocol has none.
+    pub dport: Option<u16>,
+}
+
+/// Each byte counted once, at its flow's first hop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// By path class; every class is present.
+    pub by_path: BTreeMap<PathClass, PathTotal>,
+}
+
+/// Sum over the flows of one path class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathTotal {
+    /// Bytes at the flows' first hops.
+    pub bytes: u64,
+    /// Packets at the flows' first hops.
+    pub packets: u64,
+    /// Number of flows.
+    pub flows: u64,
+}
+
+/// The numbers other tools show, and what they are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accounting {
+    /// By cAdvisor's and the CloudWatch agent's rules.
+    pub container_insights: ContainerInsights,
+    /// By EC2's rules.
+    pub ec2: Ec2,
+    /// The parts of `node_network_total_bytes`; their sum is exactly that number.
+    pub terms: Vec<Term>,
+}
+
+/// `node_network_total_bytes` (Container Insights), from the kernel's device counters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerInsights {
+    /// Rx and tx bytes of every counted device, in the window.
+    pub node_network_total_bytes: Option<u64>,
+    /// The same as CloudWatch shows it: bytes a second.
+    pub bytes_per_second: Option<f64>,
+}
+
+/// EC2's `NetworkIn` and `NetworkOut`, from the ENIs' counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ec2 {
+    /// Sum of rx bytes over the ENIs, in the window.
+    pub network_in_bytes: Option<u64>,
+    /// Sum of tx bytes over the ENIs, in the window.
+    pub network_out_bytes: Option<u64>,
+}
+
+/// A part of `node_network_total_bytes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// Stable identifier ("eni", "local", "residual", …).
+    pub name: String,
+    /// Bytes; negative where netpath saw more than the kernel counted.
+    pub bytes: i64,
+    /// One sentence for people.
+    pub explanation: String,
+}
+
+/// What netpath knows of its own gaps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Packets of flows that found no room in the map.
+    pub map_full_packets: u64,
+    /// Packets whose headers could not be read.
+    pub unparsed_packets: u64,
+    /// Later fragments whose first fragment was not seen.
+    pub orphan_fragment_packets: u64,
+    /// Packets that are neither IPv4 nor IPv6.
+    pub non_ip_packets: u64,
+    /// Whether NAT could be followed.
+    pub conntrack: Conntrack,
+    /// Flows seen at one hook whose partner is unknown.
+    pub unjoined_flows: u64,
+    /// Devices whose traffic was not (fully) seen.
+    pub blind_devices: u64,
+}
+
+/// Whether NAT could be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conntrack {
+    /// Dumps and events are complete.
+    Ok,
+    /// This kernel or namespace has none, or netpath may not read it.
+    Unavailable,
+    /// Events were lost; a fresh dump was taken.
+    Overrun,
+}

@@ -1,0 +1,167 @@
+//! Everything that was read from the node for one window, as plain owned data: the border between I/O and reasoning.
+//!
+//! In: filled by `kernel` and `node`. Out: read by `path`. A snapshot serialises, so that scenarios are data files and a
+//! recorded window can be replayed without root. It must not hold handles, and must not compute.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
+
+/// One window of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The node.
+    pub node: NodeInfo,
+    /// The time that was measured.
+    pub window: Window,
+    /// Every device that existed at some time in the window, hooked or not.
+    pub devices: Vec<Device>,
+    /// Every flow at every hook.
+    pub observations: Vec<Observation>,
+    /// Packets that were counted, but not attributed to a flow.
+    pub unattributed: Vec<Unattributed>,
+    /// Every connection that conntrack knew at some time in the window; empty if it was not read.
+    pub connections: Vec<Connection>,
+    /// How far `connections` can be trusted.
+    pub conntrack: Conntrack,
+}
+
+/// A conntrack entry: what the node does to a connection's addresses.
+///
+/// A packet of the initiator carries `original` before NAT and `reply.reversed()` after it; a packet of the responder
+/// carries `reply` before NAT is undone, and `original.reversed()` after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Connection {
+    /// conntrack zone.
+    pub zone: u16,
+    /// `CTA_TUPLE_ORIG`: as the initiator sent it.
+    pub original: Tuple,
+    /// `CTA_TUPLE_REPLY`: as the answer is expected, before NAT is undone.
+    pub reply: Tuple,
+}
+
+/// A network device and what the kernel counted on it in the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// The kernel's index; unique in a namespace at one time.
+    pub ifindex: u32,
+    /// Name, sanitised only when printed.
+    pub name: String,
+    /// What it is, by evidence.
+    pub class: DeviceClass,
+    /// `IFLA_INFO_KIND` ("veth", "vxlan"), if it has one.
+    pub kind: Option<String>,
+    /// Driver by ethtool ("ena"), if it tells.
+    pub driver: Option<String>,
+    /// Hardware address as lower-case hex with colons.
+    pub mac: Option<String>,
+    /// Addresses with prefix length ("10.0.0.5/24").
+    pub addresses: Vec<String>,
+    /// Addresses that the routing table sends to this device alone (`/32`, `/128`): those of the pod behind it.
+    pub routed: Vec<IpAddr>,
+    /// How netpath was attached.
+    pub attach: Attach,
+    /// Why the device's traffic was not (fully) seen.
+    pub blind: Option<String>,
+    /// The device's own counters over the window: end minus start.
+    pub kernel: Option<KernelCounters>,
+}
+
+/// A device's own counters (`struct rtnl_link_stats64`), as a difference between two moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounters {
+    /// `rx_bytes`.
+    pub rx_bytes: u64,
+    /// `rx_packets`.
+    pub rx_packets: u64,
+    /// `tx_bytes`.
+    pub tx_bytes: u64,
+    /// `tx_packets`.
+    pub tx_packets: u64,
+}
+
+/// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tuple {
+    /// IANA protocol number.
+    pub proto: u8,
+    /// Source address.
+    pub src: IpAddr,
+    /// Source port, or the ICMP echo identifier.
+    pub sport: u16,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Destination port, or the ICMP echo identifier.
+    pub dport: u16,
+}
+
+impl Tuple {
+    /// The same conversation in the other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { src: self.dst, sport: self.dport, dst: self.src, dport: self.sport, ..self }
+    }
+}
+
+/// Packets, bytes (`skb->len`) and wire bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Packets as the hook saw them.
+    pub packets: u64,
+    /// Sum of `skb->len`.
+    pub bytes: u64,
+    /// Bytes as frames on the wire.
+    pub wire_bytes: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.wire_bytes += other.wire_bytes;
+    }
+}
+
+/// One flow at one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The device.
+    pub ifindex: u32,
+    /// Rx is TC ingress, tx is TC egress.
+    pub direction: Direction,
+    /// VLAN ids, outer then inner; 0 where there is none.
+    pub vlans: [u16; 2],
+    /// The 5-tuple, as the packet had it here.
+    pub tuple: Tuple,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// Why packets were not attributed to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Neither IPv4 nor IPv6.
+    NonIp,
+    /// Truncated, malformed, or with more headers than the parser follows.
+    Unparsed,
+    /// A later fragment without its first one.
+    OrphanFragment,
+    /// No room for a new flow in the map.
+    MapFull,
+}
+
+/// Packets of one hook that were not attributed to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unattributed {
+    /// The device.
+    pub ifindex: u32,
+    /// Rx is TC ingress, tx is TC egress.
+    pub direction: Direction,
+    /// Why.
+    pub reason: Reason,
+    /// What was counted.
+    pub counts: Counts,
+}

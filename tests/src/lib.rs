@@ -1,0 +1,1 @@
+//! The lab: a simulated EKS node in network namespaces.

@@ -1,0 +1,3 @@
+//! netpath's build, demonstration and test commands.
+
+fn main() {}
