@@ -4,6 +4,7 @@
 //! aya, on `std`, or on anything that the verifier would refuse: it never panics, and every loop is bounded. It is
 //! compiled for the host too, where the tests and the fuzzers reach it.
 #![cfg_attr(not(test), no_std)]
+#![expect(clippy::inline_always, reason = "a call costs as much as the work, and BPF calls pass five registers only")]
 
 pub mod parse;
 
@@ -60,6 +61,13 @@ impl Tag {
         Self((outer_vlan as u32 & 0xfff) << 20 | (inner_vlan as u32 & 0xfff) << 8 | protocol as u32)
     }
 
+    /// The same VLANs with another protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_protocol(self, protocol: u8) -> Self {
+        Self(self.0 & !0xff | protocol as u32)
+    }
+
     /// The outer VLAN id (the only one of a single tag), 0 if the frame had no tag.
     #[must_use]
     pub const fn outer_vlan(self) -> u16 {
@@ -75,7 +83,7 @@ impl Tag {
     /// The protocol above IP (IANA number), behind any IPv6 extension headers.
     #[must_use]
     pub const fn protocol(self) -> u8 {
-        self.0 as u8
+        (self.0 & 0xff) as u8
     }
 }
 
