@@ -206,3 +206,28 @@ const _: () = {
     assert!(size_of::<FragmentKey>() == 44);
     assert!(size_of::<FragmentValue>() == 8);
 };
+
+/// Names of the programs and maps in the object. The kernel keeps 15 characters of each.
+pub mod map {
+    /// Ingress of a device with Ethernet headers.
+    pub const RX: &str = "netpath_rx";
+    /// Egress of a device with Ethernet headers.
+    pub const TX: &str = "netpath_tx";
+    /// Ingress of a device without link layer.
+    pub const RX_IP: &str = "netpath_rx_ip";
+    /// Egress of a device without link layer.
+    pub const TX_IP: &str = "netpath_tx_ip";
+    /// Every program.
+    pub const PROGRAMS: [&str; 4] = [RX, TX, RX_IP, TX_IP];
+
+    /// `KeyV4` → `Counts`, one map an epoch.
+    pub const V4: [&str; 2] = ["NETPATH_V4_0", "NETPATH_V4_1"];
+    /// `KeyV6` → `Counts`, one map an epoch.
+    pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
+    /// `UnattributedKey` → `Counts`, one map an epoch.
+    pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
+    /// Index 0: the epoch to count into, 0 or 1.
+    pub const EPOCH: &str = "NETPATH_EPOCH";
+    /// `Counts` of each epoch: packets that not even the unattributed counters had room for.
+    pub const LOST: &str = "NETPATH_LOST";
+}

@@ -32,7 +32,7 @@ headers! {
     ExtensionHeader: 2,
     FragmentHeader: 8,
     crate::Ports: 4,
-    TcpDataOffset: 1,
+    TcpDataOffset: 2,
     IcmpHeader: 8,
 }
 
@@ -147,12 +147,17 @@ pub struct FragmentHeader {
     pub id_be: u32,
 }
 
-/// The byte of a TCP header that has its length (RFC 9293): 12 bytes from its start.
+/// The two bytes of a TCP header that have its length (RFC 9293): 12 bytes from its start.
+///
+/// Two, because the verifier gives no range to a comparison for a single byte (`kernel/bpf/verifier.c`,
+/// `find_good_pkt_pointers`: a right-open range at offset 0).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct TcpDataOffset {
-    /// Header length in 4-byte words (4 bits), flags.
-    pub words_flags: u8,
+    /// Header length in 4-byte words (4 bits), reserved (4 bits).
+    pub words: u8,
+    /// Flags.
+    pub flags: u8,
 }
 
 /// ICMP (RFC 792) or `ICMPv6` (RFC 4443) header of an echo message.
