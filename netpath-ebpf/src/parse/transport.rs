@@ -91,7 +91,7 @@ fn echo<P: Packet + ?Sized>(packet: &P, offset: u32, kinds: [u8; 2]) -> Result<T
 fn ports<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
     let len = match number {
         protocol::TCP => match packet.read::<TcpDataOffset>(offset + TCP_DATA_OFFSET) {
-            Some(header) => (u32::from(header.words_flags >> 4) * 4).max(TCP_MIN_LEN),
+            Some(header) => (u32::from(header.words >> 4) * 4).max(TCP_MIN_LEN),
             None if P::IS_WHOLE => TCP_MIN_LEN,
             None => return Err(Stop::EndedEarly),
         },
