@@ -143,6 +143,85 @@ pub struct Counts {
     pub wire_bytes: u64,
 }
 
+/// What the cache and the maps need of a key of either family.
+pub trait FlowKey: Copy + PartialEq {
+    /// Where the packet was seen.
+    fn hook(&self) -> Hook;
+
+    /// The key in 64 bits, for choosing a slot. Equal keys give equal numbers; the upper bits are the well-mixed ones.
+    fn mix(&self) -> u64;
+}
+
+/// 2⁶⁴ divided by the golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Two words as one.
+#[inline(always)]
+const fn join(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// The ports as they lie in memory.
+#[inline(always)]
+const fn ports_word(ports: Ports) -> u32 {
+    (ports.src_be as u32) << 16 | ports.dst_be as u32
+}
+
+impl FlowKey for KeyV4 {
+    #[inline(always)]
+    fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    #[inline(always)]
+    fn mix(&self) -> u64 {
+        let addresses = join(self.src_be, self.dst_be);
+        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
+        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+    }
+}
+
+impl FlowKey for KeyV6 {
+    #[inline(always)]
+    fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    #[inline(always)]
+    fn mix(&self) -> u64 {
+        let [s0, s1, s2, s3] = self.src_be;
+        let [d0, d1, d2, d3] = self.dst_be;
+        let addresses = join(s0, s1) ^ join(s2, s3) ^ join(d0, d1).rotate_left(7) ^ join(d2, d3).rotate_left(31);
+        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
+        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+    }
+}
+
+/// Slots of the per-CPU cache, for each family, epoch and CPU; a power of two.
+pub const SLOTS: u32 = 1_024;
+
+/// The slot of a key: a map index. The slots of even epochs come first.
+#[inline(always)]
+#[must_use]
+pub fn slot_index(key: &impl FlowKey, epoch: u32) -> u32 {
+    (epoch & 1) * SLOTS + (key.mix() >> (64 - SLOTS.ilog2())) as u32
+}
+
+/// A slot of the per-CPU cache in front of the flow maps: the counts of one flow since the slot was taken.
+///
+/// Only the CPU that owns the slot writes to it, with softirqs disabled, and user space reads it when its epoch is at
+/// rest. A slot of an older epoch is free: that epoch has been drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot<K> {
+    /// The flow.
+    pub key: K,
+    /// The epoch that the counts belong to; 0 in a slot that was never taken.
+    pub epoch: u32,
+    /// What was counted.
+    pub counts: Counts,
+}
+
 /// Why a packet was not attributed to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -202,6 +281,9 @@ const _: () = {
     assert!(size_of::<KeyV4>() == 20);
     assert!(size_of::<KeyV6>() == 44);
     assert!(size_of::<Counts>() == 24);
+    assert!(size_of::<Slot<KeyV4>>() == 48);
+    assert!(size_of::<Slot<KeyV6>>() == 72);
+    assert!(SLOTS.is_power_of_two());
     assert!(size_of::<UnattributedKey>() == 8);
     assert!(size_of::<FragmentKey>() == 44);
     assert!(size_of::<FragmentValue>() == 8);
@@ -226,8 +308,12 @@ pub mod map {
     pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
     /// `UnattributedKey` → `Counts`, one map an epoch.
     pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
-    /// Index 0: the epoch to count into, 0 or 1.
+    /// `slot_index` → `Slot<KeyV4>`, on each CPU.
+    pub const SLOTS_V4: &str = "NETPATH_SLOT_V4";
+    /// `slot_index` → `Slot<KeyV6>`, on each CPU.
+    pub const SLOTS_V6: &str = "NETPATH_SLOT_V6";
+    /// Index 0: the number of the epoch to count into, from 1. Even epochs have the first map of each pair.
     pub const EPOCH: &str = "NETPATH_EPOCH";
-    /// `Counts` of each epoch: packets that not even the unattributed counters had room for.
+    /// `Counts` of even and of odd epochs: packets that not even the unattributed counters had room for.
     pub const LOST: &str = "NETPATH_LOST";
 }

@@ -14,12 +14,15 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
-use netpath_ebpf::parse::{Fragment, Header, Key, Packet, Start, Stop, parse};
-use netpath_ebpf::{Counts, Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, UnattributedKey};
+use netpath_ebpf::parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, network};
+use netpath_ebpf::{
+    Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, SLOTS, Slot, UnattributedKey,
+    slot_index,
+};
 
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`: no opinion, go on with the next program.
 const NEXT: i32 = -1;
@@ -32,6 +35,10 @@ const UNATTRIBUTED: usize = 32_768;
 static NETPATH_EPOCH: Array<u32, 1> = Array::new();
 #[btf_map]
 static NETPATH_LOST: Array<Counts, 2> = Array::new();
+#[btf_map]
+static NETPATH_SLOT_V4: PerCpuArray<Slot<KeyV4>, { 2 * SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+static NETPATH_SLOT_V6: PerCpuArray<Slot<KeyV6>, { 2 * SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static NETPATH_V4_0: HashMap<KeyV4, Counts, FLOWS> = HashMap::new();
 #[btf_map]
@@ -72,81 +79,141 @@ pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
     count(ctx.skb.skb, Direction::Tx, false)
 }
 
+/// A packet, but for its bytes.
+struct Seen {
+    hook: Hook,
+    start: Start,
+    epoch: u32,
+    len: u32,
+    gso_segs: u32,
+}
+
 /// Counts one packet.
 #[inline(always)]
 fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let (ifindex, len, gso_segs) = unsafe { ((*skb).ifindex, (*skb).len, (*skb).gso_segs) };
-    let hook = Hook::new(ifindex, direction);
-    let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
-    // SAFETY: as above.
-    let start = if ethernet {
-        Start::Ethernet { vlan_tci: unsafe { ((*skb).vlan_present != 0).then_some((*skb).vlan_tci as u16) } }
-    } else {
-        Start::Ip { ethertype_be: unsafe { (*skb).protocol as u16 } }
+    let seen = unsafe {
+        let start = if ethernet {
+            Start::Ethernet { vlan_tci: ((*skb).vlan_present != 0).then_some((*skb).vlan_tci as u16) }
+        } else {
+            Start::Ip { ethertype_be: (*skb).protocol as u16 }
+        };
+        let hook = Hook::new((*skb).ifindex, direction);
+        let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
+        Seen { hook, start, epoch, len: (*skb).len, gso_segs: (*skb).gso_segs }
     };
-    let mut parsed = match parse(&Linear::of(skb), start, hook) {
-        Err(Stop::EndedEarly) => parse(&Paged { skb }, start, hook),
+    let counted = match read(&Linear::of(skb), &seen) {
+        Err(Stop::EndedEarly) => read(&Paged { skb }, &seen),
         outcome => outcome,
     };
-    if let Ok(parsed) = &mut parsed {
-        match parsed.fragment {
-            Fragment::Whole => {}
-            Fragment::First { id_be } => {
-                let _full_lru_evicts = NETPATH_FRAG.insert(parsed.fragment_key(id_be), parsed.fragment_value(), 0);
-            }
-            Fragment::Later { id_be } => {
-                // SAFETY: the value is copied at once. If its slot is reused in between, the copy is of another
-                // packet's first fragment; the LRU map makes that as unlikely as 8,192 packets in a few instructions.
-                match unsafe { NETPATH_FRAG.get(parsed.fragment_key(id_be)) } {
-                    Some(first) => parsed.complete(*first),
-                    None => return unattributed(epoch, hook, Reason::OrphanFragment, one(len, u64::from(len))),
-                }
-            }
-        }
+    if let Err(stop) = counted {
+        let reason = match stop {
+            Stop::Unattributed(reason) => reason,
+            // The second source is whole, so this cannot be; it is counted all the same.
+            Stop::EndedEarly => Reason::Unparsed,
+        };
+        unattributed(seen.epoch, seen.hook, reason, &seen.counts(0));
     }
-    match parsed {
-        Ok(parsed) => {
-            let counts = one(len, wire_len(len, gso_segs, parsed.headers_len_bytes));
-            let counted = match (parsed.key, epoch) {
-                (Key::V4(key), 0) => add(&NETPATH_V4_0, &key, &counts),
-                (Key::V4(key), _) => add(&NETPATH_V4_1, &key, &counts),
-                (Key::V6(key), 0) => add(&NETPATH_V6_0, &key, &counts),
-                (Key::V6(key), _) => add(&NETPATH_V6_1, &key, &counts),
-            };
-            if counted { NEXT } else { unattributed(epoch, hook, Reason::MapFull, counts) }
+    NEXT
+}
+
+/// Reads a packet's headers and counts it under its flow.
+#[inline(always)]
+fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Stop> {
+    match network(packet, seen.start)? {
+        Network::V4(link) => {
+            let parsed = ipv4(packet, link, seen.hook)?;
+            attribute(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], seen, parsed)
         }
-        Err(Stop::Unattributed(reason)) => unattributed(epoch, hook, reason, one(len, u64::from(len))),
-        // The second source is whole, so this cannot be; it is counted all the same.
-        Err(Stop::EndedEarly) => unattributed(epoch, hook, Reason::Unparsed, one(len, u64::from(len))),
+        Network::V6(link) => {
+            let parsed = ipv6(packet, link, seen.hook)?;
+            attribute(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], seen, parsed)
+        }
     }
 }
 
-/// The counts of one packet.
+/// Finds a later fragment's ports, then counts the packet.
 #[inline(always)]
-fn one(len: u32, wire_len: u64) -> Counts {
-    Counts { packets: 1, bytes: u64::from(len), wire_bytes: wire_len }
+fn attribute<K: FlowKey + Key, const N: usize, const M: usize>(
+    slots: &PerCpuArray<Slot<K>, N>,
+    maps: [&HashMap<K, Counts, M>; 2],
+    seen: &Seen,
+    mut parsed: Parsed<K>,
+) -> Result<(), Stop> {
+    match parsed.fragment {
+        Fragment::Whole => {}
+        Fragment::First => {
+            let key = parsed.key.fragment_key(parsed.fragment_id_be);
+            // A full LRU map makes room for it.
+            let _ = NETPATH_FRAG.insert(key, parsed.key.fragment_value(), 0);
+        }
+        Fragment::Later => {
+            let key = parsed.key.fragment_key(parsed.fragment_id_be);
+            // SAFETY: the value is copied at once. Should its slot be reused in that moment, which takes 8,192 other
+            // fragmented packets, the copy has the ports of one of those.
+            match unsafe { NETPATH_FRAG.get(key) } {
+                Some(first) => parsed.key.complete(*first),
+                None => return Err(Stop::Unattributed(Reason::OrphanFragment)),
+            }
+        }
+    }
+    cached(slots, maps, seen.epoch, &parsed.key, &seen.counts(parsed.headers_len_bytes));
+    Ok(())
 }
 
-/// Bytes that the packet has, or will have, as frames on the wire: every segment but the first repeats the headers.
+/// Counts a packet in its flow's slot on this CPU. A slot that another flow has is emptied into the flow map first.
 #[inline(always)]
-fn wire_len(len: u32, gso_segs: u32, headers_len: u32) -> u64 {
-    let repeats = u64::from(gso_segs.saturating_sub(1));
-    u64::from(len) + repeats * u64::from(headers_len)
+fn cached<K: FlowKey, const N: usize, const M: usize>(
+    slots: &PerCpuArray<Slot<K>, N>,
+    [even, odd]: [&HashMap<K, Counts, M>; 2],
+    epoch: u32,
+    key: &K,
+    counts: &Counts,
+) {
+    let Some(slot) = slots.get_ptr_mut(slot_index(key, epoch)) else {
+        // The index is always below the map's size. If it were not, the packet would be counted all the same.
+        return unattributed(epoch, key.hook(), Reason::MapFull, counts);
+    };
+    // SAFETY: the slot is this CPU's own, and nothing else of this CPU touches it while the program runs: TC programs
+    // run with softirqs disabled, and not in hard interrupts. User space reads it only after its epoch.
+    let slot = unsafe { &mut *slot };
+    if slot.epoch == epoch {
+        if slot.key == *key {
+            slot.counts.packets += counts.packets;
+            slot.counts.bytes += counts.bytes;
+            slot.counts.wire_bytes += counts.wire_bytes;
+            return;
+        }
+        let kept = if epoch & 1 == 0 { add(even, &slot.key, &slot.counts) } else { add(odd, &slot.key, &slot.counts) };
+        if !kept {
+            unattributed(epoch, slot.key.hook(), Reason::MapFull, &slot.counts);
+        }
+    }
+    *slot = Slot { key: *key, epoch, counts: *counts };
+}
+
+impl Seen {
+    /// The counts of this one packet, whose headers are `headers_len` long. As frames on the wire, every segment of a
+    /// super-packet but the first repeats them.
+    #[inline(always)]
+    fn counts(&self, headers_len: u32) -> Counts {
+        let bytes = u64::from(self.len);
+        let repeats = u64::from(self.gso_segs.saturating_sub(1));
+        Counts { packets: 1, bytes, wire_bytes: bytes + repeats * u64::from(headers_len) }
+    }
 }
 
 /// Counts a packet that belongs to no flow.
 #[inline(always)]
-fn unattributed(epoch: u32, hook: Hook, reason: Reason, counts: Counts) -> i32 {
+fn unattributed(epoch: u32, hook: Hook, reason: Reason, counts: &Counts) {
     let key = UnattributedKey { hook, reason: reason as u32 };
-    let map = if epoch == 0 { &NETPATH_REST_0 } else { &NETPATH_REST_1 };
-    if !add(map, &key, &counts) {
-        if let Some(total) = NETPATH_LOST.get_ptr_mut(epoch) {
+    let map = if epoch & 1 == 0 { &NETPATH_REST_0 } else { &NETPATH_REST_1 };
+    if !add(map, &key, counts) {
+        if let Some(total) = NETPATH_LOST.get_ptr_mut(epoch & 1) {
             // SAFETY: the pointer is to an element of the map.
-            unsafe { add_to(total, &counts) };
+            unsafe { add_to(total, counts) };
         }
     }
-    NEXT
 }
 
 /// Adds to a key's counts; `false` if the map has no room for the key.

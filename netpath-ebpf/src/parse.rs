@@ -1,8 +1,11 @@
 //! The packet parser: from the bytes of a frame to the key of its flow.
 //!
-//! In: a [`Packet`] (something that reads headers at offsets), where its bytes [`Start`], and the [`Hook`] it was seen
+//! In: a [`Packet`] (something that reads headers at offsets), what its bytes [`Start`] with, and the hook it was seen
 //! at. Out: [`Parsed`], or why there is none ([`Stop`]). It must not panic, allocate, or loop without a bound, and it
 //! compiles to code that the BPF verifier accepts: offsets stay below 64 KiB.
+//!
+//! It has two steps, [`network`] and then [`ipv4`] or [`ipv6`], so that a program handles each family's key where it
+//! was made: a BPF program has 512 bytes of stack, too few for copies that may be of either family.
 //!
 //! A packet is attributed as soon as everything that its key needs can be read. Length fields (IPv4 total length, IPv6
 //! payload length, UDP length) are not consulted: super-packets of more than 64 KiB have zeros there.
@@ -36,7 +39,9 @@ pub use header::{
     TcpDataOffset, VlanHeader,
 };
 
-use crate::{FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, Tag};
+pub use ip::{ipv4, ipv6};
+
+use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Reason, Tag};
 
 /// Source of a packet's bytes.
 pub trait Packet {
@@ -98,121 +103,125 @@ impl Stop {
     }
 }
 
-/// Key of a flow of either family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// IPv4.
-    V4(KeyV4),
-    /// IPv6.
-    V6(KeyV6),
-}
-
-/// Whether a packet is a fragment, and of what.
+/// Whether a packet is a fragment, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
     /// No fragment, or one that needs no other to be attributed.
     Whole,
-    /// First fragment: its [`FragmentValue`] is for the later ones.
-    First {
-        /// Identification, network byte order.
-        id_be: u32,
-    },
-    /// Later fragment: its key is incomplete until [`Parsed::complete`].
-    Later {
-        /// Identification, network byte order.
-        id_be: u32,
-    },
+    /// First fragment: its [`Key::fragment_value`] is for the later ones.
+    First,
+    /// Later fragment: its key is incomplete until [`Key::complete`].
+    Later,
 }
 
 /// A packet that belongs to a flow.
+///
+/// Every field always has a value, since the verifier refuses to copy what an enum's other variants leave undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub struct Parsed<K> {
     /// The flow. For [`Fragment::Later`] without ports, and for IPv6 with protocol 0.
-    pub key: Key,
+    pub key: K,
     /// Fragment state.
     pub fragment: Fragment,
+    /// Identification of a fragment, as it is in the packet; 0 for [`Fragment::Whole`].
+    pub fragment_id_be: u32,
     /// Bytes from the packet's start to the end of its TCP (options included), UDP or SCTP header; for other protocols
     /// to the end of the IP headers. A hardware-accelerated tag is not in it, as it is not in `skb->len`.
     pub headers_len_bytes: u32,
 }
 
-impl Parsed {
-    /// The map key that a packet's first and later fragments share, given the identification.
-    #[inline(always)]
-    #[must_use]
-    pub fn fragment_key(&self, id_be: u32) -> FragmentKey {
-        match self.key {
-            Key::V4(key) => FragmentKey {
-                hook: key.hook,
-                tag: key.tag,
-                src_be: [key.src_be, 0, 0, 0],
-                dst_be: [key.dst_be, 0, 0, 0],
-                id_be,
-            },
-            Key::V6(key) => FragmentKey {
-                hook: key.hook,
-                tag: key.tag.with_protocol(0),
-                src_be: key.src_be,
-                dst_be: key.dst_be,
-                id_be,
-            },
-        }
-    }
+/// What a flow key of either family can do for fragments.
+pub trait Key: Copy {
+    /// The map key that the first and later fragments of a packet have in common.
+    fn fragment_key(&self, id_be: u32) -> FragmentKey;
 
-    /// What a first fragment tells of the later ones.
-    #[inline(always)]
-    #[must_use]
-    pub fn fragment_value(&self) -> FragmentValue {
-        let (tag, ports) = match self.key {
-            Key::V4(key) => (key.tag, key.ports),
-            Key::V6(key) => (key.tag, key.ports),
-        };
-        FragmentValue { ports, protocol: tag.protocol(), padding: [0; 3] }
-    }
+    /// What a first fragment with this key tells of the later ones.
+    fn fragment_value(&self) -> FragmentValue;
 
     /// Completes the key of a later fragment with what its first fragment told.
+    fn complete(&mut self, first: FragmentValue);
+}
+
+impl Key for KeyV4 {
     #[inline(always)]
-    pub fn complete(&mut self, first: FragmentValue) {
-        match &mut self.key {
-            Key::V4(key) => key.ports = first.ports,
-            Key::V6(key) => {
-                key.tag = key.tag.with_protocol(first.protocol);
-                key.ports = first.ports;
-            }
+    fn fragment_key(&self, id_be: u32) -> FragmentKey {
+        FragmentKey {
+            hook: self.hook,
+            tag: self.tag,
+            src_be: [self.src_be, 0, 0, 0],
+            dst_be: [self.dst_be, 0, 0, 0],
+            id_be,
         }
+    }
+
+    #[inline(always)]
+    fn fragment_value(&self) -> FragmentValue {
+        FragmentValue { ports: self.ports, protocol: self.tag.protocol(), padding: [0; 3] }
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, first: FragmentValue) {
+        self.ports = first.ports;
     }
 }
 
+impl Key for KeyV6 {
+    #[inline(always)]
+    fn fragment_key(&self, id_be: u32) -> FragmentKey {
+        FragmentKey { hook: self.hook, tag: self.tag.with_protocol(0), src_be: self.src_be, dst_be: self.dst_be, id_be }
+    }
+
+    #[inline(always)]
+    fn fragment_value(&self) -> FragmentValue {
+        FragmentValue { ports: self.ports, protocol: self.tag.protocol(), padding: [0; 3] }
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, first: FragmentValue) {
+        self.tag = self.tag.with_protocol(first.protocol);
+        self.ports = first.ports;
+    }
+}
+
+/// What the link layer says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It is IPv4: [`ipv4`] goes on.
+    V4(Link),
+    /// It is IPv6: [`ipv6`] goes on.
+    V6(Link),
+}
+
 /// What precedes the IP header.
-struct Link {
-    ethertype_be: u16,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
     /// Bytes before the IP header.
     len: u32,
     /// VLANs; protocol 0.
     tag: Tag,
 }
 
-/// Finds the flow of `packet`.
+/// Finds the IP header of `packet`.
 ///
 /// # Errors
 ///
 /// [`Stop`]: why there is none; see the table above.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P, start: Start, hook: Hook) -> Result<Parsed, Stop> {
-    let link = match start {
-        Start::Ip { ethertype_be } => Link { ethertype_be, len: 0, tag: Tag::new(0, 0, 0) },
+pub fn network<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Network, Stop> {
+    let (ethertype_be, link) = match start {
+        Start::Ip { ethertype_be } => (ethertype_be, Link { len: 0, tag: Tag::new(0, 0, 0) }),
         Start::Ethernet { vlan_tci } => ethernet(packet, vlan_tci)?,
     };
-    match link.ethertype_be {
-        EtherType::IPV4_BE => ip::v4(packet, &link, hook),
-        EtherType::IPV6_BE => ip::v6(packet, &link, hook),
+    match ethertype_be {
+        EtherType::IPV4_BE => Ok(Network::V4(link)),
+        EtherType::IPV6_BE => Ok(Network::V6(link)),
         _ => Err(Stop::NON_IP),
     }
 }
 
-/// Reads the Ethernet header and the VLAN tags behind it.
+/// Reads the Ethernet header and the VLAN tags behind it: the `EtherType` behind them, and the rest.
 #[inline(always)]
-fn ethernet<P: Packet + ?Sized>(packet: &P, vlan_tci: Option<u16>) -> Result<Link, Stop> {
+fn ethernet<P: Packet + ?Sized>(packet: &P, vlan_tci: Option<u16>) -> Result<(u16, Link), Stop> {
     let mut ethertype_be = read::<P, EthernetHeader>(packet, 0)?.ethertype_be;
     let mut len = EthernetHeader::LEN;
     let mut vlans = Vlans::default();
@@ -222,7 +231,7 @@ fn ethernet<P: Packet + ?Sized>(packet: &P, vlan_tci: Option<u16>) -> Result<Lin
     // One iteration more than tags are allowed, for the one that is too many.
     for _ in 0..=Vlans::MAX_TAGS {
         if !EtherType::is_vlan(ethertype_be) {
-            return Ok(Link { ethertype_be, len, tag: Tag::new(vlans.outer, vlans.inner, 0) });
+            return Ok((ethertype_be, Link { len, tag: Tag::new(vlans.outer, vlans.inner, 0) }));
         }
         if vlans.tags == Vlans::MAX_TAGS {
             break;

@@ -8,7 +8,8 @@
 /// # Safety
 ///
 /// `repr(C)`, no padding, every bit pattern valid, alignment of at most 4: a BPF program reads it from packet memory
-/// without copying it bytewise.
+/// without copying it bytewise. At least 2 bytes: of the bounds check of a single byte, compilers make a comparison that
+/// the verifier does not accept (`at >= end` instead of `at + 1 > end`).
 pub unsafe trait Header: Copy {
     /// Length in bytes.
     const LEN: u32;
@@ -16,7 +17,7 @@ pub unsafe trait Header: Copy {
 
 macro_rules! headers {
     ($($header:ty: $len:literal),* $(,)?) => {$(
-        const _: () = assert!(size_of::<$header>() == $len && align_of::<$header>() <= 4);
+        const _: () = assert!($len >= 2 && size_of::<$header>() == $len && align_of::<$header>() <= 4);
         // SAFETY: `repr(C)` with integers and arrays of them only; as long as the sum of its fields (checked above).
         unsafe impl Header for $header {
             const LEN: u32 = $len;
@@ -147,10 +148,7 @@ pub struct FragmentHeader {
     pub id_be: u32,
 }
 
-/// The two bytes of a TCP header that have its length (RFC 9293): 12 bytes from its start.
-///
-/// Two, because the verifier gives no range to a comparison for a single byte (`kernel/bpf/verifier.c`,
-/// `find_good_pkt_pointers`: a right-open range at offset 0).
+/// The part of a TCP header that has its length (RFC 9293): 12 bytes from its start.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct TcpDataOffset {

@@ -4,7 +4,7 @@
 //! the IP headers; `transport` does.
 
 use super::{
-    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Header, Key, Link, Packet, Parsed, Stop, read,
+    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Header, Link, Packet, Parsed, Stop, read,
     transport::{self, Transport, protocol},
 };
 use crate::{Hook, KeyV4, KeyV6};
@@ -19,46 +19,58 @@ const V4_OFFSET: u16 = 0x1fff;
 const V6_MORE: u16 = 0x0001;
 const V6_OFFSET: u16 = 0xfff8;
 
+/// Finds the flow of the IPv4 `packet` behind `link`, seen at `hook`.
+///
+/// # Errors
+///
+/// [`Stop`]: why there is none.
 #[inline(always)]
-pub(super) fn v4<P: Packet + ?Sized>(packet: &P, link: &Link, hook: Hook) -> Result<Parsed, Stop> {
+pub fn ipv4<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Parsed<KeyV4>, Stop> {
     let header: Ipv4Header = read(packet, link.len)?;
     let header_len = u32::from(header.version_ihl & 0xf) * 4;
     if header.version_ihl >> 4 != 4 || header_len < Ipv4Header::LEN {
         return Err(Stop::UNPARSED);
     }
-    let end = link.len + header_len;
-    let id_be = u32::from(header.id_be);
     let bits = u16::from_be(header.fragment_be);
-    let fragment = if bits & (V4_OFFSET | V4_MORE) == 0 || !transport::has_ports_v4(header.protocol) {
-        Fragment::Whole
-    } else if bits & V4_OFFSET == 0 {
-        Fragment::First { id_be }
+    let (fragment, fragment_id_be) = if !transport::has_ports_v4(header.protocol) {
+        (Fragment::Whole, 0)
+    } else if bits & V4_OFFSET != 0 {
+        (Fragment::Later, u32::from(header.id_be))
+    } else if bits & V4_MORE != 0 {
+        (Fragment::First, u32::from(header.id_be))
     } else {
-        Fragment::Later { id_be }
+        (Fragment::Whole, 0)
     };
+    let end = link.len + header_len;
     let Transport { ports, end } = match fragment {
-        Fragment::Later { .. } => Transport::unknown(end),
-        _ => transport::v4(packet, header.protocol, end)?,
+        Fragment::Later => Transport::unknown(end),
+        Fragment::First | Fragment::Whole => transport::v4(packet, header.protocol, end)?,
     };
     let tag = link.tag.with_protocol(header.protocol);
-    let key = Key::V4(KeyV4 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports });
-    Ok(Parsed { key, fragment, headers_len_bytes: end })
+    let key = KeyV4 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports };
+    Ok(Parsed { key, fragment, fragment_id_be, headers_len_bytes: end })
 }
 
+/// Finds the flow of the IPv6 `packet` behind `link`, seen at `hook`.
+///
+/// # Errors
+///
+/// [`Stop`]: why there is none.
 #[inline(always)]
-pub(super) fn v6<P: Packet + ?Sized>(packet: &P, link: &Link, hook: Hook) -> Result<Parsed, Stop> {
+pub fn ipv6<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Parsed<KeyV6>, Stop> {
     let header: Ipv6Header = read(packet, link.len)?;
     if header.version_class >> 4 != 6 {
         return Err(Stop::UNPARSED);
     }
-    let extensions = extensions(packet, header.next_header, link.len + Ipv6Header::LEN)?;
-    let Transport { ports, end } = match extensions.fragment {
-        Fragment::Later { .. } => Transport::unknown(extensions.end),
-        _ => transport::v6(packet, extensions.protocol, extensions.end)?,
+    let Extensions { protocol, end, fragment, fragment_id_be } =
+        extensions(packet, header.next_header, link.len + Ipv6Header::LEN)?;
+    let Transport { ports, end } = match fragment {
+        Fragment::Later => Transport::unknown(end),
+        Fragment::First | Fragment::Whole => transport::v6(packet, protocol, end)?,
     };
-    let tag = link.tag.with_protocol(extensions.protocol);
-    let key = Key::V6(KeyV6 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports });
-    Ok(Parsed { key, fragment: extensions.fragment, headers_len_bytes: end })
+    let tag = link.tag.with_protocol(protocol);
+    let key = KeyV6 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports };
+    Ok(Parsed { key, fragment, fragment_id_be, headers_len_bytes: end })
 }
 
 /// What a chain of extension headers tells.
@@ -68,35 +80,38 @@ struct Extensions {
     /// Bytes before what is behind the chain.
     end: u32,
     fragment: Fragment,
+    fragment_id_be: u32,
 }
 
 /// Walks the chain of extension headers at `offset`, as Linux does (`ipv6_skip_exthdr`).
 #[inline(always)]
 fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> Result<Extensions, Stop> {
     let mut fragment = Fragment::Whole;
+    let mut fragment_id_be = 0;
     let mut fragment_seen = false;
     let mut next = next_header;
     let mut offset = offset;
     // One iteration more than headers are allowed, for what is behind the last.
     for _ in 0..=MAX_EXTENSIONS {
         if !protocol::is_extension(next) {
-            return Ok(Extensions { protocol: next, end: offset, fragment });
+            return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
         }
         if next == protocol::FRAGMENT {
-            let header: FragmentHeader = read(packet, offset)?;
             if fragment_seen {
                 return Err(Stop::UNPARSED);
             }
             fragment_seen = true;
+            let header: FragmentHeader = read(packet, offset)?;
             next = header.next_header;
             offset += FragmentHeader::LEN;
             let bits = u16::from_be(header.fragment_be);
-            let id_be = header.id_be;
             if bits & V6_OFFSET != 0 {
-                return Ok(Extensions { protocol: 0, end: offset, fragment: Fragment::Later { id_be } });
+                let fragment_id_be = header.id_be;
+                return Ok(Extensions { protocol: 0, end: offset, fragment: Fragment::Later, fragment_id_be });
             }
             if bits & V6_MORE != 0 {
-                fragment = Fragment::First { id_be };
+                fragment = Fragment::First;
+                fragment_id_be = header.id_be;
             }
         } else {
             let header: ExtensionHeader = read(packet, offset)?;
