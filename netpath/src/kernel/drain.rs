@@ -1,8 +1,8 @@
 //! Reads the maps exactly: each packet is in one drain and in one only.
 //!
 //! In: the maps of the loaded object. Out: [`Tally`]. There are two of each map, and programs count into those of the
-//! current epoch. A drain flips the epoch, waits until no program can still hold the old one, then reads and empties the
-//! old maps, which nobody writes any more. No count is torn, lost or seen twice.
+//! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
+//! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,9 +11,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
-use netpath_ebpf::{Counts as RawCounts, Hook, KeyV4, KeyV6, Ports, Tag, UnattributedKey, map};
+use aya::util::nr_cpus;
+use netpath_ebpf::{Counts as RawCounts, Hook, KeyV4, KeyV6, Ports, SLOTS, Slot, Tag, UnattributedKey, map};
 
-use super::bpf::{Barrier, take_all};
+use super::bpf::{Barrier, see_per_cpu, take_all};
 use super::load::LoadError;
 use crate::report::Direction;
 use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
@@ -21,16 +22,21 @@ use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
 /// The maps, and the epoch that programs count into.
 pub struct Drain {
     epoch: Array<MapData, u32>,
-    /// Packets, bytes and wire bytes, by epoch.
+    /// Packets, bytes and wire bytes, of even and of odd epochs.
     lost: Array<MapData, [u64; 3]>,
-    epochs: [Epoch; 2],
-    current: usize,
+    slots_v4: MapData,
+    slots_v6: MapData,
+    /// Of even and of odd epochs.
+    flows: [Flows; 2],
+    /// The number of the current epoch, from 1.
+    current: u32,
+    cpus: usize,
     barrier: Barrier,
 }
 
-/// The maps of one epoch.
+/// The hash maps of one epoch.
 #[derive(Debug)]
-struct Epoch {
+struct Flows {
     v4: MapData,
     v6: MapData,
     unattributed: MapData,
@@ -48,19 +54,25 @@ pub struct Tally {
 
 impl Drain {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        let mut epoch = |number: usize| -> Result<Epoch, LoadError> {
-            Ok(Epoch {
-                v4: hash::<KeyV4, RawCounts>(ebpf, map::V4[number])?,
-                v6: hash::<KeyV6, RawCounts>(ebpf, map::V6[number])?,
-                unattributed: hash::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[number])?,
+        let mut flows = |parity: usize| -> Result<Flows, LoadError> {
+            Ok(Flows {
+                v4: take_sized::<KeyV4, RawCounts>(ebpf, map::V4[parity])?,
+                v6: take_sized::<KeyV6, RawCounts>(ebpf, map::V6[parity])?,
+                unattributed: take_sized::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[parity])?,
             })
         };
-        let epochs = [epoch(0)?, epoch(1)?];
+        let flows = [flows(0)?, flows(1)?];
+        let mut epoch: Array<MapData, u32> = Array::try_from(take(ebpf, map::EPOCH)?)?;
+        let current = 1;
+        epoch.set(0, current, 0)?;
         Ok(Self {
-            epoch: Array::try_from(take(ebpf, map::EPOCH)?)?,
+            epoch,
             lost: Array::try_from(take(ebpf, map::LOST)?)?,
-            epochs,
-            current: 0,
+            slots_v4: take_sized::<u32, Slot<KeyV4>>(ebpf, map::SLOTS_V4)?,
+            slots_v6: take_sized::<u32, Slot<KeyV6>>(ebpf, map::SLOTS_V6)?,
+            flows,
+            current,
+            cpus: nr_cpus().map_err(|(_, error)| error)?,
             barrier: Barrier::new()?,
         })
     }
@@ -69,23 +81,33 @@ impl Drain {
     /// and for the reading.
     pub fn drain(&mut self, tally: &mut Tally) -> io::Result<()> {
         let old = self.current;
-        self.current ^= 1;
-        self.epoch.set(0, u32::from(self.current == 1), 0).map_err(io::Error::other)?;
+        self.current += 1;
+        self.epoch.set(0, self.current, 0).map_err(io::Error::other)?;
         self.barrier.wait()?;
 
-        let maps = &self.epochs[old];
-        // SAFETY: `hash` compared the sizes with the maps' own, and all three types are integers and arrays of them.
+        let odd = old & 1;
+        let maps = &self.flows[odd as usize];
+        // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
+            see_per_cpu(fd(&self.slots_v4), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV4>| {
+                if slot.epoch == old {
+                    *tally.v4.entry(slot.key).or_default() += slot.counts.into();
+                }
+            })?;
+            see_per_cpu(fd(&self.slots_v6), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV6>| {
+                if slot.epoch == old {
+                    *tally.v6.entry(slot.key).or_default() += slot.counts.into();
+                }
+            })?;
             take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| *tally.v4.entry(key).or_default() += counts.into())?;
             take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| *tally.v6.entry(key).or_default() += counts.into())?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 *tally.unattributed.entry(key).or_default() += counts.into();
             })?;
         }
-        let index = u32::from(old == 1);
-        let [packets, bytes, wire_bytes] = self.lost.get(&index, 0).map_err(io::Error::other)?;
+        let [packets, bytes, wire_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
         tally.lost += Counts { packets, bytes, wire_bytes };
-        self.lost.set(index, [0; 3], 0).map_err(io::Error::other)
+        self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)
     }
 }
 
@@ -176,10 +198,10 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {
     ebpf.take_map(name).ok_or_else(|| LoadError::Layout(format!("no map {name}")))
 }
 
-/// Takes a hash map whose key and value have the sizes of `K` and `V`.
-fn hash<K, V>(ebpf: &mut Ebpf, name: &str) -> Result<MapData, LoadError> {
-    let Map::HashMap(data) = take(ebpf, name)? else {
-        return Err(LoadError::Layout(format!("map {name} is no hash map")));
+/// Takes a map whose key and value have the sizes of `K` and `V`.
+fn take_sized<K, V>(ebpf: &mut Ebpf, name: &str) -> Result<MapData, LoadError> {
+    let (Map::HashMap(data) | Map::PerCpuArray(data)) = take(ebpf, name)? else {
+        return Err(LoadError::Layout(format!("map {name} is of another type")));
     };
     let info = data.info()?;
     if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
