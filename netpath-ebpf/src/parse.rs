@@ -228,20 +228,35 @@ fn ethernet<P: Packet + ?Sized>(packet: &P, vlan_tci: Option<u16>) -> Result<(u1
     if let Some(tci) = vlan_tci {
         vlans.push(tci);
     }
-    // One iteration more than tags are allowed, for the one that is too many.
-    for _ in 0..=Vlans::MAX_TAGS {
-        if !EtherType::is_vlan(ethertype_be) {
-            return Ok((ethertype_be, Link { len, tag: Tag::new(vlans.outer, vlans.inner, 0) }));
+    // No loop: most frames have no tag, and compilers make a loop of it that all frames pay for.
+    if EtherType::is_vlan(ethertype_be) {
+        in_frame_tag(packet, &mut ethertype_be, &mut len, &mut vlans)?;
+        if EtherType::is_vlan(ethertype_be) {
+            in_frame_tag(packet, &mut ethertype_be, &mut len, &mut vlans)?;
+            if EtherType::is_vlan(ethertype_be) {
+                return Err(Stop::UNPARSED);
+            }
         }
-        if vlans.tags == Vlans::MAX_TAGS {
-            break;
-        }
-        let tag = read::<P, VlanHeader>(packet, len)?;
-        vlans.push(u16::from_be(tag.tci_be));
-        ethertype_be = tag.ethertype_be;
-        len += VlanHeader::LEN;
     }
-    Err(Stop::UNPARSED)
+    Ok((ethertype_be, Link { len, tag: Tag::new(vlans.outer, vlans.inner, 0) }))
+}
+
+/// Reads one tag at `len`, and moves on behind it.
+#[inline(always)]
+fn in_frame_tag<P: Packet + ?Sized>(
+    packet: &P,
+    ethertype_be: &mut u16,
+    len: &mut u32,
+    vlans: &mut Vlans,
+) -> Result<(), Stop> {
+    if vlans.tags == Vlans::MAX_TAGS {
+        return Err(Stop::UNPARSED);
+    }
+    let tag = read::<P, VlanHeader>(packet, *len)?;
+    vlans.push(u16::from_be(tag.tci_be));
+    *ethertype_be = tag.ethertype_be;
+    *len += VlanHeader::LEN;
+    Ok(())
 }
 
 /// The VLANs of a frame, collected from the outermost tag inwards.
