@@ -1,1 +1,3 @@
 //! Facts about the node: devices, conntrack.
+
+pub mod conntrack;
