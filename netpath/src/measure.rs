@@ -17,8 +17,9 @@ use jiff::Timestamp;
 use crate::kernel::attach::Attacher;
 use crate::kernel::drain::{Drain, Tally};
 use crate::kernel::load::load;
+use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
-use crate::report::{Attach, Conntrack, DeviceClass, NodeInfo, Window};
+use crate::report::{Attach, DeviceClass, NodeInfo, Window};
 use crate::snapshot::{Device, KernelCounters, Snapshot};
 
 /// What to measure.
@@ -35,6 +36,7 @@ pub struct Measurement {
     monitor: LinkMonitor,
     attacher: Attacher,
     drainer: Drainer,
+    conntrack: Result<Tracker, ConntrackError>,
     devices: BTreeMap<u32, Followed>,
     started: Instant,
     started_at: Timestamp,
@@ -56,6 +58,8 @@ impl Measurement {
     pub async fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
         let (mut attacher, mut drain) = load(options.max_flows)?;
+        // Before anything is counted, so that no connection that is seen is unknown.
+        let conntrack = Tracker::start(Limits::default());
         let (mut monitor, links) = LinkMonitor::start(choice).await?;
         let mut devices = BTreeMap::new();
         for link in links {
@@ -77,7 +81,7 @@ impl Measurement {
                 device.at_start = link.counters;
             }
         }
-        Ok(Self { monitor, attacher, drainer: Drainer::start(drain)?, devices, started, started_at })
+        Ok(Self { monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
     }
 
     /// How many devices netpath is attached to.
@@ -144,6 +148,10 @@ impl Measurement {
                 device.link.routed = link.routed;
             }
         }
+        let conntrack: Outcome = match self.conntrack {
+            Ok(tracker) => tracker.finish(),
+            Err(error) => error.into(),
+        };
         Ok(Snapshot {
             node: node_info()?,
             window: Window {
@@ -153,8 +161,10 @@ impl Measurement {
             devices: self.devices.into_values().map(Followed::into_device).collect(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
-            connections: Vec::new(),
-            conntrack: Conntrack::Unavailable,
+            lost: tally.lost,
+            connections: conntrack.connections,
+            conntrack: conntrack.state,
+            conntrack_reason: conntrack.reason,
         })
     }
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use console::{Term, colors_enabled};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::interval;
 
@@ -18,6 +19,7 @@ use self::output::Output;
 use self::window::{Signals, Window};
 use crate::cli::{Format, ReportArgs};
 use crate::measure::{Measurement, Options};
+use crate::render::table::Style;
 use crate::snapshot::Snapshot;
 use crate::{path, render};
 
@@ -29,11 +31,19 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let (snapshot, status) = runtime.block_on(measure(args))?;
     let report = path::report(&snapshot);
-    output.write(|out| match args.format {
-        Format::Table => render::table::write(&report, args.top, out),
-        Format::Json => render::json::write(&report, out),
+    let style = style(args, &output);
+    output.write(|mut out| match args.format {
+        Format::Table => render::table::write(&report, &mut out, style),
+        Format::Json => render::json::write(&report, &mut out),
     })?;
     Ok(status)
+}
+
+/// Colours and the terminal's width where the report goes to a terminal.
+fn style(args: &ReportArgs, output: &Output) -> Style {
+    let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
+    let width = terminal.as_ref().and_then(Term::size_checked).map(|(_rows, columns)| columns);
+    Style { top: args.top, colour: terminal.is_some() && colors_enabled(), width }
 }
 
 async fn measure(args: &ReportArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
