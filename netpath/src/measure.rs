@@ -60,7 +60,7 @@ impl Measurement {
         let (mut attacher, mut drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
-        let (mut monitor, links) = LinkMonitor::start(choice).await?;
+        let (monitor, links) = LinkMonitor::start(choice).await?;
         let mut devices = BTreeMap::new();
         for link in links {
             let followed = Followed::new(&mut attacher, link);
@@ -191,8 +191,23 @@ impl Followed {
             tx_bytes: end.tx_bytes.saturating_sub(self.at_start.tx_bytes),
             tx_packets: end.tx_packets.saturating_sub(self.at_start.tx_packets),
         });
-        let Link { ifindex, name, class, kind, driver, mac, addresses, routed, .. } = self.link;
-        Device { ifindex, name, class, kind, driver, mac, addresses, routed, attach: self.attach, blind: self.blind, kernel }
+        let Link { ifindex, name, class, kind, driver, mac, addresses, routed, vlan, .. } = self.link;
+        Device {
+            ifindex,
+            name,
+            class,
+            kind,
+            driver,
+            mac,
+            addresses,
+            routed,
+            attach: self.attach,
+            blind: self.blind,
+            kernel,
+            vlan,
+            pod: None,
+            eni_id: None,
+        }
     }
 }
 

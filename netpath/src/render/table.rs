@@ -232,20 +232,15 @@ fn device_class(class: DeviceClass) -> &'static str {
 fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
     let health = &report.health;
     let mut lines = Vec::new();
-    match health.conntrack {
-        Conntrack::Ok => {}
-        Conntrack::Unavailable => lines.push(
-            "conntrack could not be read, so flows are not followed through NAT: run netpath as root, in the node's network \
-             namespace"
-                .to_owned(),
-        ),
-        Conntrack::Overrun => lines.push(
-            "conntrack events were lost, so some short connections are not followed through NAT: measure for a shorter time"
-                .to_owned(),
-        ),
+    match (health.conntrack, &health.conntrack_reason) {
+        (Conntrack::Ok, _) => {}
+        (_, Some(reason)) => lines.push(sanitise(reason).into_owned()),
+        (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
+        (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
     }
     for (count, meaning) in [
         (health.map_full_packets, "packets are in no flow, since there was no room for more flows: raise --max-flows"),
+        (health.lost_packets, "packets were seen on more devices than netpath has counters for: report this"),
         (health.unparsed_packets, "packets could not be read and are in no flow: look for odd traffic with tcpdump"),
         (
             health.orphan_fragment_packets,
