@@ -24,8 +24,8 @@ mod namespace;
 mod nat;
 mod process;
 mod topology;
-mod window;
 pub mod traffic;
+mod window;
 mod wiring;
 
 pub use binary::netpath_binary;
@@ -37,5 +37,5 @@ pub use iperf::{Load, Totals, iperf3};
 pub use namespace::Namespace;
 pub use nat::TrafficPolicy;
 pub use process::{Running, output_within};
-pub use window::Measured;
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
+pub use window::Measured;

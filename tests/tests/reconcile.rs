@@ -67,9 +67,10 @@ fn number(value: &Value) -> u64 {
 
 /// Bytes at the first hop of the flows from `src` to `dst` and the port, which must be of that path.
 fn flow_bytes(report: &Value, proto: &str, src: &str, dst: &str, dport: u16, path: &str) -> u64 {
-    let flows = report["flows"].as_array().unwrap().iter().filter(|flow| {
-        flow["proto"] == proto && flow["src"] == src && flow["dst"] == dst && flow["dport"] == dport
-    });
+    let flows =
+        report["flows"].as_array().unwrap().iter().filter(|flow| {
+            flow["proto"] == proto && flow["src"] == src && flow["dst"] == dst && flow["dport"] == dport
+        });
     let mut sum = 0;
     for flow in flows {
         assert_eq!(flow["path"], path, "{flow}");
@@ -104,7 +105,8 @@ fn a_pods_transfers_with_the_outside() {
     let lab = lab();
     let client = &lab.pod("client").namespace;
     for address in lab.outside.addresses() {
-        let server = TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Send(8_000_000)).unwrap();
+        let server =
+            TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Send(8_000_000)).unwrap();
         let report = reconciled(&lab, || download(client, server.address()).map(drop));
         let eni = number(&report["totals"]["by_path"]["eni"]["bytes"]);
         assert!((8_000_000..8_800_000).contains(&eni), "8 MB and headers, not {eni}");
@@ -156,7 +158,9 @@ fn echo_to_every_kind_of_peer() {
         let source = client.addresses()[family].to_string();
         // Ethernet 14, IP 20 or 40, ICMP 8, payload 1000; five of them.
         let expected = [1042 * 5, 1062 * 5][family];
-        for (peer, path) in [(&server.addresses(), "local"), (&lab.outside.addresses(), "eni"), (&lab.node.addresses(), "host")] {
+        for (peer, path) in
+            [(&server.addresses(), "local"), (&lab.outside.addresses(), "eni"), (&lab.node.addresses(), "host")]
+        {
             let peer = peer[family].to_string();
             assert_eq!(flow_bytes(&report, proto, &source, &peer, 77, path), expected, "to {peer}");
             assert_eq!(flow_bytes(&report, proto, &peer, &source, 77, path), expected, "from {peer}");

@@ -122,7 +122,10 @@ impl Inventory {
                 links[at].add_address(&message);
             }
         }
-        for family in [RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(), RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()] {
+        for family in [
+            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
+        ] {
             let mut routes = self.handle.route().get(family).execute();
             while let Some(message) = routes.try_next().await.context(failed)? {
                 if let Some((ifindex, address)) = link::host_route(&message)

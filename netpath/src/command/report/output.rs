@@ -32,7 +32,10 @@ impl Output {
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout) };
         let fix = |why: &dyn std::fmt::Display| {
-            anyhow::anyhow!("cannot write {}: {why}; choose another --output", path.display().to_string().escape_debug())
+            anyhow::anyhow!(
+                "cannot write {}: {why}; choose another --output",
+                path.display().to_string().escape_debug()
+            )
         };
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
