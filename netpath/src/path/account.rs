@@ -210,8 +210,8 @@ fn terms(total: Option<u64>, devices: &[Device], flows: &[Flow], topology: &Topo
     };
     let residual = (
         "residual",
-        "counted by the kernel and not seen by netpath (negative: seen and not counted); drivers count frames before the \
-         kernel merges them, and packets that are dropped before they reach netpath's hooks",
+        "counted by the kernel and not seen by netpath, or the reverse where it is negative: a driver that counts frames before \
+         the kernel merges them, packets that are dropped before they reach netpath's hooks",
     );
     let rest = total.map(|total| term(residual, i128::from(total) - sums.iter().sum::<i128>()));
     Part::ALL.into_iter().zip(sums).map(|(part, bytes)| term(part.words(), bytes)).chain(rest).collect()

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use super::classify::{Evidence, classify, left_node_between_local_pods};
-use super::join::{Joined, JoinedFlow};
+use super::join::{Conversation, Joined, JoinedFlow};
 use super::nat::Forms;
 use super::order::order;
 use super::scope::scope;
@@ -34,7 +34,7 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Ve
         (Reverse(first.counts.bytes), first.tuple, first.ifindex, first.direction, first.vlans)
     });
 
-    let mut conversations: HashMap<(u32, Tuple), u64> = HashMap::with_capacity(sorted.len());
+    let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(sorted.len());
     let mut result = Vec::with_capacity(sorted.len());
     for (flow, id) in sorted.iter().zip(1..) {
         let next = conversations.len() as u64 + 1;

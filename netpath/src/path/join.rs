@@ -35,9 +35,18 @@ pub struct JoinedFlow {
     /// Conntrack has more than one way to translate one of its tuples.
     pub ambiguous: bool,
     /// Same for the two directions of a conversation, and only for these.
-    pub conversation: (u32, Tuple),
+    pub conversation: Conversation,
     start: u32,
     end: u32,
+}
+
+/// What the two directions of a conversation have in common: a domain, and an entry or a pair of tuples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conversation {
+    domain: u32,
+    of_entry: bool,
+    /// The entry's index, or the lesser number of the tuple and the reversed one.
+    id: u32,
 }
 
 /// One direction of a conntrack entry.
@@ -108,19 +117,22 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
         let start = joined.hops.len();
         joined.hops.extend(flow.iter().map(|&(_, index)| observations[index as usize]));
         add_up_equal(&mut joined.hops, start);
-        let ((domain, owner), first) = flow[0];
-        let (entry, ambiguous, tuple) = match owner {
-            Owner::Entry { connection, initiator } => {
-                let translation = &connections[connection as usize];
-                let ambiguous = any_ambiguous && is_ambiguous(&Forms::new(translation, initiator), &tuples, &claims);
-                (Some(Entry { connection, initiator }), ambiguous, translation.original)
+        let (domain, owner) = flow[0].0;
+        let (entry, ambiguous, conversation) = match owner {
+            Owner::Entry { connection: id, initiator } => {
+                let forms = Forms::new(&connections[id as usize], initiator);
+                let ambiguous = any_ambiguous && is_ambiguous(&forms, &tuples, &claims);
+                (Some(Entry { connection: id, initiator }), ambiguous, Conversation { domain, of_entry: true, id })
             }
-            Owner::Tuple { ambiguous, .. } => (None, ambiguous, observations[first as usize].tuple),
+            Owner::Tuple { id, ambiguous } => {
+                let reversed = tuples.find(&joined.hops[start].tuple.reversed()).map_or(id, as_index);
+                (None, ambiguous, Conversation { domain, of_entry: false, id: id.min(reversed) })
+            }
         };
         joined.flows.push(JoinedFlow {
             entry,
             ambiguous,
-            conversation: (domain, tuple.min(tuple.reversed())),
+            conversation,
             start: as_index(start),
             end: as_index(joined.hops.len()),
         });

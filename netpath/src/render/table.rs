@@ -5,9 +5,10 @@
 
 mod conversations;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::text::sanitise;
 use super::units::{bytes, duration, share, signed_bytes};
@@ -41,14 +42,16 @@ fn heading(out: &mut impl Write, style: Style, text: &str, rest: &str) -> io::Re
     if style.colour { writeln!(out, "\x1b[1m{text}\x1b[0m{rest}") } else { writeln!(out, "{text}{rest}") }
 }
 
-/// A table with a header and no lines, whose columns in `right` hold numbers.
+/// A table with a header and no lines, whose columns in `right` hold numbers. Where space is short only the last column
+/// wraps: a broken address could be taken for another one.
 fn plain_table<const N: usize>(style: Style, header: [&str; N], right: std::ops::RangeInclusive<usize>) -> Table {
+    const LAST_COLUMN_AT_LEAST: u16 = 24;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     match style.width {
+        // Two for the indentation.
         Some(width) => {
-            // Two for the indentation; the least width keeps a header and an address readable.
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2).max(40));
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2));
         }
         None => {
             table.set_content_arrangement(ContentArrangement::Disabled);
@@ -59,6 +62,11 @@ fn plain_table<const N: usize>(style: Style, header: [&str; N], right: std::ops:
         if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        column.set_constraint(if index + 1 < N {
+            ColumnConstraint::ContentWidth
+        } else {
+            ColumnConstraint::LowerBoundary(Width::Fixed(LAST_COLUMN_AT_LEAST))
+        });
     }
     table
 }
@@ -72,7 +80,7 @@ fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
 
 /// One line of the first two blocks.
 fn line(out: &mut impl Write, label: &str, number: &str, rest: &str) -> io::Result<()> {
-    let text = format!("  {label:<40}{number:>10}{rest}");
+    let text = format!("  {label:<41}{number:>10}{rest}");
     writeln!(out, "{}", text.trim_end())
 }
 
@@ -88,11 +96,19 @@ const PATHS: [(PathClass, &str, bool); 6] = [
 
 fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
     let whole = report.totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
-    let of_eni = |test: fn(&Flow) -> bool| {
+    let tunnels: HashSet<u32> = report
+        .devices
+        .iter()
+        .filter(|device| device.class == DeviceClass::Tunnel)
+        .map(|device| device.ifindex)
+        .collect();
+    let of_eni = |test: &dyn Fn(&Flow) -> bool| {
         let flows = report.flows.iter().filter(|flow| flow.path == PathClass::Eni && test(flow));
         flows.fold(0u64, |sum, flow| sum.saturating_add(flow.bytes))
     };
-    heading(out, style, "WHERE THE BYTES WENT", &format!("{:>32}{:>8}", "bytes", "share"))?;
+    let in_tunnel = |flow: &Flow| flow.hops.iter().any(|hop| tunnels.contains(&hop.ifindex));
+    let link_local = |flow: &Flow| flow.scope.is_some_and(is_link_local);
+    heading(out, style, "WHERE THE BYTES WENT", &format!("{:>33}{:>8}", "bytes", "share"))?;
     for (path, label, always) in PATHS {
         let total = report.totals.by_path.get(&path).copied().unwrap_or_default();
         if always || total.flows > 0 {
@@ -100,8 +116,9 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
         }
         if path == PathClass::Eni {
             for (label, part) in [
-                ("  of which between pods of this node", of_eni(|flow| flow.local_pair_left_node)),
-                ("  of which link-local (IMDS, DNS, NTP)", of_eni(|flow| flow.scope.is_some_and(is_link_local))),
+                ("  of which between pods of this node", of_eni(&|flow| flow.local_pair_left_node)),
+                ("  of which link-local (IMDS, DNS, NTP)", of_eni(&link_local)),
+                ("  of which in a tunnel, so counted twice", of_eni(&in_tunnel)),
             ] {
                 if part > 0 {
                     line(out, label, &bytes(part), &format!("{:>8}", share(part, whole)))?;
@@ -238,26 +255,25 @@ fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()>
         (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
         (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
     }
-    for (count, meaning) in [
-        (health.map_full_packets, "packets are in no flow, since there was no room for more flows: raise --max-flows"),
-        (health.lost_packets, "packets were seen on more devices than netpath has counters for: report this"),
-        (health.unparsed_packets, "packets could not be read and are in no flow: look for odd traffic with tcpdump"),
-        (
-            health.orphan_fragment_packets,
-            "fragments came without their first one and are in no flow: check the path MTU",
-        ),
-        (health.blind_devices, "devices were not (fully) watched: see NOTE under DEVICES, or netpath devices"),
+    for (count, meaning, action) in [
+        (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
+        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
+        (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
+        (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
+        (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
         (
             health.ambiguous_flows,
-            "flows have a port that was used again for another connection, so NAT was not followed: measure for a shorter time",
+            "flows not followed through NAT, as their ports were used again",
+            "measure for a shorter time",
         ),
         (
             health.unjoined_flows,
-            "flows were seen on one device, and it is not known where else: their bytes are under \"path unknown\"",
+            "flows with a path unknown, as a device is missing on it",
+            "their bytes may be in the report again, as another flow",
         ),
     ] {
         if count > 0 {
-            lines.push(format!("{count} {meaning}"));
+            lines.push(format!("{meaning}: {count} ({action})"));
         }
     }
     if lines.is_empty() {

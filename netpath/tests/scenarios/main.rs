@@ -7,7 +7,7 @@
 mod notation;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use netpath::report::Report;
 use netpath::{path, render};
@@ -16,17 +16,16 @@ use render::table::Style;
 
 #[test]
 fn every_scenario() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let folder = folder();
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
-    assert!(files.len() >= 4, "only {} scenarios in {}", files.len(), folder.display());
+    assert!(files.len() >= 30, "only {} scenarios in {}", files.len(), folder.display());
 
     let mut failures = Vec::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        let scenario = Scenario::parse(&std::fs::read_to_string(file).unwrap())
-            .unwrap_or_else(|error| panic!("scenarios/{name}.toml: {error}"));
+        let scenario = read(name);
         let report = path::report(&scenario.snapshot);
         failures.extend(check(&scenario, &report).into_iter().map(|failure| format!("{name}: {failure}")));
 
@@ -38,6 +37,57 @@ fn every_scenario() {
         });
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The schema as other programs read it.
+#[test]
+fn json() {
+    let report = path::report(&read("pod_to_internet").snapshot);
+    let mut text = Vec::new();
+    render::json::write(&report, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    insta::assert_snapshot!("json", text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// A table fits 120 columns. On a narrower terminal only the notes wrap: no address, number or name is broken.
+#[test]
+fn widths() {
+    let report = path::report(&read("hairpin").snapshot);
+    for width in [120, 80, 0] {
+        let mut table = Vec::new();
+        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: Some(width) }).unwrap();
+        let text = String::from_utf8(table).unwrap();
+        if width == 120 {
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= 120, "{longest}\n{text}");
+        }
+        for whole in ["10.0.0.21:40000", "172.20.0.10:80", "eniaa → eniaa", "RECEIVED", "DIFFERENCE"] {
+            assert!(text.contains(whole), "{whole} is broken at {width}\n{text}");
+        }
+        if width == 80 {
+            insta::assert_snapshot!("narrow", text);
+        }
+    }
+}
+
+/// With `--top 1` one conversation and one device are left, and colours come only when asked for.
+#[test]
+fn top_and_colour() {
+    let report = path::report(&read("published_iperf").snapshot);
+    let mut table = Vec::new();
+    render::table::write(&report, &mut table, Style { top: 1, colour: true, width: None }).unwrap();
+    let text = String::from_utf8(table).unwrap();
+    assert!(text.contains("CONVERSATIONS\u{1b}[0m   1 of 2"), "{text}");
+    assert!(!text.contains("10.0.1.1"), "{text}");
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+fn read(name: &str) -> Scenario {
+    let text = std::fs::read_to_string(folder().join(name).with_extension("toml")).unwrap();
+    Scenario::parse(&text).unwrap_or_else(|error| panic!("scenarios/{name}.toml: {error}"))
 }
 
 /// Every difference between what the file expects and what the report says.

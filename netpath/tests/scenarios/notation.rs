@@ -71,16 +71,12 @@ impl Scenario {
             let seen = observations.iter().map(|seen| (seen.ifindex, seen.direction, seen.counts));
             let lost = unattributed.iter().map(|lost| (lost.ifindex, lost.direction, lost.counts));
             for (_, direction, counts) in seen.chain(lost).filter(|(ifindex, ..)| *ifindex == device.ifindex) {
-                match direction {
-                    Direction::Rx => {
-                        (kernel.rx_bytes, kernel.rx_packets) =
-                            (kernel.rx_bytes + counts.bytes, kernel.rx_packets + counts.packets)
-                    }
-                    Direction::Tx => {
-                        (kernel.tx_bytes, kernel.tx_packets) =
-                            (kernel.tx_bytes + counts.bytes, kernel.tx_packets + counts.packets)
-                    }
-                }
+                let (bytes, packets) = match direction {
+                    Direction::Rx => (&mut kernel.rx_bytes, &mut kernel.rx_packets),
+                    Direction::Tx => (&mut kernel.tx_bytes, &mut kernel.tx_packets),
+                };
+                *bytes += counts.bytes;
+                *packets += counts.packets;
             }
             device.kernel = Some(kernel);
         }
@@ -144,12 +140,12 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
             "kernel" => {
                 device.kernel = match words.next()? {
                     "unknown" => None,
-                    rx => Some(KernelCounters {
-                        rx_bytes: rx.parse().ok()?,
-                        rx_packets: 1,
-                        tx_bytes: words.next()?.parse().ok()?,
-                        tx_packets: 1,
-                    }),
+                    rx => {
+                        let (rx_bytes, tx_bytes) = (rx.parse().ok()?, words.next()?.parse().ok()?);
+                        let packets = |bytes: u64| bytes.div_ceil(1500);
+                        let (rx_packets, tx_packets) = (packets(rx_bytes), packets(tx_bytes));
+                        Some(KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets })
+                    }
                 }
             }
             address if address.contains('/') => device.addresses.push(address.to_owned()),
