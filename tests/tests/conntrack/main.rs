@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -191,7 +192,8 @@ fn connections_that_are_gone_before_the_end_are_seen() {
     wait("expiry", || !topology.router.table().iter().any(|c| c.original.proto == UDP));
     let outcome = tracker.finish();
     complete(&outcome);
-    assert_eq!(seen_by_ends.len(), 200);
+    // Some may have got the port of an earlier one, whose entry was still there.
+    assert!(seen_by_ends.len() > 150);
     assert_eq!(seen_by_ends.difference(&set(&outcome)).collect::<Vec<_>>(), [] as [&Connection; 0]);
 }
 
@@ -438,4 +440,67 @@ fn a_hundred_thousand_entries() {
     complete(&outcome);
     let udp = outcome.connections.iter().filter(|c| c.original.proto == UDP && c.original.src.to_string() == CLIENT);
     assert_eq!(udp.count(), 100_000);
+}
+
+/// Two first datagrams of one socket at the same moment, as resolvers send A and AAAA queries: each is translated for itself
+/// before the second finds that the first has the tuple. The kernel forwards both, but lists only one.
+#[test]
+fn both_translations_of_a_race_are_seen() {
+    const FIRST: u16 = 1024;
+    const TRIES: u16 = 5000;
+    // Rules that the packets pass between the lookup and the insertion of their entries, to make races likely.
+    let topology = Topology::new(&format!(
+        "table ip slow {{\nchain forward {{\ntype filter hook forward priority filter\n{}}}\n}}\n{SNAT}",
+        "counter\n".repeat(1000)
+    ));
+    topology.router.set("udp_timeout", "1");
+    let server = topology.server.enter(|| UdpSocket::bind((SERVER, 9)).unwrap());
+    server.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let receiver = thread::spawn(move || {
+        let mut peers: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut payload = [0; 2];
+        while let Ok((_, peer)) = server.recv_from(&mut payload) {
+            peers.entry(u16::from_be_bytes(payload)).or_default().insert(peer);
+        }
+        peers
+    });
+    let tracker = start(&topology.router);
+    // A socket each: a socket sends one datagram at a time.
+    let sockets = [topology.raw(libc::AF_INET, UDP), topology.raw(libc::AF_INET, UDP)];
+    let arrivals = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for raw in &sockets {
+            scope.spawn(|| {
+                for n in 0..TRIES {
+                    arrivals.fetch_add(1, Ordering::SeqCst);
+                    while arrivals.load(Ordering::SeqCst) < 2 * (u32::from(n) + 1) {
+                        std::hint::spin_loop();
+                    }
+                    raw.send_to(&udp(FIRST + n, 9), address(SERVER, 0)).unwrap();
+                }
+            });
+        }
+    });
+    let seen_by_server: BTreeSet<_> = receiver
+        .join()
+        .unwrap()
+        .into_iter()
+        .flat_map(|(sport, peers)| {
+            let connection = move |peer| Connection {
+                zone: 0,
+                original: tuple(UDP, address(CLIENT, sport), address(SERVER, 9)),
+                reply: tuple(UDP, address(SERVER, 9), peer),
+            };
+            peers.into_iter().map(connection)
+        })
+        .collect();
+    let races = seen_by_server.len() - originals(&seen_by_server).len();
+    // The kernel keeps such an entry for a second, if there is no answer.
+    thread::sleep(Duration::from_millis(1500));
+    let outcome = tracker.finish();
+    complete(&outcome);
+    let missing = seen_by_server.difference(&set(&outcome)).count();
+    println!("{races} races in {TRIES} tries, {missing} translations missing");
+    assert!(races > 0, "no race in {TRIES} tries");
+    assert_eq!(missing, 0);
 }

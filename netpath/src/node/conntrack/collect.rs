@@ -101,6 +101,8 @@ impl Collector {
                 Ok(()) => {
                     self.read_events();
                     self.try_dump();
+                    // A dump removes entries that are due, which is announced.
+                    self.read_events();
                     return self.outcome();
                 }
                 Err(RecvTimeoutError::Disconnected) => return self.outcome(),

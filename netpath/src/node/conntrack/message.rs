@@ -188,3 +188,6 @@ fn proto(attributes: &[u8]) -> Option<(u8, u16, u16)> {
 fn be16(bytes: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

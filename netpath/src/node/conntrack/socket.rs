@@ -130,16 +130,12 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
 
 /// Sizes the receive buffer regardless of `net.core.rmem_max` where that is permitted.
 fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "4")]
+    const LENGTH: libc::socklen_t = size_of::<c_int>() as libc::socklen_t;
     let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
     // SAFETY: the descriptor is open, and the kernel reads one `c_int` from the pointer during the call.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const value).cast(),
-            size_of::<c_int>() as libc::socklen_t,
-        )
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const value).cast(), LENGTH)
     };
     // In a container's user namespace only the limited call is allowed.
     if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }
