@@ -12,7 +12,13 @@ const VIP: &str = "172.20.0.10:80";
 const TCP: u8 = 6;
 
 /// A download by way of `through`; what the client, the server and the node's connection table make of it.
-fn download_through(lab: &Lab, client: &Namespace, server: &Namespace, listen: SocketAddr, through: &str) -> (Transfer, Served, Connection) {
+fn download_through(
+    lab: &Lab,
+    client: &Namespace,
+    server: &Namespace,
+    listen: SocketAddr,
+    through: &str,
+) -> (Transfer, Served, Connection) {
     let tcp = TcpServer::start(server, listen, Serve::Send(BYTES)).unwrap();
     let transfer = download(client, through.parse().unwrap()).unwrap();
     assert_eq!(transfer.received_bytes, BYTES);
@@ -38,8 +44,13 @@ fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
 fn snat_gives_pods_the_nodes_address_and_another_port() {
     let lab = Lab::builder().pod("client").start().unwrap();
     lab.snat().unwrap();
-    let (transfer, served, _) =
-        download_through(&lab, &lab.pod("client").namespace, &lab.outside.namespace, at(lab.outside.ipv4, 443), "198.51.100.7:443");
+    let (transfer, served, _) = download_through(
+        &lab,
+        &lab.pod("client").namespace,
+        &lab.outside.namespace,
+        at(lab.outside.ipv4, 443),
+        "198.51.100.7:443",
+    );
     assert_eq!(served.peer.ip(), lab.node.ipv4);
     // fully-random draws the same port once in 60 000 times; then run it again.
     assert_ne!(served.peer.port(), transfer.local.port());
@@ -70,8 +81,13 @@ fn snat_sends_pods_of_the_second_eni_out_by_the_first() {
     lab.wait_until_quiet().unwrap();
     let read = || ["eth0", "eth1"].map(|device| counters(&lab.node.namespace, device).unwrap());
     let before = read();
-    let (_, served, connection) =
-        download_through(&lab, &lab.pod("batch").namespace, &lab.outside.namespace, at(lab.outside.ipv4, 443), "198.51.100.7:443");
+    let (_, served, connection) = download_through(
+        &lab,
+        &lab.pod("batch").namespace,
+        &lab.outside.namespace,
+        at(lab.outside.ipv4, 443),
+        "198.51.100.7:443",
+    );
     assert_eq!((served.peer.ip(), connection.mark), (lab.node.ipv4.into(), 0x80));
     let now = read();
     assert!(now[0].since(before[0]).rx_bytes > BYTES);
@@ -83,7 +99,8 @@ fn cluster_ip_reaches_a_local_pod() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let server = lab.pod("server");
     lab.cluster_ip(VIP.parse().unwrap(), at(server.ipv4, 8080)).unwrap();
-    let (transfer, served, _) = download_through(&lab, &lab.pod("client").namespace, &server.namespace, at(server.ipv4, 8080), VIP);
+    let (transfer, served, _) =
+        download_through(&lab, &lab.pod("client").namespace, &server.namespace, at(server.ipv4, 8080), VIP);
     assert_eq!(served.peer, transfer.local);
 }
 
@@ -130,7 +147,8 @@ fn cluster_ip_by_iptables_reaches_a_local_pod() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let server = lab.pod("server");
     lab.cluster_ip_by_iptables(VIP.parse().unwrap(), at(server.ipv4, 8080)).unwrap();
-    let (transfer, served, _) = download_through(&lab, &lab.pod("client").namespace, &server.namespace, at(server.ipv4, 8080), VIP);
+    let (transfer, served, _) =
+        download_through(&lab, &lab.pod("client").namespace, &server.namespace, at(server.ipv4, 8080), VIP);
     assert_eq!(served.peer, transfer.local);
 }
 
@@ -150,8 +168,13 @@ fn node_port_with_local_policy_keeps_the_client() {
 fn node_port_reaches_a_remote_backend_in_the_nodes_name() {
     let lab = Lab::builder().start().unwrap();
     lab.node_port(30080, at(lab.remote.ipv4, 8080), TrafficPolicy::Cluster).unwrap();
-    let (_, served, _) =
-        download_through(&lab, &lab.outside.namespace, &lab.remote.namespace, at(lab.remote.ipv4, 8080), "10.0.0.5:30080");
+    let (_, served, _) = download_through(
+        &lab,
+        &lab.outside.namespace,
+        &lab.remote.namespace,
+        at(lab.remote.ipv4, 8080),
+        "10.0.0.5:30080",
+    );
     assert_eq!(served.peer.ip(), lab.node.ipv4);
 }
 
