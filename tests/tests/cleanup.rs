@@ -3,17 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeSet;
-use std::env;
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Lab, Running, namespaces_of};
+use lab::{Lab, POD_NAMESPACE, Running, namespaces_of, veth_name};
+use tempfile::TempDir;
 
 /// What must be gone: the inodes of a lab's network namespaces, and the processes that were in them.
 struct Traces {
@@ -45,10 +44,9 @@ impl Traces {
         let left = self.processes();
         assert!(left.is_empty(), "processes {left:?} are left");
         let devices = fs::read_to_string("/proc/net/dev").unwrap();
-        assert!(
-            !devices.contains("eni") && !devices.contains("node-eth"),
-            "a veth is left in the root namespace: {devices}"
-        );
+        for device in [veth_name(POD_NAMESPACE, "client").as_str(), "node-eth0", "outside0", "remote0"] {
+            assert!(!devices.contains(device), "{device} is left in the root namespace: {devices}");
+        }
     }
 
     /// Processes with a thread inside the namespaces.
@@ -65,10 +63,11 @@ impl Traces {
     }
 }
 
-/// A process in the node and one of its children that does not die with it.
+/// Starts one more process that does not die with its parent.
+const SLEEPERS: &str = "setsid sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
+
 fn sleepers(lab: &Lab) -> Running {
-    let mut command = lab.node.namespace.command("sh").unwrap();
-    Running::spawn(command.args(["-c", "setsid sleep 1000 & sleep 1000"])).unwrap()
+    Running::spawn(lab.node.namespace.command("sh").unwrap().args(["-c", SLEEPERS])).unwrap()
 }
 
 fn wait_for(what: &str, done: impl Fn() -> bool) {
@@ -84,7 +83,7 @@ fn dropping_a_lab_leaves_nothing() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let traces = Traces::of_lab(&lab);
     let _sleepers = sleepers(&lab);
-    wait_for("sleepers", || traces.processes().len() == 3);
+    wait_for("sleepers", || traces.processes().len() == 2);
     drop(lab);
     traces.assert_gone();
 }
@@ -96,7 +95,7 @@ fn a_panic_leaves_nothing() {
         let lab = Lab::builder().pod("client").start().unwrap();
         let traces = traces.insert(Traces::of_lab(&lab));
         let _sleepers = sleepers(&lab);
-        wait_for("sleepers", || traces.processes().len() == 3);
+        wait_for("sleepers", || traces.processes().len() == 2);
         panic!("as a failing test does");
     }));
     assert!(panicked.is_err());
@@ -114,52 +113,48 @@ fn a_failed_start_leaves_nothing() {
 #[test]
 fn labs_of_one_process_do_not_meet() {
     let labs = [0; 3].map(|_| Lab::builder().pod("client").start().unwrap());
-    let names: BTreeSet<_> = labs.iter().flat_map(|lab| lab.namespaces()).map(lab::Namespace::name).collect();
+    let names: BTreeSet<_> = labs.iter().flat_map(Lab::namespaces).map(lab::Namespace::name).collect();
     assert_eq!(names.len(), 3 * 5);
+}
+
+/// The demonstration, with a stand-in for netpath that sleeps in the node.
+fn demonstration() -> (Running, Traces, TempDir) {
+    let files = tempfile::tempdir().unwrap();
+    let netpath = files.path().join("netpath");
+    fs::write(&netpath, format!("#!/bin/sh\n{SLEEPERS}\n")).unwrap();
+    fs::set_permissions(&netpath, Permissions::from_mode(0o755)).unwrap();
+    let demo = Running::spawn(Command::new(env!("CARGO_BIN_EXE_demo")).env("NETPATH_BIN", &netpath)).unwrap();
+    let namespaces = || namespaces_of(demo.id());
+    wait_for("sleepers of the demonstration", || {
+        !namespaces().is_empty() && Traces::of(namespaces()).processes().len() == 2
+    });
+    let traces = Traces::of(namespaces());
+    (demo, traces, files)
+}
+
+#[test]
+fn an_interrupted_demonstration_leaves_nothing() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let (demo, traces, _files) = demonstration();
+        demo.signal(signal);
+        let status = demo.wait(Duration::from_secs(10)).unwrap();
+        assert_eq!(status.code(), Some(128 + signal));
+        traces.assert_gone();
+    }
 }
 
 #[test]
 fn the_next_start_removes_what_a_killed_process_left() {
-    let mut child = this_program_as_victim();
-    let id = child.id();
-    BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .find(|line| line.as_ref().unwrap().contains("lab is up"))
-        .unwrap()
-        .unwrap();
-    let traces = Traces::of(namespaces_of(id));
-    wait_for("sleepers", || traces.processes().len() == 3);
-
+    let (demo, traces, _files) = demonstration();
+    let id = demo.id();
     // While its process lives, nobody touches it.
     drop(Lab::builder().start().unwrap());
     assert_eq!(namespaces_of(id).len(), traces.names.len());
 
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // What it started died with it; what that started did not.
-    wait_for("dead shell", || traces.processes().len() == 1);
+    demo.signal(libc::SIGKILL);
+    demo.wait(Duration::from_secs(10)).unwrap();
+    // What it started died with it. What that started did not, but goes with the next lab, here or in another test.
+    wait_for("death of netpath's stand-in", || traces.processes().len() <= 1);
     drop(Lab::builder().start().unwrap());
     traces.assert_gone();
-}
-
-/// Run by the test above as a process of its own, to be killed.
-#[test]
-#[ignore = "part of another test: it does not end by itself"]
-fn victim() {
-    if env::var_os("LAB_VICTIM").is_none() {
-        return;
-    }
-    let lab = Lab::builder().pod("client").start().unwrap();
-    let _sleepers = sleepers(&lab);
-    println!("lab is up");
-    thread::sleep(Duration::from_secs(60));
-}
-
-fn this_program_as_victim() -> std::process::Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "victim"])
-        .env("LAB_VICTIM", "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
 }
