@@ -22,7 +22,7 @@ pub enum Load {
     TcpBytes(u64),
     /// One TCP connection as fast as it goes, for this many seconds.
     TcpSeconds(u32),
-    /// UDP datagrams of `datagram_bytes` payload, `bytes` in all, at a rate that loses none.
+    /// UDP datagrams of `datagram_bytes` payload, `bytes` in all, at 50 Mbit/s.
     Udp {
         /// Payload bytes in all.
         bytes: u64,
@@ -34,7 +34,8 @@ pub enum Load {
 /// iperf3's own count of payload bytes. Its control connection (a few kB on the same server port) is not in it.
 ///
 /// A TCP receiver stops reading when the sender says that it is done, so a few hundred kB in flight are in `sent_bytes` only,
-/// and may or may not have crossed a device. For TCP of an exact size take [`traffic`](crate::traffic).
+/// and may or may not have crossed a device. UDP datagrams that find the server's socket full have
+/// crossed all devices and are in `sent_bytes` only. For traffic of an exact size take [`traffic`](crate::traffic).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// What the client says it sent.
@@ -69,7 +70,7 @@ pub fn iperf3(
         Load::Udp { bytes, datagram_bytes } => command.args([
             "--udp",
             "--bitrate",
-            "400M",
+            "50M",
             "--bytes",
             &bytes.to_string(),
             "--length",

@@ -36,12 +36,12 @@ impl Lab {
     pub fn snat(&self) -> Result<()> {
         self.nft(&format!(
             "table ip aws_snat {{
-               chain mark {{
+               chain set_marks {{
                  type filter hook prerouting priority mangle
                  iifname \"eni*\" ip daddr != {VPC_CIDR} ct state new ct mark set ct mark or {CNI_MARK}
                  iifname \"eni*\" meta mark set ct mark and {CNI_MARK}
                }}
-               chain snat {{
+               chain translate {{
                  type nat hook postrouting priority srcnat
                  ip daddr != {VPC_CIDR} fib daddr type != local snat to {} fully-random
                }}
@@ -79,7 +79,7 @@ impl Lab {
                  jump services
                }}
                chain output {{
-                 type nat hook output priority dstnat
+                 type nat hook output priority -100
                  jump services
                }}
                {MASQUERADE}
@@ -128,7 +128,7 @@ impl Lab {
         self.nft(&format!(
             "create table {family} node_port_{port}
              table {family} node_port_{port} {{
-               chain mark {{
+               chain set_marks {{
                  type filter hook prerouting priority mangle
                  iifname \"eth0\" fib daddr type local ct mark set ct mark or {CNI_MARK}
                  iifname \"eni*\" meta mark set ct mark and {CNI_MARK}
