@@ -9,14 +9,27 @@
 mod toolchain;
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 use toolchain::{TARGET, Toolchain, check_object, private_folder, state_file};
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     println!("cargo::rustc-check-cfg=cfg(netpath_without_ebpf)");
     println!("cargo::rerun-if-env-changed=NETPATH_EBPF");
     let object = match env::var_os("NETPATH_EBPF").filter(|value| !value.is_empty()) {
@@ -55,7 +68,8 @@ fn build() -> Result<PathBuf> {
     }
 
     let folder = private_folder()?;
-    let toolchain = Toolchain::load(&folder).context("no eBPF toolchain is set up; run `cargo xtask setup`")?;
+    let toolchain = Toolchain::load(&folder)
+        .map_err(|error| anyhow!("no eBPF toolchain is set up ({error:#}); run `cargo xtask setup`"))?;
     rerun_if_changed(&state_file(&folder));
     rerun_if_changed(&toolchain.linker);
 
@@ -71,7 +85,28 @@ fn build() -> Result<PathBuf> {
     );
     let object = target_directory.join(TARGET).join("release/netpath-ebpf");
     check_object(&object)?;
-    Ok(object)
+    without_debug_sections(&object)
+}
+
+/// Copies `object` without its DWARF, which is most of it and nothing to the kernel. BTF, which was made from it, stays.
+fn without_debug_sections(object: &Path) -> Result<PathBuf> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let mut elf = Builder::read(&*bytes).with_context(|| format!("cannot parse {}", object.display()))?;
+    for section in &mut elf.sections {
+        section.delete = [&b".debug_"[..], b".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix));
+    }
+    elf.delete_orphans();
+    // LLVM keeps sections' and symbols' names in one table; the writer wants two.
+    let names = elf.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped).context("cannot strip the eBPF object")?;
+    let path = object.with_extension("stripped.o");
+    fs::write(&path, stripped).with_context(|| format!("cannot write {}", path.display()))?;
+    check_object(&path)?;
+    Ok(path)
 }
 
 fn rerun_if_changed(path: &Path) {

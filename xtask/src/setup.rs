@@ -8,6 +8,7 @@ mod debian;
 mod linker;
 mod nightly;
 mod tools;
+mod version;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ fn toolchain(args: &Args) -> Result<Toolchain> {
 /// The toolchain of the state file, if it still is what it was when it was seen to work.
 fn working(folder: &Path) -> Option<Toolchain> {
     let toolchain = Toolchain::load(folder).ok()?;
-    (toolchain.compiler.version().ok()? == toolchain.version).then_some(toolchain)
+    (version::of(&toolchain.compiler).ok()? == toolchain.version).then_some(toolchain)
 }
 
 /// Writes the state file.

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{partial, put_in_place};
+use super::{partial, put_in_place, version};
 use crate::process::{find, is_root, output, step};
 use crate::toolchain::Compiler;
 
@@ -64,7 +64,7 @@ fn compiler(root: &Path) -> Result<Compiler> {
         library_path: library_path(root)?,
         build_std: false,
     };
-    compiler.version().map(|_| compiler)
+    version::of(&compiler).map(|_| compiler)
 }
 
 /// The directories below `root` that have an architecture's shared libraries (Debian's multiarch layout).

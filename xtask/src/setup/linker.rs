@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{partial, put_in_place};
+use super::{partial, put_in_place, version};
 use crate::process::{cargo, find, output, step};
 use crate::toolchain::{Compiler, TARGET, Toolchain, check_object};
 
@@ -33,7 +33,7 @@ const PROBE_MANIFEST: &str = "[package]\nname = \"probe\"\nversion = \"0.0.0\"\n
 
 /// Joins `compiler` with a linker that works with it: the user's own, else one in the private folder.
 pub fn join(folder: &Path, compiler: Compiler) -> Result<Toolchain> {
-    let version = compiler.version()?;
+    let version = version::of(&compiler)?;
     if let Some(linker) = find("bpf-linker").filter(|linker| probe(folder, &compiler, linker).is_ok()) {
         return Ok(Toolchain { compiler, linker, version });
     }

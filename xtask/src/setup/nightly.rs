@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{partial, put_in_place};
+use super::{partial, put_in_place, version};
 use crate::process::{output, step};
 use crate::toolchain::Compiler;
 
@@ -27,7 +27,7 @@ pub fn downloaded(folder: &Path) -> Result<Compiler> {
     let place = folder.join(DATED);
     let ready = || {
         let compiler = compiler("downloaded nightly", &place)?;
-        compiler.version().map(|_| compiler)
+        version::of(&compiler).map(|_| compiler)
     };
     if let Ok(compiler) = ready() {
         return Ok(compiler);
