@@ -1,1 +1,40 @@
-//! From a snapshot to a report, purely: join, classify, account.
+//! From a snapshot to a report, purely: join → order → classify → account.
+//!
+//! In: a [`Snapshot`]. Out: a [`Report`] that depends on nothing else, and not on the order of anything in the snapshot.
+//! No I/O, no clock, no logging.
+
+mod account;
+mod classify;
+pub mod container_insights;
+mod flows;
+mod join;
+mod nat;
+mod order;
+mod scope;
+mod topology;
+
+use crate::report::{Report, SCHEMA};
+use crate::snapshot::Snapshot;
+
+/// Explains a window: which flows there were, where each went, and what the node's byte counts are made of.
+#[must_use]
+pub fn report(snapshot: &Snapshot) -> Report {
+    let mut devices: Vec<_> = snapshot.devices.iter().collect();
+    devices.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
+    let topology = topology::Topology::new(&devices);
+    let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);
+    let ambiguous_flows = joined.flows.iter().filter(|flow| flow.ambiguous).count() as u64;
+    let flows = flows::flows(snapshot, joined, &topology);
+    let devices = account::devices(snapshot, &devices);
+    Report {
+        schema: SCHEMA.to_owned(),
+        netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: snapshot.node.clone(),
+        window: snapshot.window.clone(),
+        totals: account::totals(&flows),
+        accounting: account::accounting(snapshot.window.duration_ns, &devices, &flows, &topology),
+        health: account::health(snapshot, &flows, ambiguous_flows),
+        devices,
+        flows,
+    }
+}

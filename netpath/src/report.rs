@@ -167,6 +167,26 @@ pub enum PathClass {
     Unresolved,
 }
 
+/// What is special about a flow's addresses. AWS's link-local services are told by their documented addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The instance metadata service: 169.254.169.254, `fd00:ec2::254`.
+    Imds,
+    /// Amazon's DNS resolver by its link-local address: 169.254.169.253, `fd00:ec2::253`.
+    AmazonDns,
+    /// Amazon Time Sync: 169.254.169.123, `fd00:ec2::123`.
+    AmazonNtp,
+    /// The EKS Pod Identity agent: 169.254.170.23, `fd00:ec2::23`.
+    PodIdentity,
+    /// Any other address of 169.254.0.0/16 or `fe80::/10`.
+    LinkLocal,
+    /// To a multicast address.
+    Multicast,
+    /// To 255.255.255.255, or to the broadcast address of a network that this node is in.
+    Broadcast,
+}
+
 /// One direction of one conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -186,6 +206,12 @@ pub struct Flow {
     pub dport: Option<u16>,
     /// Where it went.
     pub path: PathClass,
+    /// What is special about its addresses; `null` for ordinary ones.
+    pub scope: Option<Scope>,
+    /// Both ends are pods of this node, and yet it crossed an ENI.
+    pub local_pair_left_node: bool,
+    /// Whether it is the initiator's direction, by conntrack; `null` where conntrack does not tell.
+    pub from_initiator: Option<bool>,
     /// `skb->len`, counted once, at the first hop.
     pub bytes: u64,
     /// Packets at the first hop.
@@ -296,10 +322,17 @@ pub struct Health {
     pub orphan_fragment_packets: u64,
     /// Packets that are neither IPv4 nor IPv6.
     pub non_ip_packets: u64,
+    /// Packets that found no room even in the unattributed counters; their device is unknown.
+    pub lost_packets: u64,
     /// Whether NAT could be followed.
     pub conntrack: Conntrack,
-    /// Flows seen at one hook whose partner is unknown.
+    /// If it could not: why, and what to do; otherwise `null`.
+    pub conntrack_reason: Option<String>,
+    /// Flows whose path is unknown, since a partner of what was seen is missing: those of class `unresolved`.
     pub unjoined_flows: u64,
+    /// Flows whose addresses conntrack translates in more than one way (a port was reused in the window, or zones
+    /// differ), so that netpath did not follow NAT for them.
+    pub ambiguous_flows: u64,
     /// Devices whose traffic was not (fully) seen.
     pub blind_devices: u64,
 }

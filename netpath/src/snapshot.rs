@@ -22,10 +22,16 @@ pub struct Snapshot {
     pub observations: Vec<Observation>,
     /// Packets that were counted, but not attributed to a flow.
     pub unattributed: Vec<Unattributed>,
+    /// Packets that found no room even in the unattributed counters; their hook is unknown.
+    #[serde(default)]
+    pub lost: Counts,
     /// Every connection that conntrack knew at some time in the window; empty if it was not read.
     pub connections: Vec<Connection>,
     /// How far `connections` can be trusted.
     pub conntrack: Conntrack,
+    /// If they cannot be: why, and what to do, as one line.
+    #[serde(default)]
+    pub conntrack_reason: Option<String>,
 }
 
 /// A conntrack entry: what the node does to a connection's addresses.
@@ -67,6 +73,24 @@ pub struct Device {
     pub blind: Option<String>,
     /// The device's own counters over the window: end minus start.
     pub kernel: Option<KernelCounters>,
+    /// For a VLAN device, what it stands on; otherwise, or where that is unknown, `None`.
+    #[serde(default)]
+    pub vlan: Option<Vlan>,
+    /// The pod behind a veth, as `namespace/name`.
+    #[serde(default)]
+    pub pod: Option<String>,
+    /// EC2's id of the ENI.
+    #[serde(default)]
+    pub eni_id: Option<String>,
+}
+
+/// What a VLAN device stands on: it takes this tag off the frames of that device, and puts it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    /// Index of the device below (`IFLA_LINK`): the trunk ENI of a branch ENI.
+    pub lower_ifindex: u32,
+    /// The VLAN id (`IFLA_VLAN_ID`), 1 to 4094.
+    pub id: u16,
 }
 
 /// A device's own counters (`struct rtnl_link_stats64`), as a difference between two moments.
@@ -117,14 +141,15 @@ pub struct Counts {
 }
 
 impl std::ops::AddAssign for Counts {
+    /// Stops at the largest number: a replayed file may hold anything, and must not end in a panic.
     fn add_assign(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.wire_bytes += other.wire_bytes;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.wire_bytes = self.wire_bytes.saturating_add(other.wire_bytes);
     }
 }
 
-/// One flow at one hook.
+/// One flow at one hook. A snapshot has one observation at most for a hook, VLANs and tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The device.

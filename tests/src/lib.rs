@@ -25,6 +25,7 @@ mod nat;
 mod process;
 mod topology;
 pub mod traffic;
+mod window;
 mod wiring;
 
 pub use binary::netpath_binary;
@@ -37,3 +38,4 @@ pub use namespace::Namespace;
 pub use nat::TrafficPolicy;
 pub use process::{Running, output_within};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
+pub use window::Measured;

@@ -1,0 +1,49 @@
+//! Puts a flow's hops in the order in which its packets pass them.
+//!
+//! In: the hops of one flow. Out: the same hops, in an order that depends on nothing else. There are no timestamps: the
+//! order follows from what a device is, from NAT, and from who owns the source address.
+//!
+//! - What is seen before NAT comes before what is seen after it.
+//! - From a pod or from this node: out of the pod, out of the node, into the node again, into the pod.
+//! - From elsewhere: into the node, then out of it or into a pod.
+//! - Out by a VLAN device, then by the device below; in the other way round. A bridge is above its ports.
+
+use super::nat::Forms;
+use super::topology::{Role, Topology};
+use crate::report::Direction;
+use crate::snapshot::Observation;
+
+/// Sorts the hops. `forms` are the flow's tuples before and after NAT, where conntrack tells them.
+pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topology) {
+    if hops.len() < 2 {
+        return;
+    }
+    let seen =
+        |role, direction| hops.iter().any(|hop| topology.role(hop.ifindex) == role && hop.direction == direction);
+    let from_pod = seen(Role::Pod, Direction::Rx);
+    let to_pod = seen(Role::Pod, Direction::Tx);
+    let source = forms.map_or(hops[0].tuple.src, |forms| forms.before.src);
+    let from_outside = !from_pod && !topology.is_own(source);
+
+    let phase = |hop: &Observation| match (topology.role(hop.ifindex), hop.direction) {
+        (Role::Outside, Direction::Rx) if from_outside => 0,
+        (Role::Pod, Direction::Rx) => 1,
+        (Role::Inside, Direction::Rx) if from_pod || from_outside => 2,
+        (Role::Inside, Direction::Tx) if !to_pod => 3,
+        (Role::Outside, Direction::Tx) => 4,
+        (Role::Outside, Direction::Rx) => 5,
+        (Role::Inside, Direction::Rx) => 6,
+        (Role::Inside, Direction::Tx) => 7,
+        (Role::Pod, Direction::Tx) => 8,
+    };
+    hops.sort_by_cached_key(|hop| {
+        let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
+        let routes = |address| topology.pod(address).is_some_and(|device| device.ifindex == hop.ifindex);
+        let (height, of_an_end) = match hop.direction {
+            Direction::Rx => (height, !routes(hop.tuple.src)),
+            Direction::Tx => (u8::MAX - height, routes(hop.tuple.dst)),
+        };
+        let stage = forms.map_or(0, |forms| forms.stage(&hop.tuple));
+        (stage, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
+    });
+}

@@ -1,0 +1,39 @@
+//! Names what is special about a flow's addresses, so that it can be shown for what it is.
+//!
+//! In: addresses. Out: a scope, by documented addresses alone (Amazon EC2 and EKS user guides; RFC 3927, RFC 4291).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::topology::Topology;
+use crate::report::Scope;
+
+/// The scope of a flow from `from` to `to`: of a known service at either end first, then of the destination.
+#[must_use]
+pub fn scope(from: IpAddr, to: IpAddr, topology: &Topology) -> Option<Scope> {
+    let link_local = || (is_link_local(from) || is_link_local(to)).then_some(Scope::LinkLocal);
+    service(to)
+        .or_else(|| service(from))
+        .or_else(|| to.is_multicast().then_some(Scope::Multicast))
+        .or_else(|| topology.is_broadcast(to).then_some(Scope::Broadcast))
+        .or_else(link_local)
+}
+
+fn service(address: IpAddr) -> Option<Scope> {
+    const fn ec2(last: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last)
+    }
+    let services = [
+        (Ipv4Addr::new(169, 254, 169, 254), ec2(0x254), Scope::Imds),
+        (Ipv4Addr::new(169, 254, 169, 253), ec2(0x253), Scope::AmazonDns),
+        (Ipv4Addr::new(169, 254, 169, 123), ec2(0x123), Scope::AmazonNtp),
+        (Ipv4Addr::new(169, 254, 170, 23), ec2(0x23), Scope::PodIdentity),
+    ];
+    services.into_iter().find(|(v4, v6, _)| address == *v4 || address == *v6).map(|(_, _, scope)| scope)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}

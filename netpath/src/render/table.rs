@@ -1,0 +1,288 @@
+//! The report for people: the answer first, then why CloudWatch says otherwise, then what it is made of.
+//!
+//! In: a report. Out: text, in decimal units (1 kB = 1000 bytes). It must not compute anything that is not in the report
+//! but sums and differences of what it shows, and it prints no string from elsewhere unsanitised.
+
+mod conversations;
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+use super::text::sanitise;
+use super::units::{bytes, duration, share, signed_bytes};
+use crate::report::{Conntrack, Device, DeviceClass, Flow, HookCounts, PathClass, Report, Scope};
+
+/// How to write the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Show this many conversations, and this many devices.
+    pub top: usize,
+    /// Use ANSI colours.
+    pub colour: bool,
+    /// Wrap cells so that lines fit into this many columns; `None`: one row is one line.
+    pub width: Option<u16>,
+}
+
+/// Writes the report.
+pub fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    let length = duration(report.window.duration_ns);
+    let (host, kernel) = (sanitise(&report.node.hostname), sanitise(&report.node.kernel));
+    let started = sanitise(&report.window.started_at);
+    writeln!(out, "{host}, kernel {kernel}: {length} from {started} (1 kB = 1000 bytes)\n")?;
+    where_the_bytes_went(report, out, style)?;
+    why_cloudwatch_disagrees(report, out, style)?;
+    conversations::write(report, out, style)?;
+    devices(report, out, style)?;
+    health(report, out, style)
+}
+
+fn heading(out: &mut impl Write, style: Style, text: &str, rest: &str) -> io::Result<()> {
+    if style.colour { writeln!(out, "\x1b[1m{text}\x1b[0m{rest}") } else { writeln!(out, "{text}{rest}") }
+}
+
+/// A table with a header and no lines, whose columns in `right` hold numbers. Where space is short only the last column
+/// wraps: a broken address could be taken for another one.
+fn plain_table<const N: usize>(style: Style, header: [&str; N], right: std::ops::RangeInclusive<usize>) -> Table {
+    const LAST_COLUMN_AT_LEAST: u16 = 24;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    match style.width {
+        // Two for the indentation.
+        Some(width) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2));
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        column.set_constraint(if index + 1 < N {
+            ColumnConstraint::ContentWidth
+        } else {
+            ColumnConstraint::LowerBoundary(Width::Fixed(LAST_COLUMN_AT_LEAST))
+        });
+    }
+    table
+}
+
+fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    for line in table.to_string().lines() {
+        writeln!(out, "  {}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// One line of the first two blocks.
+fn line(out: &mut impl Write, label: &str, number: &str, rest: &str) -> io::Result<()> {
+    let text = format!("  {label:<41}{number:>10}{rest}");
+    writeln!(out, "{}", text.trim_end())
+}
+
+/// The paths in the words of the first block; those without `true` are shown if there is any.
+const PATHS: [(PathClass, &str, bool); 6] = [
+    (PathClass::Eni, "crossed an ENI", true),
+    (PathClass::Local, "stayed on this node, pod to pod", true),
+    (PathClass::Host, "between this node and its own pods", true),
+    (PathClass::Transit, "passed through, in and out by an ENI", false),
+    (PathClass::Undelivered, "dropped on this node", false),
+    (PathClass::Unresolved, "path unknown", false),
+];
+
+fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    let whole = report.totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
+    let tunnels: HashSet<u32> = report
+        .devices
+        .iter()
+        .filter(|device| device.class == DeviceClass::Tunnel)
+        .map(|device| device.ifindex)
+        .collect();
+    let of_eni = |test: &dyn Fn(&Flow) -> bool| {
+        let flows = report.flows.iter().filter(|flow| flow.path == PathClass::Eni && test(flow));
+        flows.fold(0u64, |sum, flow| sum.saturating_add(flow.bytes))
+    };
+    let in_tunnel = |flow: &Flow| flow.hops.iter().any(|hop| tunnels.contains(&hop.ifindex));
+    let link_local = |flow: &Flow| flow.scope.is_some_and(is_link_local);
+    heading(out, style, "WHERE THE BYTES WENT", &format!("{:>33}{:>8}", "bytes", "share"))?;
+    for (path, label, always) in PATHS {
+        let total = report.totals.by_path.get(&path).copied().unwrap_or_default();
+        if always || total.flows > 0 {
+            line(out, label, &bytes(total.bytes), &format!("{:>8}", share(total.bytes, whole)))?;
+        }
+        if path == PathClass::Eni {
+            for (label, part) in [
+                ("  of which between pods of this node", of_eni(&|flow| flow.local_pair_left_node)),
+                ("  of which link-local (IMDS, DNS, NTP)", of_eni(&link_local)),
+                ("  of which in a tunnel, so counted twice", of_eni(&in_tunnel)),
+            ] {
+                if part > 0 {
+                    line(out, label, &bytes(part), &format!("{:>8}", share(part, whole)))?;
+                }
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn is_link_local(scope: Scope) -> bool {
+    !matches!(scope, Scope::Multicast | Scope::Broadcast)
+}
+
+fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), bytes);
+    let accounting = &report.accounting;
+    heading(out, style, "WHY CLOUDWATCH DISAGREES", "")?;
+    let total = accounting.container_insights.node_network_total_bytes;
+    let shown = match accounting.container_insights.bytes_per_second {
+        Some(rate) => format!("   every device, rx + tx (Container Insights: {rate:.0} bytes/s)"),
+        None if total.is_none() => "   counters of a device could not be read".to_owned(),
+        None => String::new(),
+    };
+    line(out, "node_network_total_bytes", &known(total), &shown)?;
+    for term in &accounting.terms {
+        let (label, always) = match term.name.as_str() {
+            "eni" => ("ENI traffic", true),
+            "eni_copy_on_veth" => ("the same bytes again, on pod veths", true),
+            "eni_copy_on_vlan" => ("the same bytes again, on VLAN devices", false),
+            "local" => ("pod to pod, counted on both veths", true),
+            "host" => ("node and its pods, on one veth", true),
+            "undelivered" => ("dropped on this node", false),
+            "unresolved" => ("path unknown", false),
+            "other_devices" => ("bridges, tunnels, other devices", false),
+            "unattributed" => ("in no flow (ARP and the like)", false),
+            "not_attached" => ("devices that were not watched", false),
+            "residual" => ("unexplained", true),
+            _ => ("other", false),
+        };
+        let rest = if term.name == "eni" {
+            let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
+            format!("   what EC2 sees: NetworkIn {input}, NetworkOut {output}")
+        } else {
+            String::new()
+        };
+        if always || term.bytes != 0 {
+            line(out, &format!("  {label}"), &signed_bytes(term.bytes), &rest)?;
+        }
+    }
+    writeln!(out)
+}
+
+fn devices(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    let kernel_bytes = |device: &Device| device.kernel.map(|kernel| kernel.rx_bytes.saturating_add(kernel.tx_bytes));
+    let seen = |hook: Option<HookCounts>| hook.map(|hook| hook.bytes);
+    let mut busy: Vec<_> = report
+        .devices
+        .iter()
+        .map(|device| {
+            let hooks = seen(device.rx).unwrap_or(0).saturating_add(seen(device.tx).unwrap_or(0));
+            (hooks.max(kernel_bytes(device).unwrap_or(0)), device)
+        })
+        .filter(|(bytes, device)| *bytes > 0 || device.blind.is_some())
+        .collect();
+    busy.sort_by_key(|(bytes, device)| (std::cmp::Reverse(*bytes), device.ifindex));
+
+    let idle = report.devices.len() - busy.len();
+    let shown = busy.len().min(style.top);
+    let rest = format!("   {shown} of {} with traffic, by bytes; {idle} idle", busy.len());
+    heading(out, style, "DEVICES", &rest)?;
+    let header = ["DEVICE", "CLASS", "RX", "TX", "KERNEL RX", "KERNEL TX", "DIFFERENCE", "COUNTED", "NOTE"];
+    let mut table = plain_table(style, header, 2..=6);
+    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), bytes);
+    for (_, device) in &busy[..shown] {
+        let difference = match (device.rx, device.tx, device.kernel) {
+            (Some(rx), Some(tx), Some(kernel)) => {
+                let both = |one: u64, other: u64| i128::from(one) + i128::from(other);
+                let difference = both(rx.bytes, tx.bytes) - both(kernel.rx_bytes, kernel.tx_bytes);
+                i64::try_from(difference).map_or_else(|_| "unknown".to_owned(), signed_bytes)
+            }
+            _ => "unknown".to_owned(),
+        };
+        table.add_row([
+            sanitise(&device.name).into_owned(),
+            device_class(device.class).to_owned(),
+            known(seen(device.rx)),
+            known(seen(device.tx)),
+            known(device.kernel.map(|kernel| kernel.rx_bytes)),
+            known(device.kernel.map(|kernel| kernel.tx_bytes)),
+            difference,
+            if device.counted_by_container_insights { "yes" } else { "no" }.to_owned(),
+            [device.pod.as_deref(), device.eni_id.as_deref(), device.blind.as_deref()]
+                .into_iter()
+                .flatten()
+                .map(sanitise)
+                .collect::<Vec<_>>()
+                .join(", "),
+        ]);
+    }
+    write_table(out, &table)?;
+    writeln!(
+        out,
+        "  RX and TX: as netpath saw it; DIFFERENCE: that minus the kernel's counters; COUNTED: by Container Insights."
+    )?;
+    if busy[..shown].iter().any(|(_, device)| device.class == DeviceClass::Veth && device.name.starts_with("eni")) {
+        writeln!(
+            out,
+            "  A device of class veth is the host's end of a pod's veth pair, also if its name starts with eni."
+        )?;
+    }
+    Ok(())
+}
+
+fn device_class(class: DeviceClass) -> &'static str {
+    match class {
+        DeviceClass::Eni => "ENI",
+        DeviceClass::Veth => "veth",
+        DeviceClass::Vlan => "vlan",
+        DeviceClass::Bridge => "bridge",
+        DeviceClass::Tunnel => "tunnel",
+        DeviceClass::Loopback => "loopback",
+        DeviceClass::Other => "other",
+    }
+}
+
+/// Only what is wrong, what it means, and what to do.
+fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    let health = &report.health;
+    let mut lines = Vec::new();
+    match (health.conntrack, &health.conntrack_reason) {
+        (Conntrack::Ok, _) => {}
+        (_, Some(reason)) => lines.push(sanitise(reason).into_owned()),
+        (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
+        (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
+    }
+    for (count, meaning, action) in [
+        (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
+        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
+        (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
+        (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
+        (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
+        (
+            health.ambiguous_flows,
+            "flows not followed through NAT, as their ports were used again",
+            "measure for a shorter time",
+        ),
+        (
+            health.unjoined_flows,
+            "flows with a path unknown, as a device is missing on it",
+            "their bytes may be in the report again, as another flow",
+        ),
+    ] {
+        if count > 0 {
+            lines.push(format!("{meaning}: {count} ({action})"));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    heading(out, style, "WHAT TO KNOW ABOUT THIS REPORT", "")?;
+    for line in lines {
+        if style.colour { writeln!(out, "  \x1b[33m{line}\x1b[0m")? } else { writeln!(out, "  {line}")? }
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What must hold for any snapshot, whatever it contains.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netpath::path::report;
+use netpath::render::{json, table};
+use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Report, Window};
+use netpath::snapshot::{
+    Connection, Counts, Device, KernelCounters, Observation, Reason, Snapshot, Tuple, Unattributed, Vlan,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// Few addresses, so that tuples meet.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+    let v6 = |last| IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
+    select(vec![
+        v4(10, 0, 0, 5),
+        v4(10, 0, 0, 21),
+        v4(10, 0, 0, 22),
+        v4(172, 20, 0, 10),
+        v4(198, 51, 100, 7),
+        v4(169, 254, 169, 254),
+        v4(224, 0, 0, 1),
+        v4(0, 0, 0, 0),
+        v4(255, 255, 255, 255),
+        v6(1),
+        v6(2),
+        IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
+    ])
+}
+
+fn tuple() -> impl Strategy<Value = Tuple> {
+    (select(vec![1u8, 6, 17, 47]), address(), 0..3u16, address(), 0..3u16)
+        .prop_map(|(proto, src, sport, dst, dport)| Tuple { proto, src, sport, dst, dport })
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    select(vec![Direction::Rx, Direction::Tx])
+}
+
+fn counts(largest: u64) -> impl Strategy<Value = Counts> {
+    (0..=largest, 0..=largest, 0..=largest).prop_map(|(packets, bytes, wire_bytes)| Counts {
+        packets,
+        bytes,
+        wire_bytes,
+    })
+}
+
+fn kernel(largest: u64) -> impl Strategy<Value = KernelCounters> {
+    (0..=largest, 0..=largest, 0..=largest, 0..=largest).prop_map(|(rx_bytes, rx_packets, tx_bytes, tx_packets)| {
+        KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets }
+    })
+}
+
+fn device(largest: u64) -> impl Strategy<Value = Device> {
+    let class = select(vec![
+        DeviceClass::Eni,
+        DeviceClass::Veth,
+        DeviceClass::Veth,
+        DeviceClass::Vlan,
+        DeviceClass::Bridge,
+        DeviceClass::Tunnel,
+        DeviceClass::Loopback,
+        DeviceClass::Other,
+    ]);
+    let names = vec!["eth0", "eni0a1b", "veth1", "lo", "vlan.eth.1", "\u{1b}[31m", ""];
+    let attach = select(vec![Attach::Tcx, Attach::Tcx, Attach::None]);
+    let vlan = (0..6u32, 0..3u16).prop_map(|(lower_ifindex, id)| Vlan { lower_ifindex, id });
+    let addresses = select(vec!["10.0.0.5/24", "fe80::1/64", "10.0.0.5/99", "nonsense", "/", "0.0.0.0/0"]);
+    let some = (option::of(kernel(largest)), option::of(vlan), option::of(Just("pod".to_owned())));
+    (0..6u32, select(names), class, vec(addresses, 0..3), vec(address(), 0..2), attach, any::<bool>(), some).prop_map(
+        |(ifindex, name, class, addresses, routed, attach, blind, (kernel, vlan, pod))| Device {
+            ifindex,
+            name: name.to_owned(),
+            class,
+            kind: None,
+            driver: None,
+            mac: None,
+            addresses: addresses.into_iter().map(str::to_owned).collect(),
+            routed,
+            attach,
+            blind: blind.then(|| "blind".to_owned()),
+            kernel,
+            vlan,
+            pod,
+            eni_id: None,
+        },
+    )
+}
+
+/// Any snapshot, with counts of up to `largest`.
+fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
+    let observation = (0..7u32, direction(), (0..3u16, 0..2u16), tuple(), counts(largest)).prop_map(
+        |(ifindex, direction, (outer, inner), tuple, counts)| Observation {
+            ifindex,
+            direction,
+            vlans: [outer, inner],
+            tuple,
+            counts,
+        },
+    );
+    let reason = select(vec![Reason::NonIp, Reason::Unparsed, Reason::OrphanFragment, Reason::MapFull]);
+    let unattributed = (0..7u32, direction(), reason, counts(largest))
+        .prop_map(|(ifindex, direction, reason, counts)| Unattributed { ifindex, direction, reason, counts });
+    let connection = (0..2u16, tuple(), tuple(), any::<bool>()).prop_map(|(zone, original, other, nat)| Connection {
+        zone,
+        original,
+        reply: if nat { Tuple { proto: original.proto, ..other } } else { original.reversed() },
+    });
+    let conntrack = select(vec![Conntrack::Ok, Conntrack::Ok, Conntrack::Unavailable, Conntrack::Overrun]);
+    (
+        vec(device(largest), 0..7),
+        vec(observation, 0..40),
+        vec(unattributed, 0..4),
+        vec((connection, option::of(any::<Index>())), 0..10),
+        conntrack,
+        0..3u64,
+    )
+        .prop_map(|(devices, mut observations, unattributed, connections, conntrack, seconds)| {
+            // A snapshot has one observation for a hook, VLANs and tuple.
+            let mut seen = HashSet::new();
+            observations.retain(|one| seen.insert((one.ifindex, one.direction, one.vlans, one.tuple)));
+            // Most entries are about something that was seen.
+            let about = |(mut connection, index): (Connection, Option<Index>)| {
+                if let (Some(index), false) = (index, observations.is_empty()) {
+                    connection.original = index.get(&observations).tuple;
+                    connection.reply.proto = connection.original.proto;
+                }
+                connection
+            };
+            let connections = connections.into_iter().map(about).collect();
+            Snapshot {
+                node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+                window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: seconds * 1_000_000_000 },
+                devices,
+                observations,
+                unattributed,
+                connections,
+                conntrack,
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nothing is lost and nothing is counted twice.
+    #[test]
+    fn bytes_are_conserved(snapshot in snapshot(1 << 40)) {
+        let report = report(&snapshot);
+        let observed: u64 = snapshot.observations.iter().map(|one| one.counts.bytes).sum();
+        let by_path: u64 = report.totals.by_path.values().map(|total| total.bytes).sum();
+        let repeated: u64 =
+            report.flows.iter().flat_map(|flow| &flow.hops[1..]).map(|hop| hop.bytes).sum();
+        prop_assert_eq!(by_path + repeated, observed);
+
+        let lost: u64 = snapshot.unattributed.iter().map(|one| one.counts.bytes).sum();
+        let known: HashSet<u32> = snapshot.devices.iter().map(|device| device.ifindex).collect();
+        let elsewhere: u64 = snapshot.observations.iter().filter(|one| !known.contains(&one.ifindex))
+            .map(|one| one.counts.bytes)
+            .chain(snapshot.unattributed.iter().filter(|one| !known.contains(&one.ifindex)).map(|one| one.counts.bytes))
+            .sum();
+        let hooks: u64 = report.devices.iter().flat_map(|device| [device.rx, device.tx]).flatten().map(|hook| hook.bytes).sum();
+        prop_assert_eq!(hooks + elsewhere, observed + lost);
+    }
+
+    /// Each observation is a hop of exactly one flow.
+    #[test]
+    fn each_observation_is_one_hop(snapshot in snapshot(1 << 40)) {
+        let report = report(&snapshot);
+        let count: usize = report.flows.iter().map(|flow| flow.hops.len()).sum();
+        prop_assert_eq!(count, snapshot.observations.len());
+        let mut actual: Vec<_> = report.flows.iter().flat_map(|flow| &flow.hops)
+            .map(|hop| (hop.ifindex, hop.direction, hop.src, hop.dst, hop.bytes, hop.packets)).collect();
+        let mut expected: Vec<_> = snapshot.observations.iter()
+            .map(|one| (one.ifindex, one.direction, one.tuple.src, one.tuple.dst, one.counts.bytes, one.counts.packets))
+            .collect();
+        actual.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(actual, expected);
+        for (flow, id) in report.flows.iter().zip(1..) {
+            prop_assert_eq!(flow.id, id);
+            prop_assert_eq!(flow.bytes, flow.hops[0].bytes);
+        }
+    }
+
+    /// The parts make up the whole, exactly, whenever the whole is known.
+    #[test]
+    fn terms_add_up(snapshot in snapshot(1 << 40)) {
+        let report = report(&snapshot);
+        let counted: Option<u64> = snapshot.devices.iter()
+            .filter(|device| !["lo", "veth"].iter().any(|prefix| device.name.starts_with(prefix)))
+            .map(|device| device.kernel.map(|kernel| kernel.rx_bytes + kernel.tx_bytes))
+            .sum();
+        let any = snapshot.devices.iter().any(|device| !["lo", "veth"].iter().any(|prefix| device.name.starts_with(prefix)));
+        let total = report.accounting.container_insights.node_network_total_bytes;
+        prop_assert_eq!(total, counted.filter(|_| any));
+        if let Some(total) = total {
+            let sum: i64 = report.accounting.terms.iter().map(|term| term.bytes).sum();
+            prop_assert_eq!(sum, i64::try_from(total).unwrap());
+        }
+    }
+
+    /// The order in which the kernel handed out facts says nothing.
+    #[test]
+    fn order_does_not_matter(snapshot in snapshot(1 << 40), seed in any::<u64>()) {
+        let mut devices = HashMap::new();
+        for device in &snapshot.devices {
+            devices.insert(device.ifindex, device.clone());
+        }
+        // One device for an index, since the kernel has no more at one time.
+        let mut one = snapshot.clone();
+        one.devices = devices.into_values().collect();
+        let mut other = one.clone();
+        other.devices.sort_by_key(|device| u64::from(device.ifindex).wrapping_mul(seed | 1));
+        other.observations.rotate_left(usize::try_from(seed % 7).unwrap().min(one.observations.len()));
+        other.observations.reverse();
+        other.connections.reverse();
+        other.unattributed.reverse();
+        prop_assert_eq!(report(&one), report(&other));
+    }
+
+    /// A file may hold anything: counters at their limits, circular VLANs, two devices with one index, hostile names.
+    #[test]
+    fn nothing_panics(snapshot in snapshot(u64::MAX), width in option::of(0..200u16), top in 0..5usize) {
+        let report = report(&snapshot);
+        let mut text = Vec::new();
+        table::write(&report, &mut text, table::Style { top, colour: true, width }).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        // The only escapes are netpath's own.
+        let stripped = text.replace("\u{1b}[1m", "").replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");
+        prop_assert!(!stripped.contains('\u{1b}'), "{}", stripped);
+
+        let mut text = Vec::new();
+        json::write(&report, &mut text).unwrap();
+        let mut read: Report = serde_json::from_slice(&text).unwrap();
+        // The parser may miss a double by its last bit; the writer does not.
+        let rate = &mut read.accounting.container_insights.bytes_per_second;
+        prop_assert_eq!(rate.is_some(), report.accounting.container_insights.bytes_per_second.is_some());
+        *rate = report.accounting.container_insights.bytes_per_second;
+        prop_assert_eq!(read, report);
+    }
+}

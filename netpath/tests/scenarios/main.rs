@@ -1,0 +1,155 @@
+//! Runs every file of `scenarios/`: a hand-written snapshot, and what the report must say of it.
+//!
+//! Each file's expectations are asserted exactly, then the table is compared with its reviewed snapshot. The format is
+//! described in `scenarios/README.md`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod notation;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use netpath::report::Report;
+use netpath::{path, render};
+use notation::{Scenario, flow_line, path_name};
+use render::table::Style;
+
+#[test]
+fn every_scenario() {
+    let folder = folder();
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(files.len() >= 30, "only {} scenarios in {}", files.len(), folder.display());
+
+    let mut failures = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let scenario = read(name);
+        let report = path::report(&scenario.snapshot);
+        failures.extend(check(&scenario, &report).into_iter().map(|failure| format!("{name}: {failure}")));
+
+        let mut table = Vec::new();
+        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: None }).unwrap();
+        let text = String::from_utf8(table).unwrap();
+        insta::with_settings!({ description => scenario.what.as_str(), omit_expression => true }, {
+            insta::assert_snapshot!(name, text);
+        });
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The schema as other programs read it.
+#[test]
+fn json() {
+    let report = path::report(&read("pod_to_internet").snapshot);
+    let mut text = Vec::new();
+    render::json::write(&report, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    insta::assert_snapshot!("json", text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// A table fits 120 columns. On a narrower terminal only the notes wrap: no address, number or name is broken.
+#[test]
+fn widths() {
+    let report = path::report(&read("hairpin").snapshot);
+    for width in [120, 80, 0] {
+        let mut table = Vec::new();
+        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: Some(width) }).unwrap();
+        let text = String::from_utf8(table).unwrap();
+        if width == 120 {
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= 120, "{longest}\n{text}");
+        }
+        for whole in ["10.0.0.21:40000", "172.20.0.10:80", "eniaa → eniaa", "RECEIVED", "DIFFERENCE"] {
+            assert!(text.contains(whole), "{whole} is broken at {width}\n{text}");
+        }
+        if width == 80 {
+            insta::assert_snapshot!("narrow", text);
+        }
+    }
+}
+
+/// With `--top 1` one conversation and one device are left, and colours come only when asked for.
+#[test]
+fn top_and_colour() {
+    let report = path::report(&read("published_iperf").snapshot);
+    let mut table = Vec::new();
+    render::table::write(&report, &mut table, Style { top: 1, colour: true, width: None }).unwrap();
+    let text = String::from_utf8(table).unwrap();
+    assert!(text.contains("CONVERSATIONS\u{1b}[0m   1 of 2"), "{text}");
+    assert!(!text.contains("10.0.1.1"), "{text}");
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+fn read(name: &str) -> Scenario {
+    let text = std::fs::read_to_string(folder().join(name).with_extension("toml")).unwrap();
+    Scenario::parse(&text).unwrap_or_else(|error| panic!("scenarios/{name}.toml: {error}"))
+}
+
+/// Every difference between what the file expects and what the report says.
+fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut compare = |what: &str, expected: String, actual: String| {
+        if expected != actual {
+            failures.push(format!("{what}:\n  expected {expected}\n  actual   {actual}"));
+        }
+    };
+    let expect = &scenario.expect;
+
+    let mut expected: Vec<String> = expect.flows.iter().map(|line| words(line)).collect();
+    let mut actual: Vec<String> = report.flows.iter().map(flow_line).collect();
+    expected.sort();
+    actual.sort();
+    compare("flows", expected.join("\n           "), actual.join("\n           "));
+
+    let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+    for (class, total) in &report.totals.by_path {
+        if total.flows > 0 {
+            totals.insert(path_name(*class).to_owned(), total.bytes);
+        }
+    }
+    compare("totals by path", format!("{:?}", expect.totals), format!("{totals:?}"));
+    compare("number of path classes", "6".to_owned(), report.totals.by_path.len().to_string());
+
+    let conversations = report.flows.iter().map(|flow| flow.conversation).max().unwrap_or(0);
+    compare("conversations", expect.conversations.to_string(), conversations.to_string());
+
+    let accounting = &report.accounting;
+    if let Some(total) = expect.node_network_total_bytes {
+        let actual = accounting.container_insights.node_network_total_bytes;
+        compare("node_network_total_bytes", format!("{:?}", Some(total)), format!("{actual:?}"));
+        // The window of every scenario is ten seconds.
+        compare(
+            "bytes_per_second",
+            format!("{}", total / 10),
+            format!("{:.0}", accounting.container_insights.bytes_per_second.unwrap().floor()),
+        );
+        let sum: i64 = accounting.terms.iter().map(|term| term.bytes).sum();
+        compare("sum of the terms", total.to_string(), sum.to_string());
+    }
+    if let Some([input, output]) = expect.ec2 {
+        let actual = (accounting.ec2.network_in_bytes, accounting.ec2.network_out_bytes);
+        compare("ec2", format!("{:?}", (Some(input), Some(output))), format!("{actual:?}"));
+    }
+    if let Some(terms) = &expect.terms {
+        let actual: BTreeMap<_, _> = accounting
+            .terms
+            .iter()
+            .filter(|term| term.bytes != 0)
+            .map(|term| (term.name.clone(), term.bytes))
+            .collect();
+        compare("terms", format!("{terms:?}"), format!("{actual:?}"));
+    }
+    compare("ambiguous flows", expect.ambiguous_flows.to_string(), report.health.ambiguous_flows.to_string());
+    let unjoined = expect.flows.iter().filter(|line| line.trim_start().starts_with("unresolved")).count();
+    compare("unjoined flows", unjoined.to_string(), report.health.unjoined_flows.to_string());
+    failures
+}
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,260 @@
+//! Reads the notation of the scenario files, and writes flows in it.
+//!
+//! In: the text of a file. Out: a snapshot, and expectations. It must not use anything of `path`, which it is to judge.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
+use netpath::snapshot::{
+    Connection, Counts, Device, KernelCounters, Observation, Reason, Snapshot, Tuple, Unattributed, Vlan,
+};
+use serde::Deserialize;
+
+/// A scenario.
+pub struct Scenario {
+    pub what: String,
+    pub snapshot: Snapshot,
+    pub expect: Expect,
+}
+
+/// What the report must say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Every flow: path, then its hops in order, then the bytes at the first of them, then marks.
+    pub flows: Vec<String>,
+    pub totals: BTreeMap<String, u64>,
+    pub conversations: u64,
+    pub node_network_total_bytes: Option<u64>,
+    pub ec2: Option<[u64; 2]>,
+    /// All terms that are not zero.
+    pub terms: Option<BTreeMap<String, i64>>,
+    #[serde(default)]
+    pub ambiguous_flows: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    what: String,
+    conntrack: Conntrack,
+    devices: Vec<String>,
+    seen: Vec<String>,
+    #[serde(default)]
+    unattributed: Vec<String>,
+    #[serde(default)]
+    connections: Vec<String>,
+    expect: Expect,
+}
+
+type Result<T> = std::result::Result<T, String>;
+
+impl Scenario {
+    pub fn parse(text: &str) -> Result<Self> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut devices = Vec::new();
+        for (line, ifindex) in file.devices.iter().zip(2..) {
+            let device = device(line, ifindex, &devices).ok_or_else(|| format!("device '{line}'"))?;
+            devices.push(device);
+        }
+        let read = |line: &String| observation(line, &devices).ok_or_else(|| format!("seen '{line}'"));
+        let observations = file.seen.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |line: &String| unattributed(line, &devices).ok_or_else(|| format!("unattributed '{line}'"));
+        let unattributed = file.unattributed.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |line: &String| connection(line).ok_or_else(|| format!("connection '{line}'"));
+        let connections = file.connections.iter().map(read).collect::<Result<Vec<_>>>()?;
+
+        // A device counts what its hooks see, unless the file says otherwise.
+        for device in devices.iter_mut().filter(|device| device.kernel == Some(KernelCounters::default())) {
+            let mut kernel = KernelCounters::default();
+            let seen = observations.iter().map(|seen| (seen.ifindex, seen.direction, seen.counts));
+            let lost = unattributed.iter().map(|lost| (lost.ifindex, lost.direction, lost.counts));
+            for (_, direction, counts) in seen.chain(lost).filter(|(ifindex, ..)| *ifindex == device.ifindex) {
+                let (bytes, packets) = match direction {
+                    Direction::Rx => (&mut kernel.rx_bytes, &mut kernel.rx_packets),
+                    Direction::Tx => (&mut kernel.tx_bytes, &mut kernel.tx_packets),
+                };
+                *bytes += counts.bytes;
+                *packets += counts.packets;
+            }
+            device.kernel = Some(kernel);
+        }
+        let snapshot = Snapshot {
+            node: NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
+            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000 },
+            devices,
+            observations,
+            unattributed,
+            connections,
+            conntrack: file.conntrack,
+            lost: Counts::default(),
+            conntrack_reason: None,
+        };
+        Ok(Self { what: file.what, snapshot, expect: file.expect })
+    }
+}
+
+/// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
+/// [kernel RX TX | kernel unknown]`
+fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
+    let mut words = line.split_whitespace().peekable();
+    let mut device = Device {
+        ifindex,
+        name: words.next()?.to_owned(),
+        class: match words.next()? {
+            "eni" => DeviceClass::Eni,
+            "veth" => DeviceClass::Veth,
+            "vlan" => DeviceClass::Vlan,
+            "bridge" => DeviceClass::Bridge,
+            "tunnel" => DeviceClass::Tunnel,
+            "other" => DeviceClass::Other,
+            _ => return None,
+        },
+        kind: None,
+        driver: None,
+        mac: None,
+        addresses: Vec::new(),
+        routed: Vec::new(),
+        attach: Attach::Tcx,
+        blind: None,
+        kernel: Some(KernelCounters::default()),
+        vlan: None,
+        pod: None,
+        eni_id: None,
+    };
+    while let Some(word) = words.next() {
+        match word {
+            "pod" => {
+                device.routed.push(words.next()?.parse().ok()?);
+                device.pod = words.next_if(|word| word.contains('/')).map(str::to_owned);
+            }
+            "on" => {
+                let lower = words.next()?;
+                let lower_ifindex = others.iter().find(|other| other.name == lower)?.ifindex;
+                (words.next()? == "vlan").then_some(())?;
+                device.vlan = Some(Vlan { lower_ifindex, id: words.next()?.parse().ok()? });
+            }
+            "blind" => device.blind = Some("another program redirects".to_owned()),
+            "unattached" => device.attach = Attach::None,
+            "kernel" => {
+                device.kernel = match words.next()? {
+                    "unknown" => None,
+                    rx => {
+                        let (rx_bytes, tx_bytes) = (rx.parse().ok()?, words.next()?.parse().ok()?);
+                        let packets = |bytes: u64| bytes.div_ceil(1500);
+                        let (rx_packets, tx_packets) = (packets(rx_bytes), packets(tx_bytes));
+                        Some(KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets })
+                    }
+                }
+            }
+            address if address.contains('/') => device.addresses.push(address.to_owned()),
+            _ => return None,
+        }
+    }
+    Some(device)
+}
+
+/// `DEVICE rx|tx [vlan ID] PROTO END > END PACKETS p BYTES B`
+fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
+    let mut words = line.split_whitespace().peekable();
+    let (ifindex, direction) = hook(&mut words, devices)?;
+    let mut vlans = [0; 2];
+    if words.next_if_eq(&"vlan").is_some() {
+        vlans[0] = words.next()?.parse().ok()?;
+    }
+    let tuple = tuple(words.next()?, words.next()?, words.next()?, words.next()?)?;
+    Some(Observation { ifindex, direction, vlans, tuple, counts: counts(&mut words)? })
+}
+
+/// `DEVICE rx|tx REASON PACKETS p BYTES B`
+fn unattributed(line: &str, devices: &[Device]) -> Option<Unattributed> {
+    let mut words = line.split_whitespace();
+    let (ifindex, direction) = hook(&mut words, devices)?;
+    let reason = match words.next()? {
+        "non_ip" => Reason::NonIp,
+        "unparsed" => Reason::Unparsed,
+        "orphan_fragment" => Reason::OrphanFragment,
+        "map_full" => Reason::MapFull,
+        _ => return None,
+    };
+    Some(Unattributed { ifindex, direction, reason, counts: counts(&mut words)? })
+}
+
+/// `[zone N] PROTO END > END | END > END`: the original tuple, and the reply's.
+fn connection(line: &str) -> Option<Connection> {
+    let mut words = line.split_whitespace().peekable();
+    let zone = match words.next_if_eq(&"zone") {
+        Some(_) => words.next()?.parse().ok()?,
+        None => 0,
+    };
+    let proto = words.next()?;
+    let original = tuple(proto, words.next()?, words.next()?, words.next()?)?;
+    (words.next()? == "|").then_some(())?;
+    Some(Connection { zone, original, reply: tuple(proto, words.next()?, words.next()?, words.next()?)? })
+}
+
+fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Option<(u32, Direction)> {
+    let name = words.next()?;
+    let direction = match words.next()? {
+        "rx" => Direction::Rx,
+        "tx" => Direction::Tx,
+        _ => return None,
+    };
+    Some((devices.iter().find(|device| device.name == name)?.ifindex, direction))
+}
+
+fn counts<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Counts> {
+    let packets = words.next()?.strip_suffix('p')?.parse().ok()?;
+    let bytes = words.next()?.strip_suffix('B')?.parse().ok()?;
+    words.next().is_none().then_some(Counts { packets, bytes, wire_bytes: bytes })
+}
+
+fn tuple(proto: &str, from: &str, arrow: &str, to: &str) -> Option<Tuple> {
+    let proto = match proto {
+        "icmp" => 1,
+        "igmp" => 2,
+        "tcp" => 6,
+        "udp" => 17,
+        "gre" => 47,
+        "icmpv6" => 58,
+        _ => return None,
+    };
+    (arrow == ">").then_some(())?;
+    let (src, sport) = end(from)?;
+    let (dst, dport) = end(to)?;
+    Some(Tuple { proto, src, sport, dst, dport })
+}
+
+fn end(text: &str) -> Option<(IpAddr, u16)> {
+    if let Ok(end) = text.parse::<SocketAddr>() { Some((end.ip(), end.port())) } else { Some((text.parse().ok()?, 0)) }
+}
+
+/// A flow as the files write it: `PATH PROTO HOP > HOP… BYTES B [MARK]…`, a hop being `DEVICE rx|tx`.
+pub fn flow_line(flow: &Flow) -> String {
+    let direction = |direction| match direction {
+        Direction::Rx => "rx",
+        Direction::Tx => "tx",
+    };
+    let hops: Vec<_> = flow.hops.iter().map(|hop| format!("{} {}", hop.device, direction(hop.direction))).collect();
+    let mut line = format!("{} {} {} {}B", path_name(flow.path), flow.proto, hops.join(" > "), flow.bytes);
+    if let Some(scope) = flow.scope {
+        line.push(' ');
+        line.push_str(serde_json::to_value(scope).unwrap().as_str().unwrap());
+    }
+    if flow.local_pair_left_node {
+        line.push_str(" local_pair_left_node");
+    }
+    line
+}
+
+pub fn path_name(path: PathClass) -> &'static str {
+    match path {
+        PathClass::Eni => "eni",
+        PathClass::Local => "local",
+        PathClass::Host => "host",
+        PathClass::Transit => "transit",
+        PathClass::Undelivered => "undelivered",
+        PathClass::Unresolved => "unresolved",
+    }
+}
