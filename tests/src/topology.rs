@@ -108,7 +108,10 @@ impl LabBuilder {
     pub fn start(self) -> Result<Lab> {
         // SAFETY: geteuid(2) has no arguments and cannot fail.
         let user = unsafe { libc::geteuid() };
-        ensure!(user == 0, "the lab needs root to make network namespaces; run `sudo -E cargo xtask test`");
+        ensure!(
+            user == 0,
+            "the lab needs root to make network namespaces; run it by `sudo -E env \"PATH=$PATH\" cargo xtask …`"
+        );
         let _building = cleanup::building();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         cleanup::remove_stale(number);
