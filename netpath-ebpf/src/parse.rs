@@ -35,7 +35,7 @@ mod ip;
 mod transport;
 
 pub use header::{
-    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Header,
+    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Addresses, Ipv6Header,
     TcpDataOffset, VlanHeader,
 };
 
