@@ -4,7 +4,8 @@
 //! the IP headers; `transport` does.
 
 use super::{
-    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed, Stop, read,
+    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed,
+    Stop, read,
     transport::{self, Transport, protocol},
 };
 use crate::{Hook, KeyV4, KeyV6};
@@ -97,9 +98,12 @@ fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> R
     let mut next = next_header;
     let mut offset = offset;
     // One iteration more than headers are allowed, for what is behind the last.
-    for _ in 0..=MAX_EXTENSIONS {
+    for followed in 0..=MAX_EXTENSIONS {
         if !protocol::is_extension(next) {
             return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
+        }
+        if followed == MAX_EXTENSIONS {
+            break;
         }
         if next == protocol::FRAGMENT {
             if fragment_seen {
