@@ -20,8 +20,7 @@
 use etherparse::{
     EtherType, Icmpv4Slice, Icmpv6Slice, IpAuthHeaderSlice, IpNumber, Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice,
     LaxIpv4Slice, LaxIpv6Slice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpHeaderSlice,
-    UdpHeaderSlice,
-    err::{ip_auth, packet::SliceError},
+    UdpHeaderSlice, err::packet::SliceError,
 };
 use netpath_ebpf::{
     Direction, Hook, Ports, Reason, Tag,
@@ -246,11 +245,11 @@ fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice) -> Expected {
             state = Some(if header.more_fragments() { (Fragment::First, id) } else { (Fragment::Whole, 0) });
             protocol = header.next_header();
         } else if protocol == IpNumber::AUTHENTICATION_HEADER {
-            match IpAuthHeaderSlice::from_slice(rest) {
-                Ok(header) => (protocol, end) = (header.next_header(), end + header.slice().len()),
-                Err(ip_auth::HeaderSliceError::Len(_)) => return Expected::Cut,
-                Err(ip_auth::HeaderSliceError::Content(_)) => return Expected::Unknown,
+            if rest.get(1) == Some(&0) {
+                return Expected::Unknown;
             }
+            let Ok(header) = IpAuthHeaderSlice::from_slice(rest) else { return Expected::Cut };
+            (protocol, end) = (header.next_header(), end + header.slice().len());
         } else {
             let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { return Expected::Cut };
             (protocol, end) = (header.next_header(), end + header.slice().len());
