@@ -35,8 +35,8 @@ mod ip;
 mod transport;
 
 pub use header::{
-    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Header,
-    TcpDataOffset, VlanHeader,
+    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Addresses,
+    Ipv6Header, TcpDataOffset, VlanHeader,
 };
 
 pub use ip::{ipv4, ipv6};

@@ -29,7 +29,8 @@ headers! {
     EthernetHeader: 14,
     VlanHeader: 4,
     Ipv4Header: 20,
-    Ipv6Header: 40,
+    Ipv6Header: 8,
+    Ipv6Addresses: 32,
     ExtensionHeader: 2,
     FragmentHeader: 8,
     crate::Ports: 4,
@@ -104,7 +105,7 @@ pub struct Ipv4Header {
     pub dst_be: u32,
 }
 
-/// IPv6 header (RFC 8200).
+/// IPv6 header (RFC 8200) without its addresses.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Ipv6Header {
@@ -118,6 +119,12 @@ pub struct Ipv6Header {
     pub next_header: u8,
     /// Hop limit.
     pub hop_limit: u8,
+}
+
+/// The addresses of an IPv6 header: what follows [`Ipv6Header`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Ipv6Addresses {
     /// Source address.
     pub src_be: [u32; 4],
     /// Destination address.

@@ -4,7 +4,8 @@
 //! the IP headers; `transport` does.
 
 use super::{
-    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Header, Link, Packet, Parsed, Stop, read,
+    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed,
+    Stop, read,
     transport::{self, Transport, protocol},
 };
 use crate::{Hook, KeyV4, KeyV6};
@@ -63,13 +64,18 @@ pub fn ipv6<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Pa
         return Err(Stop::UNPARSED);
     }
     let Extensions { protocol, end, fragment, fragment_id_be } =
-        extensions(packet, header.next_header, link.len + Ipv6Header::LEN)?;
+        extensions(packet, header.next_header, link.len + Ipv6Header::LEN + Ipv6Addresses::LEN)?;
     let Transport { ports, end } = match fragment {
         Fragment::Later => Transport::unknown(end),
         Fragment::First | Fragment::Whole => transport::v6(packet, protocol, end)?,
     };
     let tag = link.tag.with_protocol(protocol);
-    let key = KeyV6 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports };
+    // Last, so that they need not wait in the 512 bytes of stack that BPF has.
+    let addresses: Ipv6Addresses = read(packet, link.len + Ipv6Header::LEN)?;
+    // Word by word: of the array as a whole the compiler makes a copy byte by byte.
+    let [s0, s1, s2, s3] = addresses.src_be;
+    let [d0, d1, d2, d3] = addresses.dst_be;
+    let key = KeyV6 { hook, tag, src_be: [s0, s1, s2, s3], dst_be: [d0, d1, d2, d3], ports };
     Ok(Parsed { key, fragment, fragment_id_be, headers_len_bytes: end })
 }
 
@@ -92,9 +98,12 @@ fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> R
     let mut next = next_header;
     let mut offset = offset;
     // One iteration more than headers are allowed, for what is behind the last.
-    for _ in 0..=MAX_EXTENSIONS {
+    for followed in 0..=MAX_EXTENSIONS {
         if !protocol::is_extension(next) {
             return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
+        }
+        if followed == MAX_EXTENSIONS {
+            break;
         }
         if next == protocol::FRAGMENT {
             if fragment_seen {
