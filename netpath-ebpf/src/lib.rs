@@ -4,6 +4,7 @@
 //! aya, on `std`, or on anything that the verifier would refuse: it never panics, and every loop is bounded. It is
 //! compiled for the host too, where the tests and the fuzzers reach it.
 #![cfg_attr(not(test), no_std)]
+#![expect(clippy::inline_always, reason = "a call costs as much as the work, and BPF calls pass five registers only")]
 
 pub mod parse;
 
@@ -60,6 +61,13 @@ impl Tag {
         Self((outer_vlan as u32 & 0xfff) << 20 | (inner_vlan as u32 & 0xfff) << 8 | protocol as u32)
     }
 
+    /// The same VLANs with another protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_protocol(self, protocol: u8) -> Self {
+        Self(self.0 & !0xff | protocol as u32)
+    }
+
     /// The outer VLAN id (the only one of a single tag), 0 if the frame had no tag.
     #[must_use]
     pub const fn outer_vlan(self) -> u16 {
@@ -75,7 +83,7 @@ impl Tag {
     /// The protocol above IP (IANA number), behind any IPv6 extension headers.
     #[must_use]
     pub const fn protocol(self) -> u8 {
-        self.0 as u8
+        (self.0 & 0xff) as u8
     }
 }
 
@@ -133,6 +141,86 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes as frames on the wire: `len + (gso_segs - 1) * header length`.
     pub wire_bytes: u64,
+}
+
+/// What the cache and the maps need of a key of either family.
+pub trait FlowKey: Copy + PartialEq {
+    /// Where the packet was seen.
+    fn hook(&self) -> Hook;
+
+    /// The key in 64 bits, for choosing a slot. Equal keys give equal numbers; the upper bits are the well-mixed ones.
+    fn mix(&self) -> u64;
+}
+
+/// 2⁶⁴ divided by the golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Two words as one.
+#[inline(always)]
+const fn join(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// The ports as they lie in memory.
+#[inline(always)]
+const fn ports_word(ports: Ports) -> u32 {
+    (ports.src_be as u32) << 16 | ports.dst_be as u32
+}
+
+impl FlowKey for KeyV4 {
+    #[inline(always)]
+    fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    #[inline(always)]
+    fn mix(&self) -> u64 {
+        let addresses = join(self.src_be, self.dst_be);
+        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
+        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+    }
+}
+
+impl FlowKey for KeyV6 {
+    #[inline(always)]
+    fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    #[inline(always)]
+    fn mix(&self) -> u64 {
+        let [s0, s1, s2, s3] = self.src_be;
+        let [d0, d1, d2, d3] = self.dst_be;
+        let addresses = join(s0, s1) ^ join(s2, s3) ^ join(d0, d1).rotate_left(7) ^ join(d2, d3).rotate_left(31);
+        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
+        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+    }
+}
+
+/// Slots of the per-CPU cache, for each family, epoch and CPU; a power of two.
+pub const SLOTS: u32 = 1_024;
+
+/// The slot of a key: a map index. The slots of even epochs come first.
+#[inline(always)]
+#[must_use]
+pub fn slot_index(key: &impl FlowKey, epoch: u32) -> u32 {
+    let slot = key.mix() >> (64 - SLOTS.ilog2());
+    (epoch & 1) * SLOTS + (slot & u64::from(u32::MAX)) as u32
+}
+
+/// A slot of the per-CPU cache in front of the flow maps: the counts of one flow since the slot was taken.
+///
+/// Only the CPU that owns the slot writes to it, with softirqs disabled, and user space reads it when its epoch is at
+/// rest. A slot of an older epoch is free: that epoch has been drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot<K> {
+    /// The flow.
+    pub key: K,
+    /// The epoch that the counts belong to; 0 in a slot that was never taken.
+    pub epoch: u32,
+    /// What was counted.
+    pub counts: Counts,
 }
 
 /// Why a packet was not attributed to a flow.
@@ -194,7 +282,39 @@ const _: () = {
     assert!(size_of::<KeyV4>() == 20);
     assert!(size_of::<KeyV6>() == 44);
     assert!(size_of::<Counts>() == 24);
+    assert!(size_of::<Slot<KeyV4>>() == 48);
+    assert!(size_of::<Slot<KeyV6>>() == 72);
+    assert!(SLOTS.is_power_of_two());
     assert!(size_of::<UnattributedKey>() == 8);
     assert!(size_of::<FragmentKey>() == 44);
     assert!(size_of::<FragmentValue>() == 8);
 };
+
+/// Names of the programs and maps in the object. The kernel keeps 15 characters of each.
+pub mod map {
+    /// Ingress of a device with Ethernet headers.
+    pub const RX: &str = "netpath_rx";
+    /// Egress of a device with Ethernet headers.
+    pub const TX: &str = "netpath_tx";
+    /// Ingress of a device without link layer.
+    pub const RX_IP: &str = "netpath_rx_ip";
+    /// Egress of a device without link layer.
+    pub const TX_IP: &str = "netpath_tx_ip";
+    /// Every program.
+    pub const PROGRAMS: [&str; 4] = [RX, TX, RX_IP, TX_IP];
+
+    /// `KeyV4` → `Counts`, one map an epoch.
+    pub const V4: [&str; 2] = ["NETPATH_V4_0", "NETPATH_V4_1"];
+    /// `KeyV6` → `Counts`, one map an epoch.
+    pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
+    /// `UnattributedKey` → `Counts`, one map an epoch.
+    pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
+    /// `slot_index` → `Slot<KeyV4>`, on each CPU.
+    pub const SLOTS_V4: &str = "NETPATH_SLOT_V4";
+    /// `slot_index` → `Slot<KeyV6>`, on each CPU.
+    pub const SLOTS_V6: &str = "NETPATH_SLOT_V6";
+    /// Index 0: the number of the epoch to count into, from 1. Even epochs have the first map of each pair.
+    pub const EPOCH: &str = "NETPATH_EPOCH";
+    /// `Counts` of even and of odd epochs: packets that not even the unattributed counters had room for.
+    pub const LOST: &str = "NETPATH_LOST";
+}

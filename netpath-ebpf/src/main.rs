@@ -1,21 +1,317 @@
-//! The TC programs.
+//! The TC programs: they count each packet under its flow, and do nothing else.
+//!
+//! In: packets at TC ingress and egress. Out: the maps. They answer -1 to every packet (`TC_ACT_UNSPEC`, `TCX_NEXT`),
+//! so that the next program on the hook decides, and never write to a packet. What cannot be attributed to a flow is
+//! counted by reason; no path ends without a count.
+//!
+//! Minimum kernel: 5.6 for the batched reads of user space; TCX attachment needs 6.6.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(missing_docs, reason = "the classifier macro makes functions without their docs")]
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use core::arch::asm;
+use core::mem::MaybeUninit;
 
-/// Counts what a device receives.
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::helpers::bpf_skb_load_bytes;
+use aya_ebpf::macros::{btf_map, classifier};
+use aya_ebpf::programs::TcContext;
+use netpath_ebpf::parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, network};
+use netpath_ebpf::{
+    Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, SLOTS, Slot, UnattributedKey,
+    slot_index,
+};
+
+/// `TC_ACT_UNSPEC` and `TCX_NEXT`: no opinion, go on with the next program.
+const NEXT: i32 = -1;
+
+const FLOWS: usize = 65_536;
+/// Four reasons, two directions: room for 4,096 devices.
+const UNATTRIBUTED: usize = 32_768;
+
+#[btf_map]
+static NETPATH_EPOCH: Array<u32, 1> = Array::new();
+#[btf_map]
+static NETPATH_LOST: Array<Counts, 2> = Array::new();
+#[btf_map]
+static NETPATH_SLOT_V4: PerCpuArray<Slot<KeyV4>, { 2 * SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+static NETPATH_SLOT_V6: PerCpuArray<Slot<KeyV6>, { 2 * SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+static NETPATH_V4_0: HashMap<KeyV4, Counts, FLOWS> = HashMap::new();
+#[btf_map]
+static NETPATH_V4_1: HashMap<KeyV4, Counts, FLOWS> = HashMap::new();
+#[btf_map]
+static NETPATH_V6_0: HashMap<KeyV6, Counts, FLOWS> = HashMap::new();
+#[btf_map]
+static NETPATH_V6_1: HashMap<KeyV6, Counts, FLOWS> = HashMap::new();
+#[btf_map]
+static NETPATH_REST_0: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
+#[btf_map]
+static NETPATH_REST_1: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
+/// The ports of packets whose later fragments are still to come. Not part of an epoch: it holds no counts.
+#[btf_map]
+static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap::new();
+
+/// TC ingress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no rx hop on that device.
 #[classifier]
-pub fn ingress(_ctx: TcContext) -> i32 {
-    -1
+pub fn netpath_rx(ctx: TcContext) -> i32 {
+    count(ctx.skb.skb, Direction::Rx, true)
+}
+
+/// TC egress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no tx hop on that device.
+#[classifier]
+pub fn netpath_tx(ctx: TcContext) -> i32 {
+    count(ctx.skb.skb, Direction::Tx, true)
+}
+
+/// TC ingress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no rx hop on that device.
+#[classifier]
+pub fn netpath_rx_ip(ctx: TcContext) -> i32 {
+    count(ctx.skb.skb, Direction::Rx, false)
+}
+
+/// TC egress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no tx hop on that device.
+#[classifier]
+pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
+    count(ctx.skb.skb, Direction::Tx, false)
+}
+
+/// A packet, but for its bytes.
+struct Seen {
+    hook: Hook,
+    start: Start,
+    epoch: u32,
+    len: u32,
+    gso_segs: u32,
+}
+
+/// Counts one packet.
+#[inline(always)]
+fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let seen = unsafe {
+        let start = if ethernet {
+            Start::Ethernet { vlan_tci: ((*skb).vlan_present != 0).then_some((*skb).vlan_tci as u16) }
+        } else {
+            Start::Ip { ethertype_be: (*skb).protocol as u16 }
+        };
+        let hook = Hook::new((*skb).ifindex, direction);
+        let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
+        Seen { hook, start, epoch, len: (*skb).len, gso_segs: (*skb).gso_segs }
+    };
+    let counted = match read(&Linear::of(skb), &seen) {
+        Err(Stop::EndedEarly) => read(&Paged { skb }, &seen),
+        outcome => outcome,
+    };
+    if let Err(stop) = counted {
+        let reason = match stop {
+            Stop::Unattributed(reason) => reason,
+            // The second source is whole, so this cannot be; it is counted all the same.
+            Stop::EndedEarly => Reason::Unparsed,
+        };
+        unattributed(seen.epoch, seen.hook, reason, &seen.counts(0));
+    }
+    NEXT
+}
+
+/// Reads a packet's headers and counts it under its flow.
+#[inline(always)]
+fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Stop> {
+    match network(packet, seen.start)? {
+        Network::V4(link) => {
+            let parsed = ipv4(packet, link, seen.hook)?;
+            attribute(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], seen, parsed)
+        }
+        Network::V6(link) => {
+            let parsed = ipv6(packet, link, seen.hook)?;
+            attribute(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], seen, parsed)
+        }
+    }
+}
+
+/// Finds a later fragment's ports, then counts the packet.
+#[inline(always)]
+fn attribute<K: FlowKey + Key, const N: usize, const M: usize>(
+    slots: &PerCpuArray<Slot<K>, N>,
+    maps: [&HashMap<K, Counts, M>; 2],
+    seen: &Seen,
+    mut parsed: Parsed<K>,
+) -> Result<(), Stop> {
+    match parsed.fragment {
+        Fragment::Whole => {}
+        Fragment::First => {
+            let key = parsed.key.fragment_key(parsed.fragment_id_be);
+            // A full LRU map makes room for it.
+            let _ = NETPATH_FRAG.insert(key, parsed.key.fragment_value(), 0);
+        }
+        Fragment::Later => {
+            let key = parsed.key.fragment_key(parsed.fragment_id_be);
+            // SAFETY: the value is copied at once. Should its slot be reused in that moment, which takes 8,192 other
+            // fragmented packets, the copy has the ports of one of those.
+            match unsafe { NETPATH_FRAG.get(key) } {
+                Some(first) => parsed.key.complete(*first),
+                None => return Err(Stop::Unattributed(Reason::OrphanFragment)),
+            }
+        }
+    }
+    cached(slots, maps, seen.epoch, &parsed.key, &seen.counts(parsed.headers_len_bytes));
+    Ok(())
+}
+
+/// Counts a packet in its flow's slot on this CPU. A slot that another flow has is emptied into the flow map first.
+#[inline(always)]
+fn cached<K: FlowKey, const N: usize, const M: usize>(
+    slots: &PerCpuArray<Slot<K>, N>,
+    [even, odd]: [&HashMap<K, Counts, M>; 2],
+    epoch: u32,
+    key: &K,
+    counts: &Counts,
+) {
+    let Some(slot) = slots.get_ptr_mut(slot_index(key, epoch)) else {
+        // The index is always below the map's size. If it were not, the packet would be counted all the same.
+        return unattributed(epoch, key.hook(), Reason::MapFull, counts);
+    };
+    // SAFETY: the slot is this CPU's own, and nothing else of this CPU touches it while the program runs: TC programs
+    // run with softirqs disabled, and not in hard interrupts. User space reads it only after its epoch.
+    let slot = unsafe { &mut *slot };
+    if slot.epoch == epoch {
+        if slot.key == *key {
+            slot.counts.packets += counts.packets;
+            slot.counts.bytes += counts.bytes;
+            slot.counts.wire_bytes += counts.wire_bytes;
+            return;
+        }
+        let kept = if epoch & 1 == 0 { add(even, &slot.key, &slot.counts) } else { add(odd, &slot.key, &slot.counts) };
+        if !kept {
+            unattributed(epoch, slot.key.hook(), Reason::MapFull, &slot.counts);
+        }
+    }
+    *slot = Slot { key: *key, epoch, counts: *counts };
+}
+
+impl Seen {
+    /// The counts of this one packet, whose headers are `headers_len` long. As frames on the wire, every segment of a
+    /// super-packet but the first repeats them.
+    #[inline(always)]
+    fn counts(&self, headers_len: u32) -> Counts {
+        let bytes = u64::from(self.len);
+        let repeats = u64::from(self.gso_segs.saturating_sub(1));
+        Counts { packets: 1, bytes, wire_bytes: bytes + repeats * u64::from(headers_len) }
+    }
+}
+
+/// Counts a packet that belongs to no flow.
+#[inline(always)]
+fn unattributed(epoch: u32, hook: Hook, reason: Reason, counts: &Counts) {
+    let key = UnattributedKey { hook, reason: reason as u32 };
+    let map = if epoch & 1 == 0 { &NETPATH_REST_0 } else { &NETPATH_REST_1 };
+    if !add(map, &key, counts) {
+        if let Some(total) = NETPATH_LOST.get_ptr_mut(epoch & 1) {
+            // SAFETY: the pointer is to an element of the map.
+            unsafe { add_to(total, counts) };
+        }
+    }
+}
+
+/// Adds to a key's counts; `false` if the map has no room for the key.
+#[inline(always)]
+fn add<K, const N: usize>(map: &HashMap<K, Counts, N>, key: &K, counts: &Counts) -> bool {
+    if let Some(total) = map.get_ptr_mut(key) {
+        // SAFETY: the pointer is to an element of the map; elements go only from epochs at rest.
+        unsafe { add_to(total, counts) };
+        return true;
+    }
+    if map.insert(key, counts, u64::from(BPF_NOEXIST)).is_ok() {
+        return true;
+    }
+    // Another CPU may have been first.
+    let Some(total) = map.get_ptr_mut(key) else { return false };
+    // SAFETY: as above.
+    unsafe { add_to(total, counts) };
+    true
+}
+
+/// Adds atomically, field by field.
+///
+/// # Safety
+/// `total` must point to an element of a map.
+#[inline(always)]
+unsafe fn add_to(total: *mut Counts, counts: &Counts) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        add_word(&raw mut (*total).packets, counts.packets);
+        add_word(&raw mut (*total).bytes, counts.bytes);
+        add_word(&raw mut (*total).wire_bytes, counts.wire_bytes);
+    }
+}
+
+/// `BPF_XADD`, which every kernel has; `core` has no atomic addition for this target.
+///
+/// # Safety
+/// `word` must point to an aligned word of a map's element.
+#[inline(always)]
+unsafe fn add_word(word: *mut u64, amount: u64) {
+    // SAFETY: by this function's contract; the instruction changes that word only.
+    unsafe { asm!("lock *(u64 *)({word} + 0) += {amount}", word = in(reg) word, amount = in(reg) amount) };
+}
+
+/// The linear part of a packet, by direct access.
+struct Linear {
+    data: usize,
+    data_end: usize,
+}
+
+impl Linear {
+    #[inline(always)]
+    fn of(skb: *mut __sk_buff) -> Self {
+        // SAFETY: the kernel passes a valid context.
+        unsafe { Self { data: (*skb).data as usize, data_end: (*skb).data_end as usize } }
+    }
+}
+
+impl Packet for Linear {
+    const IS_WHOLE: bool = false;
+
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: u32) -> Option<T> {
+        let start = self.data + offset as usize;
+        if start + size_of::<T>() > self.data_end {
+            return None;
+        }
+        // SAFETY: within the packet, as just compared, which the verifier checks too. Loads from packet memory need no
+        // alignment on the machines netpath runs on (CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS).
+        Some(unsafe { (start as *const T).read() })
+    }
+}
+
+/// The whole packet, through a helper call for each read: for headers beyond the linear part.
+struct Paged {
+    skb: *mut __sk_buff,
+}
+
+impl Packet for Paged {
+    const IS_WHOLE: bool = true;
+
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: u32) -> Option<T> {
+        let mut header = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes as many bytes as the header has, or fails.
+        let failed =
+            unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, header.as_mut_ptr().cast(), size_of::<T>() as u32) };
+        // SAFETY: the helper wrote all of it, and a header is valid for all bytes.
+        (failed == 0).then(|| unsafe { header.assume_init() })
+    }
 }
 
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The kernel checks this for access to helpers marked `gpl_only`.
+/// The kernel reads it: programs under another licence may not call every helper.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

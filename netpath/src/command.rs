@@ -1,5 +1,7 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
+mod report;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,8 +12,9 @@ use crate::cli::{Cli, Command};
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<ExitCode> = match cli.command {
-        Command::Report(_) | Command::Devices(_) => Err(anyhow::anyhow!("not built yet")),
+    let outcome = match cli.command {
+        Command::Report(args) => report::run(&args),
+        Command::Devices(_) => Err(anyhow::anyhow!("not built yet")),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("netpath: {error:#}");

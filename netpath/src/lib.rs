@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod command;
 pub mod kernel;
+pub mod measure;
+
 pub mod node;
 pub mod path;
 pub mod render;

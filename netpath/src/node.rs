@@ -1,1 +1,5 @@
 //! Facts about the node: devices, conntrack.
+
+pub mod conntrack;
+pub mod devices;
+mod ethtool;

@@ -322,8 +322,12 @@ pub struct Health {
     pub orphan_fragment_packets: u64,
     /// Packets that are neither IPv4 nor IPv6.
     pub non_ip_packets: u64,
+    /// Packets that found no room even in the unattributed counters; their device is unknown.
+    pub lost_packets: u64,
     /// Whether NAT could be followed.
     pub conntrack: Conntrack,
+    /// If it could not: why, and what to do; otherwise `null`.
+    pub conntrack_reason: Option<String>,
     /// Flows whose path is unknown, since a partner of what was seen is missing: those of class `unresolved`.
     pub unjoined_flows: u64,
     /// Flows whose addresses conntrack translates in more than one way (a port was reused in the window, or zones

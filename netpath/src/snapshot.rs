@@ -22,10 +22,16 @@ pub struct Snapshot {
     pub observations: Vec<Observation>,
     /// Packets that were counted, but not attributed to a flow.
     pub unattributed: Vec<Unattributed>,
+    /// Packets that found no room even in the unattributed counters; their hook is unknown.
+    #[serde(default)]
+    pub lost: Counts,
     /// Every connection that conntrack knew at some time in the window; empty if it was not read.
     pub connections: Vec<Connection>,
     /// How far `connections` can be trusted.
     pub conntrack: Conntrack,
+    /// If they cannot be: why, and what to do, as one line.
+    #[serde(default)]
+    pub conntrack_reason: Option<String>,
 }
 
 /// A conntrack entry: what the node does to a connection's addresses.

@@ -1,1 +1,41 @@
-//! The lab: a simulated EKS node in network namespaces.
+//! The lab: a simulated EKS node in network namespaces, traffic to run on it, and witnesses that measure it.
+//!
+//! In: which pods, which NAT. Out: real packets through real veth pairs, and the kernel's own account of them.
+//! The lab must not use any code of netpath: its numbers are what netpath's numbers are held against.
+//!
+//! Everything needs root. Every namespace, process and socket made here ends with the [`Lab`] that made it; what a killed
+//! process left behind is removed when the next lab starts.
+//!
+//! ```text
+//!  netpath-<pid>-<n>-…   pod-client  pod-server            node                  vpc                outside
+//!                          eth0        eth0     eni<11 hex>    eth0    node-eth0    outside0         eth0
+//!                            └───────────└──────── × 2 ── routes ──────── 10.0.0.1 ──────────── 198.51.100.7
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test"))]
+
+mod binary;
+mod capture;
+mod cleanup;
+mod conntrack;
+mod counters;
+mod iperf;
+mod namespace;
+mod nat;
+mod process;
+mod topology;
+pub mod traffic;
+mod window;
+mod wiring;
+
+pub use binary::netpath_binary;
+pub use capture::{Capture, Packet};
+pub use cleanup::{namespaces_of, remove_all_and_stop_building};
+pub use conntrack::{Connection, Tuple, connections};
+pub use counters::{Counters, counters, device_counters};
+pub use iperf::{Load, Totals, iperf3};
+pub use namespace::Namespace;
+pub use nat::TrafficPolicy;
+pub use process::{Running, output_within};
+pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
+pub use window::Measured;

@@ -1,3 +1,51 @@
-//! netpath's build, demonstration and test commands.
+//! netpath's own commands for those who build it: set up, test, demonstrate, package.
+//!
+//! It must not depend on the netpath crate: that one builds only after `cargo xtask setup`.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-fn main() {}
+mod demo;
+mod dist;
+mod process;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set up, test, demonstrate and package netpath.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need and is missing; leaves the system's own compilers alone
+    Setup(setup::Args),
+    /// Show netpath on a simulated node: network namespaces on this machine (needs root)
+    Demo(demo::Args),
+    /// Run every test that can run here, and say which could not
+    Test(test::Args),
+    /// Build the static release binary that is copied to nodes: target/dist/netpath
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Dist => dist::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -249,20 +249,15 @@ fn device_class(class: DeviceClass) -> &'static str {
 fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
     let health = &report.health;
     let mut lines = Vec::new();
-    match health.conntrack {
-        Conntrack::Ok => {}
-        Conntrack::Unavailable => lines.push(
-            "conntrack could not be read, so flows are not followed through NAT: run netpath as root, in the node's network \
-             namespace"
-                .to_owned(),
-        ),
-        Conntrack::Overrun => lines.push(
-            "conntrack events were lost, so some short connections are not followed through NAT: measure for a shorter time"
-                .to_owned(),
-        ),
+    match (health.conntrack, &health.conntrack_reason) {
+        (Conntrack::Ok, _) => {}
+        (_, Some(reason)) => lines.push(sanitise(reason).into_owned()),
+        (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
+        (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
     }
     for (count, meaning, action) in [
         (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
+        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
         (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
         (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
         (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),

@@ -88,6 +88,8 @@ impl Scenario {
             unattributed,
             connections,
             conntrack: file.conntrack,
+            lost: Counts::default(),
+            conntrack_reason: None,
         };
         Ok(Self { what: file.what, snapshot, expect: file.expect })
     }

@@ -1,0 +1,104 @@
+//! What follows the IP headers: ports, and where the headers end.
+//!
+//! In: a packet, its protocol, and where the IP headers end. Out: [`Transport`]. It must not be asked about a later
+//! fragment: what is behind its IP headers is payload.
+
+use super::{IcmpHeader, Packet, Stop, TcpDataOffset, read};
+use crate::Ports;
+
+/// IANA protocol numbers.
+pub(super) mod protocol {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const AUTHENTICATION: u8 = 51;
+    pub const ICMPV6: u8 = 58;
+    pub const DESTINATION: u8 = 60;
+    pub const SCTP: u8 = 132;
+    pub const UDP_LITE: u8 = 136;
+
+    /// Whether it is an IPv6 extension header that can be skipped.
+    #[inline(always)]
+    pub const fn is_extension(number: u8) -> bool {
+        matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
+    }
+}
+
+/// Message types of ICMP (RFC 792) and `ICMPv6` (RFC 4443).
+mod icmp {
+    pub const ECHO_REPLY: u8 = 0;
+    pub const ECHO_REQUEST: u8 = 8;
+    pub const V6_ECHO_REQUEST: u8 = 128;
+    pub const V6_ECHO_REPLY: u8 = 129;
+}
+
+const UDP_LEN: u32 = 8;
+const SCTP_LEN: u32 = 12;
+const TCP_MIN_LEN: u32 = 20;
+const TCP_DATA_OFFSET: u32 = 12;
+
+/// What a transport header tells.
+pub(super) struct Transport {
+    pub ports: Ports,
+    /// Bytes before what is behind the headers.
+    pub end: u32,
+}
+
+impl Transport {
+    /// No ports, or none that this packet has; its IP headers end at `end`.
+    #[inline(always)]
+    pub const fn unknown(end: u32) -> Self {
+        Self { ports: Ports { src_be: 0, dst_be: 0 }, end }
+    }
+}
+
+/// Whether a protocol in IPv4 has what goes into the key as ports.
+#[inline(always)]
+pub(super) const fn has_ports_v4(number: u8) -> bool {
+    use protocol::{DCCP, ICMP, SCTP, TCP, UDP, UDP_LITE};
+    matches!(number, ICMP | TCP | UDP | DCCP | SCTP | UDP_LITE)
+}
+
+#[inline(always)]
+pub(super) fn v4<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
+    if number == protocol::ICMP {
+        return echo(packet, offset, [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]);
+    }
+    ports(packet, number, offset)
+}
+
+#[inline(always)]
+pub(super) fn v6<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
+    if number == protocol::ICMPV6 {
+        return echo(packet, offset, [icmp::V6_ECHO_REQUEST, icmp::V6_ECHO_REPLY]);
+    }
+    ports(packet, number, offset)
+}
+
+/// The identifier in both ports, if the message is one of `kinds`.
+#[inline(always)]
+fn echo<P: Packet + ?Sized>(packet: &P, offset: u32, kinds: [u8; 2]) -> Result<Transport, Stop> {
+    let header: IcmpHeader = read(packet, offset)?;
+    let id_be = if header.kind == kinds[0] || header.kind == kinds[1] { header.id_be } else { 0 };
+    Ok(Transport { ports: Ports { src_be: id_be, dst_be: id_be }, end: offset })
+}
+
+#[inline(always)]
+fn ports<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
+    let len = match number {
+        protocol::TCP => match packet.read::<TcpDataOffset>(offset + TCP_DATA_OFFSET) {
+            Some(header) => (u32::from(header.words >> 4) * 4).max(TCP_MIN_LEN),
+            None if P::IS_WHOLE => TCP_MIN_LEN,
+            None => return Err(Stop::EndedEarly),
+        },
+        protocol::UDP => UDP_LEN,
+        protocol::SCTP => SCTP_LEN,
+        protocol::UDP_LITE | protocol::DCCP => 0,
+        _ => return Ok(Transport::unknown(offset)),
+    };
+    Ok(Transport { ports: read(packet, offset)?, end: offset + len })
+}

@@ -1,0 +1,317 @@
+//! What etherparse, a parser that netpath does not use otherwise, makes of a frame: the judge of netpath's own.
+//!
+//! In: the bytes of a frame and what they start with. Out: a panic if the two disagree ([`check`]). Shared by the
+//! property tests and the fuzzer. It must not call the parser to find out what to expect of it.
+//!
+//! Where etherparse answers another question, or none, the expectation is made from the slices it gives:
+//!
+//! | etherparse | netpath |
+//! |---|---|
+//! | cuts the payload by length fields | does not read them: they are set to 0 in the copy that etherparse gets |
+//! | takes IPv4 for IPv6 if the version says so | wants `EtherType` and version to agree |
+//! | follows the tag 0x9100 and `MACsec` | non-IP, as for Linux |
+//! | follows AH in IPv4 | protocol 51 |
+//! | follows what looks like extension headers in a later fragment, reads beyond cut ones (its iterator) | its header slices are asked one by one |
+//! | does not parse the transport header of a first fragment | parses it |
+//! | wants the whole of a header | wants what the key needs: [`Expected::Cut`] |
+//! | refuses AH of length 0 | follows it, as Linux does: [`Expected::Unknown`] |
+//! | has no UDP-Lite, DCCP, SCTP | ports are the first four bytes |
+
+use etherparse::{
+    EtherType, Icmpv4Slice, Icmpv6Slice, IpAuthHeaderSlice, IpNumber, Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice,
+    LaxIpv4Slice, LaxIpv6Slice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpHeaderSlice,
+    UdpHeaderSlice, err::packet::SliceError,
+};
+use netpath_ebpf::{
+    Direction, Hook, Ports, Reason, Tag,
+    parse::{Fragment, Network, Packet, Start, Stop, ipv4, ipv6, network},
+};
+
+/// The hook of all frames here.
+pub const HOOK: Hook = Hook::new(7, Direction::Tx);
+
+/// A parsed packet of either family, in host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    pub outer_vlan: u16,
+    pub inner_vlan: u16,
+    pub protocol: u8,
+    pub addresses: Addresses,
+    pub ports: (u16, u16),
+    pub fragment: Fragment,
+    pub fragment_id: u32,
+    pub headers_len_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
+/// Runs netpath's parser.
+pub fn parse<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Flow, Stop> {
+    match network(packet, start)? {
+        Network::V4(link) => {
+            let parsed = ipv4(packet, link, HOOK)?;
+            let key = parsed.key;
+            assert_eq!(key.hook, HOOK);
+            // IPv4's identification has 16 bits, put into the key as they are in the packet.
+            let id = u16::try_from(parsed.fragment_id_be).expect("16 bits");
+            let addresses = Addresses::V4(key.src_be.to_ne_bytes(), key.dst_be.to_ne_bytes());
+            Ok(flow(key.tag, addresses, key.ports, parsed.fragment, u16::from_be(id).into(), parsed.headers_len_bytes))
+        }
+        Network::V6(link) => {
+            let parsed = ipv6(packet, link, HOOK)?;
+            let key = parsed.key;
+            assert_eq!(key.hook, HOOK);
+            let addresses = Addresses::V6(bytes(key.src_be), bytes(key.dst_be));
+            let id = u32::from_be(parsed.fragment_id_be);
+            Ok(flow(key.tag, addresses, key.ports, parsed.fragment, id, parsed.headers_len_bytes))
+        }
+    }
+}
+
+fn flow(
+    tag: Tag,
+    addresses: Addresses,
+    ports: Ports,
+    fragment: Fragment,
+    fragment_id: u32,
+    headers_len_bytes: u32,
+) -> Flow {
+    Flow {
+        outer_vlan: tag.outer_vlan(),
+        inner_vlan: tag.inner_vlan(),
+        protocol: tag.protocol(),
+        addresses,
+        ports: (u16::from_be(ports.src_be), u16::from_be(ports.dst_be)),
+        fragment,
+        fragment_id,
+        headers_len_bytes,
+    }
+}
+
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut all = [0; 16];
+    for (four, word) in all.chunks_exact_mut(4).zip(words) {
+        four.copy_from_slice(&word.to_ne_bytes());
+    }
+    all
+}
+
+/// What netpath has to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This flow. Without a length: the TCP header is cut or malformed.
+    Flow(Flow, Option<u32>),
+    /// This reason.
+    Reason(Reason),
+    /// An IP header is not all there: unparsed, or attributed without looking behind it.
+    Cut,
+    /// Etherparse does not say.
+    Unknown,
+}
+
+const UNPARSED: Expected = Expected::Reason(Reason::Unparsed);
+const NON_IP: Expected = Expected::Reason(Reason::NonIp);
+
+/// Panics if netpath's parser and etherparse disagree on `frame`.
+pub fn check(frame: &[u8], start: Start) {
+    let expected = expect(frame, start);
+    let actual = parse(frame, start);
+    let agree = match (expected, actual) {
+        (_, Err(Stop::EndedEarly)) => false,
+        (Expected::Unknown, _) => true,
+        (Expected::Reason(expected), Err(Stop::Unattributed(actual))) => expected == actual,
+        (Expected::Flow(expected, Some(headers_len_bytes)), Ok(actual)) => {
+            actual == Flow { headers_len_bytes, ..expected }
+        }
+        (Expected::Flow(expected, None), Ok(actual)) => {
+            actual == Flow { headers_len_bytes: actual.headers_len_bytes, ..expected }
+        }
+        (Expected::Cut, Ok(actual)) => actual.headers_len_bytes as usize > frame.len() && actual.ports == (0, 0),
+        (Expected::Cut, Err(Stop::Unattributed(reason))) => reason == Reason::Unparsed,
+        _ => false,
+    };
+    assert!(agree, "etherparse: {expected:?}\nnetpath:    {actual:?}\n{start:?} {frame:02x?}");
+}
+
+/// What etherparse makes of `frame`.
+pub fn expect(frame: &[u8], start: Start) -> Expected {
+    let mut copy = frame.to_vec();
+    let Some(sliced) = slice(&copy, start) else { return UNPARSED };
+    // Length fields: IPv4's at byte 2 of the header, IPv6's at byte 4.
+    let field = match &sliced.net {
+        Some(LaxNetSlice::Ipv4(ip)) => Some(offset(&copy, ip.header().slice()) + 2),
+        Some(LaxNetSlice::Ipv6(ip)) => Some(offset(&copy, ip.header().slice()) + 4),
+        _ => None,
+    };
+    drop(sliced);
+    if let Some(at) = field {
+        copy[at..at + 2].fill(0);
+    }
+    let sliced = slice(&copy, start).expect("as above");
+    judge(&copy, start, &sliced)
+}
+
+fn slice(frame: &[u8], start: Start) -> Option<LaxSlicedPacket<'_>> {
+    match start {
+        Start::Ethernet { .. } => LaxSlicedPacket::from_ethernet(frame).ok(),
+        Start::Ip { ethertype_be } => {
+            Some(LaxSlicedPacket::from_ether_type(EtherType(u16::from_be(ethertype_be)), frame))
+        }
+    }
+}
+
+fn offset(all: &[u8], part: &[u8]) -> usize {
+    part.as_ptr() as usize - all.as_ptr() as usize
+}
+
+fn judge(frame: &[u8], start: Start, sliced: &LaxSlicedPacket) -> Expected {
+    let (mut ids, mut ethertype) = match (start, &sliced.link) {
+        (Start::Ip { ethertype_be }, _) => (vec![], EtherType(u16::from_be(ethertype_be))),
+        (Start::Ethernet { vlan_tci }, Some(LinkSlice::Ethernet2(ethernet))) => {
+            (vlan_tci.iter().map(|tci| tci & 0xfff).collect(), ethernet.ether_type())
+        }
+        (Start::Ethernet { .. }, link) => panic!("{link:?}"),
+    };
+    if let Start::Ethernet { .. } = start {
+        let mut tags = sliced.link_exts.iter();
+        while [EtherType::VLAN_TAGGED_FRAME, EtherType::PROVIDER_BRIDGING].contains(&ethertype) {
+            let Some(LaxLinkExtSlice::Vlan(tag)) = tags.next() else { return UNPARSED };
+            ids.push(tag.vlan_identifier().value());
+            ethertype = tag.ether_type();
+        }
+    }
+    if ids.len() > 2 {
+        return UNPARSED;
+    }
+    ids.retain(|id| *id != 0);
+    let vlans = (ids.first().copied().unwrap_or(0), ids.get(1).copied().unwrap_or(0));
+    match (ethertype, &sliced.net) {
+        (EtherType::IPV4, Some(LaxNetSlice::Ipv4(ip))) => v4(frame, vlans, ip),
+        (EtherType::IPV6, Some(LaxNetSlice::Ipv6(ip))) => v6(frame, vlans, ip),
+        // An IPv4 header whose options are cut is none for etherparse.
+        (EtherType::IPV4, None) if matches!(sliced.stop_err, Some((SliceError::Len(_), _))) => Expected::Cut,
+        (EtherType::IPV4 | EtherType::IPV6, _) => UNPARSED,
+        _ => NON_IP,
+    }
+}
+
+fn v4(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv4Slice) -> Expected {
+    let header = ip.header();
+    let end = offset(frame, header.slice()) + header.slice().len();
+    let protocol = header.protocol();
+    let has_ports = protocol == IpNumber::ICMP || has_ports(protocol);
+    let fragment = match (header.fragments_offset().value(), header.more_fragments()) {
+        _ if !has_ports => Fragment::Whole,
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    let addresses = Addresses::V4(header.source(), header.destination());
+    let id = header.identification().into();
+    // With AH, etherparse's payload is behind it; the key does not need it.
+    let payload = &frame[end..];
+    transport(vlans, protocol, addresses, fragment, id, end, payload)
+}
+
+fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice) -> Expected {
+    let header = ip.header();
+    let addresses = Addresses::V6(header.source(), header.destination());
+    let mut end = offset(frame, header.slice()) + header.slice().len();
+    let mut protocol = header.next_header();
+    let mut state = None;
+    // Header by header, since etherparse's own iterator reads beyond a chain that is cut (0.21).
+    for followed in 0.. {
+        if ![0, 43, 44, 51, 60].contains(&protocol.0) {
+            break;
+        }
+        if followed == 8 {
+            return UNPARSED;
+        }
+        let rest = &frame[end..];
+        if protocol == IpNumber::IPV6_FRAGMENTATION_HEADER {
+            let Ok(header) = Ipv6FragmentHeaderSlice::from_slice(rest) else { return UNPARSED };
+            if state.is_some() {
+                return UNPARSED;
+            }
+            let id = header.identification();
+            end += header.slice().len();
+            if header.fragment_offset().value() != 0 {
+                return transport(vlans, IpNumber(0), addresses, Fragment::Later, id, end, &[]);
+            }
+            state = Some(if header.more_fragments() { (Fragment::First, id) } else { (Fragment::Whole, 0) });
+            protocol = header.next_header();
+        } else if protocol == IpNumber::AUTHENTICATION_HEADER {
+            if rest.get(1) == Some(&0) {
+                return Expected::Unknown;
+            }
+            let Ok(header) = IpAuthHeaderSlice::from_slice(rest) else { return Expected::Cut };
+            (protocol, end) = (header.next_header(), end + header.slice().len());
+        } else {
+            let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { return Expected::Cut };
+            (protocol, end) = (header.next_header(), end + header.slice().len());
+        }
+    }
+    let (fragment, id) = state.unwrap_or((Fragment::Whole, 0));
+    transport(vlans, protocol, addresses, fragment, id, end, &frame[end..])
+}
+
+fn has_ports(protocol: IpNumber) -> bool {
+    [6, 17, 33, 132, 136].contains(&protocol.0)
+}
+
+fn transport(
+    vlans: (u16, u16),
+    protocol: IpNumber,
+    addresses: Addresses,
+    fragment: Fragment,
+    id: u32,
+    end: usize,
+    payload: &[u8],
+) -> Expected {
+    let first_four =
+        || payload.first_chunk().map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+    let echo = |request: u8, reply: u8, kind: u8, [high, low, ..]: [u8; 4]| {
+        let id = if [request, reply].contains(&kind) { u16::from_be_bytes([high, low]) } else { 0 };
+        Some((id, id))
+    };
+    let is_v4 = matches!(addresses, Addresses::V4(..));
+    let (ports, len) = match protocol {
+        _ if fragment == Fragment::Later => (Some((0, 0)), Some(0)),
+        IpNumber::TCP => match TcpHeaderSlice::from_slice(payload) {
+            Ok(tcp) => (Some((tcp.source_port(), tcp.destination_port())), Some(tcp.slice().len())),
+            Err(_) => (first_four(), None),
+        },
+        IpNumber::UDP => match UdpHeaderSlice::from_slice(payload) {
+            Ok(udp) => (Some((udp.source_port(), udp.destination_port())), Some(8)),
+            Err(_) => (first_four(), Some(8)),
+        },
+        IpNumber::SCTP => (first_four(), Some(12)),
+        _ if has_ports(protocol) => (first_four(), Some(0)),
+        IpNumber::ICMP if is_v4 => match Icmpv4Slice::from_slice(payload) {
+            Ok(icmp) => (echo(8, 0, icmp.type_u8(), icmp.bytes5to8()), Some(0)),
+            // Timestamp messages are longer than 8 bytes.
+            Err(_) => ((payload.len() >= 8).then_some((0, 0)), Some(0)),
+        },
+        IpNumber::IPV6_ICMP if !is_v4 => match Icmpv6Slice::from_slice(payload) {
+            Ok(icmp) => (echo(128, 129, icmp.type_u8(), icmp.bytes5to8()), Some(0)),
+            Err(_) => (None, Some(0)),
+        },
+        _ => (Some((0, 0)), Some(0)),
+    };
+    let Some(ports) = ports else { return UNPARSED };
+    let flow = Flow {
+        outer_vlan: vlans.0,
+        inner_vlan: vlans.1,
+        protocol: protocol.0,
+        addresses,
+        ports,
+        fragment,
+        fragment_id: if fragment == Fragment::Whole { 0 } else { id },
+        headers_len_bytes: 0,
+    };
+    Expected::Flow(flow, len.map(|len| u32::try_from(end + len).expect("a frame is short")))
+}

@@ -1,0 +1,399 @@
+//! The parser's rules, one by one, on frames written by hand.
+//!
+//! In: frames as bytes. Out: test results. Each expectation is written out, none is computed by the parser.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use netpath_ebpf::{
+    Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
+    parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, network},
+};
+
+const HOOK: Hook = Hook::new(3, Direction::Rx);
+const ETHERNET: Start = Start::Ethernet { vlan_tci: None };
+const UNPARSED: Stop = Stop::Unattributed(Reason::Unparsed);
+const NON_IP: Stop = Stop::Unattributed(Reason::NonIp);
+/// 1000 → 80.
+const PORTS: Ports = Ports { src_be: 1000_u16.to_be(), dst_be: 80_u16.to_be() };
+const NO_PORTS: Ports = Ports { src_be: 0, dst_be: 0 };
+const PORT_BYTES: [u8; 4] = [0x03, 0xe8, 0, 80];
+const ID: u16 = 0xabcd;
+
+fn parse_v4<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV4>, Stop> {
+    match network(packet, start)? {
+        Network::V4(link) => ipv4(packet, link, HOOK),
+        Network::V6(_) => panic!("IPv6"),
+    }
+}
+
+fn parse_v6<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV6>, Stop> {
+    match network(packet, start)? {
+        Network::V6(link) => ipv6(packet, link, HOOK),
+        Network::V4(_) => panic!("IPv4"),
+    }
+}
+
+fn ethernet(ethertype: u16, rest: &[u8]) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2], &ethertype.to_be_bytes()[..], rest].concat()
+}
+
+/// A tag as it follows the `EtherType` 0x8100 or 0x88a8.
+fn tag(id: u16, ethertype: u16, rest: &[u8]) -> Vec<u8> {
+    [&(0xe000 | id).to_be_bytes(), &ethertype.to_be_bytes()[..], rest].concat()
+}
+
+/// 10.0.0.1 → 10.0.0.2. `fragment`: flags and offset.
+fn v4_fragment(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let [f0, f1] = fragment.to_be_bytes();
+    [&[0x45, 0, 0, 20, 0xab, 0xcd, f0, f1, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], payload].concat()
+}
+
+fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    // Don't fragment.
+    v4_fragment(protocol, 0x4000, payload)
+}
+
+/// `2001:db8::1` → `2001:db8::2`.
+fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let address = |last| [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[0x60, 0, 0, 0], &length[..], &[next, 64], &address(1), &address(2), payload].concat()
+}
+
+/// TCP header with `words` 4-byte words.
+fn tcp(words: u8) -> Vec<u8> {
+    let mut bytes = PORT_BYTES.to_vec();
+    bytes.resize(usize::from(words.max(5)) * 4, 0);
+    bytes[12] = words << 4;
+    bytes
+}
+
+fn udp() -> Vec<u8> {
+    [&PORT_BYTES[..], &[0, 8, 0, 0]].concat()
+}
+
+fn key_v4(protocol: u8, ports: Ports) -> KeyV4 {
+    let (src_be, dst_be) = (u32::from_ne_bytes([10, 0, 0, 1]), u32::from_ne_bytes([10, 0, 0, 2]));
+    KeyV4 { hook: HOOK, tag: Tag::new(0, 0, protocol), src_be, dst_be, ports }
+}
+
+fn key_v6(protocol: u8, ports: Ports) -> KeyV6 {
+    let address = |last: u32| [0x2001_0db8_u32.to_be(), 0, 0, last.to_be()];
+    KeyV6 { hook: HOOK, tag: Tag::new(0, 0, protocol), src_be: address(1), dst_be: address(2), ports }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what it is compared with is a `Result`")]
+fn whole<K>(key: K, headers_len_bytes: u32) -> Result<Parsed<K>, Stop> {
+    Ok(Parsed { key, fragment: Fragment::Whole, fragment_id_be: 0, headers_len_bytes })
+}
+
+#[test]
+fn ipv4_transports() {
+    let cases: [(u8, Vec<u8>, Ports, u32); 16] = [
+        (6, tcp(5), PORTS, 54),
+        (6, tcp(15), PORTS, 94),
+        (17, udp(), PORTS, 42),
+        (132, [&PORT_BYTES[..], &[0; 8]].concat(), PORTS, 46),
+        (136, udp(), PORTS, 34),
+        (33, PORT_BYTES.to_vec(), PORTS, 34),
+        // Echo request and reply, then destination unreachable and timestamp.
+        (1, vec![8, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 34),
+        (1, vec![0, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 34),
+        (1, vec![3, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
+        (1, vec![13, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
+        // ICMPv6 in IPv4, IP in IP, GRE, ESP, AH, no payload at all.
+        (58, vec![128, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
+        (4, v4(6, &tcp(5)), NO_PORTS, 34),
+        (47, PORT_BYTES.to_vec(), NO_PORTS, 34),
+        (50, PORT_BYTES.to_vec(), NO_PORTS, 34),
+        (51, [&[6, 4], &PORT_BYTES[..]].concat(), NO_PORTS, 34),
+        (89, vec![], NO_PORTS, 34),
+    ];
+    for (protocol, payload, ports, headers_len_bytes) in cases {
+        let frame = ethernet(0x0800, &v4(protocol, &payload));
+        let expected = whole(key_v4(protocol, ports), headers_len_bytes);
+        assert_eq!(parse_v4(&frame[..], ETHERNET), expected, "{protocol} {payload:?}");
+    }
+}
+
+#[test]
+fn ipv6_transports() {
+    let cases: [(u8, Vec<u8>, Ports, u32); 9] = [
+        (6, tcp(8), PORTS, 86),
+        (17, udp(), PORTS, 62),
+        (132, [&PORT_BYTES[..], &[0; 8]].concat(), PORTS, 66),
+        (58, vec![128, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 54),
+        (58, vec![129, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 54),
+        // Neighbour solicitation, ICMP in IPv6, no next header, mobility.
+        (58, vec![135, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 54),
+        (1, vec![8, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 54),
+        (59, PORT_BYTES.to_vec(), NO_PORTS, 54),
+        (135, [&[6, 0], &PORT_BYTES[..]].concat(), NO_PORTS, 54),
+    ];
+    for (protocol, payload, ports, headers_len_bytes) in cases {
+        let frame = ethernet(0x86dd, &v6(protocol, &payload));
+        let expected = whole(key_v6(protocol, ports), headers_len_bytes);
+        assert_eq!(parse_v6(&frame[..], ETHERNET), expected, "{protocol} {payload:?}");
+    }
+}
+
+#[test]
+fn vlan_tags() {
+    let ip = v4(17, &udp());
+    let single = ethernet(0x8100, &tag(100, 0x0800, &ip));
+    let service = ethernet(0x88a8, &tag(4095, 0x0800, &ip));
+    let double = ethernet(0x88a8, &tag(200, 0x8100, &tag(100, 0x0800, &ip)));
+    let triple = ethernet(0x88a8, &tag(300, 0x8100, &tag(200, 0x8100, &tag(100, 0x0800, &ip))));
+    let priority = ethernet(0x8100, &tag(0, 0x0800, &ip));
+    let inner_priority = ethernet(0x8100, &tag(100, 0x8100, &tag(0, 0x0800, &ip)));
+    let outer_priority = ethernet(0x8100, &tag(0, 0x8100, &tag(100, 0x0800, &ip)));
+    let plain = ethernet(0x0800, &ip);
+    // Frame, tag beside it, VLANs, headers.
+    let cases = [
+        (&plain, None, (0, 0), 42),
+        (&single, None, (100, 0), 46),
+        (&service, None, (4095, 0), 46),
+        (&double, None, (200, 100), 50),
+        (&priority, None, (0, 0), 46),
+        (&inner_priority, None, (100, 0), 50),
+        (&outer_priority, None, (100, 0), 50),
+        (&plain, Some(0xe000 | 7), (7, 0), 42),
+        (&plain, Some(0xe000), (0, 0), 42),
+        (&single, Some(7), (7, 100), 46),
+        (&single, Some(0), (100, 0), 46),
+    ];
+    for (frame, vlan_tci, (outer, inner), headers_len_bytes) in cases {
+        let key = KeyV4 { tag: Tag::new(outer, inner, 17), ..key_v4(17, PORTS) };
+        let parsed = parse_v4(&frame[..], Start::Ethernet { vlan_tci });
+        assert_eq!(parsed, whole(key, headers_len_bytes), "{vlan_tci:?} {frame:?}");
+    }
+    assert_eq!(parse_v4(&triple[..], ETHERNET), Err(UNPARSED));
+    assert_eq!(parse_v4(&double[..], Start::Ethernet { vlan_tci: Some(7) }), Err(UNPARSED));
+    assert_eq!(parse_v4(&outer_priority[..], Start::Ethernet { vlan_tci: Some(7) }), Err(UNPARSED));
+}
+
+#[test]
+fn neither_ipv4_nor_ipv6() {
+    // A length, ARP, VLAN of old Cisco devices, MPLS, PPPoE, MACsec, LLDP.
+    for ethertype in [0x0026, 0x05ff, 0x0806, 0x9100, 0x8847, 0x8864, 0x88e5, 0x88cc] {
+        let frame = ethernet(ethertype, &v4(6, &tcp(5)));
+        assert_eq!(parse_v4(&frame[..], ETHERNET), Err(NON_IP), "{ethertype:x}");
+        let tagged = ethernet(0x8100, &tag(100, ethertype, &v4(6, &tcp(5))));
+        assert_eq!(parse_v4(&tagged[..], ETHERNET), Err(NON_IP), "{ethertype:x}");
+        let start = Start::Ip { ethertype_be: ethertype.to_be() };
+        assert_eq!(parse_v4(&v4(6, &tcp(5))[..], start), Err(NON_IP), "{ethertype:x}");
+    }
+}
+
+#[test]
+fn without_link_layer() {
+    let start = Start::Ip { ethertype_be: 0x0800_u16.to_be() };
+    assert_eq!(parse_v4(&v4(6, &tcp(5))[..], start), whole(key_v4(6, PORTS), 40));
+    let start = Start::Ip { ethertype_be: 0x86dd_u16.to_be() };
+    assert_eq!(parse_v6(&v6(6, &tcp(5))[..], start), whole(key_v6(6, PORTS), 60));
+    // Ethernet's VLAN tags have no meaning there.
+    let start = Start::Ip { ethertype_be: 0x8100_u16.to_be() };
+    assert_eq!(parse_v4(&tag(100, 0x0800, &v4(6, &tcp(5)))[..], start), Err(NON_IP));
+}
+
+#[test]
+fn ipv4_options() {
+    let mut ip = v4(6, &[&[1; 40][..], &tcp(5)].concat());
+    ip[0] = 0x4f;
+    assert_eq!(parse_v4(&ethernet(0x0800, &ip)[..], ETHERNET), whole(key_v4(6, PORTS), 94));
+    for version_ihl in [0x44, 0x40, 0x55, 0x65, 0x05] {
+        ip[0] = version_ihl;
+        assert_eq!(parse_v4(&ethernet(0x0800, &ip)[..], ETHERNET), Err(UNPARSED), "{version_ihl:x}");
+    }
+    let mut ip = v6(6, &tcp(5));
+    ip[0] = 0x45;
+    assert_eq!(parse_v6(&ethernet(0x86dd, &ip)[..], ETHERNET), Err(UNPARSED));
+}
+
+#[test]
+fn lengths_are_not_consulted() {
+    // Super-packets (BIG TCP) have zeros there.
+    let mut ip = v4(6, &tcp(5));
+    ip[2..4].fill(0);
+    assert_eq!(parse_v4(&ethernet(0x0800, &ip)[..], ETHERNET), whole(key_v4(6, PORTS), 54));
+    let mut ip = v6(6, &tcp(5));
+    ip[4..6].fill(0);
+    assert_eq!(parse_v6(&ethernet(0x86dd, &ip)[..], ETHERNET), whole(key_v6(6, PORTS), 74));
+}
+
+#[test]
+fn ipv6_extension_headers() {
+    let (hop, routing, auth, destination) = (0, 43, 51, 60);
+    // Lengths of 8, 24, 16 (AH counts in 4 bytes, less 2) and 8 bytes.
+    let chain = [
+        &[routing, 0, 1, 4, 0, 0, 0, 0][..],
+        &[&[auth, 2], &[0; 22][..]].concat(),
+        &[&[destination, 2], &[0; 14][..]].concat(),
+        &[6, 0, 1, 4, 0, 0, 0, 0],
+        &tcp(5),
+    ]
+    .concat();
+    let frame = ethernet(0x86dd, &v6(hop, &chain));
+    assert_eq!(parse_v6(&frame[..], ETHERNET), whole(key_v6(6, PORTS), 54 + 56 + 20));
+
+    // Hop-by-hop options behind another header: Linux follows them.
+    let chain = [&[hop, 0, 1, 4, 0, 0, 0, 0][..], &[17, 0, 1, 4, 0, 0, 0, 0], &udp()].concat();
+    let frame = ethernet(0x86dd, &v6(destination, &chain));
+    assert_eq!(parse_v6(&frame[..], ETHERNET), whole(key_v6(17, PORTS), 54 + 16 + 8));
+
+    // The longest header that there is.
+    let chain = [&[17, 255][..], &[0; 2046], &udp()].concat();
+    let frame = ethernet(0x86dd, &v6(destination, &chain));
+    assert_eq!(parse_v6(&frame[..], ETHERNET), whole(key_v6(17, PORTS), 54 + 2048 + 8));
+}
+
+#[test]
+fn at_most_eight_extension_headers() {
+    let options = [60, 0, 1, 4, 0, 0, 0, 0];
+    let udp_follows = [17, 0, 1, 4, 0, 0, 0, 0];
+    let eight = [&options.repeat(7)[..], &udp_follows, &udp()].concat();
+    assert_eq!(parse_v6(&ethernet(0x86dd, &v6(60, &eight))[..], ETHERNET), whole(key_v6(17, PORTS), 54 + 64 + 8));
+    let nine = [&options.repeat(8)[..], &udp_follows, &udp()].concat();
+    assert_eq!(parse_v6(&ethernet(0x86dd, &v6(60, &nine))[..], ETHERNET), Err(UNPARSED));
+    // The ninth is the fragment header of a later fragment.
+    let fragment_follows = [44, 0, 1, 4, 0, 0, 0, 0];
+    let later = [&options.repeat(7)[..], &fragment_follows, &v6_fragment(17, 8, &udp())].concat();
+    assert_eq!(parse_v6(&ethernet(0x86dd, &v6(60, &later))[..], ETHERNET), Err(UNPARSED));
+}
+
+#[test]
+fn ipv4_fragments() {
+    let more = 0x2000;
+    let parse = |protocol, fragment, payload: &[u8]| {
+        parse_v4(&ethernet(0x0800, &v4_fragment(protocol, fragment, payload))[..], ETHERNET)
+    };
+    let fragment_id_be = u32::from(ID.to_be());
+    let parsed = |fragment, protocol, ports, headers_len_bytes| {
+        Ok(Parsed { key: key_v4(protocol, ports), fragment, fragment_id_be, headers_len_bytes })
+    };
+    assert_eq!(parse(17, more, &udp()), parsed(Fragment::First, 17, PORTS, 42));
+    assert_eq!(parse(17, more | 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
+    assert_eq!(parse(17, 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
+    assert_eq!(parse(17, 0x1fff, &[]), parsed(Fragment::Later, 17, NO_PORTS, 34));
+    // The reserved bit is no fragment.
+    assert_eq!(parse(17, 0x8000, &udp()), whole(key_v4(17, PORTS), 42));
+    // ICMP has an identifier to remember, ESP has nothing.
+    let id = Ports { dst_be: PORTS.src_be, ..PORTS };
+    assert_eq!(parse(1, more, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1]), parsed(Fragment::First, 1, id, 34));
+    assert_eq!(parse(50, more, &udp()), whole(key_v4(50, NO_PORTS), 34));
+    assert_eq!(parse(50, 1, &udp()), whole(key_v4(50, NO_PORTS), 34));
+    // A tiny fragment (RFC 1858).
+    assert_eq!(parse(17, more, &udp()[..3]), Err(UNPARSED));
+    // A first fragment may end within the TCP header (RFC 3128): the ports are there.
+    assert_eq!(parse(6, more, &tcp(5)[..8]), parsed(Fragment::First, 6, PORTS, 54));
+}
+
+/// A fragment header of identification 0x01020304. `fragment`: offset and flags.
+fn v6_fragment(next: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    [&[next, 0], &fragment.to_be_bytes()[..], &[1, 2, 3, 4], payload].concat()
+}
+
+#[test]
+fn ipv6_fragments() {
+    let parse = |next, payload: &[u8]| parse_v6(&ethernet(0x86dd, &v6(next, payload))[..], ETHERNET);
+    let fragment_id_be = 0x0102_0304_u32.to_be();
+    let parsed = |fragment, protocol, ports, headers_len_bytes| {
+        Ok(Parsed { key: key_v6(protocol, ports), fragment, fragment_id_be, headers_len_bytes })
+    };
+    assert_eq!(parse(44, &v6_fragment(17, 1, &udp())), parsed(Fragment::First, 17, PORTS, 70));
+    assert_eq!(parse(44, &v6_fragment(17, 8, &udp())), parsed(Fragment::Later, 0, NO_PORTS, 62));
+    assert_eq!(parse(44, &v6_fragment(17, 0xfff9, &[])), parsed(Fragment::Later, 0, NO_PORTS, 62));
+    // An atomic fragment (RFC 6946), with reserved bits.
+    assert_eq!(parse(44, &v6_fragment(17, 6, &udp())), whole(key_v6(17, PORTS), 70));
+    // Extension headers on both sides; in a later fragment what follows is payload.
+    let options = |next, rest: &[u8]| [&[next, 0, 1, 4, 0, 0, 0, 0], rest].concat();
+    let first = options(44, &v6_fragment(60, 1, &options(17, &udp())));
+    assert_eq!(parse(60, &first), parsed(Fragment::First, 17, PORTS, 86));
+    let later = options(44, &v6_fragment(60, 9, &options(17, &udp())));
+    assert_eq!(parse(60, &later), parsed(Fragment::Later, 0, NO_PORTS, 70));
+    // A first fragment without the whole header chain (RFC 7112).
+    assert_eq!(parse(44, &v6_fragment(17, 1, &udp()[..3])), Err(UNPARSED));
+    assert_eq!(parse(44, &v6_fragment(60, 1, &[])), Err(UNPARSED));
+    // Two fragment headers.
+    assert_eq!(parse(44, &v6_fragment(44, 1, &v6_fragment(17, 0, &udp()))), Err(UNPARSED));
+}
+
+#[test]
+fn later_fragments_take_what_the_first_tells() {
+    let vlan = Start::Ethernet { vlan_tci: Some(5) };
+    let v4 = |fragment| parse_v4(&ethernet(0x0800, &v4_fragment(17, fragment, &udp()))[..], vlan).unwrap();
+    let (first, mut later) = (v4(0x2000), v4(1));
+    let expected = FragmentKey {
+        hook: HOOK,
+        tag: Tag::new(5, 0, 17),
+        src_be: [u32::from_ne_bytes([10, 0, 0, 1]), 0, 0, 0],
+        dst_be: [u32::from_ne_bytes([10, 0, 0, 2]), 0, 0, 0],
+        id_be: u32::from(ID.to_be()),
+    };
+    assert_eq!(first.key.fragment_key(first.fragment_id_be), expected);
+    assert_eq!(later.key.fragment_key(later.fragment_id_be), expected);
+    let value = first.key.fragment_value();
+    assert_eq!(value, FragmentValue { ports: PORTS, protocol: 17, padding: [0; 3] });
+    later.key.complete(value);
+    assert_eq!(later.key, first.key);
+
+    let v6 = |fragment| parse_v6(&ethernet(0x86dd, &v6(44, &v6_fragment(17, fragment, &udp())))[..], vlan).unwrap();
+    let (first, mut later) = (v6(1), v6(8));
+    let key = key_v6(0, NO_PORTS);
+    let (src_be, dst_be) = (key.src_be, key.dst_be);
+    let expected = FragmentKey { hook: HOOK, tag: Tag::new(5, 0, 0), src_be, dst_be, id_be: 0x0102_0304_u32.to_be() };
+    assert_eq!(first.key.fragment_key(first.fragment_id_be), expected);
+    assert_eq!(later.key.fragment_key(later.fragment_id_be), expected);
+    let value = first.key.fragment_value();
+    assert_eq!(value, FragmentValue { ports: PORTS, protocol: 17, padding: [0; 3] });
+    later.key.complete(value);
+    assert_eq!(later.key, first.key);
+}
+
+#[test]
+fn cut_headers() {
+    let frame = ethernet(0x8100, &tag(100, 0x0800, &v4(6, &tcp(8))));
+    let key = KeyV4 { tag: Tag::new(100, 0, 6), ..key_v4(6, PORTS) };
+    let ports_end = 18 + 20 + 4;
+    for len in 0..frame.len() {
+        // Up to the ports; up to the data offset and the flags beside it; all that is needed.
+        let expected = match len {
+            _ if len < ports_end => Err(UNPARSED),
+            _ if len < ports_end + 10 => whole(key, 18 + 20 + 20),
+            _ => whole(key, 18 + 20 + 32),
+        };
+        assert_eq!(parse_v4(&frame[..len], ETHERNET), expected, "{len}");
+    }
+    // A data offset below the minimum.
+    for words in 0..5 {
+        let frame = ethernet(0x0800, &v4(6, &tcp(words)));
+        assert_eq!(parse_v4(&frame[..], ETHERNET), whole(key_v4(6, PORTS), 54), "{words}");
+    }
+    let frame = ethernet(0x0800, &v4(1, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1]));
+    assert_eq!(parse_v4(&frame[..frame.len() - 1], ETHERNET), Err(UNPARSED));
+}
+
+/// A packet of which only the start can be read directly.
+struct Linear<'a>(&'a [u8]);
+
+impl Packet for Linear<'_> {
+    const IS_WHOLE: bool = false;
+
+    fn read<T: Header>(&self, offset: u32) -> Option<T> {
+        self.0.read(offset)
+    }
+}
+
+#[test]
+fn a_linear_part_that_ends_early_is_no_verdict() {
+    let frame = ethernet(0x0800, &v4(6, &tcp(8)));
+    // The headers up to the data offset and the flags beside it are needed: 14 bytes of TCP.
+    for len in 0..34 + 14 {
+        assert_eq!(parse_v4(&Linear(&frame[..len]), ETHERNET), Err(Stop::EndedEarly), "{len}");
+    }
+    assert_eq!(parse_v4(&Linear(&frame[..34 + 14]), ETHERNET), whole(key_v4(6, PORTS), 66));
+    // What is wrong in the linear part is wrong in the packet.
+    assert_eq!(parse_v4(&Linear(&ethernet(0x0806, &[])), ETHERNET), Err(NON_IP));
+    let mut frame = frame;
+    frame[14] = 0x44;
+    assert_eq!(parse_v4(&Linear(&frame[..34]), ETHERNET), Err(UNPARSED));
+}

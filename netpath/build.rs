@@ -1,0 +1,114 @@
+//! Builds the eBPF object that netpath embeds, with the toolchain that `cargo xtask setup` found. It installs nothing.
+//!
+//! In: the crate `netpath-ebpf`, the toolchain's state file, and `NETPATH_EBPF`. Out: the object's path in
+//! `NETPATH_EBPF_OBJECT`, for `include_bytes_aligned!`. `NETPATH_EBPF=none` deliberately builds without an object, for
+//! those who only work on the rest: then the cfg `netpath_without_ebpf` is set. `NETPATH_EBPF=/absolute/path` takes an
+//! object that was built before.
+
+#[path = "../xtask/src/toolchain.rs"]
+mod toolchain;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
+
+use toolchain::{TARGET, Toolchain, check_object, private_folder, state_file};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    println!("cargo::rustc-check-cfg=cfg(netpath_without_ebpf)");
+    println!("cargo::rerun-if-env-changed=NETPATH_EBPF");
+    let object = match env::var_os("NETPATH_EBPF").filter(|value| !value.is_empty()) {
+        Some(value) if value == "none" => {
+            println!("cargo::rustc-cfg=netpath_without_ebpf");
+            return Ok(());
+        }
+        Some(value) => prebuilt(value.into())?,
+        None => build()?,
+    };
+    println!("cargo::rustc-env=NETPATH_EBPF_OBJECT={}", object.display());
+    Ok(())
+}
+
+/// The object at `path`, which the user named.
+fn prebuilt(path: PathBuf) -> Result<PathBuf> {
+    ensure!(path.is_absolute(), "NETPATH_EBPF is neither 'none' nor an absolute path to an eBPF object");
+    check_object(&path).context("NETPATH_EBPF names no eBPF object")?;
+    println!("cargo::rerun-if-changed={}", path.display());
+    Ok(path)
+}
+
+/// Builds the object.
+fn build() -> Result<PathBuf> {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("run this with cargo")?);
+    let workspace = here.parent().context("netpath is no member of a workspace")?;
+    let sources = workspace.join("netpath-ebpf");
+    for path in ["src", "Cargo.toml", "build.rs"].map(|name| sources.join(name)).iter().filter(|path| path.exists()) {
+        rerun_if_changed(path);
+    }
+    for name in ["Cargo.toml", "Cargo.lock"] {
+        rerun_if_changed(&workspace.join(name));
+    }
+    for name in ["XDG_CACHE_HOME", "HOME"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+
+    let folder = private_folder()?;
+    let toolchain = Toolchain::load(&folder)
+        .map_err(|error| anyhow!("no eBPF toolchain is set up ({error:#}); run `cargo xtask setup`"))?;
+    rerun_if_changed(&state_file(&folder));
+    rerun_if_changed(&toolchain.linker);
+
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").context("run this with cargo")?;
+    let target_directory = PathBuf::from(env::var_os("OUT_DIR").context("run this with cargo")?).join("netpath-ebpf");
+    let mut command = toolchain.compiler.build(&toolchain.linker, &sources, &target_directory, &arch);
+    command.args(["--package", "netpath-ebpf", "--bin", "netpath-ebpf", "--features", "bpf"]);
+    // Cargo reads a build script's stdout; the compiler's messages come by stderr.
+    let status = command.stdout(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(
+        status.success(),
+        "the eBPF programs do not build, see above; if that is not for their source, run `cargo xtask setup`"
+    );
+    let object = target_directory.join(TARGET).join("release/netpath-ebpf");
+    check_object(&object)?;
+    without_debug_sections(&object)
+}
+
+/// Copies `object` without its DWARF, which is most of it and nothing to the kernel. BTF, which was made from it, stays.
+fn without_debug_sections(object: &Path) -> Result<PathBuf> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let mut elf = Builder::read(&*bytes).with_context(|| format!("cannot parse {}", object.display()))?;
+    for section in &mut elf.sections {
+        section.delete = [&b".debug_"[..], b".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix));
+    }
+    elf.delete_orphans();
+    // LLVM keeps sections' and symbols' names in one table; the writer wants two.
+    let names = elf.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped).context("cannot strip the eBPF object")?;
+    let path = object.with_extension("stripped.o");
+    fs::write(&path, stripped).with_context(|| format!("cannot write {}", path.display()))?;
+    check_object(&path)?;
+    Ok(path)
+}
+
+fn rerun_if_changed(path: &Path) {
+    println!("cargo::rerun-if-changed={}", path.display());
+}

@@ -1,0 +1,80 @@
+//! `netpath report`: measures one window, then writes the report.
+//!
+//! In: the options. Out: the report on stdout or in a file, and the exit status of the command that was measured, if
+//! there was one. Everything that can be found wrong before measuring is found then, so that no window is lost to a
+//! mistyped path.
+
+mod output;
+mod window;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use console::{Term, colors_enabled};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::interval;
+
+use self::output::Output;
+use self::window::{Signals, Window};
+use crate::cli::{Format, ReportArgs};
+use crate::measure::{Measurement, Options};
+use crate::render::table::Style;
+use crate::snapshot::Snapshot;
+use crate::{path, render};
+
+const REDRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// Measures and reports.
+pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let output = Output::open(args.output.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let (snapshot, status) = runtime.block_on(measure(args))?;
+    let report = path::report(&snapshot);
+    let style = style(args, &output);
+    output.write(|mut out| match args.format {
+        Format::Table => render::table::write(&report, &mut out, style),
+        Format::Json => render::json::write(&report, &mut out),
+    })?;
+    Ok(status)
+}
+
+/// Colours and the terminal's width where the report goes to a terminal.
+fn style(args: &ReportArgs, output: &Output) -> Style {
+    let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
+    let width = terminal.as_ref().and_then(Term::size_checked).map(|(_rows, columns)| columns);
+    Style { top: args.top, colour: terminal.is_some() && colors_enabled(), width }
+}
+
+async fn measure(args: &ReportArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
+    // The signals are taken before anything is attached: from here on they end the window, not the process.
+    let signals = Signals::new()?;
+    let mut measurement =
+        Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows }).await?;
+    let mut window = Window::open(args, signals)?;
+    let progress = progress(&window);
+    let mut redraw = interval(REDRAW_EVERY);
+    let status = loop {
+        tokio::select! {
+            status = window.closed() => break status?,
+            changed = measurement.follow() => changed?,
+            _ = redraw.tick() => {
+                progress.set_position(progress.elapsed().as_secs());
+                progress.set_message(format!("{} devices, {} flows", measurement.attached(), measurement.flows()));
+            }
+        }
+    };
+    progress.finish_and_clear();
+    Ok((measurement.finish().await?, status))
+}
+
+/// A line on stderr; nothing where stderr is no terminal.
+fn progress(window: &Window) -> ProgressBar {
+    let (bar, template) = match window.duration() {
+        Some(duration) => {
+            (ProgressBar::new(duration.as_secs()), "measuring, {pos} of {len} s: {msg}; Ctrl-C ends early and reports")
+        }
+        None => (ProgressBar::no_length(), "measuring while the command runs, {elapsed}: {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,129 @@
+//! Where the report goes: stdout, or a file that appears whole or not at all.
+//!
+//! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it at the end, so
+//! that a failure leaves an older report as it was; anything else (a pipe, a device) is written as it is.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tempfile::NamedTempFile;
+
+/// An opened destination.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// A regular file.
+    File {
+        /// In the same folder as `path`.
+        beside: NamedTempFile,
+        /// Where it will be.
+        path: PathBuf,
+    },
+    /// A pipe or device.
+    Special(File),
+}
+
+impl Output {
+    /// Opens the destination, without changing what is there.
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::Stdout) };
+        let fix = |why: &dyn std::fmt::Display| {
+            anyhow::anyhow!(
+                "cannot write {}: {why}; choose another --output",
+                path.display().to_string().escape_debug()
+            )
+        };
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
+            Ok(metadata) if !metadata.is_file() => {
+                Ok(Self::Special(OpenOptions::new().write(true).open(path).map_err(|error| fix(&error))?))
+            }
+            _ => {
+                let folder = match path.parent() {
+                    Some(folder) if folder != Path::new("") => folder,
+                    _ => Path::new("."),
+                };
+                // 0666 less the umask, as for any new file.
+                let beside = tempfile::Builder::new()
+                    .prefix(".netpath-")
+                    .permissions(Permissions::from_mode(0o666))
+                    .tempfile_in(folder)
+                    .map_err(|error| fix(&error))?;
+                Ok(Self::File { beside, path: path.to_owned() })
+            }
+        }
+    }
+
+    /// Writes all of it. A reader that has gone away (`netpath report | head`) is no error.
+    pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout => match buffered(io::stdout().lock(), render) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                written => written.context("cannot write the report to stdout; give --output FILE"),
+            },
+            Self::Special(file) => buffered(file, render).context("cannot write the report; choose another --output"),
+            Self::File { mut beside, path } => {
+                let fix = || format!("cannot write {}; check the disk's space", path.display());
+                buffered(beside.as_file_mut(), render).with_context(fix)?;
+                beside.persist(&path).with_context(fix)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn buffered(out: impl Write, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    render(&mut out)?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"report\n")
+    }
+
+    #[test]
+    fn a_file_appears_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("report.txt");
+        let output = Output::open(Some(&path)).expect("writable");
+        assert!(!path.exists(), "nothing before the report is whole");
+        output.write(text).expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), b"report\n");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "nothing left beside it");
+    }
+
+    #[test]
+    fn a_failure_keeps_the_old_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("report.txt");
+        std::fs::write(&path, "old").expect("written");
+        let output = Output::open(Some(&path)).expect("writable");
+        output.write(|_| Err(io::Error::other("no"))).expect_err("must fail");
+        assert_eq!(std::fs::read(&path).expect("there"), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "nothing left beside it");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_before_measuring() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in [folder.path().join("none/report.txt"), folder.path().to_owned()] {
+            let error = Output::open(Some(&path)).expect_err("must fail");
+            assert!(error.to_string().ends_with("choose another --output"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn devices_are_written_as_they_are() {
+        Output::open(Some(Path::new("/dev/null"))).expect("writable").write(text).expect("written");
+        assert!(!std::fs::metadata("/dev/null").expect("there").is_file());
+    }
+}

@@ -1,0 +1,241 @@
+//! Reads the maps exactly: each packet is in one drain and in one only.
+//!
+//! In: the maps of the loaded object. Out: [`Tally`]. There are two of each map, and programs count into those of the
+//! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
+//! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::Ebpf;
+use aya::maps::{Array, Map, MapData};
+use aya::util::nr_cpus;
+use netpath_ebpf::{Counts as RawCounts, Hook, KeyV4, KeyV6, Ports, SLOTS, Slot, Tag, UnattributedKey, map};
+
+use super::bpf::{Barrier, see_per_cpu, take_all};
+use super::load::LoadError;
+use crate::report::Direction;
+use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
+
+/// The maps, and the epoch that programs count into.
+pub struct Drain {
+    epoch: Array<MapData, u32>,
+    /// Packets, bytes and wire bytes, of even and of odd epochs.
+    lost: Array<MapData, [u64; 3]>,
+    slots_v4: MapData,
+    slots_v6: MapData,
+    /// Of even and of odd epochs.
+    flows: [Flows; 2],
+    /// The number of the current epoch, from 1.
+    current: u32,
+    cpus: usize,
+    barrier: Barrier,
+}
+
+/// The hash maps of one epoch.
+#[derive(Debug)]
+struct Flows {
+    v4: MapData,
+    v6: MapData,
+    unattributed: MapData,
+}
+
+/// A sum of drains.
+#[derive(Debug, Default)]
+pub struct Tally {
+    v4: HashMap<KeyV4, Counts>,
+    v6: HashMap<KeyV6, Counts>,
+    unattributed: HashMap<UnattributedKey, Counts>,
+    /// Packets that found no room even in the unattributed counters; their device is unknown.
+    pub lost: Counts,
+}
+
+impl Drain {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        let mut flows = |parity: usize| -> Result<Flows, LoadError> {
+            Ok(Flows {
+                v4: take_sized::<KeyV4, RawCounts>(ebpf, map::V4[parity])?,
+                v6: take_sized::<KeyV6, RawCounts>(ebpf, map::V6[parity])?,
+                unattributed: take_sized::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[parity])?,
+            })
+        };
+        let flows = [flows(0)?, flows(1)?];
+        let mut epoch: Array<MapData, u32> = Array::try_from(take(ebpf, map::EPOCH)?)?;
+        let current = 1;
+        epoch.set(0, current, 0)?;
+        Ok(Self {
+            epoch,
+            lost: Array::try_from(take(ebpf, map::LOST)?)?,
+            slots_v4: take_sized::<u32, Slot<KeyV4>>(ebpf, map::SLOTS_V4)?,
+            slots_v6: take_sized::<u32, Slot<KeyV6>>(ebpf, map::SLOTS_V6)?,
+            flows,
+            current,
+            cpus: nr_cpus().map_err(|(_, error)| error)?,
+            barrier: Barrier::new()?,
+        })
+    }
+
+    /// Adds to `tally` all that was counted since the last drain. Blocks for an RCU grace period (some milliseconds)
+    /// and for the reading.
+    pub fn drain(&mut self, tally: &mut Tally) -> io::Result<()> {
+        let old = self.current;
+        self.current += 1;
+        self.epoch.set(0, self.current, 0).map_err(io::Error::other)?;
+        self.barrier.wait()?;
+
+        let odd = old & 1;
+        let maps = &self.flows[odd as usize];
+        // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
+        unsafe {
+            see_per_cpu(fd(&self.slots_v4), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV4>| {
+                if slot.epoch == old {
+                    *tally.v4.entry(slot.key).or_default() += slot.counts.into();
+                }
+            })?;
+            see_per_cpu(fd(&self.slots_v6), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV6>| {
+                if slot.epoch == old {
+                    *tally.v6.entry(slot.key).or_default() += slot.counts.into();
+                }
+            })?;
+            take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| *tally.v4.entry(key).or_default() += counts.into())?;
+            take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| *tally.v6.entry(key).or_default() += counts.into())?;
+            take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
+                *tally.unattributed.entry(key).or_default() += counts.into();
+            })?;
+        }
+        let [packets, bytes, wire_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
+        tally.lost += Counts { packets, bytes, wire_bytes };
+        self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)
+    }
+}
+
+impl Tally {
+    /// How many different flows, at all hooks together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether no flow was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every flow at every hook, in no particular order.
+    pub fn observations(&self) -> impl Iterator<Item = Observation> {
+        let v4 = self.v4.iter().map(|(key, counts)| {
+            let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
+            observation(key.hook, key.tag, address(key.src_be), address(key.dst_be), key.ports, *counts)
+        });
+        let v6 = self.v6.iter().map(|(key, counts)| {
+            observation(key.hook, key.tag, address_v6(key.src_be), address_v6(key.dst_be), key.ports, *counts)
+        });
+        v4.chain(v6)
+    }
+
+    /// What was counted, but in no flow, in no particular order.
+    pub fn unattributed(&self) -> impl Iterator<Item = Unattributed> {
+        self.unattributed.iter().map(|(key, counts)| Unattributed {
+            ifindex: key.hook.ifindex(),
+            direction: direction(key.hook),
+            reason: reason(key.reason),
+            counts: *counts,
+        })
+    }
+}
+
+fn observation(hook: Hook, tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports, counts: Counts) -> Observation {
+    Observation {
+        ifindex: hook.ifindex(),
+        direction: direction(hook),
+        vlans: [tag.outer_vlan(), tag.inner_vlan()],
+        tuple: Tuple {
+            proto: tag.protocol(),
+            src,
+            sport: u16::from_be(ports.src_be),
+            dst,
+            dport: u16::from_be(ports.dst_be),
+        },
+        counts,
+    }
+}
+
+fn address_v6(words_be: [u32; 4]) -> IpAddr {
+    let mut octets = [0; 16];
+    for (octets, word) in octets.chunks_exact_mut(4).zip(words_be) {
+        octets.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::V6(Ipv6Addr::from(octets))
+}
+
+fn direction(hook: Hook) -> Direction {
+    match hook.direction() {
+        netpath_ebpf::Direction::Rx => Direction::Rx,
+        netpath_ebpf::Direction::Tx => Direction::Tx,
+    }
+}
+
+fn reason(number: u32) -> Reason {
+    use netpath_ebpf::Reason as Raw;
+    match number {
+        n if n == Raw::NonIp as u32 => Reason::NonIp,
+        n if n == Raw::OrphanFragment as u32 => Reason::OrphanFragment,
+        n if n == Raw::MapFull as u32 => Reason::MapFull,
+        _ => Reason::Unparsed,
+    }
+}
+
+impl From<RawCounts> for Counts {
+    fn from(raw: RawCounts) -> Self {
+        Self { packets: raw.packets, bytes: raw.bytes, wire_bytes: raw.wire_bytes }
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Layout(format!("no map {name}")))
+}
+
+/// Takes a map whose key and value have the sizes of `K` and `V`.
+fn take_sized<K, V>(ebpf: &mut Ebpf, name: &str) -> Result<MapData, LoadError> {
+    let (Map::HashMap(data) | Map::PerCpuArray(data)) = take(ebpf, name)? else {
+        return Err(LoadError::Layout(format!("map {name} is of another type")));
+    };
+    let info = data.info()?;
+    if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
+        return Err(LoadError::Layout(format!("map {name} has another layout")));
+    }
+    Ok(data)
+}
+
+fn fd(map: &MapData) -> BorrowedFd<'_> {
+    map.fd().as_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_ports_come_out_in_host_order() {
+        let mut tally = Tally::default();
+        let hook = Hook::new(7, netpath_ebpf::Direction::Tx);
+        let words = "2001:db8::1".parse::<Ipv6Addr>().expect("valid").octets();
+        let words_be = std::array::from_fn(|i| u32::from_ne_bytes(std::array::from_fn(|j| words[4 * i + j])));
+        let key = KeyV6 {
+            hook,
+            tag: Tag::new(5, 6, 17),
+            src_be: words_be,
+            dst_be: [0; 4],
+            ports: Ports { src_be: 53u16.to_be(), dst_be: 4096u16.to_be() },
+        };
+        tally.v6.insert(key, Counts { packets: 1, bytes: 2, wire_bytes: 3 });
+        let seen: Vec<_> = tally.observations().collect();
+        assert_eq!(seen.len(), 1);
+        assert_eq!((seen[0].ifindex, seen[0].direction, seen[0].vlans), (7, Direction::Tx, [5, 6]));
+        assert_eq!(seen[0].tuple.src.to_string(), "2001:db8::1");
+        assert_eq!((seen[0].tuple.sport, seen[0].tuple.dport, seen[0].tuple.proto), (53, 4096, 17));
+    }
+}

@@ -1,0 +1,130 @@
+//! Loads the embedded eBPF object, or says in one line why this machine or this user cannot.
+//!
+//! In: how many flows to make room for. Out: the programs ([`Attacher`]) and the maps ([`Drain`]).
+
+use aya::maps::MapError;
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use netpath_ebpf::map;
+
+use super::attach::Attacher;
+use super::drain::Drain;
+
+/// Why netpath cannot count here. Each message ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Built with `NETPATH_EBPF=none`.
+    #[error(
+        "this netpath was built without its eBPF object, so it cannot measure; build it with 'cargo xtask setup && cargo build --release -p netpath'"
+    )]
+    NoObject,
+    /// TCX links came with Linux 6.6.
+    #[error("this kernel is Linux {0}, and netpath needs 6.6 or newer (TCX); run it on a node with a newer kernel")]
+    KernelTooOld(KernelVersion),
+    /// The process may not load or attach programs.
+    #[error(
+        "missing {0}; run netpath as root (sudo), or in a privileged pod ('kubectl debug node/NODE --profile=sysadmin')"
+    )]
+    Capabilities(String),
+    /// The kernel refused the object.
+    #[error("the kernel refused netpath's eBPF object: {0}; please report this with the output of 'uname -r'")]
+    Object(#[from] EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused the eBPF program {name}: {source}; please report this with the output of 'uname -r'")]
+    Program {
+        /// Name of the program.
+        name: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// A map is not as this binary expects it.
+    #[error(
+        "netpath's eBPF object does not fit this binary ({0}); rebuild with 'cargo clean -p netpath && cargo build'"
+    )]
+    Layout(String),
+    /// The maps that serve for waiting could not be made.
+    #[error("cannot make an eBPF map: {0}; check the memory limit (ulimit -l) and the cgroup's memory")]
+    Map(#[from] std::io::Error),
+}
+
+impl From<MapError> for LoadError {
+    fn from(error: MapError) -> Self {
+        Self::Layout(error.to_string())
+    }
+}
+
+/// `CAP_NET_ADMIN` and `CAP_BPF` by number (`include/uapi/linux/capability.h`); `CAP_SYS_ADMIN` stands in for the second.
+const NET_ADMIN: u32 = 12;
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// Loads the object with room for `max_flows` flows of each address family, and its four programs.
+pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
+    let object = object()?;
+    let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
+    if kernel < KernelVersion::new(6, 6, 0) {
+        return Err(LoadError::KernelTooOld(kernel));
+    }
+    if let Some(missing) = missing_capabilities(&std::fs::read_to_string("/proc/self/status")?) {
+        return Err(LoadError::Capabilities(missing));
+    }
+    let mut loader = EbpfLoader::new();
+    for epoch in 0..2 {
+        loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
+    }
+    let mut ebpf: Ebpf = loader.load(object)?;
+    for name in map::PROGRAMS {
+        let program: &mut SchedClassifier = ebpf
+            .program_mut(name)
+            .ok_or_else(|| LoadError::Layout(format!("no program {name}")))?
+            .try_into()
+            .map_err(|source| LoadError::Program { name, source })?;
+        program.load().map_err(|source| LoadError::Program { name, source })?;
+    }
+    let drain = Drain::new(&mut ebpf)?;
+    Ok((Attacher::new(ebpf), drain))
+}
+
+#[cfg(not(netpath_without_ebpf))]
+#[expect(clippy::unnecessary_wraps, reason = "the build without an object fails here")]
+fn object() -> Result<&'static [u8], LoadError> {
+    Ok(aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT")))
+}
+
+#[cfg(netpath_without_ebpf)]
+fn object() -> Result<&'static [u8], LoadError> {
+    Err(LoadError::NoObject)
+}
+
+/// Which capabilities `/proc/self/status` says are missing, in words.
+fn missing_capabilities(status: &str) -> Option<String> {
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
+    let has = |capability: u32| effective & 1 << capability != 0;
+    let missing: Vec<&str> = [
+        ("CAP_NET_ADMIN", has(NET_ADMIN)),
+        ("CAP_BPF", has(BPF) || has(SYS_ADMIN)),
+        ("CAP_PERFMON", has(PERFMON) || has(SYS_ADMIN)),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| (!present).then_some(name))
+    .collect();
+    (!missing.is_empty()).then(|| missing.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities() {
+        assert_eq!(missing_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), None);
+        // Docker's default set.
+        let docker = missing_capabilities("CapEff:\t00000000a80425fb\n");
+        assert_eq!(docker.as_deref(), Some("CAP_NET_ADMIN and CAP_BPF and CAP_PERFMON"));
+        assert_eq!(missing_capabilities("CapEff:\t000000c000001000\n"), None);
+        assert_eq!(missing_capabilities("CapEff:\t0000000000201000\n"), None, "CAP_SYS_ADMIN stands in for CAP_BPF");
+    }
+}

@@ -1,0 +1,263 @@
+//! One window of a live node: attaches, follows devices that come and go, and ends with a [`Snapshot`].
+//!
+//! In: which devices are ENIs, how many flows to make room for. Out: plain data. It must not reason about flows: that is
+//! `path`'s work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use crate::kernel::attach::Attacher;
+use crate::kernel::drain::{Drain, Tally};
+use crate::kernel::load::load;
+use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
+use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::report::{Attach, DeviceClass, NodeInfo, Window};
+use crate::snapshot::{Device, KernelCounters, Snapshot};
+
+/// What to measure.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Names of ENIs; empty to decide by evidence.
+    pub eni_globs: &'a [String],
+    /// Room in the kernel's maps, for IPv4 and IPv6 each.
+    pub max_flows: u32,
+}
+
+/// A window that is open.
+pub struct Measurement {
+    monitor: LinkMonitor,
+    attacher: Attacher,
+    drainer: Drainer,
+    conntrack: Result<Tracker, ConntrackError>,
+    devices: BTreeMap<u32, Followed>,
+    started: Instant,
+    started_at: Timestamp,
+}
+
+/// A device that was there at some time in the window.
+#[derive(Debug)]
+struct Followed {
+    link: Link,
+    attach: Attach,
+    blind: Option<String>,
+    at_start: KernelCounters,
+    at_end: Option<KernelCounters>,
+    gone: bool,
+}
+
+impl Measurement {
+    /// Attaches to every device that packets of pods or ENIs pass, and opens the window.
+    pub async fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+        let choice = EniChoice::new(options.eni_globs)?;
+        let (mut attacher, mut drain) = load(options.max_flows)?;
+        // Before anything is counted, so that no connection that is seen is unknown.
+        let conntrack = Tracker::start(Limits::default());
+        let (monitor, links) = LinkMonitor::start(choice).await?;
+        let mut devices = BTreeMap::new();
+        for link in links {
+            let followed = Followed::new(&mut attacher, link);
+            devices.insert(followed.link.ifindex, followed);
+        }
+        if !devices.values().any(|device| device.attach == Attach::Tcx) {
+            let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
+            anyhow::bail!(
+                "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
+                names.join(", ").escape_debug()
+            );
+        }
+        // What was counted while devices were being attached one by one belongs to no window.
+        drain.drain(&mut Tally::default()).context("cannot read the flow maps")?;
+        let (started, started_at) = (Instant::now(), Timestamp::now());
+        for link in monitor.links().await? {
+            if let Some(device) = devices.get_mut(&link.ifindex) {
+                device.at_start = link.counters;
+            }
+        }
+        Ok(Self { monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
+    }
+
+    /// How many devices netpath is attached to.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.devices.values().filter(|device| device.attach != Attach::None && !device.gone).count()
+    }
+
+    /// How many flows were seen so far, at all hooks together.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.drainer.flows.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a change of the devices and follows it. Cancel safe.
+    pub async fn follow(&mut self) -> anyhow::Result<()> {
+        match self.monitor.next().await? {
+            LinkEvent::Changed(link) => self.changed(link),
+            LinkEvent::Gone { ifindex, last } => self.gone(ifindex, last),
+            LinkEvent::Lost => {
+                let links = self.monitor.links().await?;
+                let present: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
+                let missing: Vec<u32> =
+                    self.devices.keys().copied().filter(|ifindex| !present.contains(ifindex)).collect();
+                for ifindex in missing {
+                    self.gone(ifindex, None);
+                }
+                for link in links {
+                    self.changed(link);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, link: Link) {
+        match self.devices.get_mut(&link.ifindex) {
+            // Its class was decided by evidence that does not change; its name may.
+            Some(device) if !device.gone => device.link.name = link.name,
+            _ => {
+                let followed = Followed::new(&mut self.attacher, link);
+                self.devices.insert(followed.link.ifindex, followed);
+            }
+        }
+    }
+
+    fn gone(&mut self, ifindex: u32, last: Option<KernelCounters>) {
+        self.attacher.forget(ifindex);
+        if let Some(device) = self.devices.get_mut(&ifindex).filter(|device| !device.gone) {
+            device.gone = true;
+            device.at_end = last;
+        }
+    }
+
+    /// Closes the window: reads what was counted, then lets go of every device.
+    pub async fn finish(mut self) -> anyhow::Result<Snapshot> {
+        let tally = self.drainer.finish()?;
+        let duration = self.started.elapsed();
+        for link in self.monitor.links().await? {
+            if let Some(device) = self.devices.get_mut(&link.ifindex).filter(|device| !device.gone) {
+                device.at_end = Some(link.counters);
+                // Those of the end: a pod that started in the window got its address and route after its device.
+                device.link.addresses = link.addresses;
+                device.link.routed = link.routed;
+            }
+        }
+        let conntrack: Outcome = match self.conntrack {
+            Ok(tracker) => tracker.finish(),
+            Err(error) => error.into(),
+        };
+        Ok(Snapshot {
+            node: node_info()?,
+            window: Window {
+                started_at: self.started_at.to_string(),
+                duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+            },
+            devices: self.devices.into_values().map(Followed::into_device).collect(),
+            observations: tally.observations().collect(),
+            unattributed: tally.unattributed().collect(),
+            lost: tally.lost,
+            connections: conntrack.connections,
+            conntrack: conntrack.state,
+            conntrack_reason: conntrack.reason,
+        })
+    }
+}
+
+impl Followed {
+    /// Attaches to the device, if packets of pods or ENIs pass it.
+    fn new(attacher: &mut Attacher, link: Link) -> Self {
+        use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
+        let (attach, blind) = match link.class {
+            Loopback | Other => (Attach::None, None),
+            Eni | Veth | Vlan | Bridge | Tunnel => match attacher.attach(link.ifindex, &link.name, link.layer) {
+                Ok(()) => (Attach::Tcx, None),
+                Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
+            },
+        };
+        // A new device's counters begin at 0, within the window; those of one from another namespace do not.
+        Self { at_start: link.counters, at_end: None, gone: false, link, attach, blind }
+    }
+
+    fn into_device(self) -> Device {
+        let kernel = self.at_end.map(|end| KernelCounters {
+            rx_bytes: end.rx_bytes.saturating_sub(self.at_start.rx_bytes),
+            rx_packets: end.rx_packets.saturating_sub(self.at_start.rx_packets),
+            tx_bytes: end.tx_bytes.saturating_sub(self.at_start.tx_bytes),
+            tx_packets: end.tx_packets.saturating_sub(self.at_start.tx_packets),
+        });
+        let Link { ifindex, name, class, kind, driver, mac, addresses, routed, vlan, .. } = self.link;
+        Device {
+            ifindex,
+            name,
+            class,
+            kind,
+            driver,
+            mac,
+            addresses,
+            routed,
+            attach: self.attach,
+            blind: self.blind,
+            kernel,
+            vlan,
+            pod: None,
+            eni_id: None,
+        }
+    }
+}
+
+/// The innermost error: what the kernel said.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map_or_else(String::new, ToString::to_string)
+}
+
+fn node_info() -> anyhow::Result<NodeInfo> {
+    let read = |name: &str| -> anyhow::Result<String> {
+        let path = format!("/proc/sys/kernel/{name}");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}; is /proc mounted?"))?;
+        Ok(text.trim_end().to_owned())
+    };
+    Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
+}
+
+/// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
+const DRAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Drains on a thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
+struct Drainer {
+    thread: JoinHandle<io::Result<Tally>>,
+    stop: mpsc::Sender<()>,
+    flows: Arc<AtomicUsize>,
+}
+
+impl Drainer {
+    fn start(mut drain: Drain) -> anyhow::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let flows = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&flows);
+        let work = move || {
+            let mut tally = Tally::default();
+            while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
+                drain.drain(&mut tally)?;
+                seen.store(tally.len(), Ordering::Relaxed);
+            }
+            drain.drain(&mut tally)?;
+            Ok(tally)
+        };
+        let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
+        Ok(Self { thread, stop, flows })
+    }
+
+    /// Drains a last time. Blocks for that long.
+    fn finish(self) -> anyhow::Result<Tally> {
+        // If the thread has failed already, nobody hears this, and its error comes next.
+        let _ = self.stop.send(());
+        let tally = self.thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?;
+        tally.context("cannot read the flow maps")
+    }
+}

@@ -1,0 +1,216 @@
+//! conntrack: what the node's NAT does to each connection, read over netlink (ctnetlink).
+//!
+//! In: the network namespace of the thread that calls [`Tracker::start`]. Out: every connection that existed between start
+//! and finish, and how far that can be trusted. Only reads: it must not change an entry, a setting or a rule.
+//!
+//! Subscribe first, then dump, so that a connection is in the dump, in an event, or in both. NEW is sent when the first
+//! packet has left the node's chains, after NAT, and a confirmed connection's NAT never changes: so NEW tells all, and
+//! UPDATE is not subscribed to. DESTROY is, for what has no NEW: when two first packets of one flow race (two DNS queries
+//! at once from one socket), each is translated for itself; the kernel forwards both, hides the second entry from dumps and
+//! announces only its end, at the first answer or after a second. So **two connections may have the same `original`**, and
+//! such an entry of the last second that got no answer is not seen.
+//!
+//! The socket is `netlink-sys`, framing and attributes `netlink-packet-core`; [`message`] says what is our own, and why.
+//!
+//! What it does to the node: while somebody listens, the kernel builds a message for each new and ended connection. If
+//! `nf_conntrack_netlink` is a module that is not loaded, the kernel loads it, and it stays; if conntrack itself is not
+//! loaded, nothing is opened, so nothing is loaded.
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use crate::report::Conntrack;
+use crate::snapshot::Connection;
+
+mod collect;
+pub mod message;
+mod socket;
+
+/// Follows connections from [`Tracker::start`] to [`Tracker::finish`].
+///
+/// A thread of its own does the reading. Dropped without `finish`, it ends by itself within moments.
+#[derive(Debug)]
+pub struct Tracker {
+    stop: mpsc::Sender<()>,
+    worker: JoinHandle<Outcome>,
+}
+
+/// Bounds on what a [`Tracker`] uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections are kept. The default just fills a hash table, and needs at most 160 MB, for a moment in
+    /// [`Tracker::finish`]; 100,000 need 11 MB and 8 MB more at that moment.
+    pub connections: usize,
+    /// How many bytes of events may wait in the socket. The kernel doubles it, and an event takes 1280 bytes of that
+    /// (measured): the default has room for 52,000. Nothing is reserved.
+    pub receive_buffer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: (1 << 20) / 8 * 7, receive_buffer_bytes: 32 << 20 }
+    }
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Every connection, once, in order.
+    pub connections: Vec<Connection>,
+    /// `Ok` if `connections` is complete.
+    pub state: Conntrack,
+    /// If the state is not `Ok`: why, what that means and what to do, as one line without unsafe characters.
+    pub reason: Option<String>,
+    /// How often the kernel dropped events because the receive buffer was full.
+    pub overruns: u64,
+    /// How many messages could not be understood.
+    pub malformed: u64,
+    /// How many dumps were taken; at least 2.
+    pub dumps: u64,
+}
+
+/// Why connections cannot be read. The text is for people.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConntrackError {
+    /// Not in this kernel, not loaded, or not in this namespace.
+    #[error(
+        "conntrack is not available: this kernel has it neither built in nor loaded; NAT cannot be followed; if this node \
+         does NAT, run `modprobe nf_conntrack_netlink`"
+    )]
+    Absent,
+    /// The capability is missing.
+    #[error(
+        "conntrack is not available: reading it needs CAP_NET_ADMIN; NAT cannot be followed; run as root or add the capability"
+    )]
+    NotPermitted,
+    /// Anything else.
+    #[error(
+        "conntrack is not available: could not {doing}: {source}; NAT cannot be followed; check that `conntrack -L` works"
+    )]
+    Io {
+        /// What failed, as an infinitive.
+        doing: &'static str,
+        /// How.
+        source: io::Error,
+    },
+}
+
+impl ConntrackError {
+    fn from_io(doing: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted,
+            // No nfnetlink; nfnetlink without ctnetlink.
+            Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EINVAL | libc::EOPNOTSUPP) => Self::Absent,
+            _ => Self::Io { doing, source },
+        }
+    }
+}
+
+impl From<ConntrackError> for Outcome {
+    /// An outcome without connections that says why.
+    fn from(error: ConntrackError) -> Self {
+        Self {
+            connections: Vec::new(),
+            state: Conntrack::Unavailable,
+            reason: Some(error.to_string()),
+            overruns: 0,
+            malformed: 0,
+            dumps: 0,
+        }
+    }
+}
+
+impl Tracker {
+    /// Subscribes to new and ended connections, then dumps those that exist. Blocks for as long as the dump takes: about
+    /// 2 µs a connection.
+    pub fn start(limits: Limits) -> Result<Self, ConntrackError> {
+        if absent(Path::new("/proc/sys/net")) {
+            return Err(ConntrackError::Absent);
+        }
+        let events_are_off = events_are_off(Path::new("/proc/sys/net"));
+        let collector = collect::Collector::start(limits, events_are_off)?;
+        let (stop, finish) = mpsc::channel();
+        let worker = thread::Builder::new()
+            .name("conntrack".into())
+            .spawn(move || collector.run(&finish))
+            .map_err(|source| ConntrackError::Io { doing: "start a thread", source })?;
+        Ok(Self { stop, worker })
+    }
+
+    /// Reads what still waits, dumps once more, and tells what was seen. Blocks like [`Tracker::start`]: from async code, call
+    /// it on a blocking thread.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
+        // Fails only if the worker panicked, which the next line passes on.
+        let _ = self.stop.send(());
+        self.worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Whether conntrack is not loaded. `false` if there is no way to tell.
+fn absent(sysctl_net: &Path) -> bool {
+    sysctl_net.join("core").exists() && !sysctl_net.join("netfilter/nf_conntrack_max").exists()
+}
+
+/// Whether this namespace has events switched off, or the kernel was built without them.
+fn events_are_off(sysctl_net: &Path) -> bool {
+    match std::fs::read_to_string(sysctl_net.join("netfilter/nf_conntrack_events")) {
+        Ok(value) => value.trim() == "0",
+        Err(error) => error.kind() == io::ErrorKind::NotFound && sysctl_net.join("netfilter/nf_conntrack_max").exists(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_conntrack_is_left_alone() {
+        let sysctl_net = tempfile::tempdir().unwrap();
+        let path = sysctl_net.path();
+        assert!(!absent(path), "/proc/sys is not mounted: who knows");
+        fs::create_dir(path.join("core")).unwrap();
+        assert!(absent(path));
+        fs::create_dir(path.join("netfilter")).unwrap();
+        assert!(absent(path), "other parts of netfilter");
+        fs::write(path.join("netfilter/nf_conntrack_max"), "262144\n").unwrap();
+        assert!(!absent(path));
+    }
+
+    #[test]
+    fn events_are_off_by_setting_or_by_build() {
+        let sysctl_net = tempfile::tempdir().unwrap();
+        let path = sysctl_net.path();
+        assert!(!events_are_off(path), "unknown");
+        fs::create_dir(path.join("netfilter")).unwrap();
+        fs::write(path.join("netfilter/nf_conntrack_max"), "262144\n").unwrap();
+        assert!(events_are_off(path), "not in this build");
+        for (value, off) in [("0\n", true), ("1\n", false), ("2\n", false)] {
+            fs::write(path.join("netfilter/nf_conntrack_events"), value).unwrap();
+            assert_eq!(events_are_off(path), off);
+        }
+    }
+
+    #[test]
+    fn reasons_are_one_line_that_says_what_to_do() {
+        let reason = |errno| {
+            let outcome = Outcome::from(ConntrackError::from_io("dump", io::Error::from_raw_os_error(errno)));
+            assert_eq!((outcome.state, outcome.connections), (Conntrack::Unavailable, vec![]));
+            let reason = outcome.reason.unwrap();
+            assert!(reason.starts_with("conntrack is not available: "), "{reason}");
+            assert!(reason.contains("; NAT cannot be followed; "), "{reason}");
+            assert!(!reason.contains(char::is_control), "{reason}");
+            reason
+        };
+        assert!(reason(libc::EPERM).ends_with("run as root or add the capability"));
+        assert!(reason(libc::EINVAL).ends_with("run `modprobe nf_conntrack_netlink`"), "no ctnetlink");
+        assert!(reason(libc::EPROTONOSUPPORT).ends_with("run `modprobe nf_conntrack_netlink`"), "no nfnetlink");
+        assert!(reason(libc::ENOMEM).contains("could not dump: "));
+    }
+}

@@ -1,0 +1,197 @@
+//! Collects connections: empties the event socket from time to time, dumps when events were lost, keeps each connection once.
+//!
+//! In: the sockets. Out: an [`Outcome`]. It must never lose something without saying so, and its memory is bounded.
+//!
+//! It polls instead of waiting for each event: a wakeup for every connection would cost more than reading it, and would be
+//! paid in the softirq of the packet.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::message::{self, Message};
+use super::socket::{DATAGRAM_BYTES, Dumps, Events, Received};
+use super::{ConntrackError, Limits, Outcome};
+use crate::report::Conntrack;
+use crate::snapshot::Connection;
+
+/// Time between two looks at the event socket.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Least time between two dumps.
+const DUMP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Least time between two dumps, in durations of the last one: at most a tenth of one CPU goes into dumps.
+const DUMP_PAUSE_FACTOR: u32 = 9;
+
+/// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
+const READS: usize = 1 << 17;
+
+/// Connections seen so far.
+#[derive(Debug)]
+struct Seen {
+    connections: HashSet<Connection>,
+    limit: usize,
+    /// Whether one was left out.
+    full: bool,
+    malformed: u64,
+}
+
+impl Seen {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Connection(connection) if self.connections.len() < self.limit => {
+                self.connections.insert(connection);
+            }
+            Message::Connection(connection) => self.full |= !self.connections.contains(&connection),
+            Message::Malformed => self.malformed += 1,
+            Message::Done | Message::Error(_) | Message::Other => {}
+        }
+    }
+}
+
+/// The worker's state.
+#[derive(Debug)]
+pub struct Collector {
+    events: Events,
+    dumps: Dumps,
+    buffer: Vec<u8>,
+    seen: Seen,
+    events_are_off: bool,
+    overruns: u64,
+    /// Whether events were lost since the last dump began.
+    stale: bool,
+    dumped_at: Instant,
+    dump_took: Duration,
+    dump_count: u64,
+    /// The first error of a read or a later dump.
+    failure: Option<String>,
+}
+
+impl Collector {
+    /// Opens the sockets, subscribes, and takes the first dump.
+    pub fn start(limits: Limits, events_are_off: bool) -> Result<Self, ConntrackError> {
+        let mut collector = Self {
+            events: Events::subscribe(limits.receive_buffer_bytes)?,
+            dumps: Dumps::open()?,
+            buffer: vec![0; DATAGRAM_BYTES],
+            seen: Seen { connections: HashSet::new(), limit: limits.connections, full: false, malformed: 0 },
+            events_are_off,
+            overruns: 0,
+            stale: false,
+            dumped_at: Instant::now(),
+            dump_took: Duration::ZERO,
+            dump_count: 0,
+            failure: None,
+        };
+        collector.dump()?;
+        Ok(collector)
+    }
+
+    /// Collects until told to finish, or until nobody is left who could.
+    pub fn run(mut self, finish: &Receiver<()>) -> Outcome {
+        loop {
+            match finish.recv_timeout(POLL) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.read_events();
+                    if self.stale && self.dumped_at.elapsed() >= DUMP_PAUSE.max(self.dump_took * DUMP_PAUSE_FACTOR) {
+                        self.try_dump();
+                    }
+                }
+                Ok(()) => {
+                    self.read_events();
+                    self.try_dump();
+                    // A dump removes entries that are due, which is announced.
+                    self.read_events();
+                    return self.outcome();
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.outcome(),
+            }
+        }
+    }
+
+    fn read_events(&mut self) {
+        for _ in 0..READS {
+            match self.events.receive(&mut self.buffer) {
+                Ok(Received::Datagram(datagram)) => message::messages(datagram).for_each(|m| self.seen.take(m)),
+                Ok(Received::Unusable) => self.seen.malformed += 1,
+                Ok(Received::Overrun) => {
+                    self.overruns += 1;
+                    self.stale = true;
+                }
+                Ok(Received::Empty) => return,
+                Err(error) => {
+                    self.stale = true;
+                    self.failure.get_or_insert_with(|| format!("could not read events: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn dump(&mut self) -> Result<(), ConntrackError> {
+        self.stale = false;
+        self.dump_count += 1;
+        let began = Instant::now();
+        let result = self.dumps.dump(&mut self.buffer, |message| self.seen.take(message));
+        self.dumped_at = Instant::now();
+        self.dump_took = self.dumped_at - began;
+        result
+    }
+
+    fn try_dump(&mut self) {
+        if let Err(error) = self.dump() {
+            self.failure.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        let reason = self.reason();
+        let mut connections: Vec<_> = self.seen.connections.into_iter().collect();
+        connections.sort_unstable();
+        Outcome {
+            connections,
+            state: if reason.is_none() { Conntrack::Ok } else { Conntrack::Overrun },
+            reason,
+            overruns: self.overruns,
+            malformed: self.seen.malformed,
+            dumps: self.dump_count,
+        }
+    }
+
+    /// The gravest gap, if there is one.
+    fn reason(&self) -> Option<String> {
+        if let Some(failure) = &self.failure {
+            return Some(format!("conntrack failed during the window: {failure}; measure again"));
+        }
+        if self.seen.full {
+            return Some(format!(
+                "conntrack had more than {} connections in the window; NAT of the others cannot be followed; measure a \
+                 shorter window",
+                self.seen.limit
+            ));
+        }
+        if self.events_are_off {
+            return Some(
+                "conntrack sends no events here; NAT of connections that began and ended within the window cannot be \
+                 followed; run `sysctl -w net.netfilter.nf_conntrack_events=1`"
+                    .into(),
+            );
+        }
+        if self.overruns > 0 {
+            return Some(format!(
+                "conntrack events were lost {} time(s), and the table was read again; NAT of the shortest connections may be \
+                 missing; measure again when fewer connections begin",
+                self.overruns
+            ));
+        }
+        if self.seen.malformed > 0 {
+            return Some(format!(
+                "{} conntrack message(s) could not be understood; NAT of their connections cannot be followed; please \
+                 report this with the kernel's version",
+                self.seen.malformed
+            ));
+        }
+        None
+    }
+}

@@ -1,0 +1,18 @@
+//! Traffic of known size between namespaces, by plain sockets. Every wait is bounded.
+//!
+//! What a generator returns counts payload as it passed through the sockets; headers and acknowledgements are not in it.
+
+mod frames;
+mod icmp;
+mod tcp;
+mod udp;
+
+use std::time::Duration;
+
+pub use frames::{mac, send_frames};
+pub use icmp::ping;
+pub use tcp::{Serve, Served, ShortConnections, TcpServer, Transfer, download, echo, short_connections, upload};
+pub use udp::{Datagrams, UdpSink, send_datagrams};
+
+/// How long one socket operation may take.
+const LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,70 @@
+//! Raw Ethernet frames: VLAN, ARP, or broken on purpose. The caller writes every byte.
+
+use std::ffi::CString;
+use std::io;
+
+use anyhow::{Context, Result, ensure};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::LIMIT;
+use crate::namespace::Namespace;
+
+/// Sends each frame, Ethernet header first and without checksum at the end, out of a device. The kernel refuses frames shorter
+/// than an Ethernet header or longer than the device's MTU allows.
+///
+/// # Errors
+/// When there is no such device, or the kernel refuses a frame.
+pub fn send_frames(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) -> Result<()> {
+    let send = || {
+        let socket = open(device)?;
+        for frame in frames {
+            socket.send(frame)?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    namespace.run(send)?.with_context(|| format!("cannot send frames from {device} in namespace {}", namespace.name()))
+}
+
+/// The MAC address of a device, in the order of transmission.
+///
+/// # Errors
+/// When there is no such device.
+pub fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+    let address = namespace
+        .run(|| open(device)?.local_addr())?
+        .with_context(|| format!("no device {device} in namespace {}", namespace.name()))?;
+    // SAFETY: local_addr of a packet socket is a sockaddr_ll, and sockaddr_storage has room and alignment for one.
+    let link = unsafe { &*address.as_ptr().cast::<libc::sockaddr_ll>() };
+    ensure!(link.sll_halen == 6, "{device} in namespace {} is no Ethernet device", namespace.name());
+    Ok(std::array::from_fn(|index| link.sll_addr[index]))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "libc gives families as int, the kernel takes them as u16: 17")]
+const PACKET_FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "20 bytes")]
+const LINK_ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+
+/// A packet socket that sends from `device` and receives nothing.
+fn open(device: &str) -> io::Result<Socket> {
+    let name = CString::new(device)?;
+    // SAFETY: the name is a C string that lives through the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the closure writes a sockaddr_ll, which sockaddr_storage has room and alignment for, and gives its size. All other
+    // bytes are zero: protocol 0 receives nothing.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let link = storage.cast::<libc::sockaddr_ll>();
+            (*link).sll_family = PACKET_FAMILY;
+            (*link).sll_ifindex = index.cast_signed();
+            *length = LINK_ADDRESS_BYTES;
+            Ok(())
+        })
+    }?;
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    socket.set_write_timeout(Some(LIMIT))?;
+    socket.bind(&address)?;
+    Ok(socket)
+}

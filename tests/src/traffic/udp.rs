@@ -1,0 +1,149 @@
+//! UDP: datagrams of a given size and number, and a sink that counts those that arrive.
+//!
+//! A datagram larger than the device's MTU leaves in fragments.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::LIMIT;
+use crate::namespace::{Namespace, check};
+
+const LOOK: Duration = Duration::from_millis(20);
+/// Enough for what arrives while the sink's thread waits for a CPU.
+const BUFFER_BYTES: libc::c_int = 8 << 20;
+
+/// Receives datagrams on a thread of its own, and answers none. Dropping it stops it.
+#[derive(Debug)]
+pub struct UdpSink {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<Datagrams>>>,
+}
+
+/// What arrived at a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Datagrams {
+    /// Whole datagrams.
+    pub count: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Who sent the last one, after translation on the way.
+    pub peer: Option<SocketAddr>,
+}
+
+impl UdpSink {
+    /// Receives on an address of the namespace; port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// When the address is not the namespace's, or in use.
+    pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            force_receive_buffer(&socket)?;
+            socket.set_read_timeout(Some(LOOK))?;
+            socket.bind(&address.into())?;
+            Ok::<_, io::Error>(UdpSocket::from(socket))
+        };
+        let socket = namespace
+            .run(bind)?
+            .with_context(|| format!("cannot receive on {address} in namespace {}", namespace.name()))?;
+        let address = socket.local_addr()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || receive(&socket, &stop)
+        });
+        Ok(Self { address, stop, thread: Some(thread) })
+    }
+
+    /// Where it receives.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes what has arrived and stops.
+    ///
+    /// # Errors
+    /// When the socket failed.
+    pub fn stop(mut self) -> Result<Datagrams> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("the sink was stopped before")?;
+        thread.join().map_err(|_| anyhow!("the UDP sink panicked"))?.context("the UDP sink failed")
+    }
+}
+
+impl Drop for UdpSink {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Whoever wants the outcome calls `stop`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sends `count` datagrams of `bytes` payload each (at most 65507 over IPv4), as fast as they go. Returns the sender's own
+/// address, before translation on the way.
+///
+/// # Errors
+/// When there is no route, or the size is too large.
+pub fn send_datagrams(sender: &Namespace, to: SocketAddr, bytes: usize, count: u32) -> Result<SocketAddr> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let send = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.set_write_timeout(Some(LIMIT))?;
+        socket.connect(to)?;
+        let payload = vec![b'n'; bytes];
+        for _ in 0..count {
+            socket.send(&payload)?;
+        }
+        socket.local_addr()
+    };
+    sender
+        .run(send)?
+        .with_context(|| format!("cannot send datagrams of {bytes} bytes from namespace {} to {to}", sender.name()))
+}
+
+fn receive(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<Datagrams> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut all = Datagrams::default();
+    loop {
+        // Looked at before reading: what had arrived by then is still taken.
+        let last = stop.load(Ordering::Relaxed);
+        match socket.recv_from(&mut buffer) {
+            Ok((bytes, peer)) => {
+                all = Datagrams { count: all.count + 1, bytes: all.bytes + bytes as u64, peer: Some(peer) };
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                if last {
+                    return Ok(all);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Past the system's limit, as root may.
+#[expect(clippy::cast_possible_truncation, reason = "the length of an int")]
+fn force_receive_buffer(socket: &Socket) -> io::Result<()> {
+    // SAFETY: the option value is an int that lives through the call, and its length is given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            std::ptr::from_ref(&BUFFER_BYTES).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}

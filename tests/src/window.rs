@@ -1,0 +1,102 @@
+//! Runs netpath for exactly as long as a closure: its window is open before the first packet and closes after the last.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::Lab;
+
+/// What the measured command says when it starts, which is when the window is open.
+const OPEN: &str = "the window is open";
+
+/// What netpath said and wrote.
+#[derive(Debug)]
+pub struct Measured {
+    /// The report, parsed.
+    pub report: Value,
+    /// All of stderr, but for the line that says that the window is open.
+    pub messages: String,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+impl Lab {
+    /// Runs `netpath report --format json` in the node while `work` runs, and waits before and after for a quiet lab, so
+    /// that whole packets are counted and no others. The lab's ENIs are named to netpath, which takes them for veths.
+    ///
+    /// # Errors
+    /// When netpath does not start, fails, or writes no JSON.
+    pub fn measure(&self, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+        self.wait_until_quiet()?;
+        let mut command = self.netpath(&["report", "--format", "json", "--eni", "eth*"])?;
+        command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
+        let mut netpath = Netpath::start(command)?;
+        let worked = netpath.wait_until_open().and_then(|()| work()).and_then(|()| self.wait_until_quiet());
+        let measured = netpath.finish();
+        worked?;
+        measured
+    }
+}
+
+/// A running netpath; ended when dropped.
+struct Netpath {
+    child: Child,
+    errors: BufReader<std::process::ChildStderr>,
+    messages: String,
+}
+
+impl Netpath {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let errors = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
+        Ok(Self { child, errors, messages: String::new() })
+    }
+
+    fn wait_until_open(&mut self) -> Result<()> {
+        loop {
+            let mut line = String::new();
+            ensure!(
+                self.errors.read_line(&mut line)? > 0,
+                "netpath ended before its window was open: {}",
+                self.messages.trim()
+            );
+            if line.trim_end() == OPEN {
+                return Ok(());
+            }
+            self.messages.push_str(&line);
+        }
+    }
+
+    /// Closes the command's standard input, which ends it and the window.
+    fn finish(mut self) -> Result<Measured> {
+        drop(self.child.stdin.take());
+        let mut stdout = Vec::new();
+        self.child.stdout.take().context("stdout is a pipe")?.read_to_end(&mut stdout)?;
+        self.errors.read_to_string(&mut self.messages)?;
+        let status = self.child.wait()?;
+        let messages = std::mem::take(&mut self.messages);
+        ensure!(status.success(), "netpath failed with {status}: {}", messages.trim());
+        let report = serde_json::from_slice(&stdout)
+            .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(&stdout)))?;
+        Ok(Measured { report, messages, status })
+    }
+}
+
+impl Drop for Netpath {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // Already gone after `finish`.
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while std::time::Instant::now() < end {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,220 @@
+//! Builds a lab's namespaces, links, addresses, routes and rules with `ip`, as the VPC CNI and a VPC would.
+//!
+//! Two things differ from a real node, for counters that stand still when nobody sends: every neighbour entry is permanent (no
+//! ARP, no neighbour discovery), and devices have no link-local IPv6 address. Neither IPv4 nor IPv6 redirects are sent.
+
+use std::fmt::Write;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use sha1::{Digest, Sha1};
+
+use crate::topology::{Eni, Host, Lab, NODE_ETH1_IPV4, Pod};
+
+/// MTU inside a VPC.
+const VPC_MTU: u32 = 9001;
+/// MTU through an internet gateway.
+const OUTSIDE_MTU: u32 = 1500;
+/// The second ENI's routing table.
+const ETH1_TABLE: u32 = 2;
+const POD_GATEWAY_IPV4: &str = "169.254.1.1";
+const POD_GATEWAY_IPV6: &str = "fe80::1";
+
+/// Every namespace: no traffic but what is sent on purpose. `default` is what new devices start with.
+const QUIET: &[(&str, &str)] = &[
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/dad_transmits", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
+    // Reports of multicast groups cannot be switched off: be done with them in the first milliseconds.
+    ("net/ipv6/conf/default/mldv1_unsolicited_report_interval", "1"),
+    ("net/ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+];
+
+/// The node and the VPC's router.
+const FORWARD: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
+
+/// Makes everything that `lab` describes.
+pub(crate) fn build(lab: &Lab) -> Result<()> {
+    let mut namespaces = String::new();
+    for namespace in lab.namespaces() {
+        writeln!(namespaces, "netns add {}", namespace.name())?;
+    }
+    ip(&[], &namespaces)?;
+    for namespace in lab.namespaces() {
+        if namespace == &lab.node.namespace || namespace == &lab.vpc {
+            namespace.write_sysctls(FORWARD)?;
+        }
+        namespace.write_sysctls(QUIET)?;
+    }
+
+    let (node, rules) = node(lab)?;
+    ip(&["-n", lab.node.namespace.name()], &node)?;
+    ip(&["-n", lab.node.namespace.name(), "-6"], &rules)?;
+    ip(&["-n", lab.vpc.name()], &vpc(lab)?)?;
+    for pod in lab.pods() {
+        ip(&["-n", pod.namespace.name()], &pod_side(pod)?)?;
+    }
+    for (host, router_device) in [(&lab.outside, "outside0"), (&lab.remote, "remote0")] {
+        ip(&["-n", host.namespace.name()], &host_side(host, router_device)?)?;
+    }
+    Ok(())
+}
+
+/// The node's links, and its rules for IPv6.
+fn node(lab: &Lab) -> Result<(String, String)> {
+    let mut all = String::from("link set lo up\n");
+    let mut ipv6_rules = String::new();
+    let vpc = lab.vpc.name();
+
+    eni(&mut all, "eth0", vpc)?;
+    writeln!(all, "addr add {}/24 dev eth0", lab.node.ipv4)?;
+    writeln!(all, "addr add {}/64 dev eth0", lab.node.ipv6)?;
+    for router in lab.node.routers() {
+        writeln!(all, "neigh add {router} lladdr {} dev eth0 nud permanent", far_mac("eth0"))?;
+        writeln!(all, "route add default via {router} dev eth0")?;
+    }
+    if lab.has_eth1() {
+        let [router, _] = lab.node.routers();
+        eni(&mut all, "eth1", vpc)?;
+        // The CNI takes the subnet's route away from the main table.
+        writeln!(all, "addr add {NODE_ETH1_IPV4}/24 dev eth1 noprefixroute")?;
+        writeln!(all, "neigh add {router} lladdr {} dev eth1 nud permanent", far_mac("eth1"))?;
+        writeln!(all, "route add {router} dev eth1 table {ETH1_TABLE}")?;
+        writeln!(all, "route add default via {router} dev eth1 table {ETH1_TABLE}")?;
+    }
+    for rules in [&mut all, &mut ipv6_rules] {
+        writeln!(rules, "rule add pref 1024 fwmark 0x80/0x80 lookup main")?;
+    }
+    for pod in lab.pods() {
+        let (veth, far) = (&pod.veth, pod.namespace.name());
+        veth_pair(&mut all, veth, "eth0", far, VPC_MTU)?;
+        for address in pod.addresses() {
+            writeln!(all, "neigh add {address} lladdr {} dev {veth} nud permanent", far_mac(veth))?;
+            writeln!(all, "route add {address} dev {veth}")?;
+        }
+        writeln!(all, "rule add pref 512 to {} lookup main", pod.ipv4)?;
+        writeln!(ipv6_rules, "rule add pref 512 to {} lookup main", pod.ipv6)?;
+        if pod.eni == Eni::Secondary {
+            writeln!(all, "rule add pref 1536 from {} lookup {ETH1_TABLE}", pod.ipv4)?;
+        }
+    }
+    Ok((all, ipv6_rules))
+}
+
+fn eni(batch: &mut String, name: &str, vpc: &str) -> Result<()> {
+    veth_pair(batch, name, &format!("node-{name}"), vpc, VPC_MTU)
+}
+
+/// A pair whose far end is in another namespace; the near end is set up.
+fn veth_pair(batch: &mut String, near: &str, far: &str, far_namespace: &str, mtu: u32) -> Result<()> {
+    let (mac, far_mac) = (near_mac(near), far_mac(near));
+    writeln!(
+        batch,
+        "link add name {near} mtu {mtu} address {mac} type veth \
+         peer name {far} mtu {mtu} address {far_mac} netns {far_namespace}"
+    )?;
+    writeln!(batch, "link set {near} up")?;
+    Ok(())
+}
+
+/// The VPC's router: one address a subnet, and a route to each address by the ENI that has it.
+fn vpc(lab: &Lab) -> Result<String> {
+    let mut all = String::from("link set lo up\n");
+    let [router_ipv4, router_ipv6] = lab.node.routers();
+    writeln!(
+        all,
+        "link set node-eth0 up\naddr add {router_ipv4}/32 dev node-eth0\naddr add {router_ipv6}/128 dev node-eth0"
+    )?;
+    for address in lab.node.addresses() {
+        writeln!(all, "neigh add {address} lladdr {} dev node-eth0 nud permanent", near_mac("eth0"))?;
+        writeln!(all, "route add {address} dev node-eth0")?;
+    }
+    if lab.has_eth1() {
+        writeln!(all, "link set node-eth1 up\nroute add {NODE_ETH1_IPV4} dev node-eth1")?;
+        writeln!(all, "neigh add {NODE_ETH1_IPV4} lladdr {} dev node-eth1 nud permanent", near_mac("eth1"))?;
+    }
+    for pod in lab.pods() {
+        match pod.eni {
+            Eni::Primary => writeln!(all, "route add {} via {} dev node-eth0 onlink", pod.ipv4, lab.node.ipv4)?,
+            Eni::Secondary => writeln!(all, "route add {} via {NODE_ETH1_IPV4} dev node-eth1 onlink", pod.ipv4)?,
+        }
+        writeln!(all, "route add {} via {} dev node-eth0 onlink", pod.ipv6, lab.node.ipv6)?;
+    }
+    for (name, host, mtu) in [("outside0", &lab.outside, OUTSIDE_MTU), ("remote0", &lab.remote, VPC_MTU)] {
+        veth_pair(&mut all, name, "eth0", host.namespace.name(), mtu)?;
+        for (router, address) in host.routers().into_iter().zip(host.addresses()) {
+            writeln!(all, "addr add {router}/{} dev {name}", subnet_bits(address))?;
+            writeln!(all, "neigh add {address} lladdr {} dev {name} nud permanent", far_mac(name))?;
+        }
+    }
+    Ok(all)
+}
+
+fn pod_side(pod: &Pod) -> Result<String> {
+    let mut all = String::from("link set lo up\nlink set eth0 up\n");
+    writeln!(all, "addr add {}/32 dev eth0\naddr add {}/128 dev eth0", pod.ipv4, pod.ipv6)?;
+    for gateway in [POD_GATEWAY_IPV4, POD_GATEWAY_IPV6] {
+        writeln!(all, "neigh add {gateway} lladdr {} dev eth0 nud permanent", near_mac(&pod.veth))?;
+        writeln!(all, "route add {gateway} dev eth0\nroute add default via {gateway} dev eth0")?;
+    }
+    Ok(all)
+}
+
+/// A host behind the router's device `router_device`.
+fn host_side(host: &Host, router_device: &str) -> Result<String> {
+    let mut all = String::from("link set lo up\nlink set eth0 up\n");
+    for (router, address) in host.routers().into_iter().zip(host.addresses()) {
+        writeln!(all, "addr add {address}/{} dev eth0", subnet_bits(address))?;
+        writeln!(all, "neigh add {router} lladdr {} dev eth0 nud permanent", near_mac(router_device))?;
+        writeln!(all, "route add default via {router} dev eth0")?;
+    }
+    Ok(all)
+}
+
+fn subnet_bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 24 } else { 64 }
+}
+
+/// MAC address of a pair's near end: unique in a lab and the same each time.
+fn near_mac(near: &str) -> String {
+    mac(0, near)
+}
+
+fn far_mac(near: &str) -> String {
+    mac(1, near)
+}
+
+fn mac(side: u8, near: &str) -> String {
+    let digest = Sha1::digest(near);
+    format!("02:{side:02x}:{:02x}:{:02x}:{:02x}:{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
+
+/// Runs a batch of `ip` commands.
+fn ip(options: &[&str], batch: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(options)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start ip; install iproute2 (`cargo xtask setup` does)")?;
+    // Short batches fit the pipe; ip ends at the first line that fails, and its own words tell more than a broken pipe.
+    let written = child.stdin.take().context("ip has no stdin")?.write_all(batch.as_bytes());
+    let output = child.wait_with_output().context("cannot wait for ip")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        let line = complaint.rsplit("Command failed -:").next().and_then(|number| number.trim().parse::<usize>().ok());
+        let command = line.and_then(|line| batch.lines().nth(line - 1)).unwrap_or(batch);
+        bail!("ip {} failed: {} in: {command}", options.join(" "), complaint.trim());
+    }
+    written.context("cannot write to ip")
+}

@@ -1,0 +1,169 @@
+//! What netpath counts is what the devices count: to the byte and the packet, for every device and direction.
+//!
+//! The witness is /proc/net/dev, read by the test. The lab is quiet at both ends of the window.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
+use lab::{Counters, Lab, Load, Measured, device_counters, iperf3};
+use serde_json::Value;
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").pod("server").start().unwrap()
+}
+
+/// Measures `work`, and holds every device of the node against its own counters.
+fn reconciled(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Value {
+    let read = || device_counters(&lab.node.namespace).unwrap();
+    lab.wait_until_quiet().unwrap();
+    let before = read();
+    let Measured { report, messages, .. } = lab.measure(&[], work).unwrap();
+    let after = read();
+    assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
+
+    let kernel: BTreeMap<&str, Counters> =
+        after.iter().map(|(name, counters)| (name.as_str(), counters.since(before[name]))).collect();
+    let mut hooked = 0;
+    for device in report["devices"].as_array().unwrap() {
+        let name = device["name"].as_str().unwrap();
+        let own = kernel[name];
+        assert_eq!(counters(&device["kernel"], ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets"]), own, "{name}");
+        if device["attach"] == "none" {
+            assert_eq!(name, "lo", "everything else is hooked");
+            continue;
+        }
+        hooked += 1;
+        let seen = Counters {
+            rx_bytes: number(&device["rx"]["bytes"]),
+            rx_packets: number(&device["rx"]["packets"]),
+            tx_bytes: number(&device["tx"]["bytes"]),
+            tx_packets: number(&device["tx"]["packets"]),
+        };
+        assert_eq!(seen, own, "{name}: netpath against /proc/net/dev");
+    }
+    assert_eq!(hooked, 1 + lab.pods().len(), "eth0 and every pod's veth");
+    assert_eq!(report["health"]["map_full_packets"], 0);
+    assert_eq!(report["health"]["unparsed_packets"], 0);
+    assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+    report
+}
+
+fn counters(of: &Value, [rx_bytes, rx_packets, tx_bytes, tx_packets]: [&str; 4]) -> Counters {
+    Counters {
+        rx_bytes: number(&of[rx_bytes]),
+        rx_packets: number(&of[rx_packets]),
+        tx_bytes: number(&of[tx_bytes]),
+        tx_packets: number(&of[tx_packets]),
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+/// Bytes at the first hop of the flows from `src` to `dst` and the port, which must be of that path.
+fn flow_bytes(report: &Value, proto: &str, src: &str, dst: &str, dport: u16, path: &str) -> u64 {
+    let flows =
+        report["flows"].as_array().unwrap().iter().filter(|flow| {
+            flow["proto"] == proto && flow["src"] == src && flow["dst"] == dst && flow["dport"] == dport
+        });
+    let mut sum = 0;
+    for flow in flows {
+        assert_eq!(flow["path"], path, "{flow}");
+        sum += number(&flow["bytes"]);
+    }
+    sum
+}
+
+#[test]
+fn tcp_between_pods_by_iperf3() {
+    let lab = lab();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    for address in server.addresses() {
+        let mut totals = None;
+        let report = reconciled(&lab, || {
+            let target = SocketAddr::new(address, 5201);
+            totals = Some(iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpBytes(300_000_000))?);
+            Ok(())
+        });
+        let source = client.addresses()[usize::from(address.is_ipv6())];
+        let bytes = flow_bytes(&report, "tcp", &source.to_string(), &address.to_string(), 5201, "local");
+        let received = totals.unwrap().received_bytes;
+        assert!(received >= 250_000_000, "iperf3 received only {received}");
+        // Headers: at most one of 54 to 86 bytes for every segment, and super-packets have one for many.
+        assert!((received..received + received / 10).contains(&bytes), "iperf3 {received}, netpath {bytes}");
+        assert_eq!(report["totals"]["by_path"]["eni"]["bytes"], 0);
+    }
+}
+
+#[test]
+fn a_pods_transfers_with_the_outside() {
+    let lab = lab();
+    let client = &lab.pod("client").namespace;
+    for address in lab.outside.addresses() {
+        let server =
+            TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Send(8_000_000)).unwrap();
+        let report = reconciled(&lab, || download(client, server.address()).map(drop));
+        let eni = number(&report["totals"]["by_path"]["eni"]["bytes"]);
+        assert!((8_000_000..8_800_000).contains(&eni), "8 MB and headers, not {eni}");
+        assert_eq!(report["totals"]["by_path"]["local"]["bytes"], 0);
+
+        let sink = TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Receive).unwrap();
+        let report = reconciled(&lab, || upload(client, sink.address(), 3_000_000).map(drop));
+        let eni = number(&report["totals"]["by_path"]["eni"]["bytes"]);
+        assert!((3_000_000..3_300_000).contains(&eni), "3 MB and headers, not {eni}");
+    }
+}
+
+#[test]
+fn udp_whole_and_in_fragments() {
+    let lab = lab();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    for address in server.addresses() {
+        // One frame; a frame of the MTU; three fragments; the largest datagram there is.
+        for (payload, count) in [(1, 100), (8_900, 50), (20_000, 20), (65_000, 10)] {
+            let sink = UdpSink::start(&server.namespace, SocketAddr::new(address, 0)).unwrap();
+            let target = sink.address();
+            let report = reconciled(&lab, || send_datagrams(&client.namespace, target, payload, count).map(drop));
+            let arrived = sink.stop().unwrap();
+            assert_eq!((arrived.count, arrived.bytes), (u64::from(count), payload as u64 * u64::from(count)));
+            let source = client.addresses()[usize::from(address.is_ipv6())];
+            let bytes = flow_bytes(&report, "udp", &source.to_string(), &address.to_string(), target.port(), "local");
+            // All fragments are in the one flow that has the ports.
+            assert!(bytes > arrived.bytes, "{payload}: {bytes} for {} of payload", arrived.bytes);
+            assert_eq!(report["health"]["unjoined_flows"], 0, "{payload}");
+            let flows = report["flows"].as_array().unwrap();
+            let udp: Vec<_> = flows.iter().filter(|flow| flow["proto"] == "udp").collect();
+            assert_eq!(udp.len(), 1, "{payload}: {udp:?}");
+        }
+    }
+}
+
+#[test]
+fn echo_to_every_kind_of_peer() {
+    let lab = lab();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    for family in 0..2 {
+        let report = reconciled(&lab, || {
+            for peer in [server.addresses(), lab.outside.addresses(), lab.node.addresses(), lab.remote.addresses()] {
+                assert_eq!(ping(&client.namespace, peer[family], 77, 5, 1000)?, 5);
+            }
+            Ok(())
+        });
+        let proto = ["icmp", "icmpv6"][family];
+        let source = client.addresses()[family].to_string();
+        // Ethernet 14, IP 20 or 40, ICMP 8, payload 1000; five of them.
+        let expected = [1042 * 5, 1062 * 5][family];
+        for (peer, path) in
+            [(&server.addresses(), "local"), (&lab.outside.addresses(), "eni"), (&lab.node.addresses(), "host")]
+        {
+            let peer = peer[family].to_string();
+            assert_eq!(flow_bytes(&report, proto, &source, &peer, 77, path), expected, "to {peer}");
+            assert_eq!(flow_bytes(&report, proto, &peer, &source, 77, path), expected, "from {peer}");
+        }
+    }
+}

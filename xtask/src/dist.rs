@@ -1,0 +1,79 @@
+//! `cargo xtask dist`: the statically linked release binary that is copied to nodes.
+
+use std::env::consts::ARCH;
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{cargo, run as run_command, step, target_directory, workspace};
+use crate::setup;
+
+/// Builds `<target>/dist/netpath`.
+///
+/// # Errors
+/// When setting up or building fails, or when what was built needs a dynamic loader after all.
+pub fn run() -> Result<()> {
+    setup::run_toolchain()?;
+    let target = target_directory()?;
+    // With a target named, the flags are not for build scripts and macros, which cannot be static.
+    let triple = format!("{ARCH}-unknown-linux-gnu");
+    step(&format!("building netpath, statically linked, for {triple} (minutes the first time)"));
+    let mut build = cargo();
+    build.args(["build", "--release", "-p", "netpath", "--target", &triple, "--target-dir"]).arg(&target);
+    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run_command(build.current_dir(workspace()))?;
+
+    let built = target.join(&triple).join("release/netpath");
+    let binary = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    ensure!(is_static(&binary)?, "{} is linked dynamically; it must not be given to nodes", built.display());
+    let place = target.join("dist/netpath");
+    fs::create_dir_all(target.join("dist"))
+        .and_then(|()| fs::copy(&built, &place))
+        .with_context(|| format!("cannot write {}", place.display()))?;
+    let tenths = (binary.len() + 50_000) / 100_000;
+    println!("{}: {} bytes ({}.{} MB)", place.display(), binary.len(), tenths / 10, tenths % 10);
+    Ok(())
+}
+
+/// Whether an ELF64 little-endian program asks for no dynamic loader (elf(5): it has no `PT_INTERP` header).
+fn is_static(elf: &[u8]) -> Result<bool> {
+    const PT_INTERP: u64 = 3;
+    let number = |offset: usize, size: usize| -> Option<u64> {
+        let bytes = elf.get(offset..offset.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    if !elf.starts_with(b"\x7fELF\x02\x01") {
+        bail!("not an ELF64 little-endian program");
+    }
+    let headers = || {
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        let offsets = (0..count).map(|index| usize::try_from(table.checked_add(index * size)?).ok());
+        offsets.map(|offset| number(offset?, 4)).collect::<Option<Vec<_>>>()
+    };
+    Ok(!headers().context("the ELF program headers are damaged")?.contains(&PT_INTERP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_not_static() {
+        // Cargo links this test itself dynamically.
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(!is_static(&own).unwrap());
+        assert!(is_static(&own[..70]).is_err());
+        assert!(is_static(b"#!/bin/sh\n").is_err());
+    }
+
+    #[test]
+    fn a_program_without_interpreter_is_static() {
+        // An ELF header whose table, at 64, has one PT_LOAD (1) of 56 bytes.
+        let mut elf = vec![0_u8; 64 + 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (elf[32], elf[54], elf[56], elf[64]) = (64, 56, 1, 1);
+        assert!(is_static(&elf).unwrap());
+        elf[64] = 3;
+        assert!(!is_static(&elf).unwrap());
+    }
+}

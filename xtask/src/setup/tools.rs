@@ -1,0 +1,155 @@
+//! The programs that the lab runs: installs those that are missing where root may, else says how.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{find, is_root, output, step};
+
+/// A package manager, and the packages that have a program of [`PROGRAMS`], in its order.
+struct Manager {
+    /// Its command.
+    command: &'static str,
+    /// The arguments that install packages without a question.
+    install: &'static [&'static str],
+    /// One package for each program.
+    packages: [&'static str; PROGRAMS.len()],
+}
+
+/// What the lab, its tests and the demonstration run.
+const PROGRAMS: [&str; 9] = ["ip", "tc", "iperf3", "nft", "iptables", "tcpdump", "conntrack", "ethtool", "bpftool"];
+
+/// The package managers that are known, most particular first.
+const MANAGERS: [Manager; 4] = [
+    Manager {
+        command: "apt-get",
+        install: &["install", "--yes", "--no-install-recommends"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf3",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack",
+            "ethtool",
+            "bpftool",
+        ],
+    },
+    Manager {
+        command: "dnf",
+        install: &["install", "--assumeyes"],
+        packages: [
+            "iproute",
+            "iproute-tc",
+            "iperf3",
+            "nftables",
+            "iptables-nft",
+            "tcpdump",
+            "conntrack-tools",
+            "ethtool",
+            "bpftool",
+        ],
+    },
+    Manager {
+        command: "pacman",
+        install: &["-S", "--needed", "--noconfirm"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf3",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack-tools",
+            "ethtool",
+            "bpf",
+        ],
+    },
+    Manager {
+        command: "zypper",
+        install: &["--non-interactive", "install"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack-tools",
+            "ethtool",
+            "bpftool",
+        ],
+    },
+];
+
+/// Makes sure that all of [`PROGRAMS`] are there.
+///
+/// # Errors
+/// When some are missing and cannot be installed by this user on this system; the message ends with the command that
+/// installs them.
+pub fn install() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(manager) = MANAGERS.iter().find(|manager| find(manager.command).is_some()) else {
+        bail!("missing: {}; install them with this system's package manager", missing.join(" "));
+    };
+    let line = manager.line(&missing);
+    // Only Debian's names and ways were tried, so others are left to the user.
+    if !is_root() || manager.command != "apt-get" {
+        bail!(
+            "missing: {}; install them: {}{}",
+            missing.join(" "),
+            if is_root() { "" } else { "sudo " },
+            line.join(" ")
+        );
+    }
+    step(&format!("installing missing programs: {}", line.join(" ")));
+    let apt = |arguments: &[&str]| {
+        let options = ["-q", "-o", "DPkg::Lock::Timeout=120"];
+        output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(options).args(arguments))
+    };
+    if apt(&line[1..]).is_err() {
+        // The lists may be missing or too old.
+        apt(&["update"])?;
+        apt(&line[1..])?;
+    }
+    let missing = self::missing();
+    if !missing.is_empty() {
+        bail!("still missing after `{}`: {}; install them by hand", line.join(" "), missing.join(" "));
+    }
+    Ok(())
+}
+
+/// Those of [`PROGRAMS`] that are not there.
+fn missing() -> Vec<&'static str> {
+    PROGRAMS.into_iter().filter(|program| find(program).is_none()).collect()
+}
+
+impl Manager {
+    /// The words of the command that installs what has `programs`.
+    fn line(&self, programs: &[&str]) -> Vec<&'static str> {
+        let mut packages: Vec<_> = PROGRAMS
+            .iter()
+            .zip(self.packages)
+            .filter(|(program, _)| programs.contains(program))
+            .map(|(_, package)| package)
+            .collect();
+        packages.dedup();
+        [&[self.command], self.install, &packages].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_named_once() {
+        let line = MANAGERS[0].line(&["ip", "tc", "conntrack"]);
+        assert_eq!(line, ["apt-get", "install", "--yes", "--no-install-recommends", "iproute2", "conntrack"]);
+        assert_eq!(MANAGERS[1].line(&["tc"]), ["dnf", "install", "--assumeyes", "iproute-tc"]);
+    }
+}
