@@ -246,7 +246,7 @@ impl Domains {
             return 0;
         }
         let next = as_index(self.0.len() + 1);
-        *self.0.entry((None, vlans)).or_insert(next)
+        *self.0.entry((stays.then_some(link), vlans)).or_insert(next)
     }
 }
 
