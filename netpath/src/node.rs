@@ -1,1 +1,4 @@
 //! Facts about the node: devices, conntrack.
+
+pub mod devices;
+pub mod ethtool;

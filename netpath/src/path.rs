@@ -1,1 +1,3 @@
 //! From a snapshot to a report, purely: join, classify, account.
+
+pub mod container_insights;

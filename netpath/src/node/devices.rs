@@ -1,0 +1,133 @@
+//! The network devices of the calling thread's network namespace: what there is, and what changes.
+//!
+//! In: rtnetlink (links, addresses, routes of the main table), ethtool (drivers), and the user's `--eni` globs. Out:
+//! [`Link`]s, and [`LinkEvent`]s from a [`LinkMonitor`]. Needs no privilege. It must not change anything on the node.
+//!
+//! The messages are read here, attribute by attribute, instead of by a library that decodes all of a message: such a
+//! library skips a message it cannot decode (a name that is not UTF-8, an attribute of a newer kernel), and then a device
+//! would be missing from every sum without a word.
+
+mod class;
+mod inventory;
+mod message;
+mod monitor;
+mod socket;
+
+use std::net::IpAddr;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+pub use class::EniChoice;
+pub use monitor::LinkMonitor;
+
+use crate::report::DeviceClass;
+use crate::snapshot::{self, KernelCounters};
+
+/// A network device as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The kernel's index: the device's identity in this namespace.
+    pub ifindex: u32,
+    /// Name, with U+FFFD for bytes that are not UTF-8. Sanitised only when printed.
+    pub name: String,
+    /// What it is, by evidence.
+    pub class: DeviceClass,
+    /// Why it is taken for an ENI; `None` if it is not.
+    pub eni_evidence: Option<EniEvidence>,
+    /// `IFLA_INFO_KIND` ("veth", "vxlan"), if it has one.
+    pub kind: Option<String>,
+    /// Driver by ethtool. Asked only where there is no kind, since a kind says as much.
+    pub driver: Option<String>,
+    /// Hardware address as lower-case hex with colons; `None` if it has none or it is not of 6 bytes.
+    pub mac: Option<String>,
+    /// Whether it is administratively up (`IFF_UP`).
+    pub up: bool,
+    /// Addresses with prefix length ("10.0.0.5/24").
+    pub addresses: Vec<String>,
+    /// Addresses that the main routing table sends straight to this device (`/32`, `/128`, no gateway), other than its
+    /// own: those of the pod behind it.
+    pub routed: Vec<IpAddr>,
+    /// How its frames begin.
+    pub layer: Layer,
+    /// `IFLA_LINK`: the device this one sits on (VLAN, macvlan, tunnel), or a veth's peer. `None` if there is none, or if
+    /// it is in another namespace.
+    pub lower: Option<u32>,
+    /// The device's own counters since it exists.
+    pub counters: KernelCounters,
+}
+
+/// How a device's frames begin, by its hardware type (`ARPHRD_*`): it decides which program can read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// With an Ethernet header. The loopback device has one too.
+    Ethernet,
+    /// With the IP header.
+    Ip,
+    /// With something netpath does not know: its traffic cannot be attributed.
+    Unknown,
+}
+
+/// Why a device is taken for an ENI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EniEvidence {
+    /// Its driver is one that EC2 instances use for ENIs.
+    Driver,
+    /// It is an Ethernet device of the machine: it has no link kind, and sits on a bus.
+    Hardware,
+    /// `--eni` matches its name.
+    Named,
+}
+
+/// A change among the devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A device is there: made, or moved into this namespace (then its counters need not be zero).
+    Appeared(Link),
+    /// Something about a device other than its counters is different: name, up or down, addresses, routes to it.
+    Changed(Link),
+    /// A device is gone: deleted, or moved to another namespace.
+    Gone {
+        /// Which.
+        ifindex: u32,
+        /// Its counters at the end; `None` if the message was lost.
+        last: Option<KernelCounters>,
+    },
+    /// Messages were lost. The devices were read anew, and the events that follow make up the difference. Devices that
+    /// came and went meanwhile were never seen.
+    Lost,
+}
+
+impl Link {
+    /// The device as a snapshot holds it, with nothing attached and no counters of a window yet.
+    #[must_use]
+    pub fn to_device(&self) -> snapshot::Device {
+        snapshot::Device {
+            ifindex: self.ifindex,
+            name: self.name.clone(),
+            class: self.class,
+            kind: self.kind.clone(),
+            driver: self.driver.clone(),
+            mac: self.mac.clone(),
+            addresses: self.addresses.clone(),
+            routed: self.routed.clone(),
+            attach: crate::report::Attach::None,
+            blind: None,
+            kernel: None,
+        }
+    }
+}
+
+/// Lists the devices there are, in order of ifindex.
+///
+/// # Errors
+/// If netlink refuses, or if one of the `--eni` globs matches no device.
+pub fn list(eni: &EniChoice) -> anyhow::Result<Vec<Link>> {
+    let mut inventory = inventory::Inventory::new(eni.clone());
+    inventory.read().context("cannot list the network devices")?;
+    let links = inventory.links();
+    eni.check(&links)?;
+    Ok(links)
+}
