@@ -1,5 +1,7 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
+mod devices;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -11,7 +13,8 @@ use crate::cli::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome: anyhow::Result<ExitCode> = match cli.command {
-        Command::Report(_) | Command::Devices(_) => Err(anyhow::anyhow!("not built yet")),
+        Command::Report(_) => Err(anyhow::anyhow!("not built yet")),
+        Command::Devices(args) => devices::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("netpath: {error:#}");

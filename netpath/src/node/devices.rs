@@ -43,7 +43,7 @@ pub struct Link {
     pub mac: Option<String>,
     /// Whether it is administratively up (`IFF_UP`).
     pub up: bool,
-    /// Addresses with prefix length ("10.0.0.5/24").
+    /// Addresses with prefix length ("10.0.0.5/24"), in numerical order, IPv4 first.
     pub addresses: Vec<String>,
     /// Addresses that the main routing table sends straight to this device (`/32`, `/128`, no gateway), other than its
     /// own: those of the pod behind it.
@@ -92,8 +92,12 @@ pub enum LinkEvent {
     Gone {
         /// Which.
         ifindex: u32,
-        /// Its counters at the end; `None` if the message was lost.
+        /// Its counters at the end. `None` if nobody can tell: the message was lost, or it was a veth that was deleted (not
+        /// moved). A veth's rx is its peer's tx, and the kernel parts the two before it reports the end (drivers/net/veth.c,
+        /// `veth_dellink`), so that the report shows an rx of 0.
         last: Option<KernelCounters>,
+        /// The highest that was ever reported: what it counted at least. Of a deleted veth, tx is exact.
+        at_least: KernelCounters,
     },
     /// Messages were lost. The devices were read anew, and the events that follow make up the difference. Devices that
     /// came and went meanwhile were never seen.

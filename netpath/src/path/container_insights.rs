@@ -22,14 +22,16 @@ mod tests {
 
     #[test]
     fn skips_what_cadvisor_skips() {
-        for name in ["lo", "lo0", "LOCAL", "veth1a2b", "VETHabc", "docker0", "Docker_gwbridge", "nerdctl0", "longhorn"] {
+        for name in ["lo", "lo0", "LOCAL", "veth1a2b", "VETHabc", "docker0", "Docker_gwbridge", "nerdctl0", "longhorn"]
+        {
             assert!(!counted(name), "{name}");
         }
     }
 
     #[test]
     fn counts_everything_else() {
-        for name in ["eth0", "ens5", "eni1a2b3c4d5e6", "vlan.eth.1", "cni0", "l0", "xlo", "aveth", "dock", "", "dummy0"] {
+        for name in ["eth0", "ens5", "eni1a2b3c4d5e6", "vlan.eth.1", "cni0", "l0", "xlo", "aveth", "dock", "", "dummy0"]
+        {
             assert!(counted(name), "{name}");
         }
     }

@@ -34,8 +34,10 @@ pub fn classify(link: &RawLink, driver: &DriverInfo) -> (DeviceClass, Option<Eni
             "veth" | "netkit" => DeviceClass::Veth,
             "vlan" => DeviceClass::Vlan,
             "bridge" => DeviceClass::Bridge,
-            "vxlan" | "geneve" | "gre" | "gretap" | "erspan" | "ip6gre" | "ip6gretap" | "ip6erspan" | "ipip" | "sit"
-            | "ip6tnl" | "vti" | "vti6" | "xfrm" | "wireguard" | "tun" | "bareudp" | "gtp" | "amt" => DeviceClass::Tunnel,
+            "vxlan" | "geneve" | "gre" | "gretap" | "erspan" | "ip6gre" | "ip6gretap" | "ip6erspan" | "ipip"
+            | "sit" | "ip6tnl" | "vti" | "vti6" | "xfrm" | "wireguard" | "tun" | "bareudp" | "gtp" | "amt" => {
+                DeviceClass::Tunnel
+            }
             _ => DeviceClass::Other,
         };
         return (class, None);

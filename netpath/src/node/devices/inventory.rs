@@ -60,17 +60,21 @@ impl Inventory {
     pub fn apply(&mut self, message: Message) -> Vec<LinkEvent> {
         match message {
             Message::NewLink(raw) => self.link_is(raw),
-            Message::DelLink { ifindex, counters } => {
+            Message::DelLink { ifindex, counters, complete } => {
                 self.drivers.remove(&ifindex);
                 let known = self.links.remove(&ifindex);
-                let mut events: Vec<_> =
-                    known.map(|_| LinkEvent::Gone { ifindex, last: Some(counters) }).into_iter().collect();
+                let last = complete.then_some(counters);
+                let mut events: Vec<_> = known
+                    .map(|link| LinkEvent::Gone { ifindex, last, at_least: highest(counters, link.counters) })
+                    .into_iter()
+                    .collect();
                 events.extend(self.forget_routes(ifindex));
                 events
             }
             Message::NewAddress { ifindex, address } => self.change_addresses(ifindex, |all| {
                 if !all.contains(&address) {
                     all.push(address);
+                    all.sort_by_cached_key(|address| host(address));
                 }
             }),
             Message::DelAddress { ifindex, address } => {
@@ -183,7 +187,7 @@ impl Inventory {
 
 /// The addresses that are routed to this device, other than its own.
 fn routed(routes: &BTreeSet<HostRoute>, ifindex: u32, own: &[String]) -> Vec<IpAddr> {
-    let is_own = |to: IpAddr| own.iter().any(|address| address.split('/').next() == Some(to.to_string().as_str()));
+    let is_own = |to: IpAddr| own.iter().any(|address| host(address) == Some(to));
     let mut taken = None;
     let mut all = Vec::new();
     for route in routes {
@@ -195,6 +199,11 @@ fn routed(routes: &BTreeSet<HostRoute>, ifindex: u32, own: &[String]) -> Vec<IpA
     all
 }
 
+/// The address in "10.0.0.5/24".
+fn host(address: &str) -> Option<IpAddr> {
+    address.split('/').next()?.parse().ok()
+}
+
 /// Whether nothing but the counters is different.
 fn same(a: &Link, b: &Link) -> bool {
     Link { counters: b.counters, ..a.clone() } == *b
@@ -202,14 +211,14 @@ fn same(a: &Link, b: &Link) -> bool {
 
 /// What happened between two readings, as far as it can be told.
 fn differences(old: &BTreeMap<u32, Link>, new: &BTreeMap<u32, Link>) -> Vec<LinkEvent> {
-    let gone = |ifindex: u32| LinkEvent::Gone { ifindex, last: None };
-    let mut events: Vec<_> = old.keys().filter(|ifindex| !new.contains_key(ifindex)).map(|&i| gone(i)).collect();
+    let gone = |link: &Link| LinkEvent::Gone { ifindex: link.ifindex, last: None, at_least: link.counters };
+    let mut events: Vec<_> = old.values().filter(|link| !new.contains_key(&link.ifindex)).map(gone).collect();
     for (&ifindex, link) in new {
         match old.get(&ifindex) {
             None => events.push(LinkEvent::Appeared(link.clone())),
             // Counters never go backwards: this is another device with the index of one that is gone.
             Some(before) if less(link.counters, before.counters) => {
-                events.extend([gone(ifindex), LinkEvent::Appeared(link.clone())]);
+                events.extend([gone(before), LinkEvent::Appeared(link.clone())]);
             }
             Some(before) if !same(before, link) => events.push(LinkEvent::Changed(link.clone())),
             Some(_) => {}
@@ -220,6 +229,15 @@ fn differences(old: &BTreeMap<u32, Link>, new: &BTreeMap<u32, Link>) -> Vec<Link
 
 fn less(a: KernelCounters, b: KernelCounters) -> bool {
     a.rx_bytes < b.rx_bytes || a.tx_bytes < b.tx_bytes || a.rx_packets < b.rx_packets || a.tx_packets < b.tx_packets
+}
+
+fn highest(a: KernelCounters, b: KernelCounters) -> KernelCounters {
+    KernelCounters {
+        rx_bytes: a.rx_bytes.max(b.rx_bytes),
+        rx_packets: a.rx_packets.max(b.rx_packets),
+        tx_bytes: a.tx_bytes.max(b.tx_bytes),
+        tx_packets: a.tx_packets.max(b.tx_packets),
+    }
 }
 
 fn mac(bytes: [u8; 6]) -> String {

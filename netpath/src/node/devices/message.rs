@@ -18,6 +18,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_PARENT_DEV_NAME: u16 = 56;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
@@ -40,6 +41,8 @@ pub struct RawLink {
     /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
     pub parent: Option<String>,
     pub counters: KernelCounters,
+    /// `IFLA_NEW_NETNSID`: it was moved to another namespace (only in `RTM_DELLINK`).
+    pub moved: bool,
 }
 
 /// A `/32` or `/128` route of the main table straight to a device. Ordered so that the one the kernel takes is first.
@@ -56,8 +59,8 @@ pub struct HostRoute {
 pub enum Message {
     /// A link is there, or changed.
     NewLink(RawLink),
-    /// A link is gone from this namespace; its last counters.
-    DelLink { ifindex: u32, counters: KernelCounters },
+    /// A link is gone from this namespace. `complete`: the counters are its last ones; otherwise rx is missing from them.
+    DelLink { ifindex: u32, counters: KernelCounters, complete: bool },
     /// An address was added to a device, as "10.0.0.5/24".
     NewAddress { ifindex: u32, address: String },
     /// An address was taken from a device.
@@ -101,18 +104,20 @@ pub fn messages(datagram: &[u8]) -> Vec<Message> {
 fn message(message_type: u16, flags: u16, payload: &[u8]) -> Option<Message> {
     Some(match message_type {
         libc::RTM_NEWLINK => link(payload)?.map_or(Message::Other, Message::NewLink),
-        libc::RTM_DELLINK => link(payload)?
-            .map_or(Message::Other, |link| Message::DelLink { ifindex: link.ifindex, counters: link.counters }),
+        libc::RTM_DELLINK => link(payload)?.map_or(Message::Other, |link| Message::DelLink {
+            ifindex: link.ifindex,
+            counters: link.counters,
+            // A veth's rx is its peer's tx, and a deleted veth has lost its peer by now.
+            complete: link.moved || link.kind.as_deref() != Some("veth"),
+        }),
         libc::RTM_NEWADDR => {
             address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::NewAddress { ifindex, address })
         }
         libc::RTM_DELADDR => {
             address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::DelAddress { ifindex, address })
         }
-        libc::RTM_NEWROUTE => route(payload)?.map_or(Message::Other, |route| Message::NewRoute {
-            route,
-            replaces: flags & NLM_F_REPLACE != 0,
-        }),
+        libc::RTM_NEWROUTE => route(payload)?
+            .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
         libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
@@ -138,7 +143,8 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     let flags = u32::from_ne_bytes(field(payload, 8)?);
     let (mut name, mut counters) = (None, None);
-    let (mut kind, mut mac, mut lower, mut elsewhere, mut parent) = (None, None, None, false, None);
+    let (mut kind, mut mac, mut lower, mut parent) = (None, None, None, None);
+    let (mut elsewhere, mut moved) = (false, false);
     for attribute in NlasIterator::new(payload.get(16..)?) {
         let attribute = attribute.ok()?;
         let value = attribute.value();
@@ -147,6 +153,7 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
             IFLA_ADDRESS => mac = value.try_into().ok(),
             IFLA_LINK => lower = Some(parse_u32(value).ok()?),
             IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_NEW_NETNSID => moved = true,
             IFLA_LINKINFO => kind = link_kind(value)?,
             IFLA_STATS64 => counters = Some(stats64(value)?),
             IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
@@ -164,6 +171,7 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
         lower: lower.filter(|&lower| !elsewhere && lower != 0 && lower != ifindex),
         parent,
         counters: counters?,
+        moved,
     }))
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use anyhow::Context as _;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::inventory::Inventory;
@@ -43,7 +44,9 @@ impl LinkMonitor {
     /// As [`Self::open`].
     pub fn with_buffer(eni: &EniChoice, buffer_bytes: usize) -> anyhow::Result<Self> {
         let subscription = Subscription::open(buffer_bytes).context("cannot watch the network devices")?;
-        let socket = AsyncFd::new(subscription).context("cannot watch the network devices")?;
+        // SAFETY: the subscription owns an open descriptor, and nothing closes or replaces it while the AsyncFd lives.
+        let socket = unsafe { AsyncFd::register_with_interest(subscription, Interest::READABLE) };
+        let socket = socket.map_err(std::io::Error::from).context("cannot watch the network devices")?;
         let mut inventory = Inventory::new(eni.clone());
         inventory.read().context("cannot list the network devices")?;
         eni.check(&inventory.links())?;

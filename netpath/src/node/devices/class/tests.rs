@@ -15,6 +15,7 @@ fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
         lower: None,
         parent: None,
         counters: KernelCounters::default(),
+        moved: false,
     }
 }
 
@@ -154,5 +155,8 @@ fn the_error_stays_readable_on_a_full_node() {
 #[test]
 fn a_bad_glob_is_named() {
     let error = EniChoice::new(&["eth[".to_owned()]).unwrap_err();
-    assert!(format!("{error:#}").starts_with("--eni 'eth[' is not a glob; write it like 'eth*' or 'ens5': "), "{error:#}");
+    assert!(
+        format!("{error:#}").starts_with("--eni 'eth[' is not a glob; write it like 'eth*' or 'ens5': "),
+        "{error:#}"
+    );
 }

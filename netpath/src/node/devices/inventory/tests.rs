@@ -14,6 +14,7 @@ fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
         lower: None,
         parent: None,
         counters: KernelCounters::default(),
+        moved: false,
     }
 }
 
@@ -23,6 +24,10 @@ fn inventory(names: &[&str]) -> Inventory {
         inventory.apply(Message::NewLink(veth(ifindex, name, true)));
     }
     inventory
+}
+
+fn gone(ifindex: u32, counters: KernelCounters, complete: bool) -> Message {
+    Message::DelLink { ifindex, counters, complete }
 }
 
 fn to(last: u8) -> IpAddr {
@@ -42,7 +47,7 @@ fn short(events: &[LinkEvent]) -> Vec<String> {
     let each = |event: &LinkEvent| match event {
         LinkEvent::Appeared(link) => format!("+{}", link.name),
         LinkEvent::Changed(link) => format!("~{}", link.name),
-        LinkEvent::Gone { ifindex, last } => format!("-{ifindex}{}", if last.is_some() { "" } else { "?" }),
+        LinkEvent::Gone { ifindex, last, .. } => format!("-{ifindex}{}", if last.is_some() { "" } else { "?" }),
         LinkEvent::Lost => "lost".to_owned(),
     };
     events.iter().map(each).collect()
@@ -59,11 +64,31 @@ fn life_of_a_link() {
     assert_eq!(short(&inventory.apply(Message::NewLink(veth(1, "b", false)))), ["~b"]);
     assert_eq!(short(&inventory.apply(Message::NewLink(veth(1, "b", true)))), ["~b"]);
     let counters = KernelCounters { rx_bytes: 9, ..KernelCounters::default() };
-    assert_eq!(inventory.apply(Message::DelLink { ifindex: 1, counters }), [LinkEvent::Gone {
-        ifindex: 1,
-        last: Some(counters)
-    }]);
-    assert_eq!(inventory.apply(Message::DelLink { ifindex: 1, counters }), [], "gone before it was known");
+    assert_eq!(
+        inventory.apply(gone(1, counters, true)),
+        [LinkEvent::Gone { ifindex: 1, last: Some(counters), at_least: counters }]
+    );
+    assert_eq!(inventory.apply(gone(1, counters, true)), [], "gone before it was known");
+}
+
+#[test]
+fn what_a_deleted_veth_counted_at_least() {
+    let mut inventory = inventory(&["a"]);
+    let reported = |rx_bytes, tx_bytes| KernelCounters { rx_bytes, tx_bytes, ..KernelCounters::default() };
+    inventory.apply(Message::NewLink(RawLink { counters: reported(100, 50), ..veth(1, "a", true) }));
+    assert_eq!(
+        inventory.apply(gone(1, reported(0, 70), false)),
+        [LinkEvent::Gone { ifindex: 1, last: None, at_least: reported(100, 70) }]
+    );
+}
+
+#[test]
+fn addresses_are_in_order() {
+    let mut inventory = inventory(&["a"]);
+    for address in ["fd00::1/64", "10.0.0.10/24", "10.0.0.2/32"] {
+        inventory.apply(Message::NewAddress { ifindex: 1, address: address.to_owned() });
+    }
+    assert_eq!(inventory.links()[0].addresses, ["10.0.0.2/32", "10.0.0.10/24", "fd00::1/64"]);
 }
 
 #[test]
@@ -111,7 +136,7 @@ fn the_best_of_two_routes_counts() {
     assert_eq!(routed_to(&inventory), [vec![to(21)], vec![]]);
     // So it does with a device that is gone.
     inventory.apply(new_route(21, 50, 2, false));
-    let events = inventory.apply(Message::DelLink { ifindex: 2, counters: KernelCounters::default() });
+    let events = inventory.apply(gone(2, KernelCounters::default(), true));
     assert_eq!(short(&events), ["-2", "~a"]);
 }
 

@@ -42,27 +42,35 @@ const COUNTERS: KernelCounters = KernelCounters { rx_packets: 10, tx_packets: 11
 #[test]
 fn a_veth_with_its_peer_elsewhere() {
     let kind = attribute(1, b"veth\0");
-    let bytes = netlink(16, 0, &[
-        &ifinfomsg(0),
-        &attribute(3, b"eni\xff\x1b\0"),
-        &attribute(1, &[2, 0, 0, 0, 0xab, 1]),
-        &attribute(5, &2u32.to_ne_bytes()),
-        &attribute(37, &0u32.to_ne_bytes()),
-        &attribute(18 | 0x8000, &kind),
-        &stats(),
-        &attribute(9999, b"something newer"),
-    ]);
-    assert_eq!(messages(&bytes), [Message::NewLink(RawLink {
-        ifindex: 9,
-        name: b"eni\xff\x1b".to_vec(),
-        hardware_type: 1,
-        flags: 0x1043,
-        kind: Some("veth".to_owned()),
-        mac: Some([2, 0, 0, 0, 0xab, 1]),
-        lower: None,
-        parent: None,
-        counters: COUNTERS,
-    })]);
+    let bytes = netlink(
+        16,
+        0,
+        &[
+            &ifinfomsg(0),
+            &attribute(3, b"eni\xff\x1b\0"),
+            &attribute(1, &[2, 0, 0, 0, 0xab, 1]),
+            &attribute(5, &2u32.to_ne_bytes()),
+            &attribute(37, &0u32.to_ne_bytes()),
+            &attribute(18 | 0x8000, &kind),
+            &stats(),
+            &attribute(9999, b"something newer"),
+        ],
+    );
+    assert_eq!(
+        messages(&bytes),
+        [Message::NewLink(RawLink {
+            ifindex: 9,
+            name: b"eni\xff\x1b".to_vec(),
+            hardware_type: 1,
+            flags: 0x1043,
+            kind: Some("veth".to_owned()),
+            mac: Some([2, 0, 0, 0, 0xab, 1]),
+            lower: None,
+            parent: None,
+            counters: COUNTERS,
+            moved: false,
+        })]
+    );
 }
 
 fn only_link(attributes: &[&[u8]]) -> RawLink {
@@ -93,10 +101,23 @@ fn hardware() {
 fn a_port_that_leaves_its_bridge_is_not_gone() {
     let name = attribute(3, b"x\0");
     assert_eq!(messages(&netlink(17, 0, &[&ifinfomsg(7), &name])), [Message::Other]);
-    assert_eq!(messages(&netlink(17, 0, &[&ifinfomsg(0), &name, &stats()])), [Message::DelLink {
-        ifindex: 9,
-        counters: COUNTERS
-    }]);
+    assert_eq!(
+        messages(&netlink(17, 0, &[&ifinfomsg(0), &name, &stats()])),
+        [Message::DelLink { ifindex: 9, counters: COUNTERS, complete: true }]
+    );
+}
+
+#[test]
+fn a_deleted_veth_has_lost_its_rx() {
+    let (header, name, stats) = (ifinfomsg(0), attribute(3, b"x\0"), stats());
+    let kind = attribute(18 | 0x8000, &attribute(1, b"veth\0"));
+    let moved = attribute(45, &0u32.to_ne_bytes());
+    let complete = |parts: &[&[u8]]| match messages(&netlink(17, 0, parts)).as_slice() {
+        [Message::DelLink { complete, .. }] => *complete,
+        other => panic!("{other:?}"),
+    };
+    assert!(!complete(&[&header, &name, &stats, &kind]));
+    assert!(complete(&[&header, &name, &stats, &kind, &moved]));
 }
 
 #[test]
@@ -106,11 +127,14 @@ fn addresses() {
     let ptp = netlink(21, 0, &[&header(2, 32), &attribute(1, &[10, 0, 0, 6]), &attribute(2, &[10, 0, 0, 5])]);
     let v6 = netlink(20, 0, &[&header(10, 64), &attribute(1, &[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]);
     let address = |text: &str| text.to_owned();
-    assert_eq!(messages(&[v4, ptp, v6].concat()), [
-        Message::NewAddress { ifindex: 9, address: address("10.0.0.5/24") },
-        Message::DelAddress { ifindex: 9, address: address("10.0.0.5/32") },
-        Message::NewAddress { ifindex: 9, address: address("fd00::1/64") },
-    ]);
+    assert_eq!(
+        messages(&[v4, ptp, v6].concat()),
+        [
+            Message::NewAddress { ifindex: 9, address: address("10.0.0.5/24") },
+            Message::DelAddress { ifindex: 9, address: address("10.0.0.5/32") },
+            Message::NewAddress { ifindex: 9, address: address("fd00::1/64") },
+        ]
+    );
 }
 
 fn rtmsg(family: u8, length: u8, table: u8, kind: u8) -> Vec<u8> {
@@ -128,10 +152,10 @@ fn pod_routes() {
     assert_eq!(one(0, &[&header, &main, &to, &device]), Message::NewRoute { route, replaces: false });
     assert_eq!(one(0x100, &[&header, &to, &device]), Message::NewRoute { route, replaces: true });
     let metric = attribute(6, &50u32.to_ne_bytes());
-    assert_eq!(one(0, &[&header, &to, &device, &metric]), Message::NewRoute {
-        route: HostRoute { metric: 50, ..route },
-        replaces: false
-    });
+    assert_eq!(
+        one(0, &[&header, &to, &device, &metric]),
+        Message::NewRoute { route: HostRoute { metric: 50, ..route }, replaces: false }
+    );
     let v6 = netlink(25, 0, &[&rtmsg(10, 128, 254, 1), &attribute(1, &[0xfd; 16]), &device]);
     assert_eq!(messages(&v6), [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), metric: 0, ifindex: 9 })]);
 
