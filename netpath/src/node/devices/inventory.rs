@@ -37,7 +37,7 @@ impl Inventory {
     /// Reads everything from the kernel.
     pub fn read(&mut self) -> anyhow::Result<()> {
         *self = Self::new(self.eni.clone());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "AF_INET is 2, AF_INET6 is 10")]
+        #[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2, AF_INET6 is 10")]
         let (v4, v6) = (libc::AF_INET as u8, libc::AF_INET6 as u8);
         for subject in [Subject::Links, Subject::Addresses, Subject::Routes(v4), Subject::Routes(v6)] {
             for message in socket::dump(subject)? {

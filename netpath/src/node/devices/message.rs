@@ -4,10 +4,10 @@
 //! headers describe it becomes [`Message::Malformed`]: it is never skipped, because the caller has to know that it missed
 //! something. Numbers are in the machine's byte order, addresses in network byte order.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
-use netlink_packet_core::{NetlinkBuffer, NlasIterator, parse_u32, parse_u64};
 
 use crate::snapshot::KernelCounters;
 
@@ -93,16 +93,26 @@ pub fn messages(datagram: &[u8]) -> Vec<Message> {
         if buffer.flags() & NLM_F_DUMP_INTR != 0 {
             messages.push(Message::Interrupted);
         }
-        messages.push(message(buffer.message_type(), buffer.flags(), buffer.payload()).unwrap_or(Message::Malformed));
+        let read = message(buffer.message_type(), buffer.flags(), buffer.payload());
+        messages.push(read.unwrap_or(Message::Malformed));
         let length = (buffer.length() as usize).next_multiple_of(4);
         rest = rest.get(length..).unwrap_or_default();
     }
     messages
 }
 
-/// `None` if it is malformed.
-fn message(message_type: u16, flags: u16, payload: &[u8]) -> Option<Message> {
-    Some(match message_type {
+/// A message is not as the kernel's headers describe it.
+#[derive(Debug)]
+struct Malformed;
+
+impl From<DecodeError> for Malformed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Malformed> {
+    Ok(match message_type {
         libc::RTM_NEWLINK => link(payload)?.map_or(Message::Other, Message::NewLink),
         libc::RTM_DELLINK => link(payload)?.map_or(Message::Other, |link| Message::DelLink {
             ifindex: link.ifindex,
@@ -121,23 +131,23 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Option<Message> {
         libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
-            errno if errno < 0 => Message::Refused(errno.checked_neg()?),
+            errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
             _ => Message::Done,
         },
-        NLMSG_ERROR => Message::Refused(i32::from_ne_bytes(field(payload, 0)?).checked_neg()?),
+        NLMSG_ERROR => Message::Refused(i32::from_ne_bytes(field(payload, 0)?).checked_neg().ok_or(Malformed)?),
         NLMSG_OVERRUN => Message::Malformed,
         _ => Message::Other,
     })
 }
 
-/// `struct ifinfomsg` and attributes. `Some(None)` for a message of another family.
+/// `struct ifinfomsg` and attributes. `None` for a message of another family.
 ///
 /// A bridge reports its ports (joined, left) in the same group and with the same types, as family `AF_BRIDGE`. A port that
 /// leaves its bridge is not a device that is gone.
-fn link(payload: &[u8]) -> Option<Option<RawLink>> {
+fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     let [family, _] = field(payload, 0)?;
     if i32::from(family) != libc::AF_UNSPEC {
-        return Some(None);
+        return Ok(None);
     }
     let hardware_type = u16::from_ne_bytes(field(payload, 2)?);
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
@@ -145,13 +155,13 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
     let (mut name, mut counters) = (None, None);
     let (mut kind, mut mac, mut lower, mut parent) = (None, None, None, None);
     let (mut elsewhere, mut moved) = (false, false);
-    for attribute in NlasIterator::new(payload.get(16..)?) {
-        let attribute = attribute.ok()?;
+    for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
+        let attribute = attribute?;
         let value = attribute.value();
         match attribute.kind() {
             IFLA_IFNAME => name = Some(c_string(value).to_vec()),
             IFLA_ADDRESS => mac = value.try_into().ok(),
-            IFLA_LINK => lower = Some(parse_u32(value).ok()?),
+            IFLA_LINK => lower = Some(parse_u32(value)?),
             IFLA_LINK_NETNSID => elsewhere = true,
             IFLA_NEW_NETNSID => moved = true,
             IFLA_LINKINFO => kind = link_kind(value)?,
@@ -160,9 +170,9 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
             _ => {}
         }
     }
-    Some(Some(RawLink {
+    Ok(Some(RawLink {
         ifindex,
-        name: name?,
+        name: name.ok_or(Malformed)?,
         hardware_type,
         flags,
         kind,
@@ -170,38 +180,38 @@ fn link(payload: &[u8]) -> Option<Option<RawLink>> {
         // A tunnel that is bound to no device says 0.
         lower: lower.filter(|&lower| !elsewhere && lower != 0 && lower != ifindex),
         parent,
-        counters: counters?,
+        counters: counters.ok_or(Malformed)?,
         moved,
     }))
 }
 
-fn link_kind(info: &[u8]) -> Option<Option<String>> {
+fn link_kind(info: &[u8]) -> Result<Option<String>, Malformed> {
     let mut kind = None;
     for attribute in NlasIterator::new(info) {
-        let attribute = attribute.ok()?;
+        let attribute = attribute?;
         if attribute.kind() == IFLA_INFO_KIND {
             kind = Some(lossy(attribute.value()));
         }
     }
-    Some(kind)
+    Ok(kind)
 }
 
 /// The first four fields of `struct rtnl_link_stats64`; newer kernels append fields.
-fn stats64(value: &[u8]) -> Option<KernelCounters> {
-    let at = |index: usize| parse_u64(value.get(index * 8..index * 8 + 8)?).ok();
-    Some(KernelCounters { rx_packets: at(0)?, tx_packets: at(1)?, rx_bytes: at(2)?, tx_bytes: at(3)? })
+fn stats64(value: &[u8]) -> Result<KernelCounters, Malformed> {
+    let at = |index: usize| field(value, index * 8).map(u64::from_ne_bytes);
+    Ok(KernelCounters { rx_packets: at(0)?, tx_packets: at(1)?, rx_bytes: at(2)?, tx_bytes: at(3)? })
 }
 
-/// `struct ifaddrmsg` and attributes. `Some(None)` for a message of another family.
-fn address(payload: &[u8]) -> Option<Option<(u32, String)>> {
+/// `struct ifaddrmsg` and attributes. `None` for a message of another family.
+fn address(payload: &[u8]) -> Result<Option<(u32, String)>, Malformed> {
     let [family, prefix_length] = field(payload, 0)?;
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     if !is_ip(family) {
-        return Some(None);
+        return Ok(None);
     }
     let (mut local, mut address) = (None, None);
-    for attribute in NlasIterator::new(payload.get(8..)?) {
-        let attribute = attribute.ok()?;
+    for attribute in NlasIterator::new(payload.get(8..).ok_or(Malformed)?) {
+        let attribute = attribute?;
         match attribute.kind() {
             IFA_LOCAL => local = Some(ip(family, attribute.value())?),
             IFA_ADDRESS => address = Some(ip(family, attribute.value())?),
@@ -209,12 +219,12 @@ fn address(payload: &[u8]) -> Option<Option<(u32, String)>> {
         }
     }
     // On a point-to-point link IFA_ADDRESS is the other side's; IFA_LOCAL is always the device's own.
-    let own = local.or(address)?;
-    Some(Some((ifindex, format!("{own}/{prefix_length}"))))
+    let own = local.or(address).ok_or(Malformed)?;
+    Ok(Some((ifindex, format!("{own}/{prefix_length}"))))
 }
 
-/// `struct rtmsg` and attributes. `Some(None)` unless it is a [`HostRoute`].
-fn route(payload: &[u8]) -> Option<Option<HostRoute>> {
+/// `struct rtmsg` and attributes. `None` unless it is a [`HostRoute`].
+fn route(payload: &[u8]) -> Result<Option<HostRoute>, Malformed> {
     let [family, destination_length] = field(payload, 0)?;
     let [mut table]: [u32; 1] = field::<1>(payload, 4)?.map(u32::from);
     let [kind] = field(payload, 7)?;
@@ -225,40 +235,40 @@ fn route(payload: &[u8]) -> Option<Option<HostRoute>> {
         || kind != libc::RTN_UNICAST
         || flags & libc::RTM_F_CLONED != 0
     {
-        return Some(None);
+        return Ok(None);
     }
     let (mut to, mut ifindex, mut metric, mut gateway) = (None, None, 0, false);
-    for attribute in NlasIterator::new(payload.get(12..)?) {
-        let attribute = attribute.ok()?;
+    for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
+        let attribute = attribute?;
         let value = attribute.value();
         match attribute.kind() {
             libc::RTA_DST => to = Some(ip(family, value)?),
-            libc::RTA_OIF => ifindex = Some(parse_u32(value).ok()?),
-            libc::RTA_PRIORITY => metric = parse_u32(value).ok()?,
-            libc::RTA_TABLE => table = parse_u32(value).ok()?,
+            libc::RTA_OIF => ifindex = Some(parse_u32(value)?),
+            libc::RTA_PRIORITY => metric = parse_u32(value)?,
+            libc::RTA_TABLE => table = parse_u32(value)?,
             libc::RTA_GATEWAY | libc::RTA_VIA => gateway = true,
             _ => {}
         }
     }
     // Without RTA_OIF it has several next hops.
     let straight = table == u32::from(libc::RT_TABLE_MAIN) && !gateway;
-    Some(to.zip(ifindex).filter(|_| straight).map(|(to, ifindex)| HostRoute { to, metric, ifindex }))
+    Ok(to.zip(ifindex).filter(|_| straight).map(|(to, ifindex)| HostRoute { to, metric, ifindex }))
 }
 
 fn is_ip(family: u8) -> bool {
     matches!(i32::from(family), libc::AF_INET | libc::AF_INET6)
 }
 
-fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
     if i32::from(family) == libc::AF_INET {
-        Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into())
+        <[u8; 4]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
     } else {
-        Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into())
+        <[u8; 16]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
     }
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+    bytes.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed)
 }
 
 fn c_string(bytes: &[u8]) -> &[u8] {

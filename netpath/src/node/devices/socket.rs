@@ -157,6 +157,8 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
 /// Sizes the receive buffer, regardless of `net.core.rmem_max` where that is permitted (`CAP_NET_ADMIN`).
 fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    #[expect(clippy::cast_possible_truncation, reason = "a c_int has 4 bytes")]
+    let value_bytes = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the descriptor is open, and the kernel reads one `c_int` from the pointer during the call.
     let result = unsafe {
         libc::setsockopt(
@@ -164,7 +166,7 @@ fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_RCVBUFFORCE,
             (&raw const value).cast(),
-            size_of::<c_int>() as libc::socklen_t,
+            value_bytes,
         )
     };
     if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }

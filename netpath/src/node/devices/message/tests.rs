@@ -51,7 +51,7 @@ fn a_veth_with_its_peer_elsewhere() {
             &attribute(1, &[2, 0, 0, 0, 0xab, 1]),
             &attribute(5, &2u32.to_ne_bytes()),
             &attribute(37, &0u32.to_ne_bytes()),
-            &attribute(18 | 0x8000, &kind),
+            &attribute(0x8012, &kind),
             &stats(),
             &attribute(9999, b"something newer"),
         ],
@@ -110,7 +110,7 @@ fn a_port_that_leaves_its_bridge_is_not_gone() {
 #[test]
 fn a_deleted_veth_has_lost_its_rx() {
     let (header, name, stats) = (ifinfomsg(0), attribute(3, b"x\0"), stats());
-    let kind = attribute(18 | 0x8000, &attribute(1, b"veth\0"));
+    let kind = attribute(0x8012, &attribute(1, b"veth\0"));
     let moved = attribute(45, &0u32.to_ne_bytes());
     let complete = |parts: &[&[u8]]| match messages(&netlink(17, 0, parts)).as_slice() {
         [Message::DelLink { complete, .. }] => *complete,
