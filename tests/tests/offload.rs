@@ -91,6 +91,8 @@ fn ip(namespace: &Namespace, batch: &str) {
     assert!(ip.wait().unwrap().success(), "{batch}");
 }
 
+const ETHERNET_BYTES: u64 = 14;
+const TAG_BYTES: u64 = 4;
 const TRANSFER_BYTES: u64 = 2_000_000;
 
 /// A pod's download from, and upload to, each of the addresses of a host.
@@ -229,7 +231,7 @@ fn a_card_counts_tags() {
     });
     assert_eq!((rx.packets, rx.kernel_packets), (20, 20));
     assert_eq!(rx.wire_bytes, rx.kernel_bytes);
-    assert_eq!(rx.bytes, rx.kernel_bytes - 20 * 4);
+    assert_eq!(rx.bytes, rx.kernel_bytes - 20 * TAG_BYTES);
 }
 
 #[test]
@@ -269,7 +271,6 @@ fn a_veth_counts_super_packets_if_it_has_tso() {
 
 #[test]
 fn a_veth_that_merges_counts_frames_without_their_ethernet_headers() {
-    const ETHERNET_BYTES: u64 = 14;
     let lab = Lab::builder().pod("client").start().unwrap();
     set_offload(&lab.vpc, "node-eth0", "tso", false).unwrap();
     set_offload(&lab.node.namespace, "eth0", "gro", true).unwrap();
@@ -278,37 +279,16 @@ fn a_veth_that_merges_counts_frames_without_their_ethernet_headers() {
     assert_eq!(rx.wire_bytes, rx.kernel_bytes + ETHERNET_BYTES * rx.kernel_packets, "{rx:?}");
 }
 
-/// A tag in a frame becomes a tag beside the packet where the kernel receives it, and stays so on a bridge.
 #[test]
 fn a_veth_and_tags_beside_the_packet() {
     const FRAMES: u64 = 3 * 20;
     let lab = Lab::builder().pod("client").start().unwrap();
     let node = &lab.node.namespace;
-    for namespace in [node, &lab.vpc] {
-        // No reports of multicast groups from the new devices.
-        namespace.write_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();
-    }
-    // Frames enter by p0 and leave by p1; both have their far ends in the VPC.
-    ip(
-        node,
-        &format!(
-            "link add name br0 type bridge mcast_snooping 0\n\
-             link add name p0 type veth peer name far0 netns {0}\nlink set dev p0 master br0 up\n\
-             link add name p1 type veth peer name far1 netns {0}\nlink set dev p1 master br0 up\nlink set dev br0 up\n",
-            lab.vpc.name()
-        ),
-    );
-    ip(&lab.vpc, "link set dev far0 up\nlink set dev far1 up\n");
-    let source = mac(&lab.vpc, "far0").unwrap();
-    let send = || {
-        for ipv6 in [false, true, false] {
-            send_super_packet(&lab.vpc, "far0", &segment(source, &[42], ipv6, 20_000), cut(&[42], ipv6))?;
-        }
-        Ok(())
-    };
+    bridge(node, &lab.vpc, &lab.vpc);
+    let send = || send_tagged(&lab.vpc);
     let (rx, _) = measured(&lab, "p0", send);
     assert_eq!((rx.packets, rx.kernel_packets), (3, 3), "super-packets: {rx:?}");
-    assert_eq!(rx.bytes, rx.kernel_bytes - 3 * 4, "the kernel took the tags out: {rx:?}");
+    assert_eq!(rx.bytes, rx.kernel_bytes - 3 * TAG_BYTES, "the kernel took the tags out: {rx:?}");
 
     // The kernel leaves tags to veth pairs, and with TSO the cutting too.
     let (_, tx) = measured(&lab, "p1", send);
@@ -316,10 +296,50 @@ fn a_veth_and_tags_beside_the_packet() {
     set_offload(node, "p1", "tso", false).unwrap();
     let (_, tx) = measured(&lab, "p1", send);
     assert_eq!((tx.packets, tx.kernel_packets), (3, FRAMES), "{tx:?}");
-    assert_eq!(tx.wire_bytes, tx.kernel_bytes + 4 * FRAMES, "{tx:?}");
+    assert_eq!(tx.wire_bytes, tx.kernel_bytes + TAG_BYTES * FRAMES, "{tx:?}");
     set_offload(node, "p1", "tx-vlan-offload", false).unwrap();
     let (_, tx) = measured(&lab, "p1", send);
     tx.as_frames();
+}
+
+#[test]
+fn a_veth_that_merges_frames_with_tags_beside_them() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let node = &lab.node.namespace;
+    bridge(&lab.vpc, &lab.remote.namespace, node);
+    set_offload(&lab.vpc, "p1", "tso", false).unwrap();
+    set_offload(node, "far1", "gro", true).unwrap();
+    let (rx, _) = measured(&lab, "far1", || send_tagged(&lab.remote.namespace));
+    assert!(rx.packets < 60 && rx.kernel_packets == 60, "they were merged: {rx:?}");
+    assert_eq!(rx.wire_bytes, rx.kernel_bytes + (ETHERNET_BYTES + TAG_BYTES) * rx.kernel_packets, "{rx:?}");
+}
+
+/// A bridge between two veth pairs, whose other ends are elsewhere: far0 and far1. A tag in a frame becomes a tag beside the
+/// packet where the kernel receives it, and stays so on the bridge.
+fn bridge(namespace: &Namespace, far0: &Namespace, far1: &Namespace) {
+    for namespace in [namespace, far0, far1] {
+        // No reports of multicast groups from the new devices.
+        namespace.write_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();
+    }
+    let mut batch = "link add name br0 type bridge mcast_snooping 0\nlink set dev br0 up\n".to_owned();
+    for (number, far) in [far0, far1].into_iter().enumerate() {
+        batch += &format!(
+            "link add name p{number} type veth peer name far{number} netns {}\nlink set dev p{number} master br0 up\n",
+            far.name()
+        );
+    }
+    ip(namespace, &batch);
+    ip(far0, "link set dev far0 up\n");
+    ip(far1, "link set dev far1 up\n");
+}
+
+/// Three super-packets of 20 frames each, with a tag in the frame.
+fn send_tagged(namespace: &Namespace) -> Result<()> {
+    let source = mac(namespace, "far0")?;
+    for ipv6 in [false, true, false] {
+        send_super_packet(namespace, "far0", &segment(source, &[42], ipv6, 20_000), cut(&[42], ipv6))?;
+    }
+    Ok(())
 }
 
 const CUT_BYTES: u16 = 1_000;
