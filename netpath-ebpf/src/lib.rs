@@ -203,9 +203,9 @@ pub const SLOTS: u32 = 1_024;
 /// The slot of a key: a map index. The slots of even epochs come first.
 #[inline(always)]
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "what is left of the shift is below SLOTS")]
 pub fn slot_index(key: &impl FlowKey, epoch: u32) -> u32 {
-    let slot = key.mix() >> (64 - SLOTS.ilog2());
-    (epoch & 1) * SLOTS + (slot & u64::from(u32::MAX)) as u32
+    (epoch & 1) * SLOTS + (key.mix() >> (64 - SLOTS.ilog2())) as u32
 }
 
 /// A slot of the per-CPU cache in front of the flow maps: the counts of one flow since the slot was taken.

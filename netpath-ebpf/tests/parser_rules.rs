@@ -273,6 +273,7 @@ fn ipv4_fragments() {
     assert_eq!(parse(17, more, &udp()), parsed(Fragment::First, 17, PORTS, 42));
     assert_eq!(parse(17, more | 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
     assert_eq!(parse(17, 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
+    assert_eq!(parse(17, 0x1000, &[]), parsed(Fragment::Later, 17, NO_PORTS, 34));
     assert_eq!(parse(17, 0x1fff, &[]), parsed(Fragment::Later, 17, NO_PORTS, 34));
     // The reserved bit is no fragment.
     assert_eq!(parse(17, 0x8000, &udp()), whole(key_v4(17, PORTS), 42));

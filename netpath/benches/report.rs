@@ -105,6 +105,8 @@ fn snapshot() -> Snapshot {
         devices,
         observations,
         unattributed: vec![],
+        lost: Counts::default(),
+        conntrack_reason: None,
         connections,
         conntrack: Conntrack::Ok,
     }

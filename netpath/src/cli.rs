@@ -60,8 +60,8 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Format of the list.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = DevicesFormat::Table)]
+    pub format: DevicesFormat,
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
@@ -81,6 +81,15 @@ pub enum Format {
     /// For people.
     Table,
     /// Schema `netpath.report/1`.
+    Json,
+}
+
+/// An output format of `netpath devices`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DevicesFormat {
+    /// For people.
+    Table,
+    /// Schema `netpath.devices/1`.
     Json,
 }
 
@@ -110,8 +119,8 @@ mod tests {
     fn durations() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         for bad in ["", "10", "s", "0s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -141,6 +141,8 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
                 devices,
                 observations,
                 unattributed,
+                lost: Counts::default(),
+                conntrack_reason: None,
                 connections,
                 conntrack,
             }

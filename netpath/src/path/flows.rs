@@ -14,15 +14,14 @@ use super::order::order;
 use super::scope::scope;
 use super::topology::Topology;
 use crate::report::{Direction, Flow, Hop};
-use crate::snapshot::{Observation, Reason, Snapshot, Tuple};
+use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
 
 /// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot.
 #[must_use]
 pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Vec<Flow> {
-    let records_lost = snapshot
-        .unattributed
-        .iter()
-        .any(|lost| lost.reason == Reason::MapFull && lost.direction == Direction::Tx && lost.counts.packets > 0);
+    let no_room = |lost: &Unattributed| lost.reason == Reason::MapFull && lost.direction == Direction::Tx;
+    let records_lost =
+        snapshot.lost.packets > 0 || snapshot.unattributed.iter().any(|lost| no_room(lost) && lost.counts.packets > 0);
 
     let mut sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {

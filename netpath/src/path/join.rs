@@ -222,12 +222,14 @@ fn owner(direction: Direction, id: u32, claims: &Claims) -> Owner {
     Owner::Tuple { id, ambiguous: false }
 }
 
-/// Whether hops may be missing from a flow because one of its forms is shared with another translation.
+/// Whether hops may be missing from a flow because what was seen of one of its forms could not be given to one entry.
 fn is_ambiguous(forms: &Forms, tuples: &Tuples, claims: &[Claims]) -> bool {
+    let unclear =
+        |id: usize, direction| matches!(owner(direction, 0, &claims[id]), Owner::Tuple { ambiguous: true, .. });
     [&forms.before, &forms.between, &forms.after]
         .into_iter()
-        .enumerate()
-        .any(|(stage, form)| tuples.find(form).is_some_and(|id| matches!(claims[id][stage], Claim::Ambiguous)))
+        .filter_map(|form| tuples.find(form))
+        .any(|id| unclear(id, Direction::Rx) || unclear(id, Direction::Tx))
 }
 
 /// Numbers for where equal tuples mean the same packets: tags that no device of the node takes off, and for packets that no
@@ -246,7 +248,7 @@ impl Domains {
             return 0;
         }
         let next = as_index(self.0.len() + 1);
-        *self.0.entry((None, vlans)).or_insert(next)
+        *self.0.entry((stays.then_some(link), vlans)).or_insert(next)
     }
 }
 

@@ -22,13 +22,19 @@ fn every_scenario() {
     files.sort();
     assert!(files.len() >= 30, "only {} scenarios in {}", files.len(), folder.display());
 
-    let mut failures = Vec::new();
+    let (mut failures, mut reports) = (Vec::new(), Vec::new());
     for file in &files {
         let name = file.file_stem().unwrap().to_str().unwrap();
         let scenario = read(name);
         let report = path::report(&scenario.snapshot);
         failures.extend(check(&scenario, &report).into_iter().map(|failure| format!("{name}: {failure}")));
 
+        reports.push((name.to_owned(), scenario, report));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+
+    // Only now the output: a difference there ends the test.
+    for (name, scenario, report) in reports {
         let mut table = Vec::new();
         render::table::write(&report, &mut table, Style { top: 20, colour: false, width: None }).unwrap();
         let text = String::from_utf8(table).unwrap();
@@ -36,7 +42,6 @@ fn every_scenario() {
             insta::assert_snapshot!(name, text);
         });
     }
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
 /// The schema as other programs read it.

@@ -1,0 +1,137 @@
+//! Every error that a user will meet: one line on stderr that ends with what to do, exit status 1 (2 for usage), and
+//! nothing on stdout.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output};
+
+use lab::{Lab, Namespace, netpath_binary};
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").start().unwrap()
+}
+
+/// Runs netpath in the node.
+fn netpath(lab: &Lab, arguments: &[&str]) -> Output {
+    lab.netpath(arguments).unwrap().output().unwrap()
+}
+
+/// One line on stderr that has all `parts`.
+fn assert_one_line(output: &Output, status: i32, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("netpath: "), "{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+    }
+}
+
+#[test]
+fn without_capabilities_it_says_which_are_missing() {
+    let lab = lab();
+    let mut command = lab.netpath(&["report", "--duration", "1s", "--eni", "eth*"]).unwrap();
+    // Nobody's, as on a node where one forgot sudo.
+    command.uid(65_534).gid(65_534);
+    let output = command.output().unwrap();
+    assert_one_line(&output, 1, &["CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON", "sudo"]);
+}
+
+#[test]
+fn a_single_missing_capability_is_named_alone() {
+    let lab = lab();
+    for (drop, name) in
+        [("-net_admin", "CAP_NET_ADMIN"), ("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON")]
+    {
+        let mut command = lab.node.namespace.command("setpriv").unwrap();
+        command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(netpath_binary().unwrap());
+        let output = command.args(["report", "--duration", "1s", "--eni", "eth*"]).output().unwrap();
+        assert_one_line(&output, 1, &[&format!("missing {name};")]);
+    }
+}
+
+#[test]
+fn a_namespace_without_devices() {
+    let lab = lab();
+    // The one kind of namespace that has nothing but lo.
+    let mut command = Command::new("unshare");
+    let output =
+        command.arg("--net").arg(netpath_binary().unwrap()).args(["report", "--duration", "1s"]).output().unwrap();
+    assert_one_line(&output, 1, &["no device to measure", "lo", "nsenter -t 1 -n"]);
+    drop(lab);
+}
+
+#[test]
+fn an_eni_pattern_that_matches_nothing() {
+    let lab = lab();
+    for command in ["report", "devices"] {
+        let output = netpath(&lab, &[command, "--eni", "ens*"]);
+        assert_one_line(&output, 1, &["--eni 'ens*'", "eth0", &lab.pod("client").veth]);
+    }
+}
+
+#[test]
+fn an_eni_pattern_that_is_none() {
+    let lab = lab();
+    for command in ["report", "devices"] {
+        assert_one_line(&netpath(&lab, &[command, "--eni", "eth[0"]), 1, &["--eni 'eth[0'"]);
+    }
+}
+
+#[test]
+fn an_unknown_format_lists_those_there_are() {
+    let lab = lab();
+    let output = netpath(&lab, &["report", "--format", "xml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("'xml'") && stderr.contains("table, json"), "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_found_before_measuring() {
+    let lab = lab();
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none/report.json");
+    for path in [missing.to_str().unwrap(), folder.path().to_str().unwrap()] {
+        let started = std::time::Instant::now();
+        // An hour's window: an error that comes after it would never come.
+        let output = netpath(&lab, &["report", "--duration", "1h", "--eni", "eth*", "--output", path]);
+        assert_one_line(&output, 1, &[path, "choose another --output"]);
+        assert!(started.elapsed().as_secs() < 60);
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist() {
+    let lab = lab();
+    let output = netpath(&lab, &["report", "--eni", "eth*", "--", "/no/such/command"]);
+    assert_one_line(&output, 1, &["/no/such/command", "after '--'"]);
+}
+
+#[test]
+fn a_time_that_is_none() {
+    let lab = lab();
+    for bad in ["10", "0s", "soon"] {
+        let output = netpath(&lab, &["report", "--duration", bad]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("write it as 500ms, 10s, 5m or 1h"));
+    }
+}
+
+/// Nothing that netpath attached or loaded is left, whatever the end was.
+#[test]
+fn errors_leave_no_program_behind() {
+    let lab = lab();
+    let _ = netpath(&lab, &["report", "--eni", "eth*", "--", "/no/such/command"]);
+    assert!(programs_of(&lab.node.namespace).is_empty(), "{:?}", programs_of(&lab.node.namespace));
+}
+
+/// What is attached to the hooks of a namespace's devices, by bpftool.
+fn programs_of(namespace: &Namespace) -> Vec<String> {
+    let output = namespace.command("bpftool").unwrap().args(["net", "show"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter(|line| line.contains("netpath")).map(str::to_owned).collect()
+}
