@@ -1,6 +1,7 @@
-//! The demonstration: netpath's report on a simulated node, while two pods talk to each other and one downloads from outside.
+//! The demonstration: netpath's report on a simulated node, while two pods talk to each other, directly and through a
+//! service, and one downloads from outside through SNAT.
 //!
-//! In: options of `netpath report`, passed on, and `--nat`. Out: the report on stdout; on stderr what is going on, and what iperf3
+//! In: options of `netpath report`, passed on. Out: the report on stdout; on stderr what is going on, and what iperf3
 //! and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
 
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ const TRAFFIC: &str = "make-traffic";
 const IPERF_SECONDS: u32 = 3;
 const IPERF_PORT: u16 = 5201;
 const DOWNLOAD_BYTES: u64 = 64 << 20;
+const SERVICE_BYTES: u64 = 8 << 20;
+/// The service's own address, which no device has.
+const SERVICE: &str = "172.20.0.10:80";
 const LIMIT: Duration = Duration::from_mins(1);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -64,17 +68,15 @@ fn clean_up_when_interrupted() -> Result<()> {
 }
 
 fn demonstrate(arguments: &[String]) -> Result<ExitCode> {
-    let (nat, options): (Vec<&str>, Vec<&str>) =
-        arguments.iter().map(String::as_str).partition(|option| *option == "--nat");
-    let nat = !nat.is_empty();
-
     say("a node with the pods client and server, a VPC, and a host outside, all in network namespaces");
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let (client, server) = (lab.pod("client"), lab.pod("server"));
-    if nat {
-        say("what leaves the VPC gets the node's address and a random port (SNAT)");
-        lab.snat()?;
-    }
+    say("what leaves the VPC gets the node's address and a random port (SNAT)");
+    lab.snat()?;
+    let backend = SocketAddr::new(server.ipv4.into(), 8080);
+    say(&format!("the service {SERVICE} (ClusterIP) stands for pod server, {backend} (DNAT)"));
+    lab.cluster_ip(SERVICE.parse()?, backend)?;
+    let _service = TcpServer::start(&server.namespace, backend, Serve::Send(SERVICE_BYTES))?;
     let listen = SocketAddr::new(lab.outside.ipv4.into(), 8080);
     let outside = TcpServer::start(&lab.outside.namespace, listen, Serve::Send(DOWNLOAD_BYTES))?;
     lab.wait_until_quiet()?;
@@ -82,7 +84,7 @@ fn demonstrate(arguments: &[String]) -> Result<ExitCode> {
 
     let own = env::current_exe().context("cannot tell where this program is")?;
     let mut netpath = lab.netpath(&["report", "--eni", "eth*"])?;
-    netpath.args(options).arg("--").arg(own).args([
+    netpath.args(arguments).arg("--").arg(own).args([
         TRAFFIC,
         client.namespace.name(),
         server.namespace.name(),
@@ -111,6 +113,9 @@ fn make_traffic(arguments: &[String]) -> Result<()> {
     say(&format!("  iperf3 says: {} bytes sent, {} received", totals.sent_bytes, totals.received_bytes));
     say(&format!("pod client from outside: a download of {DOWNLOAD_BYTES} bytes"));
     let transfer = download(&client, outside.parse()?)?;
+    say(&format!("  the pod received {} bytes", transfer.received_bytes));
+    say(&format!("pod client from the service {SERVICE}: {SERVICE_BYTES} bytes"));
+    let transfer = download(&client, SERVICE.parse()?)?;
     say(&format!("  the pod received {} bytes", transfer.received_bytes));
     Ok(())
 }
