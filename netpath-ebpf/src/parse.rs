@@ -28,6 +28,7 @@
 //! | atomic fragment (RFC 6946: IPv6 fragment header, offset 0, none to come) | a whole packet |
 //! | a second IPv6 fragment header | [`Reason::Unparsed`]: RFC 8200 allows one |
 //! | ports, ICMP header or an extension header cut off, also in a first fragment (RFC 1858, RFC 7112) | [`Reason::Unparsed`] |
+//! | VXLAN | the outer addresses and ports; the inner headers only for wire bytes: [`vxlan_headers_len`] |
 //! | TCP data offset cut off, or below the minimum | attributed; the header counts as 20 bytes |
 
 mod header;
