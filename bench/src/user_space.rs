@@ -22,7 +22,7 @@ use crate::clock::{peak_memory_bytes, process_cpu_ns, reset_peak_memory};
 use crate::loaded::Loaded;
 
 const PODS: u32 = 100;
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Names of what is measured.
 pub const DRAIN_MS: &str = "drain_ms";
