@@ -3,7 +3,7 @@
 //! In: which devices are ENIs, how many flows to make room for. Out: plain data. It must not reason about flows: that is
 //! `path`'s work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::drain::{Drain, Tally};
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
-use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor, list};
 use crate::report::{Attach, DeviceClass, NodeInfo, Window};
 use crate::snapshot::{Device, KernelCounters, Snapshot};
 
@@ -33,6 +33,7 @@ pub struct Options<'a> {
 
 /// A window that is open.
 pub struct Measurement {
+    choice: EniChoice,
     monitor: LinkMonitor,
     attacher: Attacher,
     drainer: Drainer,
@@ -60,9 +61,9 @@ impl Measurement {
         let (mut attacher, mut drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
-        let (monitor, links) = LinkMonitor::start(choice).await?;
+        let monitor = LinkMonitor::open(&choice)?;
         let mut devices = BTreeMap::new();
-        for link in links {
+        for link in monitor.links() {
             let followed = Followed::new(&mut attacher, link);
             devices.insert(followed.link.ifindex, followed);
         }
@@ -76,12 +77,12 @@ impl Measurement {
         // What was counted while devices were being attached one by one belongs to no window.
         drain.drain(&mut Tally::default()).context("cannot read the flow maps")?;
         let (started, started_at) = (Instant::now(), Timestamp::now());
-        for link in monitor.links().await? {
+        for link in list(&choice)? {
             if let Some(device) = devices.get_mut(&link.ifindex) {
                 device.at_start = link.counters;
             }
         }
-        Ok(Self { monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
+        Ok(Self { choice, monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
     }
 
     /// How many devices netpath is attached to.
@@ -98,55 +99,46 @@ impl Measurement {
 
     /// Waits for a change of the devices and follows it. Cancel safe.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
-        match self.monitor.next().await? {
-            LinkEvent::Changed(link) => self.changed(link),
-            LinkEvent::Gone { ifindex, last } => self.gone(ifindex, last),
-            LinkEvent::Lost => {
-                let links = self.monitor.links().await?;
-                let present: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
-                let missing: Vec<u32> =
-                    self.devices.keys().copied().filter(|ifindex| !present.contains(ifindex)).collect();
-                for ifindex in missing {
-                    self.gone(ifindex, None);
-                }
-                for link in links {
-                    self.changed(link);
-                }
-            }
-        }
+        let event = self.monitor.next().await?;
+        self.take(event);
         Ok(())
     }
 
-    fn changed(&mut self, link: Link) {
-        match self.devices.get_mut(&link.ifindex) {
-            // Its class was decided by evidence that does not change; its name may.
-            Some(device) if !device.gone => device.link.name = link.name,
-            _ => {
+    fn take(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Appeared(link) => {
                 let followed = Followed::new(&mut self.attacher, link);
                 self.devices.insert(followed.link.ifindex, followed);
             }
-        }
-    }
-
-    fn gone(&mut self, ifindex: u32, last: Option<KernelCounters>) {
-        self.attacher.forget(ifindex);
-        if let Some(device) = self.devices.get_mut(&ifindex).filter(|device| !device.gone) {
-            device.gone = true;
-            device.at_end = last;
+            LinkEvent::Changed(link) => {
+                if let Some(device) = self.devices.get_mut(&link.ifindex) {
+                    device.link = link;
+                }
+            }
+            LinkEvent::Gone { ifindex, last, .. } => {
+                self.attacher.forget(ifindex);
+                if let Some(device) = self.devices.get_mut(&ifindex) {
+                    device.gone = true;
+                    device.at_end = last;
+                }
+            }
+            // The monitor reads all devices again, and what changed follows.
+            LinkEvent::Lost => {}
         }
     }
 
     /// Closes the window: reads what was counted, then lets go of every device.
-    pub async fn finish(mut self) -> anyhow::Result<Snapshot> {
+    pub fn finish(mut self) -> anyhow::Result<Snapshot> {
         let tally = self.drainer.finish()?;
         let duration = self.started.elapsed();
-        for link in self.monitor.links().await? {
+        for link in list(&self.choice)? {
             if let Some(device) = self.devices.get_mut(&link.ifindex).filter(|device| !device.gone) {
                 device.at_end = Some(link.counters);
-                // Those of the end: a pod that started in the window got its address and route after its device.
-                device.link.addresses = link.addresses;
-                device.link.routed = link.routed;
             }
+        }
+        // Of what happened last: a pod that started in the window got its address and route after its device.
+        while let Some(event) = self.monitor.try_next()? {
+            self.take(event);
         }
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
@@ -191,23 +183,7 @@ impl Followed {
             tx_bytes: end.tx_bytes.saturating_sub(self.at_start.tx_bytes),
             tx_packets: end.tx_packets.saturating_sub(self.at_start.tx_packets),
         });
-        let Link { ifindex, name, class, kind, driver, mac, addresses, routed, vlan, .. } = self.link;
-        Device {
-            ifindex,
-            name,
-            class,
-            kind,
-            driver,
-            mac,
-            addresses,
-            routed,
-            attach: self.attach,
-            blind: self.blind,
-            kernel,
-            vlan,
-            pod: None,
-            eni_id: None,
-        }
+        Device { attach: self.attach, blind: self.blind, kernel, ..self.link.to_device() }
     }
 }
 
@@ -230,7 +206,7 @@ const DRAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Drains on a thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
 struct Drainer {
-    thread: JoinHandle<io::Result<Tally>>,
+    thread: Option<JoinHandle<io::Result<Tally>>>,
     stop: mpsc::Sender<()>,
     flows: Arc<AtomicUsize>,
 }
@@ -250,14 +226,15 @@ impl Drainer {
             Ok(tally)
         };
         let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { thread, stop, flows })
+        Ok(Self { thread: Some(thread), stop, flows })
     }
 
     /// Drains a last time. Blocks for that long.
-    fn finish(self) -> anyhow::Result<Tally> {
+    fn finish(&mut self) -> anyhow::Result<Tally> {
         // If the thread has failed already, nobody hears this, and its error comes next.
         let _ = self.stop.send(());
-        let tally = self.thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?;
+        let thread = self.thread.take().context("the flow maps were read before")?;
+        let tally = thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?;
         tally.context("cannot read the flow maps")
     }
 }

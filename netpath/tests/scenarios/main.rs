@@ -9,7 +9,7 @@ mod notation;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use netpath::report::Report;
+use netpath::report::{PathClass, Report};
 use netpath::{path, render};
 use notation::{Scenario, flow_line, path_name};
 use render::table::Style;
@@ -42,6 +42,16 @@ fn every_scenario() {
             insta::assert_snapshot!(name, text);
         });
     }
+}
+
+/// A packet of which not even the hook is known may be the missing hop.
+#[test]
+fn lost_packets_prove_no_drop() {
+    let mut snapshot = read("dropped_by_policy").snapshot;
+    let undelivered = |report: &Report| report.totals.by_path[&PathClass::Undelivered].flows;
+    assert_eq!(undelivered(&path::report(&snapshot)), 2);
+    snapshot.lost.packets = 1;
+    assert_eq!(undelivered(&path::report(&snapshot)), 0);
 }
 
 /// The schema as other programs read it.
