@@ -33,6 +33,7 @@
 
 mod header;
 mod ip;
+mod plain;
 mod transport;
 mod tunnel;
 
@@ -42,7 +43,8 @@ pub use header::{
 };
 
 pub use ip::{ipv4, ipv6};
-pub use tunnel::{is_vxlan, vxlan_headers_len};
+pub use plain::{plain_v4, plain_v6};
+pub use tunnel::{inner_len, is_vxlan};
 
 use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};
 

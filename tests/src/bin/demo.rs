@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 use std::env;
 use std::io;
 use std::net::SocketAddr;
-use std::panic;
-use std::process::{ExitCode, exit};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Counters, Lab, Load, Namespace, Running, device_counters, iperf3, remove_all_and_stop_building};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use lab::{
+    Counters, Lab, Load, Namespace, Running, clean_up_when_interrupted, device_counters, iperf3, stop_if_interrupted,
+};
 
 /// First argument of the process that netpath measures.
 const TRAFFIC: &str = "make-traffic";
@@ -35,41 +32,17 @@ const SERVICE_BYTES: u64 = 8 << 20;
 const SERVICE: &str = "172.20.0.10:80";
 const LIMIT: Duration = Duration::from_mins(1);
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == TRAFFIC => make_traffic(rest).map(|()| ExitCode::SUCCESS),
-        _ => clean_up_when_interrupted().and_then(|()| demonstrate(&arguments)),
+        _ => clean_up_when_interrupted("demo").and_then(|()| demonstrate(&arguments)),
     };
-    while INTERRUPTED.load(Ordering::SeqCst) {
-        // The thread that cleans up ends the process.
-        thread::park();
-    }
+    stop_if_interrupted();
     result.unwrap_or_else(|error| {
         eprintln!("demo: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-fn clean_up_when_interrupted() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-            eprintln!("demo: interrupted; cleaning up");
-            remove_all_and_stop_building();
-            exit(128 + signal);
-        }
-    });
-    // A release build ends at a panic without dropping anything.
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        remove_all_and_stop_building();
-    }));
-    Ok(())
 }
 
 fn demonstrate(options: &[String]) -> Result<ExitCode> {

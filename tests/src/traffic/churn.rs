@@ -2,19 +2,20 @@
 //! translation on the way.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::LIMIT;
 use crate::namespace::Namespace;
 
 /// How often a server looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(20);
+const FIRST_CLIENT_PORT: u16 = 5_000;
 
 /// One connection that was answered in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,10 +31,10 @@ pub struct Witnessed {
 /// How many connections to make.
 #[derive(Clone, Debug)]
 pub struct Churn {
-    /// The server's ports, from the first on; each next connection goes to the next port, so that a client's port
-    /// recurs to the same server port only after as many times more connections.
+    /// The server's ports: each next connection goes to the next one.
     pub ports: std::ops::Range<u16>,
-    /// Connections a second in all; fewer if the machine does not manage.
+    /// Connections a second in all; fewer if the machine does not manage. No two have the same ports at both ends, for which
+    /// there is room for 60 000 connections to each of the server's ports.
     pub per_second: u32,
     /// For how long.
     pub duration: Duration,
@@ -102,6 +103,8 @@ fn connect_in_turn(address: IpAddr, churn: &Churn, first: u32, start: Instant) -
     let (mut connections, mut failed) = (Vec::new(), 0);
     let ports: Vec<u16> = churn.ports.clone().collect();
     for number in (first..).step_by(churn.threads as usize) {
+        let round = number / u32::from(churn.ports.end - churn.ports.start);
+        let Ok(local_port) = u16::try_from(u32::from(FIRST_CLIENT_PORT) + round) else { break };
         let due = start + Duration::from_secs(number.into()) / churn.per_second;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         // By the clock, not by number: a machine that does not keep up makes fewer.
@@ -109,7 +112,7 @@ fn connect_in_turn(address: IpAddr, churn: &Churn, first: u32, start: Instant) -
             break;
         }
         let server = SocketAddr::new(address, ports[number as usize % ports.len()]);
-        match connect(server) {
+        match connect(local_port, server) {
             Ok(connection) => connections.push(connection),
             Err(_) => failed += 1,
         }
@@ -117,8 +120,14 @@ fn connect_in_turn(address: IpAddr, churn: &Churn, first: u32, start: Instant) -
     (connections, failed)
 }
 
-fn connect(server: SocketAddr) -> io::Result<Witnessed> {
-    let mut stream = TcpStream::connect_timeout(&server, LIMIT)?;
+fn connect(local_port: u16, server: SocketAddr) -> io::Result<Witnessed> {
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
+    // Several connections at once have the same local port, to different ports of the server.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(any, local_port).into())?;
+    socket.connect_timeout(&server.into(), LIMIT)?;
+    let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(LIMIT))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

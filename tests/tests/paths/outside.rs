@@ -141,9 +141,11 @@ fn a_load_balancer_makes_two_conversations() {
     let (client, server) = (lab.pod("client"), lab.pod("server"));
     let (front, back) = (at([10, 0, 0, 200], 80), at(server.ipv4, 8080));
     ip(&lab.vpc, "addr add 10.0.0.200/32 dev node-eth0");
+    let at_router = lab::traffic::mac(&lab.vpc, "node-eth0").unwrap().map(|byte| format!("{byte:02x}")).join(":");
+    ip(&lab.node.namespace, &format!("neigh add 10.0.0.200 lladdr {at_router} dev eth0 nud permanent"));
     let rules = format!(
-        "table ip balancer {{ chain in {{ type nat hook prerouting priority dstnat; ip daddr {} dnat to {back}; }}; \
-         chain out {{ type nat hook postrouting priority srcnat; ct status dnat snat to {} fully-random; }}; }}",
+        "table ip balancer {{ chain in {{ type nat hook prerouting priority dstnat; ip daddr {} tcp dport 80 dnat to {back}; }}; \
+         chain out {{ type nat hook postrouting priority srcnat; ct status dnat meta l4proto tcp snat to {} fully-random; }}; }}",
         front.ip(),
         front.ip()
     );

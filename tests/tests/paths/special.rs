@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use lab::Lab;
-use lab::traffic::{mac, send_datagrams, send_frames};
+use lab::traffic::{UdpSink, mac, send_datagrams, send_frames};
 
 use super::expected::Expected;
 use super::watch::{Ends, Window, at, ip, number, track, udp, watch};
@@ -105,12 +105,15 @@ fn tagged_frames_are_a_flow_of_their_own() {
     let mut tagged = plain.clone();
     tagged.splice(12..12, [0x81, 0x00, 0x00, 0x64]);
     let bytes = plain.len() as u64;
+    let sink = UdpSink::start(&server.namespace, at(server.ipv4, 7001)).unwrap();
     lab.wait_until_quiet().unwrap();
     let before = lab::counters(&lab.node.namespace, "eth0").unwrap();
     let frames = [vec![plain; 3], vec![tagged; 5]].concat();
     let measured = lab.measure(&[], || send_frames(&lab.vpc, "node-eth0", &frames)).unwrap();
     let eth0 = lab::counters(&lab.node.namespace, "eth0").unwrap().since(before);
     assert_eq!((eth0.rx_packets, eth0.rx_bytes), (8, 8 * bytes + 5 * 4), "the device counts the tags");
+
+    assert_eq!(sink.stop().unwrap().count, 3, "the pod gets the untagged ones");
 
     let flows = measured.report["flows"].as_array().unwrap();
     let of = |vlans: &[u64]| {

@@ -14,6 +14,10 @@ use serde_json::Value;
 /// Payload of one call over TCP.
 pub const BYTES: u64 = 100_000;
 
+/// The VXLAN device, in labs that have one. Its own counters leave out the Ethernet header of what it carries.
+pub const VXLAN: &str = "overlay";
+const ETHERNET_BYTES: u64 = 14;
+
 /// What netpath and the kernel say of the same time.
 pub struct Window {
     pub report: Value,
@@ -70,7 +74,12 @@ impl Window {
         for (name, own) in &self.devices {
             // lo is not hooked.
             if name != "lo" {
-                assert_eq!(seen.remove(name.as_str()).unwrap_or_default(), *own, "{name}: hops against /proc/net/dev");
+                let mut seen = seen.remove(name.as_str()).unwrap_or_default();
+                if name == VXLAN {
+                    seen.rx_bytes -= ETHERNET_BYTES * seen.rx_packets;
+                    seen.tx_bytes -= ETHERNET_BYTES * seen.tx_packets;
+                }
+                assert_eq!(seen, *own, "{name}: hops against /proc/net/dev");
             }
         }
         assert!(seen.is_empty(), "hops at devices that the node has not: {seen:?}");
