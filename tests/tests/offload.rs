@@ -20,6 +20,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -219,10 +220,12 @@ fn a_card_counts_frames_in_a_tunnel() {
             );
             for prefix in [format!("192.168.{number}."), format!("fd00:{number}::")] {
                 let length = if prefix.contains(':') { 64 } else { 24 };
-                batch += &format!(
+                writeln!(
+                    batch,
                     "addr add {prefix}{own}/{length} dev {device}\n\
-                     neigh add {prefix}{other} lladdr 02:7e:00:00:0{number}:0{other} dev {device} nud permanent\n"
-                );
+                     neigh add {prefix}{other} lladdr 02:7e:00:00:0{number}:0{other} dev {device} nud permanent"
+                )
+                .unwrap();
             }
             ip(namespace, &batch);
         }
@@ -348,10 +351,12 @@ fn bridge(namespace: &Namespace, far0: &Namespace, far1: &Namespace) {
     }
     let mut batch = "link add name br0 type bridge mcast_snooping 0\nlink set dev br0 up\n".to_owned();
     for (number, far) in [far0, far1].into_iter().enumerate() {
-        batch += &format!(
-            "link add name p{number} type veth peer name far{number} netns {}\nlink set dev p{number} master br0 up\n",
+        writeln!(
+            batch,
+            "link add name p{number} type veth peer name far{number} netns {}\nlink set dev p{number} master br0 up",
             far.name()
-        );
+        )
+        .unwrap();
     }
     ip(namespace, &batch);
     ip(far0, "link set dev far0 up\n");
