@@ -128,6 +128,7 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
         }
     }
     compare("totals by path", format!("{:?}", expect.totals), format!("{totals:?}"));
+    compare("in tunnels", expect.in_tunnels.to_string(), report.totals.in_tunnels.bytes.to_string());
     compare("number of path classes", "6".to_owned(), report.totals.by_path.len().to_string());
 
     let conversations = report.flows.iter().map(|flow| flow.conversation).max().unwrap_or(0);
