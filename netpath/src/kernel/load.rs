@@ -78,16 +78,34 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
         loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
     }
     let mut ebpf: Ebpf = loader.load(object)?;
-    for name in map::PROGRAMS {
-        let program: &mut SchedClassifier = ebpf
-            .program_mut(name)
-            .ok_or_else(|| LoadError::Layout(format!("no program {name}")))?
-            .try_into()
-            .map_err(|source| LoadError::Program { name, source })?;
-        program.load().map_err(|source| LoadError::Program { name, source })?;
-    }
+    load_programs(&mut ebpf)?;
     let drain = Drain::new(&mut ebpf)?;
     Ok((Attacher::new(ebpf), drain))
+}
+
+/// Loads all programs at once: the verifier takes most of a start, and works on as many CPUs as it is given programs.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    for name in map::PROGRAMS {
+        ebpf.program(name).ok_or_else(|| LoadError::Layout(format!("no program {name}")))?;
+    }
+    std::thread::scope(|scope| {
+        let named = |(name, program)| Some((map::PROGRAMS.into_iter().find(|known| *known == name)?, program));
+        let loading: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(named)
+            .map(|(name, program)| {
+                let load = move || {
+                    let program: &mut SchedClassifier = program.try_into()?;
+                    program.load()
+                };
+                (name, scope.spawn(load))
+            })
+            .collect();
+        loading.into_iter().try_for_each(|(name, thread)| {
+            let loaded = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            loaded.map_err(|source| LoadError::Program { name, source })
+        })
+    })
 }
 
 #[cfg(not(netpath_without_ebpf))]
