@@ -90,7 +90,18 @@ number of CPUs that the machine may have, hash maps by an element each; the colu
     }
 
     fn flows_table(&self) -> String {
-        let head = ["flows", "drain", "a flow", "report", "a flow", "JSON", "table", "CPU of one core", "peak memory", "a flow"];
+        let head = [
+            "flows",
+            "drain",
+            "a flow",
+            "report",
+            "a flow",
+            "JSON",
+            "table",
+            "CPU of one core",
+            "peak memory",
+            "a flow",
+        ];
         let rows = self.flows.iter().map(|(&count, samples)| {
             let value = |name: &str| samples.get(name).map_or(f64::NAN, |samples| median(samples));
             let each = |name: &str, scale: f64| value(name) * scale / f64::from(count);
@@ -124,7 +135,9 @@ number of CPUs that the machine may have, hash maps by an element each; the colu
     }
 
     fn maps_table(&self, cpus: u64) -> String {
-        let many = |map: &MapSize| map.memory_bytes + (MANY_CPUS * map.bytes_per_cpu()).saturating_sub(cpus * map.bytes_per_cpu());
+        let many = |map: &MapSize| {
+            map.memory_bytes + (MANY_CPUS * map.bytes_per_cpu()).saturating_sub(cpus * map.bytes_per_cpu())
+        };
         let mut maps: Vec<&MapSize> = self.maps.iter().collect();
         maps.sort_by(|one, other| one.name.cmp(&other.name));
         let mut rows: Vec<Vec<String>> = maps
@@ -158,7 +171,8 @@ number of CPUs that the machine may have, hash maps by an element each; the colu
 /// CPU, kernel and date, in one line.
 fn machine(cpus: u64) -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

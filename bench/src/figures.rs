@@ -65,7 +65,11 @@ impl Figure {
 
     fn cells(&self) -> Vec<String> {
         let both = |samples: &[f64], text: fn(f64) -> String| {
-            if samples.is_empty() { [String::new(), String::new()] } else { [least(samples), median(samples)].map(text) }
+            if samples.is_empty() {
+                [String::new(), String::new()]
+            } else {
+                [least(samples), median(samples)].map(text)
+            }
         };
         let mut cells = vec![self.what.clone()];
         cells.extend([least(&self.samples), median(&self.samples)].map(|value| show(value, self.unit)));

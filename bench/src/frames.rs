@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder,
-    PacketBuilderStep, VlanId,
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header,
+    PacketBuilder, PacketBuilderStep, VlanId,
 };
 
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -16,7 +16,9 @@ fn ethernet() -> PacketBuilderStep<Ethernet2Header> {
     PacketBuilder::ethernet2(SOURCE_MAC, DESTINATION_MAC)
 }
 
-fn written(write: impl FnOnce(&mut Vec<u8>) -> Result<(), etherparse::err::packet::BuildWriteError>) -> Result<Vec<u8>> {
+fn written(
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), etherparse::err::packet::BuildWriteError>,
+) -> Result<Vec<u8>> {
     let mut frame = Vec::new();
     write(&mut frame)?;
     Ok(frame)

@@ -89,7 +89,8 @@ impl Loaded {
 
     /// How many packets are in the flow map of the epoch that counts, rather than in the cache.
     pub fn packets_in_map(&self) -> Result<u64> {
-        let counts = self.flows_v4[(self.epoch & 1) as usize].iter().map(|entry| entry.map(|(_, [packets, ..])| packets));
+        let counts =
+            self.flows_v4[(self.epoch & 1) as usize].iter().map(|entry| entry.map(|(_, [packets, ..])| packets));
         Ok(counts.sum::<Result<u64, _>>()?)
     }
 
@@ -152,7 +153,13 @@ fn field(text: &str, key: &str) -> Option<u64> {
 /// Fails where the kernel would not run programs as nodes do.
 pub fn check_machine() -> Result<()> {
     let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned();
-    ensure!(read("net/core/bpf_jit_enable") != "0", "the kernel interprets eBPF; run: sysctl net.core.bpf_jit_enable=1");
-    ensure!(read("kernel/bpf_stats_enabled") != "1", "the kernel times each program; run: sysctl kernel.bpf_stats_enabled=0");
+    ensure!(
+        read("net/core/bpf_jit_enable") != "0",
+        "the kernel interprets eBPF; run: sysctl net.core.bpf_jit_enable=1"
+    );
+    ensure!(
+        read("kernel/bpf_stats_enabled") != "1",
+        "the kernel times each program; run: sysctl kernel.bpf_stats_enabled=0"
+    );
     Ok(())
 }

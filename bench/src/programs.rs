@@ -12,16 +12,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
-use aya::Ebpf;
 use netpath_ebpf::{Direction, Hook, KeyV4, Ports, Tag, map, slot_index};
 
+use self::spread::spread;
 use crate::clock::{stay_on_this_cpu, thread_cpu_ns};
 use crate::figures::{Aim, Figure, Unit, median, show};
 use crate::frames;
 use crate::loaded::Loaded;
-use self::spread::spread;
 
 /// The default of `--max-flows`.
 const MAX_FLOWS: u32 = 65_536;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, output_within};
+use netpath::path;
 use netpath::render::{self, table::Style};
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
 use netpath::snapshot::{Connection, Counts, Device, Snapshot, Tuple};
-use netpath::path;
 
 use crate::clock::{peak_memory_bytes, process_cpu_ns, reset_peak_memory};
 use crate::loaded::Loaded;
@@ -183,8 +183,9 @@ fn devices() -> Vec<Device> {
         eni_id: None,
     };
     let eni = device(ENI, "eth0".to_owned(), DeviceClass::Eni, vec![format!("{NODE}/16")], vec![]);
-    let veths = (0..PODS)
-        .map(|number| device(veth(number), format!("eni{number:011x}"), DeviceClass::Veth, vec![], vec![pod(number).into()]));
+    let veths = (0..PODS).map(|number| {
+        device(veth(number), format!("eni{number:011x}"), DeviceClass::Veth, vec![], vec![pod(number).into()])
+    });
     [eni].into_iter().chain(veths).collect()
 }
 

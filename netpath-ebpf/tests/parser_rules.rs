@@ -5,9 +5,7 @@
 
 use netpath_ebpf::{
     Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
-    parse::{
-        Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, is_vxlan, network, vxlan_headers_len,
-    },
+    parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network},
 };
 
 const HOOK: Hook = Hook::new(3, Direction::Rx);
@@ -423,11 +421,11 @@ fn headers_of_a_vxlan_packet_are_the_outer_and_the_inner_ones() {
     let inner_v4 = vxlan(0x08, &ethernet(0x0800, &v4(6, &TCP_32)));
     let inner_v6 = vxlan(0x08, &ethernet(0x86dd, &v6(6, &TCP_32)));
     let inner_tagged = vxlan(0x08, &ethernet(0x8100, &tag(42, 0x0800, &v4(17, &udp_to(53, &[])))));
-    for (inner, inner_len) in [(inner_v4, 14 + 20 + 32), (inner_v6, 14 + 40 + 32), (inner_tagged, 14 + 4 + 20 + 8)] {
+    for (inner, expected) in [(inner_v4, 14 + 20 + 32), (inner_v6, 14 + 40 + 32), (inner_tagged, 14 + 4 + 20 + 8)] {
         let outer_v4 = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
-        assert_eq!(vxlan_headers_len(&outer_v4[..], 14 + 20 + 8), Some(14 + 20 + 8 + 8 + inner_len));
+        assert_eq!(inner_len(&outer_v4[..], ETHERNET), Some(8 + expected));
         let outer_v6 = ethernet(0x86dd, &v6(17, &udp_to(8472, &inner)));
-        assert_eq!(vxlan_headers_len(&outer_v6[..], 14 + 40 + 8), Some(14 + 40 + 8 + 8 + inner_len));
+        assert_eq!(inner_len(&outer_v6[..], ETHERNET), Some(8 + expected));
     }
 }
 
@@ -442,7 +440,7 @@ fn what_is_no_vxlan_has_no_inner_headers() {
         vxlan(0x08, &ethernet(0x0800, &[0; 40])),
     ] {
         let outer = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
-        assert_eq!(vxlan_headers_len(&outer[..], 14 + 20 + 8), None, "{inner:x?}");
+        assert_eq!(inner_len(&outer[..], ETHERNET), None, "{inner:x?}");
     }
 }
 
