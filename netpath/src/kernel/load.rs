@@ -60,7 +60,7 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
-/// Loads the object with room for `max_flows` flows of each address family, and its four programs.
+/// Loads the object with room for `max_flows` flows of each address family, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let object = object()?;
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
@@ -83,13 +83,14 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     Ok((Attacher::new(ebpf), drain))
 }
 
-/// Loads all programs at once: the verifier takes most of a start, and works on as many CPUs as it is given programs.
+/// Loads the programs for devices with Ethernet headers, both at once: the verifier takes most of a start, and works on as
+/// many CPUs as it is given programs. Those for other devices are loaded when there is one.
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     for name in map::PROGRAMS {
         ebpf.program(name).ok_or_else(|| LoadError::Layout(format!("no program {name}")))?;
     }
     std::thread::scope(|scope| {
-        let named = |(name, program)| Some((map::PROGRAMS.into_iter().find(|known| *known == name)?, program));
+        let named = |(name, program)| Some(([map::RX, map::TX].into_iter().find(|needed| *needed == name)?, program));
         let loading: Vec<_> = ebpf
             .programs_mut()
             .filter_map(named)
