@@ -107,7 +107,7 @@ pub fn measure(reference: &Path, rounds: u32, packets: u32) -> Result<(Vec<Figur
         };
         let (base, empty) = (&samples[base(contender.turn)?], &samples[base(None)?]);
         let over_ns: Vec<f64> = own.iter().zip(base).map(|(own, base)| own - base).collect();
-        let over_empty = || over_ns.iter().zip(empty).map(|(over, empty)| (over, empty));
+        let over_empty = || over_ns.iter().zip(empty);
         if let Some(turn) = contender.turn
             && contender.program == Program::Netpath
         {

@@ -31,7 +31,10 @@ Examples:
   netpath report --duration 1m --format json --output report.json
   netpath report -- curl -sO https://example.com/file
                                               for as long as the command runs; its exit status is passed on
-  netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs")]
+  netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
+
+Kernel memory with the defaults: 40 MB and 0.25 MB a CPU, whatever the traffic (40 MB on 2 CPUs, 64 MB on 96).
+Each flow that --max-flows makes room for takes another 0.5 kB.")]
 pub struct ReportArgs {
     /// How long to measure: 500ms, 10s, 5m, 1h.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, conflicts_with = "command")]

@@ -140,6 +140,10 @@ impl Measurement {
         while let Some(event) = self.monitor.try_next()? {
             self.take(event);
         }
+        let attacher = self.attacher;
+        // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
+        // report need not wait for that; the end of the process does. Without a thread it happens right here.
+        let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
