@@ -191,9 +191,10 @@ impl FlowKey for KeyV6 {
 
     #[inline(always)]
     fn mix(&self) -> u64 {
-        let [s0, s1, s2, s3] = self.src_be;
-        let [d0, d1, d2, d3] = self.dst_be;
-        let addresses = join(s0, s1) ^ join(s2, s3) ^ join(d0, d1).rotate_left(7) ^ join(d2, d3).rotate_left(31);
+        // The first two words are the network's: the same for most of a node's flows.
+        let [_, _, s2, s3] = self.src_be;
+        let [_, _, d2, d3] = self.dst_be;
+        let addresses = join(s2.rotate_left(13) ^ s3, d2.rotate_left(13) ^ d3);
         let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
         (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
     }

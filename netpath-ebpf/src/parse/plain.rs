@@ -1,4 +1,4 @@
-//! The plain packet in as few instructions as it takes: untagged Ethernet, IPv4 without options and not a fragment or IPv6
+//! The plain packet in as few instructions as it takes: Ethernet with one VLAN tag at most, IPv4 without options and not a fragment or IPv6
 //! without extension headers, TCP or UDP. Nearly all packets of a node are like that.
 //!
 //! In: a packet. Out: what the rest of the parser would find, or `None` where the rest has to look. It must never disagree
@@ -6,7 +6,9 @@
 
 use super::ip::{V4_MORE, V4_OFFSET};
 use super::transport::{TCP_MIN_LEN, UDP_LEN, protocol};
-use super::{EtherType, EthernetHeader, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Packet, Parsed};
+use super::{
+    EtherType, EthernetHeader, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Packet, Parsed, VlanHeader,
+};
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 
 /// Where [`Plain`] begins: the IP header, at byte 14 of the frame, is aligned in it.
@@ -38,28 +40,59 @@ pub struct Ipv6 {
     addresses: Ipv6Addresses,
 }
 
+/// The VLAN tag of a plain packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainTag {
+    /// Bytes of it that are in the frame: 0 or 4.
+    len: u32,
+    /// 0 where there is none.
+    vlan: u16,
+}
+
+impl PlainTag {
+    /// No tag.
+    pub const NONE: Self = Self { len: 0, vlan: 0 };
+
+    /// A tag beside the frame (hardware acceleration), with this tag control information.
+    #[inline(always)]
+    #[must_use]
+    pub const fn beside(tci: u16) -> Self {
+        Self { len: 0, vlan: tci & 0xfff }
+    }
+
+    /// The tag in the frame, if there is one.
+    #[inline(always)]
+    pub fn in_frame<P: Packet + ?Sized>(packet: &P) -> Option<Self> {
+        let VlanHeader { tci_be: ethertype_be, ethertype_be: tci_be } = packet.read(EthernetHeader::LEN - 2)?;
+        EtherType::is_vlan(ethertype_be).then(|| Self { len: VlanHeader::LEN, vlan: u16::from_be(tci_be) & 0xfff })
+    }
+}
+
 /// The flow of a plain IPv4 packet that was seen at `hook`.
 #[inline(always)]
-pub fn plain_v4<P: Packet + ?Sized>(packet: &P, hook: Hook) -> Option<Parsed<KeyV4>> {
-    let Plain { ethertype_be, ip, ports, data_offset, .. } = packet.read::<Plain<Ipv4Header>>(START)?;
+pub fn plain_v4<P: Packet + ?Sized>(packet: &P, tag: PlainTag, hook: Hook) -> Option<Parsed<KeyV4>> {
+    let Plain { ethertype_be, ip, ports, data_offset, .. } = packet.read::<Plain<Ipv4Header>>(START + tag.len)?;
     if ethertype_be != EtherType::IPV4_BE || ip.version_ihl != VERSION_IHL || ip.fragment_be & FRAGMENT_BE != 0 {
         return None;
     }
-    let key = KeyV4 { hook, tag: Tag::new(0, 0, ip.protocol), src_be: ip.src_be, dst_be: ip.dst_be, ports };
-    parsed(key, ip.protocol, data_offset, EthernetHeader::LEN + Ipv4Header::LEN)
+    let start = EthernetHeader::LEN + tag.len + Ipv4Header::LEN;
+    let tag = Tag::new(tag.vlan, 0, ip.protocol);
+    let key = KeyV4 { hook, tag, src_be: ip.src_be, dst_be: ip.dst_be, ports };
+    parsed(key, ip.protocol, data_offset, start)
 }
 
 /// The flow of a plain IPv6 packet that was seen at `hook`.
 #[inline(always)]
-pub fn plain_v6<P: Packet + ?Sized>(packet: &P, hook: Hook) -> Option<Parsed<KeyV6>> {
+pub fn plain_v6<P: Packet + ?Sized>(packet: &P, tag: PlainTag, hook: Hook) -> Option<Parsed<KeyV6>> {
     let Plain { ethertype_be, ip: Ipv6 { header, addresses }, ports, data_offset, .. } =
-        packet.read::<Plain<Ipv6>>(START)?;
+        packet.read::<Plain<Ipv6>>(START + tag.len)?;
     if ethertype_be != EtherType::IPV6_BE || header.version_class >> 4 != 6 {
         return None;
     }
-    let tag = Tag::new(0, 0, header.next_header);
+    let start = EthernetHeader::LEN + tag.len + Ipv6Header::LEN + Ipv6Addresses::LEN;
+    let tag = Tag::new(tag.vlan, 0, header.next_header);
     let key = KeyV6 { hook, tag, src_be: addresses.src_be, dst_be: addresses.dst_be, ports };
-    parsed(key, header.next_header, data_offset, EthernetHeader::LEN + Ipv6Header::LEN + Ipv6Addresses::LEN)
+    parsed(key, header.next_header, data_offset, start)
 }
 
 #[inline(always)]
