@@ -86,13 +86,7 @@ pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
 /// Counts any packet of a device with Ethernet headers: the quickest way that will do.
 #[inline(always)]
 fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
-    if let Some(answer) = plain(skb, direction) {
-        return answer;
-    }
-    if plain_tagged(skb, direction) == NEXT {
-        return NEXT;
-    }
-    general(skb, direction, true)
+    plain(skb, direction).or_else(|| plain_tagged(skb, direction)).unwrap_or_else(|| general(skb, direction, true))
 }
 
 /// Counts a plain packet without VLAN tag whose flow has its slot, which is nearly every packet. `None`: nothing is counted
@@ -108,19 +102,13 @@ fn plain(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
     plain_behind(PlainTag::NONE, skb, direction)
 }
 
-/// The same for a plain packet with a tag; 0: nothing is counted yet.
-#[inline(never)]
-fn plain_tagged(skb: *mut __sk_buff, direction: Direction) -> i32 {
+/// The same for a plain packet with a tag.
+#[inline(always)]
+fn plain_tagged(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
     // SAFETY: as above.
     let (present, tci) = unsafe { ((*skb).vlan_present != 0, (*skb).vlan_tci as u16) };
-    let counted = if present {
-        plain_behind(PlainTag::beside(tci), skb, direction)
-    } else if let Some(tag) = PlainTag::in_frame(&Linear::of(skb)) {
-        plain_behind(tag, skb, direction)
-    } else {
-        None
-    };
-    counted.unwrap_or(0)
+    let tag = if present { PlainTag::beside(tci) } else { PlainTag::in_frame(&Linear::of(skb))? };
+    plain_behind(tag, skb, direction)
 }
 
 #[inline(always)]
@@ -145,7 +133,7 @@ fn hit<K: FlowKey + Key, const N: usize>(
     let epoch = *NETPATH_EPOCH.get(0)?;
     // SAFETY: see `cached`.
     let slot = unsafe { &mut *slots.get_ptr_mut(slot_index(&parsed.key, epoch))? };
-    if slot.epoch != epoch || slot.key != parsed.key {
+    if slot.epoch != epoch || !slot.key.same(&parsed.key) {
         return None;
     }
     // SAFETY: as above.
