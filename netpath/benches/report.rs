@@ -60,6 +60,10 @@ fn snapshot() -> Snapshot {
         attach: Attach::Tcx,
         blind: None,
         kernel: None,
+        kernel_slack: None,
+        drops: None,
+        appeared: false,
+        vanished: false,
         vlan: None,
         pod: None,
         eni_id: None,
@@ -101,7 +105,7 @@ fn snapshot() -> Snapshot {
     }
     Snapshot {
         node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-        window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000 },
+        window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000, skew_ns: None },
         devices,
         observations,
         unattributed: vec![],

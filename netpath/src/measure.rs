@@ -3,24 +3,23 @@
 //! In: which devices are ENIs, how many flows to make room for. Out: plain data. It must not reason about flows: that is
 //! `path`'s work.
 
+mod drainer;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 
+use self::drainer::{Boundary, Drainer};
 use crate::kernel::attach::Attacher;
-use crate::kernel::drain::{Drain, Tally};
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
+use crate::node::devices::counters::{Counted, CounterReader};
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
-use crate::report::{Attach, DeviceClass, NodeInfo, Window};
-use crate::snapshot::{Device, KernelCounters, Snapshot};
+use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
+use crate::snapshot::{Device, KernelCounters, KernelSlack, Snapshot};
 
 /// What to measure.
 #[derive(Debug)]
@@ -38,7 +37,10 @@ pub struct Measurement {
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
     devices: BTreeMap<u32, Followed>,
-    started: Instant,
+    /// For devices that appear in the window.
+    counters: CounterReader,
+    opened: Instant,
+    opened_skew_ns: u64,
     started_at: Timestamp,
 }
 
@@ -48,16 +50,21 @@ struct Followed {
     link: Link,
     attach: Attach,
     blind: Option<String>,
-    at_start: KernelCounters,
-    at_end: Option<KernelCounters>,
+    /// Before netpath counted.
+    at_start: Option<Counted>,
+    /// What was counted from then until netpath counted for certain.
+    start_slack: KernelCounters,
+    appeared: bool,
     gone: bool,
+    /// When it went, if the kernel told.
+    at_going: Option<Counted>,
 }
 
 impl Measurement {
     /// Attaches to every device that packets of pods or ENIs pass, and opens the window.
     pub async fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
-        let (mut attacher, mut drain) = load(options.max_flows)?;
+        let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
         let (monitor, links) = LinkMonitor::start(choice).await?;
@@ -74,14 +81,22 @@ impl Measurement {
             );
         }
         // What was counted while devices were being attached one by one belongs to no window.
-        drain.drain(&mut Tally::default()).context("cannot read the flow maps")?;
-        let (started, started_at) = (Instant::now(), Timestamp::now());
-        for link in monitor.links().await? {
-            if let Some(device) = devices.get_mut(&link.ifindex) {
-                device.at_start = link.counters;
-            }
+        let (drainer, opened) = Drainer::start(drain)?;
+        let started_at = Timestamp::now();
+        for (ifindex, device) in &mut devices {
+            device.opened(*ifindex, &opened);
         }
-        Ok(Self { monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
+        Ok(Self {
+            monitor,
+            attacher,
+            drainer,
+            conntrack,
+            devices,
+            counters: CounterReader::open().context("cannot open a netlink socket")?,
+            opened: opened.at,
+            opened_skew_ns: opened.skew_ns(),
+            started_at,
+        })
     }
 
     /// How many devices netpath is attached to.
@@ -93,12 +108,17 @@ impl Measurement {
     /// How many flows were seen so far, at all hooks together.
     #[must_use]
     pub fn flows(&self) -> usize {
-        self.drainer.flows.load(Ordering::Relaxed)
+        self.drainer.flows()
     }
 
     /// Waits for a change of the devices and follows it. Cancel safe.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
-        match self.monitor.next().await? {
+        let event = self.monitor.next().await?;
+        self.handle(event).await
+    }
+
+    async fn handle(&mut self, event: LinkEvent) -> anyhow::Result<()> {
+        match event {
             LinkEvent::Changed(link) => self.changed(link),
             LinkEvent::Gone { ifindex, last } => self.gone(ifindex, last),
             LinkEvent::Lost => {
@@ -122,27 +142,32 @@ impl Measurement {
             // Its class was decided by evidence that does not change; its name may.
             Some(device) if !device.gone => device.link.name = link.name,
             _ => {
-                let followed = Followed::new(&mut self.attacher, link);
+                let at_start = link.counters;
+                let mut followed = Followed::new(&mut self.attacher, link);
+                followed.appeared(at_start, &mut self.counters);
                 self.devices.insert(followed.link.ifindex, followed);
             }
         }
     }
 
-    fn gone(&mut self, ifindex: u32, last: Option<KernelCounters>) {
+    fn gone(&mut self, ifindex: u32, last: Option<Counted>) {
         self.attacher.forget(ifindex);
         if let Some(device) = self.devices.get_mut(&ifindex).filter(|device| !device.gone) {
             device.gone = true;
-            device.at_end = last;
+            device.at_going = last;
         }
     }
 
     /// Closes the window: reads what was counted, then lets go of every device.
     pub async fn finish(mut self) -> anyhow::Result<Snapshot> {
-        let tally = self.drainer.finish()?;
-        let duration = self.started.elapsed();
+        // Changes that wait to be heard of are changes within the window.
+        while let Some(event) = self.monitor.next().now_or_never() {
+            self.handle(event?).await?;
+        }
+        let (tally, closed) = self.drainer.finish()?;
+        let duration = closed.at - self.opened;
         for link in self.monitor.links().await? {
             if let Some(device) = self.devices.get_mut(&link.ifindex).filter(|device| !device.gone) {
-                device.at_end = Some(link.counters);
                 // Those of the end: a pod that started in the window got its address and route after its device.
                 device.link.addresses = link.addresses;
                 device.link.routed = link.routed;
@@ -157,8 +182,9 @@ impl Measurement {
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+                skew_ns: Some(Skew { start: self.opened_skew_ns, end: closed.skew_ns() }),
             },
-            devices: self.devices.into_values().map(Followed::into_device).collect(),
+            devices: self.devices.into_values().map(|device| device.into_device(&closed)).collect(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
             lost: tally.lost,
@@ -180,17 +206,53 @@ impl Followed {
                 Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
             },
         };
-        // A new device's counters begin at 0, within the window; those of one from another namespace do not.
-        Self { at_start: link.counters, at_end: None, gone: false, link, attach, blind }
+        Self {
+            link,
+            attach,
+            blind,
+            at_start: None,
+            start_slack: KernelCounters::default(),
+            appeared: false,
+            gone: false,
+            at_going: None,
+        }
     }
 
-    fn into_device(self) -> Device {
-        let kernel = self.at_end.map(|end| KernelCounters {
-            rx_bytes: end.rx_bytes.saturating_sub(self.at_start.rx_bytes),
-            rx_packets: end.rx_packets.saturating_sub(self.at_start.rx_packets),
-            tx_bytes: end.tx_bytes.saturating_sub(self.at_start.tx_bytes),
-            tx_packets: end.tx_packets.saturating_sub(self.at_start.tx_packets),
-        });
+    /// It was there when the window was opened.
+    fn opened(&mut self, ifindex: u32, opened: &Boundary) {
+        self.at_start = opened.before.devices.get(&ifindex).copied();
+        if let (Some(before), Some(after)) = (self.at_start, opened.after.devices.get(&ifindex)) {
+            self.start_slack = after.kernel.since(before.kernel).unwrap_or_default();
+        }
+    }
+
+    /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
+    fn appeared(&mut self, at_start: Counted, counters: &mut CounterReader) {
+        self.appeared = true;
+        self.at_start = Some(at_start);
+        // If it is gone already, the window gets to know soon.
+        if let Ok(Some(attached)) = counters.read_one(self.link.ifindex) {
+            self.start_slack = attached.kernel.since(at_start.kernel).unwrap_or_default();
+        }
+    }
+
+    /// What is known of it when the window is closed.
+    fn into_device(self, closed: &Boundary) -> Device {
+        let (before, after) =
+            (closed.before.devices.get(&self.link.ifindex), closed.after.devices.get(&self.link.ifindex));
+        // Whatever went before the second reading took the end of its counters along.
+        let vanished = self.gone || after.is_none();
+        let at_end =
+            if vanished { self.at_going.filter(|_| self.counters_outlive_peer()) } else { before.or(after).copied() };
+        let since = |end: Counted| Some((end, self.at_start?));
+        let (end, start) = at_end.and_then(since).unzip();
+        let kernel = end.zip(start).and_then(|(end, start)| end.kernel.since(start.kernel));
+        let drops = end.zip(start).and_then(|(end, start)| end.drops.since(start.drops));
+        let end_slack = match (before, after) {
+            (Some(before), Some(after)) if !vanished => after.kernel.since(before.kernel).unwrap_or_default(),
+            _ => KernelCounters::default(),
+        };
+        let kernel_slack = kernel.map(|_| KernelSlack { start: self.start_slack, end: end_slack });
         let Link { ifindex, name, class, kind, driver, mac, addresses, routed, vlan, .. } = self.link;
         Device {
             ifindex,
@@ -204,10 +266,23 @@ impl Followed {
             attach: self.attach,
             blind: self.blind,
             kernel,
+            kernel_slack,
+            drops,
+            appeared: self.appeared,
+            vanished,
             vlan,
             pod: None,
             eni_id: None,
         }
+    }
+}
+
+impl Followed {
+    /// A veth receives what its peer sends, and shows the peer's counter for that. When one of the two is deleted they are
+    /// parted first, so that the last word of the kernel is that it received nothing (`drivers/net/veth.c`, `veth_dellink`,
+    /// `veth_get_stats64`).
+    fn counters_outlive_peer(&self) -> bool {
+        self.link.kind.as_deref() != Some("veth")
     }
 }
 
@@ -223,41 +298,4 @@ fn node_info() -> anyhow::Result<NodeInfo> {
         Ok(text.trim_end().to_owned())
     };
     Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
-}
-
-/// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
-const DRAIN_EVERY: Duration = Duration::from_secs(1);
-
-/// Drains on a thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
-struct Drainer {
-    thread: JoinHandle<io::Result<Tally>>,
-    stop: mpsc::Sender<()>,
-    flows: Arc<AtomicUsize>,
-}
-
-impl Drainer {
-    fn start(mut drain: Drain) -> anyhow::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let flows = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&flows);
-        let work = move || {
-            let mut tally = Tally::default();
-            while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
-                drain.drain(&mut tally)?;
-                seen.store(tally.len(), Ordering::Relaxed);
-            }
-            drain.drain(&mut tally)?;
-            Ok(tally)
-        };
-        let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { thread, stop, flows })
-    }
-
-    /// Drains a last time. Blocks for that long.
-    fn finish(self) -> anyhow::Result<Tally> {
-        // If the thread has failed already, nobody hears this, and its error comes next.
-        let _ = self.stop.send(());
-        let tally = self.thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?;
-        tally.context("cannot read the flow maps")
-    }
 }

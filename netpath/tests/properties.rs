@@ -137,7 +137,11 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
             let connections = connections.into_iter().map(about).collect();
             Snapshot {
                 node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-                window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: seconds * 1_000_000_000 },
+                window: Window {
+                    started_at: "2025-01-01T00:00:00Z".to_owned(),
+                    duration_ns: seconds * 1_000_000_000,
+                    skew_ns: None,
+                },
                 devices,
                 observations,
                 unattributed,

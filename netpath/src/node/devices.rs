@@ -4,6 +4,7 @@
 //! reads.
 
 mod class;
+pub mod counters;
 mod link;
 
 use anyhow::Context as _;
@@ -15,9 +16,9 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
 
+use self::counters::Counted;
 pub use self::link::Link;
 use super::ethtool::Ethtool;
-use crate::snapshot::KernelCounters;
 
 /// Which devices are ENIs.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ pub enum LinkEvent {
         /// Its index.
         ifindex: u32,
         /// Its counters when it went, if the kernel told.
-        last: Option<KernelCounters>,
+        last: Option<Counted>,
     },
     /// The kernel had more to tell than there was room for: ask for all links again.
     Lost,

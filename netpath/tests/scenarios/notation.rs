@@ -82,7 +82,11 @@ impl Scenario {
         }
         let snapshot = Snapshot {
             node: NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
-            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000 },
+            window: Window {
+                started_at: "2025-01-01T00:00:00Z".to_owned(),
+                duration_ns: 10_000_000_000,
+                skew_ns: None,
+            },
             devices,
             observations,
             unattributed,

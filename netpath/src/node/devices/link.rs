@@ -6,14 +6,15 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, Stats64};
+use rtnetlink::packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 
 use super::class::{Evidence, classify};
+use super::counters::Counted;
 use super::{EniChoice, Ethtool};
 use crate::kernel::attach::Layer;
 use crate::report::DeviceClass;
-use crate::snapshot::{KernelCounters, Vlan};
+use crate::snapshot::{Drops, KernelCounters, Vlan};
 
 /// A device.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,7 @@ pub struct Link {
     /// For a VLAN device, what it stands on, if that is in this namespace.
     pub vlan: Option<Vlan>,
     /// Its counters since it was made.
-    pub counters: KernelCounters,
+    pub counters: Counted,
 }
 
 impl Link {
@@ -131,13 +132,16 @@ fn hex(octets: &[u8]) -> String {
 }
 
 /// `IFLA_STATS64` of a message.
-pub(super) fn counters(message: &LinkMessage) -> Option<KernelCounters> {
+pub(super) fn counters(message: &LinkMessage) -> Option<Counted> {
     message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Stats64(Stats64 { rx_bytes, rx_packets, tx_bytes, tx_packets, .. }) => Some(KernelCounters {
-            rx_bytes: *rx_bytes,
-            rx_packets: *rx_packets,
-            tx_bytes: *tx_bytes,
-            tx_packets: *tx_packets,
+        LinkAttribute::Stats64(stats) => Some(Counted {
+            kernel: KernelCounters {
+                rx_bytes: stats.rx_bytes,
+                rx_packets: stats.rx_packets,
+                tx_bytes: stats.tx_bytes,
+                tx_packets: stats.tx_packets,
+            },
+            drops: Drops { rx_packets: stats.rx_dropped, tx_packets: stats.tx_dropped },
         }),
         _ => None,
     })
