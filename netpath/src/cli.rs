@@ -60,8 +60,8 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Format of the list.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = DevicesFormat::Table)]
+    pub format: DevicesFormat,
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
@@ -81,6 +81,15 @@ pub enum Format {
     /// For people.
     Table,
     /// Schema `netpath.report/1`.
+    Json,
+}
+
+/// An output format of `netpath devices`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DevicesFormat {
+    /// For people.
+    Table,
+    /// Schema `netpath.devices/1`.
     Json,
 }
 

@@ -1,5 +1,6 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
+mod devices;
 mod report;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
-        Command::Devices(_) => Err(anyhow::anyhow!("not built yet")),
+        Command::Devices(args) => devices::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("netpath: {error:#}");

@@ -5,21 +5,20 @@
 
 mod drainer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use self::drainer::{Boundary, Drainer};
 use crate::kernel::attach::Attacher;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
-use crate::node::devices::counters::{Counted, CounterReader};
+use crate::node::devices::counters::{Counted, CounterReader, Reading};
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
-use crate::snapshot::{Device, KernelCounters, KernelSlack, Snapshot};
+use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
 
 /// What to measure.
 #[derive(Debug)]
@@ -51,13 +50,14 @@ struct Followed {
     attach: Attach,
     blind: Option<String>,
     /// Before netpath counted.
-    at_start: Option<Counted>,
+    at_start: Option<KernelCounters>,
+    drops_at_start: Option<Drops>,
     /// What was counted from then until netpath counted for certain.
     start_slack: KernelCounters,
     appeared: bool,
     gone: bool,
-    /// When it went, if the kernel told.
-    at_going: Option<Counted>,
+    /// When it went, if that can be told.
+    at_going: Option<KernelCounters>,
 }
 
 impl Measurement {
@@ -67,10 +67,10 @@ impl Measurement {
         let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
-        let (monitor, links) = LinkMonitor::start(choice).await?;
+        let monitor = LinkMonitor::open(&choice)?;
         let mut devices = BTreeMap::new();
-        for link in links {
-            let followed = Followed::new(&mut attacher, link);
+        for link in monitor.links() {
+            let followed = Followed::attach(&mut attacher, link);
             devices.insert(followed.link.ifindex, followed);
         }
         if !devices.values().any(|device| device.attach == Attach::Tcx) {
@@ -81,10 +81,10 @@ impl Measurement {
             );
         }
         // What was counted while devices were being attached one by one belongs to no window.
-        let (drainer, opened) = Drainer::start(drain)?;
         let started_at = Timestamp::now();
-        for (ifindex, device) in &mut devices {
-            device.opened(*ifindex, &opened);
+        let (drainer, opened) = Drainer::start(drain)?;
+        for device in devices.values_mut() {
+            device.opened(&opened);
         }
         Ok(Self {
             monitor,
@@ -114,63 +114,53 @@ impl Measurement {
     /// Waits for a change of the devices and follows it. Cancel safe.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
         let event = self.monitor.next().await?;
-        self.handle(event).await
-    }
-
-    async fn handle(&mut self, event: LinkEvent) -> anyhow::Result<()> {
-        match event {
-            LinkEvent::Changed(link) => self.changed(link),
-            LinkEvent::Gone { ifindex, last } => self.gone(ifindex, last),
-            LinkEvent::Lost => {
-                let links = self.monitor.links().await?;
-                let present: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
-                let missing: Vec<u32> =
-                    self.devices.keys().copied().filter(|ifindex| !present.contains(ifindex)).collect();
-                for ifindex in missing {
-                    self.gone(ifindex, None);
-                }
-                for link in links {
-                    self.changed(link);
-                }
-            }
-        }
+        self.take(event);
         Ok(())
     }
 
-    fn changed(&mut self, link: Link) {
-        match self.devices.get_mut(&link.ifindex) {
-            // Its class was decided by evidence that does not change; its name may.
-            Some(device) if !device.gone => device.link.name = link.name,
-            _ => {
-                let at_start = link.counters;
-                let mut followed = Followed::new(&mut self.attacher, link);
-                followed.appeared(at_start, &mut self.counters);
+    fn take(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Appeared(link) => {
+                let mut followed = Followed::attach(&mut self.attacher, link);
+                followed.appeared(&mut self.counters);
                 self.devices.insert(followed.link.ifindex, followed);
             }
-        }
-    }
-
-    fn gone(&mut self, ifindex: u32, last: Option<Counted>) {
-        self.attacher.forget(ifindex);
-        if let Some(device) = self.devices.get_mut(&ifindex).filter(|device| !device.gone) {
-            device.gone = true;
-            device.at_going = last;
+            LinkEvent::Changed(link) => {
+                if let Some(device) = self.devices.get_mut(&link.ifindex) {
+                    device.link = link;
+                }
+            }
+            LinkEvent::Gone { ifindex, last, .. } => {
+                self.attacher.forget(ifindex);
+                if let Some(device) = self.devices.get_mut(&ifindex) {
+                    device.gone = true;
+                    device.at_going = last;
+                }
+            }
+            // The monitor reads all devices again, and what changed follows.
+            LinkEvent::Lost => {}
         }
     }
 
     /// Closes the window: reads what was counted, then lets go of every device.
-    pub async fn finish(mut self) -> anyhow::Result<Snapshot> {
-        // Changes that wait to be heard of are changes within the window.
-        while let Some(event) = self.monitor.next().now_or_never() {
-            self.handle(event?).await?;
+    pub fn finish(mut self) -> anyhow::Result<Snapshot> {
+        while let Some(event) = self.monitor.try_next()? {
+            self.take(event);
         }
         let (tally, closed) = self.drainer.finish()?;
         let duration = closed.at - self.opened;
-        for link in self.monitor.links().await? {
-            if let Some(device) = self.devices.get_mut(&link.ifindex).filter(|device| !device.gone) {
-                // Those of the end: a pod that started in the window got its address and route after its device.
-                device.link.addresses = link.addresses;
-                device.link.routed = link.routed;
+        while let Some(event) = self.monitor.try_next()? {
+            match event {
+                // A pod that started in the window got its address and route after its device.
+                LinkEvent::Changed(_) => self.take(event),
+                // It came too late to be attached to, and yet in the window.
+                LinkEvent::Appeared(link) if closed.after.devices.contains_key(&link.ifindex) => {
+                    let blind = Some("it appeared when the window was being closed".to_owned());
+                    let mut device = Followed::new(link, Attach::None, blind);
+                    device.appeared(&mut self.counters);
+                    self.devices.insert(device.link.ifindex, device);
+                }
+                _ => {}
             }
         }
         let conntrack: Outcome = match self.conntrack {
@@ -197,7 +187,7 @@ impl Measurement {
 
 impl Followed {
     /// Attaches to the device, if packets of pods or ENIs pass it.
-    fn new(attacher: &mut Attacher, link: Link) -> Self {
+    fn attach(attacher: &mut Attacher, link: Link) -> Self {
         use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
         let (attach, blind) = match link.class {
             Loopback | Other => (Attach::None, None),
@@ -206,11 +196,16 @@ impl Followed {
                 Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
             },
         };
+        Self::new(link, attach, blind)
+    }
+
+    fn new(link: Link, attach: Attach, blind: Option<String>) -> Self {
         Self {
             link,
             attach,
             blind,
             at_start: None,
+            drops_at_start: None,
             start_slack: KernelCounters::default(),
             appeared: false,
             gone: false,
@@ -219,71 +214,49 @@ impl Followed {
     }
 
     /// It was there when the window was opened.
-    fn opened(&mut self, ifindex: u32, opened: &Boundary) {
-        self.at_start = opened.before.devices.get(&ifindex).copied();
-        if let (Some(before), Some(after)) = (self.at_start, opened.after.devices.get(&ifindex)) {
-            self.start_slack = after.kernel.since(before.kernel).unwrap_or_default();
+    fn opened(&mut self, opened: &Boundary) {
+        let ifindex = self.link.ifindex;
+        if let Some(before) = opened.before.devices.get(&ifindex) {
+            (self.at_start, self.drops_at_start) = (Some(before.kernel), Some(before.drops));
+            self.start_slack = slack(Some(before), opened.after.devices.get(&ifindex));
         }
     }
 
     /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
-    fn appeared(&mut self, at_start: Counted, counters: &mut CounterReader) {
+    fn appeared(&mut self, counters: &mut CounterReader) {
         self.appeared = true;
-        self.at_start = Some(at_start);
+        self.at_start = Some(self.link.counters);
         // If it is gone already, the window gets to know soon.
         if let Ok(Some(attached)) = counters.read_one(self.link.ifindex) {
-            self.start_slack = attached.kernel.since(at_start.kernel).unwrap_or_default();
+            self.drops_at_start = Some(attached.drops);
+            self.start_slack = attached.kernel.since(self.link.counters).unwrap_or_default();
         }
     }
 
     /// What is known of it when the window is closed.
     fn into_device(self, closed: &Boundary) -> Device {
-        let (before, after) =
-            (closed.before.devices.get(&self.link.ifindex), closed.after.devices.get(&self.link.ifindex));
-        // Whatever went before the second reading took the end of its counters along.
-        let vanished = self.gone || after.is_none();
-        let at_end =
-            if vanished { self.at_going.filter(|_| self.counters_outlive_peer()) } else { before.or(after).copied() };
-        let since = |end: Counted| Some((end, self.at_start?));
-        let (end, start) = at_end.and_then(since).unzip();
-        let kernel = end.zip(start).and_then(|(end, start)| end.kernel.since(start.kernel));
-        let drops = end.zip(start).and_then(|(end, start)| end.drops.since(start.drops));
-        let end_slack = match (before, after) {
-            (Some(before), Some(after)) if !vanished => after.kernel.since(before.kernel).unwrap_or_default(),
-            _ => KernelCounters::default(),
-        };
-        let kernel_slack = kernel.map(|_| KernelSlack { start: self.start_slack, end: end_slack });
-        let Link { ifindex, name, class, kind, driver, mac, addresses, routed, vlan, .. } = self.link;
+        let of = |reading: &Reading| reading.devices.get(&self.link.ifindex).filter(|_| !self.gone).copied();
+        let (before, after) = (of(&closed.before), of(&closed.after));
+        let at_end = before.or(after);
+        let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
+        let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
+        let end_slack = slack(before.as_ref(), after.as_ref());
         Device {
-            ifindex,
-            name,
-            class,
-            kind,
-            driver,
-            mac,
-            addresses,
-            routed,
             attach: self.attach,
             blind: self.blind,
             kernel,
-            kernel_slack,
-            drops,
+            kernel_slack: kernel.map(|_| KernelSlack { start: self.start_slack, end: end_slack }),
+            drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
             appeared: self.appeared,
-            vanished,
-            vlan,
-            pod: None,
-            eni_id: None,
+            vanished: self.gone || after.is_none(),
+            ..self.link.to_device()
         }
     }
 }
 
-impl Followed {
-    /// A veth receives what its peer sends, and shows the peer's counter for that. When one of the two is deleted they are
-    /// parted first, so that the last word of the kernel is that it received nothing (`drivers/net/veth.c`, `veth_dellink`,
-    /// `veth_get_stats64`).
-    fn counters_outlive_peer(&self) -> bool {
-        self.link.kind.as_deref() != Some("veth")
-    }
+/// What a device's counters moved by between two readings; nothing for one that has come or gone between them.
+fn slack(before: Option<&Counted>, after: Option<&Counted>) -> KernelCounters {
+    before.zip(after).and_then(|(before, after)| after.kernel.since(before.kernel)).unwrap_or_default()
 }
 
 /// The innermost error: what the kernel said.

@@ -1,6 +1,7 @@
 //! Writes a report, one file a format.
 
+pub mod devices;
 pub mod json;
 pub mod table;
-mod text;
+pub mod text;
 mod units;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use lab::traffic::UdpSink;
 use lab::{Counters, Lab, counters};
-use netpath::kernel::attach::Layer;
 use netpath::kernel::drain::Tally;
 use netpath::kernel::load::load;
+use netpath::node::devices::Layer;
 use netpath::report::Direction;
 use netpath::snapshot::{Counts, Reason};
 

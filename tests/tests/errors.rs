@@ -42,7 +42,9 @@ fn without_capabilities_it_says_which_are_missing() {
 #[test]
 fn a_single_missing_capability_is_named_alone() {
     let lab = lab();
-    for (drop, name) in [("-net_admin", "CAP_NET_ADMIN"), ("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON")] {
+    for (drop, name) in
+        [("-net_admin", "CAP_NET_ADMIN"), ("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON")]
+    {
         let mut command = lab.node.namespace.command("setpriv").unwrap();
         command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(netpath_binary().unwrap());
         let output = command.args(["report", "--duration", "1s", "--eni", "eth*"]).output().unwrap();

@@ -65,7 +65,7 @@ async fn measure(args: &ReportArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
         }
     };
     progress.finish_and_clear();
-    Ok((measurement.finish().await?, status))
+    Ok((measurement.finish()?, status))
 }
 
 /// A line on stderr; nothing where stderr is no terminal.

@@ -10,14 +10,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use netpath_ebpf::map;
 
-/// Where a device's packets begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// With an Ethernet header.
-    Ethernet,
-    /// With the IP header, on devices that have no link layer (tun, `WireGuard`).
-    Ip,
-}
+use crate::node::devices::Layer;
 
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]
@@ -41,7 +34,8 @@ impl Attacher {
         }
         let [rx, tx] = match layer {
             Layer::Ethernet => [map::RX, map::TX],
-            Layer::Ip => [map::RX_IP, map::TX_IP],
+            // What begins with neither will be counted as unparsed.
+            Layer::Ip | Layer::Unknown => [map::RX_IP, map::TX_IP],
         };
         let rx = self.attach_one(rx, name, TcAttachType::Ingress)?;
         let tx = self.attach_one(tx, name, TcAttachType::Egress)?;

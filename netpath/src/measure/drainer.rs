@@ -47,7 +47,7 @@ fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boun
 
 /// The thread that drains.
 pub struct Drainer {
-    thread: JoinHandle<anyhow::Result<(Tally, Boundary)>>,
+    thread: Option<JoinHandle<anyhow::Result<(Tally, Boundary)>>>,
     stop: mpsc::Sender<()>,
     flows: Arc<AtomicUsize>,
 }
@@ -73,7 +73,7 @@ impl Drainer {
             Ok((tally, closed))
         };
         let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
-        Ok((Self { thread, stop, flows }, opened))
+        Ok((Self { thread: Some(thread), stop, flows }, opened))
     }
 
     /// How many flows were seen so far, at all hooks together.
@@ -82,10 +82,11 @@ impl Drainer {
     }
 
     /// Closes the window. Blocks for a drain that is going on, and the last one.
-    pub fn finish(self) -> anyhow::Result<(Tally, Boundary)> {
+    pub fn finish(&mut self) -> anyhow::Result<(Tally, Boundary)> {
         // If the thread has failed already, nobody hears this, and its error comes next.
         let _ = self.stop.send(());
-        self.thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?
+        let thread = self.thread.take().context("the window was closed before")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?
     }
 }
 

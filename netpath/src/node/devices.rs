@@ -1,197 +1,147 @@
-//! The node's network devices, by rtnetlink: what there is, what it is, and what changes.
+//! The network devices of the calling thread's network namespace: what there is, and what changes.
 //!
-//! In: the network namespace of the calling thread. Out: [`Link`]s and [`LinkEvent`]s. It needs no privilege, and only
-//! reads.
+//! In: rtnetlink (links, addresses, routes of the main table), ethtool (drivers), and the user's `--eni` globs. Out:
+//! [`Link`]s, and [`LinkEvent`]s from a [`LinkMonitor`]. Needs no privilege. It must not change anything on the node.
+//!
+//! The messages are read here, attribute by attribute, instead of by a library that decodes all of a message: such a
+//! library skips a message it cannot decode (a name that is not UTF-8, an attribute of a newer kernel), and then a device
+//! would be missing from every sum without a word.
 
 mod class;
 pub mod counters;
-mod link;
+mod inventory;
+mod message;
+mod monitor;
+mod socket;
+
+use std::net::IpAddr;
 
 use anyhow::Context as _;
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{StreamExt as _, TryStreamExt as _};
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
-use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
+use serde::{Deserialize, Serialize};
 
-use self::counters::Counted;
-pub use self::link::Link;
-use super::ethtool::Ethtool;
+pub use class::EniChoice;
+pub use monitor::LinkMonitor;
 
-/// Which devices are ENIs.
-#[derive(Clone, Debug)]
-pub struct EniChoice {
-    /// Every pattern that was given; none to decide by evidence.
-    globs: Vec<Glob>,
-    set: GlobSet,
+use crate::report::DeviceClass;
+use crate::snapshot::{self, KernelCounters};
+
+/// A network device as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The kernel's index: the device's identity in this namespace.
+    pub ifindex: u32,
+    /// Name, with U+FFFD for bytes that are not UTF-8. Sanitised only when printed.
+    pub name: String,
+    /// What it is, by evidence.
+    pub class: DeviceClass,
+    /// Why it is taken for an ENI; `None` if it is not.
+    pub eni_evidence: Option<EniEvidence>,
+    /// `IFLA_INFO_KIND` ("veth", "vxlan"), if it has one.
+    pub kind: Option<String>,
+    /// Driver by ethtool. Asked only where there is no kind, since a kind says as much.
+    pub driver: Option<String>,
+    /// Hardware address as lower-case hex with colons; `None` if it has none or it is not of 6 bytes.
+    pub mac: Option<String>,
+    /// Whether it is administratively up (`IFF_UP`).
+    pub up: bool,
+    /// Addresses with prefix length ("10.0.0.5/24"), in numerical order, IPv4 first.
+    pub addresses: Vec<String>,
+    /// Addresses that the main routing table sends straight to this device (`/32`, `/128`, no gateway), other than its
+    /// own: those of the pod behind it.
+    pub routed: Vec<IpAddr>,
+    /// How its frames begin.
+    pub layer: Layer,
+    /// `IFLA_LINK`: the device this one sits on (VLAN, macvlan, tunnel), or a veth's peer. `None` if there is none, or if
+    /// it is in another namespace.
+    pub lower: Option<u32>,
+    /// The id of a VLAN device.
+    pub vlan_id: Option<u16>,
+    /// The device's own counters since it exists.
+    pub counters: KernelCounters,
 }
 
-impl EniChoice {
-    /// Takes the patterns of `--eni`; none to decide by evidence.
-    pub fn new(patterns: &[String]) -> anyhow::Result<Self> {
-        let mut set = GlobSetBuilder::new();
-        let mut globs = Vec::new();
-        for pattern in patterns {
-            let glob = Glob::new(pattern).map_err(|error| {
-                anyhow::anyhow!(
-                    "--eni '{}' is no pattern: {}; write it like 'eth*' or 'ens5'",
-                    pattern.escape_debug(),
-                    error.kind()
-                )
-            })?;
-            set.add(glob.clone());
-            globs.push(glob);
-        }
-        Ok(Self { globs, set: set.build().context("too many --eni patterns")? })
-    }
-
-    /// Whether the device is an ENI; `None` if evidence decides.
-    fn decides(&self, name: &str) -> Option<bool> {
-        (!self.globs.is_empty()).then(|| self.set.is_match(name))
-    }
-
-    /// Fails if a pattern matches no device.
-    fn check(&self, links: &[Link]) -> anyhow::Result<()> {
-        for glob in &self.globs {
-            let matcher = glob.compile_matcher();
-            if !links.iter().any(|link| matcher.is_match(&link.name)) {
-                let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-                anyhow::bail!(
-                    "--eni '{}' matches no device; there are: {}",
-                    glob.glob().escape_debug(),
-                    names.join(", ").escape_debug()
-                );
-            }
-        }
-        Ok(())
-    }
+/// How a device's frames begin, by its hardware type (`ARPHRD_*`): it decides which program can read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// With an Ethernet header. The loopback device has one too.
+    Ethernet,
+    /// With the IP header.
+    Ip,
+    /// With something netpath does not know: its traffic cannot be attributed.
+    Unknown,
 }
 
-/// A change of the devices.
-#[derive(Clone, Debug, PartialEq)]
+/// Why a device is taken for an ENI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EniEvidence {
+    /// Its driver is one that EC2 instances use for ENIs.
+    Driver,
+    /// It is an Ethernet device of the machine: it has no link kind, and sits on a bus.
+    Hardware,
+    /// `--eni` matches its name.
+    Named,
+}
+
+/// A change among the devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// A device is new, or has another name or state.
+    /// A device is there: made, or moved into this namespace (then its counters need not be zero).
+    Appeared(Link),
+    /// Something about a device other than its counters is different: name, up or down, addresses, routes to it.
     Changed(Link),
-    /// A device was deleted, or left this network namespace.
+    /// A device is gone: deleted, or moved to another namespace.
     Gone {
-        /// Its index.
+        /// Which.
         ifindex: u32,
-        /// Its counters when it went, if the kernel told.
-        last: Option<Counted>,
+        /// Its counters at the end. `None` if nobody can tell: the message was lost, or it was a veth that was deleted (not
+        /// moved). A veth's rx is its peer's tx, and the kernel parts the two before it reports the end (drivers/net/veth.c,
+        /// `veth_dellink`), so that the report shows an rx of 0.
+        last: Option<KernelCounters>,
+        /// The highest that was ever reported: what it counted at least. Of a deleted veth, tx is exact.
+        at_least: KernelCounters,
     },
-    /// The kernel had more to tell than there was room for: ask for all links again.
+    /// Messages were lost. The devices were read anew, and the events that follow make up the difference. Devices that
+    /// came and went meanwhile were never seen.
     Lost,
 }
 
-/// Lists the devices once, in order of ifindex.
-pub async fn list(choice: EniChoice) -> anyhow::Result<Vec<Link>> {
-    let inventory = Inventory::open(choice)?;
-    let links = inventory.links().await?;
-    inventory.choice.check(&links)?;
+impl Link {
+    /// The device as a snapshot holds it, with nothing attached and no counters of a window yet.
+    #[must_use]
+    pub fn to_device(&self) -> snapshot::Device {
+        snapshot::Device {
+            ifindex: self.ifindex,
+            name: self.name.clone(),
+            class: self.class,
+            kind: self.kind.clone(),
+            driver: self.driver.clone(),
+            mac: self.mac.clone(),
+            addresses: self.addresses.clone(),
+            routed: self.routed.clone(),
+            attach: crate::report::Attach::None,
+            blind: None,
+            kernel: None,
+            kernel_slack: None,
+            drops: None,
+            appeared: false,
+            vanished: false,
+            vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
+            pod: None,
+            eni_id: None,
+        }
+    }
+}
+
+/// Lists the devices there are, in order of ifindex.
+///
+/// # Errors
+/// If netlink refuses, or if one of the `--eni` globs matches no device.
+pub fn list(eni: &EniChoice) -> anyhow::Result<Vec<Link>> {
+    let mut inventory = inventory::Inventory::new(eni.clone());
+    inventory.read().context("cannot list the network devices")?;
+    let links = inventory.links();
+    eni.check(&links)?;
     Ok(links)
-}
-
-/// Asks for devices.
-#[derive(Debug)]
-struct Inventory {
-    handle: Handle,
-    ethtool: Ethtool,
-    choice: EniChoice,
-}
-
-impl Inventory {
-    fn open(choice: EniChoice) -> anyhow::Result<Self> {
-        let (connection, handle, _) = new_connection().context("cannot open a netlink socket")?;
-        tokio::spawn(connection);
-        Ok(Self { handle, ethtool: Ethtool::open().context("cannot open a socket")?, choice })
-    }
-
-    /// All devices, with addresses and routes, in order of ifindex.
-    async fn links(&self) -> anyhow::Result<Vec<Link>> {
-        let failed = "the kernel does not list its devices (rtnetlink)";
-        let mut links = Vec::new();
-        let mut messages = self.handle.link().get().execute();
-        while let Some(message) = messages.try_next().await.context(failed)? {
-            links.push(Link::new(&message, &self.ethtool, &self.choice));
-        }
-        links.sort_by_key(|link| link.ifindex);
-        let mut addresses = self.handle.address().get().execute();
-        while let Some(message) = addresses.try_next().await.context(failed)? {
-            if let Ok(at) = links.binary_search_by_key(&message.header.index, |link| link.ifindex) {
-                links[at].add_address(&message);
-            }
-        }
-        for family in [
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-        ] {
-            let mut routes = self.handle.route().get(family).execute();
-            while let Some(message) = routes.try_next().await.context(failed)? {
-                if let Some((ifindex, address)) = link::host_route(&message)
-                    && let Ok(at) = links.binary_search_by_key(&ifindex, |link| link.ifindex)
-                {
-                    links[at].routed.push(address);
-                }
-            }
-        }
-        Ok(links)
-    }
-}
-
-/// Follows the devices.
-#[derive(Debug)]
-pub struct LinkMonitor {
-    inventory: Inventory,
-    notifications: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-}
-
-/// Room for the notifications of some thousand devices at once.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-
-impl LinkMonitor {
-    /// Subscribes to changes, then lists the devices, so that no change is missed in between.
-    pub async fn start(choice: EniChoice) -> anyhow::Result<(Self, Vec<Link>)> {
-        let (mut connection, _, notifications) =
-            new_multicast_connection(&[MulticastGroup::Link]).context("cannot open a netlink socket")?;
-        let socket = connection.socket_mut().socket_mut();
-        socket.set_rx_buf_sz(RECEIVE_BUFFER_BYTES).context("cannot size a netlink socket")?;
-        tokio::spawn(connection);
-        let monitor = Self { inventory: Inventory::open(choice)?, notifications };
-        let links = monitor.inventory.links().await?;
-        monitor.inventory.choice.check(&links)?;
-        Ok((monitor, links))
-    }
-
-    /// All devices as they are now, in order of ifindex.
-    pub async fn links(&self) -> anyhow::Result<Vec<Link>> {
-        self.inventory.links().await
-    }
-
-    /// Waits for the next change. Cancel safe.
-    pub async fn next(&mut self) -> anyhow::Result<LinkEvent> {
-        loop {
-            let (message, _) = self.notifications.next().await.context("the kernel closed the netlink socket")?;
-            match message.payload {
-                // Bridges send messages of a family of their own when a device becomes, or stops being, a port.
-                NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message),
-                ) if message.header.interface_family != AddressFamily::Unspec => {}
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
-                    return Ok(LinkEvent::Changed(Link::new(
-                        &message,
-                        &self.inventory.ethtool,
-                        &self.inventory.choice,
-                    )));
-                }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => {
-                    let last = link::counters(&message);
-                    return Ok(LinkEvent::Gone { ifindex: message.header.index, last });
-                }
-                NetlinkPayload::Overrun(_) => return Ok(LinkEvent::Lost),
-                _ => {}
-            }
-        }
-    }
 }

@@ -1,59 +1,107 @@
-//! A device's driver, by `ioctl(SIOCETHTOOL, ETHTOOL_GDRVINFO)` (Linux, `include/uapi/linux/ethtool.h`).
+//! Asks a device which driver runs it: the ioctl behind `ethtool -i`.
 //!
-//! In: a device's name. Out: its driver's name. It needs no privilege. sysfs has the same fact, but shows the devices of the
-//! network namespace that it was mounted in, which in a debug pod may be another one.
+//! In: a device's name in the calling thread's network namespace. Out: driver and bus address. Needs no privilege. sysfs
+//! (`/sys/class/net/X/device/driver`) would tell the same, but it shows the namespace it was mounted in, which in a
+//! container is often another one. It must not change a device.
 
-use std::ffi::c_char;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixDatagram;
 
-const SIOCETHTOOL: libc::Ioctl = 0x8946;
-const ETHTOOL_GDRVINFO: u32 = 3;
+/// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
+const GDRVINFO: u32 = 3;
 
-/// `struct ethtool_drvinfo`.
-#[repr(C)]
-struct DriverInfo {
-    command: u32,
-    driver: [u8; 32],
-    rest: [u8; 160],
+/// What a driver says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// Name of the driver ("ena").
+    pub driver: Option<String>,
+    /// Where on a bus the device is ("0000:00:05.0"); `None` for a device made of software.
+    pub bus: Option<String>,
 }
 
-const _: () = assert!(size_of::<DriverInfo>() == 196);
+/// `struct ethtool_drvinfo` (linux/ethtool.h).
+#[repr(C)]
+struct Drvinfo {
+    cmd: u32,
+    driver: [u8; 32],
+    version: [u8; 32],
+    fw_version: [u8; 32],
+    bus_info: [u8; 32],
+    erom_version: [u8; 32],
+    reserved2: [u8; 12],
+    n_priv_flags: u32,
+    n_stats: u32,
+    testinfo_len: u32,
+    eedump_len: u32,
+    regdump_len: u32,
+}
 
-/// A socket to ask through.
-#[derive(Debug)]
-pub struct Ethtool(OwnedFd);
+const _: () = assert!(size_of::<Drvinfo>() == 196);
 
-impl Ethtool {
-    /// Opens a socket in the network namespace of the calling thread.
-    pub fn open() -> io::Result<Self> {
-        // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
+/// Asks for the driver of the device `name` (bytes, since a name need not be UTF-8).
+///
+/// # Errors
+/// `EOPNOTSUPP` if the device does not tell (loopback), `ENODEV` if there is none of that name (any more).
+pub fn driver_info(name: &[u8]) -> io::Result<DriverInfo> {
+    if name.len() >= libc::IFNAMSIZ || name.contains(&0) {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    // Any socket will do: the ioctl is handled above the socket's family, in the network namespace the socket was made in.
+    let socket = UnixDatagram::unbound()?;
+    let mut info = Drvinfo {
+        cmd: GDRVINFO,
+        driver: [0; 32],
+        version: [0; 32],
+        fw_version: [0; 32],
+        bus_info: [0; 32],
+        erom_version: [0; 32],
+        reserved2: [0; 12],
+        n_priv_flags: 0,
+        n_stats: 0,
+        testinfo_len: 0,
+        eedump_len: 0,
+        regdump_len: 0,
+    };
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut info).cast() },
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the descriptor is open; `request` is a valid `struct ifreq` whose data points to a `struct ethtool_drvinfo`,
+    // which is what ETHTOOL_GDRVINFO reads and writes, and both outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Software devices write "N/A" or repeat their kind ("tun"): only what has the look of a bus address is one.
+    let bus = text(&info.bus_info).filter(|bus| bus.contains(|c: char| c.is_ascii_digit()));
+    Ok(DriverInfo { driver: text(&info.driver), bus })
+}
+
+/// The text before the first NUL, `None` if it is empty.
+fn text(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    (end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be() {
+        for name in [&b"a-name-longer-than-15-bytes"[..], b"a\0b", b"", b"no-such-device"] {
+            assert!(driver_info(name).is_err(), "{name:?}");
         }
-        // SAFETY: the kernel just gave this descriptor to us alone.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// The driver of a device; `None` if it does not tell, or is gone.
-    #[must_use]
-    pub fn driver(&self, device: &str) -> Option<String> {
-        let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-        // SAFETY: an all-zero ifreq is valid.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        if device.len() >= request.ifr_name.len() {
-            return None;
-        }
-        for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
-            *to = c_char::from_ne_bytes([from]);
-        }
-        request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut info).cast();
-        // SAFETY: the request names a device and points to a DriverInfo, which both outlive the call.
-        if unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCETHTOOL, &raw mut request) } < 0 {
-            return None;
-        }
-        let name = info.driver.split(|byte| *byte == 0).next().unwrap_or_default();
-        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+    #[test]
+    fn text_ends_at_nul() {
+        assert_eq!(text(b"ena\0\0\0"), Some("ena".to_owned()));
+        assert_eq!(text(b"\0na\0"), None);
+        assert_eq!(text(b"full"), Some("full".to_owned()));
     }
 }

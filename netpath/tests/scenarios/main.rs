@@ -9,9 +9,9 @@ mod notation;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use netpath::report::Report;
+use netpath::report::{PathClass, Report};
 use netpath::{path, render};
-use notation::{Scenario, flow_line, path_name};
+use notation::{Scenario, flow_line, path_name, residual_lines};
 use render::table::Style;
 
 #[test]
@@ -42,6 +42,16 @@ fn every_scenario() {
             insta::assert_snapshot!(name, text);
         });
     }
+}
+
+/// A packet of which not even the hook is known may be the missing hop.
+#[test]
+fn lost_packets_prove_no_drop() {
+    let mut snapshot = read("dropped_by_policy").snapshot;
+    let undelivered = |report: &Report| report.totals.by_path[&PathClass::Undelivered].flows;
+    assert_eq!(undelivered(&path::report(&snapshot)), 2);
+    snapshot.lost.packets = 1;
+    assert_eq!(undelivered(&path::report(&snapshot)), 0);
 }
 
 /// The schema as other programs read it.
@@ -149,6 +159,8 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
             .collect();
         compare("terms", format!("{terms:?}"), format!("{actual:?}"));
     }
+    let residuals: Vec<String> = report.devices.iter().flat_map(residual_lines).collect();
+    compare("residuals", expect.residuals.join("\n           "), residuals.join("\n           "));
     compare("ambiguous flows", expect.ambiguous_flows.to_string(), report.health.ambiguous_flows.to_string());
     let unjoined = expect.flows.iter().filter(|line| line.trim_start().starts_with("unresolved")).count();
     compare("unjoined flows", unjoined.to_string(), report.health.unjoined_flows.to_string());

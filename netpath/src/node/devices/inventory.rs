@@ -1,0 +1,249 @@
+//! What is known of the devices: filled by dumps, kept up to date by messages.
+//!
+//! In: [`Message`]s in the order the kernel sent them. Out: [`Link`]s, and what each message changed. It reads the kernel
+//! in [`Inventory::read`] and asks for the drivers of new devices; everything else is plain bookkeeping.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::message::{HostRoute, Message, RawLink};
+use super::socket::{self, Subject};
+use super::{EniChoice, Link, LinkEvent, class};
+use crate::node::ethtool::{self, DriverInfo};
+use crate::snapshot::KernelCounters;
+
+/// The devices, addresses and host routes of one network namespace.
+#[derive(Debug)]
+pub struct Inventory {
+    eni: EniChoice,
+    /// `routed` of the links in here is up to date after every call.
+    links: BTreeMap<u32, Link>,
+    /// May name devices that are not known (yet).
+    routes: BTreeSet<HostRoute>,
+    /// Of the devices without a kind, asked for once: it cannot change, and every question takes the kernel's RTNL lock.
+    drivers: BTreeMap<u32, DriverInfo>,
+}
+
+impl Inventory {
+    pub fn new(eni: EniChoice) -> Self {
+        Self { eni, links: BTreeMap::new(), routes: BTreeSet::new(), drivers: BTreeMap::new() }
+    }
+
+    /// The devices, in order of ifindex.
+    pub fn links(&self) -> Vec<Link> {
+        self.links.values().cloned().collect()
+    }
+
+    /// Reads everything from the kernel.
+    pub fn read(&mut self) -> anyhow::Result<()> {
+        *self = Self::new(self.eni.clone());
+        #[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2, AF_INET6 is 10")]
+        let (v4, v6) = (libc::AF_INET as u8, libc::AF_INET6 as u8);
+        for subject in [Subject::Links, Subject::Addresses, Subject::Routes(v4), Subject::Routes(v6)] {
+            for message in socket::dump(subject)? {
+                self.apply(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything from the kernel again, and tells what is different.
+    pub fn reread(&mut self) -> anyhow::Result<Vec<LinkEvent>> {
+        let mut fresh = Self::new(self.eni.clone());
+        fresh.read()?;
+        let events = differences(&self.links, &fresh.links);
+        *self = fresh;
+        Ok(events)
+    }
+
+    /// Takes in a message, and tells what it changed: nothing, if it only brought new counters.
+    pub fn apply(&mut self, message: Message) -> Vec<LinkEvent> {
+        match message {
+            Message::NewLink(raw) => self.link_is(raw),
+            Message::DelLink { ifindex, counters, complete } => {
+                self.drivers.remove(&ifindex);
+                let known = self.links.remove(&ifindex);
+                let last = complete.then_some(counters);
+                let mut events: Vec<_> = known
+                    .map(|link| LinkEvent::Gone { ifindex, last, at_least: highest(counters, link.counters) })
+                    .into_iter()
+                    .collect();
+                events.extend(self.forget_routes(ifindex));
+                events
+            }
+            Message::NewAddress { ifindex, address } => self.change_addresses(ifindex, |all| {
+                if !all.contains(&address) {
+                    all.push(address);
+                    all.sort_by_cached_key(|address| host(address));
+                }
+            }),
+            Message::DelAddress { ifindex, address } => {
+                self.change_addresses(ifindex, |all| all.retain(|known| *known != address))
+            }
+            Message::NewRoute { route, replaces } => self.change_routes(route.to, |routes| {
+                if replaces {
+                    routes.retain(|known| (known.to, known.metric) != (route.to, route.metric));
+                }
+                routes.insert(route);
+            }),
+            Message::DelRoute(route) => self.change_routes(route.to, |routes| {
+                routes.remove(&route);
+            }),
+            Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
+                Vec::new()
+            }
+        }
+    }
+
+    fn link_is(&mut self, raw: RawLink) -> Vec<LinkEvent> {
+        let driver = self.driver(&raw);
+        let up = raw.flags & libc::IFF_UP.cast_unsigned() != 0;
+        // The kernel removes the routes of a device that goes down, IPv4 ones without a message.
+        let mut events = if up { Vec::new() } else { self.forget_routes(raw.ifindex) };
+        let (class, evidence) = class::classify(&raw, &driver);
+        let name = String::from_utf8_lossy(&raw.name).into_owned();
+        let (class, eni_evidence) = self.eni.decide(&name, class, evidence);
+        let addresses = self.links.get(&raw.ifindex).map_or_else(Vec::new, |link| link.addresses.clone());
+        let link = Link {
+            ifindex: raw.ifindex,
+            name,
+            class,
+            eni_evidence,
+            kind: raw.kind,
+            driver: driver.driver,
+            mac: raw.mac.map(mac),
+            up,
+            routed: routed(&self.routes, raw.ifindex, &addresses),
+            addresses,
+            layer: class::layer(raw.hardware_type),
+            lower: raw.lower,
+            vlan_id: raw.vlan_id,
+            counters: raw.counters,
+        };
+        match self.links.insert(raw.ifindex, link.clone()) {
+            None => events.push(LinkEvent::Appeared(link)),
+            Some(old) if same(&old, &link) => {}
+            Some(_) => events.push(LinkEvent::Changed(link)),
+        }
+        events
+    }
+
+    fn driver(&mut self, raw: &RawLink) -> DriverInfo {
+        if raw.kind.is_some() {
+            return DriverInfo::default();
+        }
+        if let Some(known) = self.drivers.get(&raw.ifindex) {
+            return known.clone();
+        }
+        // An error: it does not tell, or has been renamed or deleted meanwhile; a message about that follows.
+        let Ok(driver) = ethtool::driver_info(&raw.name) else { return DriverInfo::default() };
+        self.drivers.insert(raw.ifindex, driver.clone());
+        driver
+    }
+
+    fn change_addresses(&mut self, ifindex: u32, change: impl FnOnce(&mut Vec<String>)) -> Vec<LinkEvent> {
+        let Some(link) = self.links.get_mut(&ifindex) else { return Vec::new() };
+        let before = link.clone();
+        change(&mut link.addresses);
+        link.routed = routed(&self.routes, ifindex, &link.addresses);
+        if same(&before, link) { Vec::new() } else { vec![LinkEvent::Changed(link.clone())] }
+    }
+
+    /// Changes the routes to one address, and tells which links' `routed` that changed.
+    fn change_routes(&mut self, to: IpAddr, change: impl FnOnce(&mut BTreeSet<HostRoute>)) -> Vec<LinkEvent> {
+        let mut affected = self.routed_by(to);
+        change(&mut self.routes);
+        affected.extend(self.routed_by(to));
+        self.route_anew(&affected)
+    }
+
+    /// Forgets the routes to a device, and tells which links' `routed` that changed: an address it had may have a second
+    /// route, to another device.
+    fn forget_routes(&mut self, ifindex: u32) -> Vec<LinkEvent> {
+        let forgotten: Vec<HostRoute> = self.routes.extract_if(.., |route| route.ifindex == ifindex).collect();
+        let affected = forgotten.iter().flat_map(|route| self.routed_by(route.to)).chain([ifindex]).collect();
+        self.route_anew(&affected)
+    }
+
+    /// The devices that have a route to this address.
+    fn routed_by(&self, to: IpAddr) -> BTreeSet<u32> {
+        let first = HostRoute { to, metric: 0, ifindex: 0 };
+        self.routes.range(first..).take_while(|route| route.to == to).map(|route| route.ifindex).collect()
+    }
+
+    /// Brings `routed` of these links up to date, and tells which changed.
+    fn route_anew(&mut self, affected: &BTreeSet<u32>) -> Vec<LinkEvent> {
+        let mut changed = Vec::new();
+        for ifindex in affected {
+            let Some(link) = self.links.get_mut(ifindex) else { continue };
+            let now = routed(&self.routes, link.ifindex, &link.addresses);
+            if link.routed != now {
+                link.routed = now;
+                changed.push(LinkEvent::Changed(link.clone()));
+            }
+        }
+        changed
+    }
+}
+
+/// The addresses that are routed to this device, other than its own.
+fn routed(routes: &BTreeSet<HostRoute>, ifindex: u32, own: &[String]) -> Vec<IpAddr> {
+    let is_own = |to: IpAddr| own.iter().any(|address| host(address) == Some(to));
+    let mut taken = None;
+    let mut all = Vec::new();
+    for route in routes {
+        // The first of several routes to one address is the one the kernel takes.
+        if taken.replace(route.to) != Some(route.to) && route.ifindex == ifindex && !is_own(route.to) {
+            all.push(route.to);
+        }
+    }
+    all
+}
+
+/// The address in "10.0.0.5/24".
+fn host(address: &str) -> Option<IpAddr> {
+    address.split('/').next()?.parse().ok()
+}
+
+/// Whether nothing but the counters is different.
+fn same(a: &Link, b: &Link) -> bool {
+    Link { counters: b.counters, ..a.clone() } == *b
+}
+
+/// What happened between two readings, as far as it can be told.
+fn differences(old: &BTreeMap<u32, Link>, new: &BTreeMap<u32, Link>) -> Vec<LinkEvent> {
+    let gone = |link: &Link| LinkEvent::Gone { ifindex: link.ifindex, last: None, at_least: link.counters };
+    let mut events: Vec<_> = old.values().filter(|link| !new.contains_key(&link.ifindex)).map(gone).collect();
+    for (&ifindex, link) in new {
+        match old.get(&ifindex) {
+            None => events.push(LinkEvent::Appeared(link.clone())),
+            // Counters never go backwards: this is another device with the index of one that is gone.
+            Some(before) if less(link.counters, before.counters) => {
+                events.extend([gone(before), LinkEvent::Appeared(link.clone())]);
+            }
+            Some(before) if !same(before, link) => events.push(LinkEvent::Changed(link.clone())),
+            Some(_) => {}
+        }
+    }
+    events
+}
+
+fn less(a: KernelCounters, b: KernelCounters) -> bool {
+    a.rx_bytes < b.rx_bytes || a.tx_bytes < b.tx_bytes || a.rx_packets < b.rx_packets || a.tx_packets < b.tx_packets
+}
+
+fn highest(a: KernelCounters, b: KernelCounters) -> KernelCounters {
+    KernelCounters {
+        rx_bytes: a.rx_bytes.max(b.rx_bytes),
+        rx_packets: a.rx_packets.max(b.rx_packets),
+        tx_bytes: a.tx_bytes.max(b.tx_bytes),
+        tx_packets: a.tx_packets.max(b.tx_packets),
+    }
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Reads rtnetlink's messages about links, addresses and routes.
+//!
+//! In: one datagram. Out: [`Message`]s with the few facts netpath needs. Pure. A message that is not as the kernel's
+//! headers describe it becomes [`Message::Malformed`]: it is never skipped, because the caller has to know that it missed
+//! something. Numbers are in the machine's byte order, addresses in network byte order.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u16, parse_u32};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+
+use crate::snapshot::KernelCounters;
+
+// linux/if_link.h, linux/if_addr.h
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_STATS64: u16 = 23;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_NEW_NETNSID: u16 = 45;
+const IFLA_PARENT_DEV_NAME: u16 = 56;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawLink {
+    pub ifindex: u32,
+    /// Bytes: the kernel does not ask for UTF-8.
+    pub name: Vec<u8>,
+    /// `ARPHRD_*`.
+    pub hardware_type: u16,
+    /// `IFF_*`.
+    pub flags: u32,
+    pub kind: Option<String>,
+    pub mac: Option<[u8; 6]>,
+    /// `IFLA_LINK`, if it is in this namespace.
+    pub lower: Option<u32>,
+    /// `IFLA_VLAN_ID` of a VLAN device.
+    pub vlan_id: Option<u16>,
+    /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
+    pub parent: Option<String>,
+    pub counters: KernelCounters,
+    /// `IFLA_NEW_NETNSID`: it was moved to another namespace (only in `RTM_DELLINK`).
+    pub moved: bool,
+}
+
+/// A `/32` or `/128` route of the main table straight to a device. Ordered so that the one the kernel takes is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostRoute {
+    pub to: IpAddr,
+    /// Lower is preferred.
+    pub metric: u32,
+    pub ifindex: u32,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A link is there, or changed.
+    NewLink(RawLink),
+    /// A link is gone from this namespace. `complete`: the counters are its last ones; otherwise rx is missing from them.
+    DelLink { ifindex: u32, counters: KernelCounters, complete: bool },
+    /// An address was added to a device, as "10.0.0.5/24".
+    NewAddress { ifindex: u32, address: String },
+    /// An address was taken from a device.
+    DelAddress { ifindex: u32, address: String },
+    /// A route was added. `replaces`: any other with the same destination and metric is gone.
+    NewRoute { route: HostRoute, replaces: bool },
+    /// A route was removed.
+    DelRoute(HostRoute),
+    /// The end of a dump.
+    Done,
+    /// The kernel refuses; errno, positive. 0 is an acknowledgement.
+    Refused(i32),
+    /// The dump was taken while things changed, and may be inconsistent (`NLM_F_DUMP_INTR`). Precedes its message.
+    Interrupted,
+    /// Nothing of interest.
+    Other,
+    /// Not as expected: something was missed.
+    Malformed,
+}
+
+/// Reads the messages of one datagram.
+pub fn messages(datagram: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let Ok(buffer) = NetlinkBuffer::new_checked(rest) else {
+            messages.push(Message::Malformed);
+            break;
+        };
+        if buffer.flags() & NLM_F_DUMP_INTR != 0 {
+            messages.push(Message::Interrupted);
+        }
+        let read = message(buffer.message_type(), buffer.flags(), buffer.payload());
+        messages.push(read.unwrap_or(Message::Malformed));
+        let length = (buffer.length() as usize).next_multiple_of(4);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    messages
+}
+
+/// A message is not as the kernel's headers describe it.
+#[derive(Debug)]
+struct Malformed;
+
+impl From<DecodeError> for Malformed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Malformed> {
+    Ok(match message_type {
+        libc::RTM_NEWLINK => link(payload)?.map_or(Message::Other, Message::NewLink),
+        libc::RTM_DELLINK => link(payload)?.map_or(Message::Other, |link| Message::DelLink {
+            ifindex: link.ifindex,
+            counters: link.counters,
+            // A veth's rx is its peer's tx, and a deleted veth has lost its peer by now.
+            complete: link.moved || link.kind.as_deref() != Some("veth"),
+        }),
+        libc::RTM_NEWADDR => {
+            address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::NewAddress { ifindex, address })
+        }
+        libc::RTM_DELADDR => {
+            address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::DelAddress { ifindex, address })
+        }
+        libc::RTM_NEWROUTE => route(payload)?
+            .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
+        libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
+        // The end of a dump that failed half-way carries a negative errno.
+        NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
+            errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
+            _ => Message::Done,
+        },
+        NLMSG_ERROR => Message::Refused(i32::from_ne_bytes(field(payload, 0)?).checked_neg().ok_or(Malformed)?),
+        NLMSG_OVERRUN => Message::Malformed,
+        _ => Message::Other,
+    })
+}
+
+/// `struct ifinfomsg` and attributes. `None` for a message of another family.
+///
+/// A bridge reports its ports (joined, left) in the same group and with the same types, as family `AF_BRIDGE`. A port that
+/// leaves its bridge is not a device that is gone.
+fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
+    let [family, _] = field(payload, 0)?;
+    if i32::from(family) != libc::AF_UNSPEC {
+        return Ok(None);
+    }
+    let hardware_type = u16::from_ne_bytes(field(payload, 2)?);
+    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
+    let flags = u32::from_ne_bytes(field(payload, 8)?);
+    let (mut name, mut counters) = (None, None);
+    let (mut kind, mut vlan_id, mut mac, mut lower, mut parent) = (None, None, None, None, None);
+    let (mut elsewhere, mut moved) = (false, false);
+    for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_IFNAME => name = Some(c_string(value).to_vec()),
+            IFLA_ADDRESS => mac = value.try_into().ok(),
+            IFLA_LINK => lower = Some(parse_u32(value)?),
+            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_NEW_NETNSID => moved = true,
+            IFLA_LINKINFO => (kind, vlan_id) = link_info(value)?,
+            IFLA_STATS64 => counters = Some(stats64(value)?),
+            IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
+            _ => {}
+        }
+    }
+    Ok(Some(RawLink {
+        ifindex,
+        name: name.ok_or(Malformed)?,
+        hardware_type,
+        flags,
+        kind,
+        mac,
+        // A tunnel that is bound to no device says 0.
+        vlan_id,
+        lower: lower.filter(|&lower| !elsewhere && lower != 0 && lower != ifindex),
+        parent,
+        counters: counters.ok_or(Malformed)?,
+        moved,
+    }))
+}
+
+/// The kind, and a VLAN device's id. The kernel puts the kind first.
+fn link_info(info: &[u8]) -> Result<(Option<String>, Option<u16>), Malformed> {
+    let (mut kind, mut vlan_id) = (None, None);
+    for attribute in NlasIterator::new(info) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            IFLA_INFO_KIND => kind = Some(lossy(attribute.value())),
+            IFLA_INFO_DATA if kind.as_deref() == Some("vlan") => {
+                for attribute in NlasIterator::new(attribute.value()) {
+                    let attribute = attribute?;
+                    if attribute.kind() == IFLA_VLAN_ID {
+                        vlan_id = Some(parse_u16(attribute.value())?);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((kind, vlan_id))
+}
+
+/// The first four fields of `struct rtnl_link_stats64`; newer kernels append fields.
+fn stats64(value: &[u8]) -> Result<KernelCounters, Malformed> {
+    let at = |index: usize| field(value, index * 8).map(u64::from_ne_bytes);
+    Ok(KernelCounters { rx_packets: at(0)?, tx_packets: at(1)?, rx_bytes: at(2)?, tx_bytes: at(3)? })
+}
+
+/// `struct ifaddrmsg` and attributes. `None` for a message of another family.
+fn address(payload: &[u8]) -> Result<Option<(u32, String)>, Malformed> {
+    let [family, prefix_length] = field(payload, 0)?;
+    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
+    if !is_ip(family) {
+        return Ok(None);
+    }
+    let (mut local, mut address) = (None, None);
+    for attribute in NlasIterator::new(payload.get(8..).ok_or(Malformed)?) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            IFA_LOCAL => local = Some(ip(family, attribute.value())?),
+            IFA_ADDRESS => address = Some(ip(family, attribute.value())?),
+            _ => {}
+        }
+    }
+    // On a point-to-point link IFA_ADDRESS is the other side's; IFA_LOCAL is always the device's own.
+    let own = local.or(address).ok_or(Malformed)?;
+    Ok(Some((ifindex, format!("{own}/{prefix_length}"))))
+}
+
+/// `struct rtmsg` and attributes. `None` unless it is a [`HostRoute`].
+fn route(payload: &[u8]) -> Result<Option<HostRoute>, Malformed> {
+    let [family, destination_length] = field(payload, 0)?;
+    let [mut table]: [u32; 1] = field::<1>(payload, 4)?.map(u32::from);
+    let [kind] = field(payload, 7)?;
+    let flags = u32::from_ne_bytes(field(payload, 8)?);
+    let full_length = if i32::from(family) == libc::AF_INET { 32 } else { 128 };
+    if !is_ip(family)
+        || destination_length != full_length
+        || kind != libc::RTN_UNICAST
+        || flags & libc::RTM_F_CLONED != 0
+    {
+        return Ok(None);
+    }
+    let (mut to, mut ifindex, mut metric, mut gateway) = (None, None, 0, false);
+    for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            libc::RTA_DST => to = Some(ip(family, value)?),
+            libc::RTA_OIF => ifindex = Some(parse_u32(value)?),
+            libc::RTA_PRIORITY => metric = parse_u32(value)?,
+            libc::RTA_TABLE => table = parse_u32(value)?,
+            libc::RTA_GATEWAY | libc::RTA_VIA => gateway = true,
+            _ => {}
+        }
+    }
+    // Without RTA_OIF it has several next hops.
+    let straight = table == u32::from(libc::RT_TABLE_MAIN) && !gateway;
+    Ok(to.zip(ifindex).filter(|_| straight).map(|(to, ifindex)| HostRoute { to, metric, ifindex }))
+}
+
+fn is_ip(family: u8) -> bool {
+    matches!(i32::from(family), libc::AF_INET | libc::AF_INET6)
+}
+
+fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
+    if i32::from(family) == libc::AF_INET {
+        <[u8; 4]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
+    } else {
+        <[u8; 16]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+    bytes.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed)
+}
+
+fn c_string(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(c_string(bytes)).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Tests of the decoder, against messages that are put together byte by byte as linux/rtnetlink.h describes them.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn netlink(message_type: u16, flags: u16, parts: &[&[u8]]) -> Vec<u8> {
+    let payload = parts.concat();
+    let mut bytes = ((payload.len() + 16) as u32).to_ne_bytes().to_vec();
+    bytes.extend(message_type.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend(payload);
+    bytes
+}
+
+fn ifinfomsg(family: u8) -> Vec<u8> {
+    let mut bytes = vec![family, 0];
+    bytes.extend(1u16.to_ne_bytes());
+    bytes.extend(9i32.to_ne_bytes());
+    bytes.extend(0x1043u32.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes
+}
+
+fn stats() -> Vec<u8> {
+    let numbers: [u64; 24] = std::array::from_fn(|i| i as u64 + 10);
+    attribute(23, &numbers.map(u64::to_ne_bytes).concat())
+}
+
+const COUNTERS: KernelCounters = KernelCounters { rx_packets: 10, tx_packets: 11, rx_bytes: 12, tx_bytes: 13 };
+
+#[test]
+fn a_veth_with_its_peer_elsewhere() {
+    let kind = attribute(1, b"veth\0");
+    let bytes = netlink(
+        16,
+        0,
+        &[
+            &ifinfomsg(0),
+            &attribute(3, b"eni\xff\x1b\0"),
+            &attribute(1, &[2, 0, 0, 0, 0xab, 1]),
+            &attribute(5, &2u32.to_ne_bytes()),
+            &attribute(37, &0u32.to_ne_bytes()),
+            &attribute(0x8012, &kind),
+            &stats(),
+            &attribute(9999, b"something newer"),
+        ],
+    );
+    assert_eq!(
+        messages(&bytes),
+        [Message::NewLink(RawLink {
+            ifindex: 9,
+            name: b"eni\xff\x1b".to_vec(),
+            hardware_type: 1,
+            flags: 0x1043,
+            kind: Some("veth".to_owned()),
+            mac: Some([2, 0, 0, 0, 0xab, 1]),
+            lower: None,
+            vlan_id: None,
+            parent: None,
+            counters: COUNTERS,
+            moved: false,
+        })]
+    );
+}
+
+fn only_link(attributes: &[&[u8]]) -> RawLink {
+    let (header, name, stats) = (ifinfomsg(0), attribute(3, b"x\0"), stats());
+    let parts: Vec<&[u8]> = [header.as_slice(), &name, &stats].into_iter().chain(attributes.iter().copied()).collect();
+    match messages(&netlink(16, 0, &parts)).as_slice() {
+        [Message::NewLink(link)] => link.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn lower_devices() {
+    assert_eq!(only_link(&[&attribute(5, &2u32.to_ne_bytes())]).lower, Some(2));
+    assert_eq!(only_link(&[&attribute(5, &0u32.to_ne_bytes())]).lower, None);
+    assert_eq!(only_link(&[&attribute(5, &9u32.to_ne_bytes())]).lower, None);
+    assert_eq!(only_link(&[]).lower, None);
+}
+
+#[test]
+fn hardware() {
+    let link = only_link(&[&attribute(56, b"0000:00:05.0\0"), &attribute(1, &[10, 0, 0, 1])]);
+    assert_eq!(link.parent.as_deref(), Some("0000:00:05.0"));
+    assert_eq!(link.mac, None, "a tunnel's IPv4 address is no MAC");
+}
+
+#[test]
+fn a_port_that_leaves_its_bridge_is_not_gone() {
+    let name = attribute(3, b"x\0");
+    assert_eq!(messages(&netlink(17, 0, &[&ifinfomsg(7), &name])), [Message::Other]);
+    assert_eq!(
+        messages(&netlink(17, 0, &[&ifinfomsg(0), &name, &stats()])),
+        [Message::DelLink { ifindex: 9, counters: COUNTERS, complete: true }]
+    );
+}
+
+#[test]
+fn a_deleted_veth_has_lost_its_rx() {
+    let (header, name, stats) = (ifinfomsg(0), attribute(3, b"x\0"), stats());
+    let kind = attribute(0x8012, &attribute(1, b"veth\0"));
+    let moved = attribute(45, &0u32.to_ne_bytes());
+    let complete = |parts: &[&[u8]]| match messages(&netlink(17, 0, parts)).as_slice() {
+        [Message::DelLink { complete, .. }] => *complete,
+        other => panic!("{other:?}"),
+    };
+    assert!(!complete(&[&header, &name, &stats, &kind]));
+    assert!(complete(&[&header, &name, &stats, &kind, &moved]));
+}
+
+#[test]
+fn addresses() {
+    let header = |family: u8, prefix: u8| [vec![family, prefix, 0, 0], 9u32.to_ne_bytes().to_vec()].concat();
+    let v4 = netlink(20, 0, &[&header(2, 24), &attribute(1, &[10, 0, 0, 5]), &attribute(2, &[10, 0, 0, 5])]);
+    let ptp = netlink(21, 0, &[&header(2, 32), &attribute(1, &[10, 0, 0, 6]), &attribute(2, &[10, 0, 0, 5])]);
+    let v6 = netlink(20, 0, &[&header(10, 64), &attribute(1, &[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]);
+    let address = |text: &str| text.to_owned();
+    assert_eq!(
+        messages(&[v4, ptp, v6].concat()),
+        [
+            Message::NewAddress { ifindex: 9, address: address("10.0.0.5/24") },
+            Message::DelAddress { ifindex: 9, address: address("10.0.0.5/32") },
+            Message::NewAddress { ifindex: 9, address: address("fd00::1/64") },
+        ]
+    );
+}
+
+fn rtmsg(family: u8, length: u8, table: u8, kind: u8) -> Vec<u8> {
+    vec![family, length, 0, 0, table, 3, 253, kind, 0, 0, 0, 0]
+}
+
+#[test]
+fn pod_routes() {
+    let to = attribute(1, &[10, 0, 0, 21]);
+    let device = attribute(4, &9u32.to_ne_bytes());
+    let main = attribute(15, &254u32.to_ne_bytes());
+    let route = HostRoute { to: [10, 0, 0, 21].into(), metric: 0, ifindex: 9 };
+    let one = |flags: u16, parts: &[&[u8]]| messages(&netlink(24, flags, parts)).remove(0);
+    let header = rtmsg(2, 32, 254, 1);
+    assert_eq!(one(0, &[&header, &main, &to, &device]), Message::NewRoute { route, replaces: false });
+    assert_eq!(one(0x100, &[&header, &to, &device]), Message::NewRoute { route, replaces: true });
+    let metric = attribute(6, &50u32.to_ne_bytes());
+    assert_eq!(
+        one(0, &[&header, &to, &device, &metric]),
+        Message::NewRoute { route: HostRoute { metric: 50, ..route }, replaces: false }
+    );
+    let v6 = netlink(25, 0, &[&rtmsg(10, 128, 254, 1), &attribute(1, &[0xfd; 16]), &device]);
+    assert_eq!(messages(&v6), [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), metric: 0, ifindex: 9 })]);
+
+    // Not to a device alone: a subnet, another table (in the header or, beyond 255, in an attribute), a blackhole, a
+    // gateway, several next hops.
+    assert_eq!(one(0, &[&rtmsg(2, 24, 254, 1), &to, &device]), Message::Other);
+    assert_eq!(one(0, &[&rtmsg(2, 32, 255, 1), &to, &device]), Message::Other);
+    assert_eq!(one(0, &[&rtmsg(2, 32, 252, 1), &attribute(15, &1000u32.to_ne_bytes()), &to, &device]), Message::Other);
+    assert_eq!(one(0, &[&rtmsg(2, 32, 254, 6), &to, &device]), Message::Other);
+    assert_eq!(one(0, &[&header, &to, &device, &attribute(5, &[10, 0, 0, 1])]), Message::Other);
+    assert_eq!(one(0, &[&header, &to, &attribute(9, &[0; 16])]), Message::Other);
+}
+
+#[test]
+fn ends_of_dumps() {
+    assert_eq!(messages(&netlink(3, 2, &[&0i32.to_ne_bytes()])), [Message::Done]);
+    assert_eq!(messages(&netlink(3, 2, &[&(-4i32).to_ne_bytes()])), [Message::Refused(4)]);
+    assert_eq!(messages(&netlink(2, 0, &[&(-13i32).to_ne_bytes(), &[0; 16]])), [Message::Refused(13)]);
+    assert_eq!(messages(&netlink(3, 2 | 0x10, &[&0i32.to_ne_bytes()])), [Message::Interrupted, Message::Done]);
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    assert_eq!(messages(&[1, 2, 3]), [Message::Malformed]);
+    assert_eq!(messages(&netlink(16, 0, &[&[0; 8]])), [Message::Malformed]);
+    assert_eq!(messages(&netlink(16, 0, &[&ifinfomsg(0), &stats()])), [Message::Malformed], "no name");
+    assert_eq!(messages(&netlink(16, 0, &[&ifinfomsg(0), &attribute(3, b"x\0")])), [Message::Malformed], "no counters");
+    assert_eq!(messages(&netlink(16, 0, &[&ifinfomsg(0), &[200, 0, 3, 0]])), [Message::Malformed], "too long");
+    assert_eq!(messages(&netlink(24, 0, &[&rtmsg(2, 32, 254, 1), &attribute(1, &[10, 0])])), [Message::Malformed]);
+    assert_eq!(messages(&netlink(4, 0, &[])), [Message::Malformed], "overrun");
+}
+
+proptest! {
+    #[test]
+    fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        messages(&bytes);
+    }
+
+    #[test]
+    fn never_panics_behind_a_good_header(
+        message_type in 16u16..26, family in prop_oneof![Just(0u8), Just(2), Just(10)],
+        bytes in proptest::collection::vec(any::<u8>(), 0..200)
+    ) {
+        let mut payload = bytes;
+        if let Some(first) = payload.first_mut() {
+            *first = family;
+        }
+        messages(&netlink(message_type, 0, &[&payload]));
+    }
+}

@@ -1,0 +1,222 @@
+//! Writes the list of devices: a table for people, JSON (schema `netpath.devices/1`) for programs.
+//!
+//! In: the devices. Out: text. The table sanitises what it prints; JSON has everything as it is.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::text::sanitise;
+use crate::node::devices::{EniEvidence, Link};
+use crate::path::container_insights;
+use crate::report::DeviceClass;
+
+/// The value of `schema` in the JSON list.
+pub const SCHEMA: &str = "netpath.devices/1";
+
+/// How many addresses the table shows of one device: `kube-ipvs0` has one for every service.
+const SHOWN_ADDRESSES: usize = 3;
+
+/// Writes the list as JSON: [`Link`]'s fields, and `counted_by_container_insights`.
+///
+/// # Errors
+/// If `out` fails.
+pub fn json(links: &[Link], out: &mut impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        schema: &'a str,
+        netpath_version: &'a str,
+        devices: Vec<Device<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Device<'a> {
+        #[serde(flatten)]
+        link: &'a Link,
+        counted_by_container_insights: bool,
+    }
+    let device = |link| Device { link, counted_by_container_insights: counted(link) };
+    let devices = links.iter().map(device).collect();
+    serde_json::to_writer_pretty(
+        &mut *out,
+        &List { schema: SCHEMA, netpath_version: env!("CARGO_PKG_VERSION"), devices },
+    )?;
+    writeln!(out)
+}
+
+/// Writes the list as a table, with what matters in words above it.
+///
+/// # Errors
+/// If `out` fails.
+pub fn table(links: &[Link], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", sum(links))?;
+    for sentence in enis(links).into_iter().chain(misleading(links)) {
+        writeln!(out, "{sentence}")?;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "NAME",
+        "INDEX",
+        "CLASS",
+        "KIND/DRIVER",
+        "MAC",
+        "ADDRESSES",
+        "POD ADDRESS",
+        "IN CONTAINER INSIGHTS",
+    ]);
+    for link in links {
+        table.add_row([
+            sanitise(&link.name).into_owned(),
+            link.ifindex.to_string(),
+            class(link.class, 1).to_owned(),
+            sanitise(link.kind.as_deref().or(link.driver.as_deref()).unwrap_or("-")).into_owned(),
+            link.mac.clone().unwrap_or_else(|| "-".to_owned()),
+            some_of(&link.addresses),
+            if link.class == DeviceClass::Veth { some_of(&link.routed) } else { "-".to_owned() },
+            (if counted(link) { "yes" } else { "no" }).to_owned(),
+        ]);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if index == 1 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out)?;
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn counted(link: &Link) -> bool {
+    container_insights::counted(&link.name)
+}
+
+/// "1 ENI, 12 veths, 1 loopback device."
+fn sum(links: &[Link]) -> String {
+    const ORDER: [DeviceClass; 7] = [
+        DeviceClass::Eni,
+        DeviceClass::Veth,
+        DeviceClass::Vlan,
+        DeviceClass::Bridge,
+        DeviceClass::Tunnel,
+        DeviceClass::Loopback,
+        DeviceClass::Other,
+    ];
+    let parts = ORDER.map(|each| (each, links.iter().filter(|link| link.class == each).count()));
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|&(each, count)| count > 0 || each == DeviceClass::Eni)
+        .map(|(each, count)| {
+            let noun = if matches!(each, DeviceClass::Loopback | DeviceClass::Other) {
+                if count == 1 { " device" } else { " devices" }
+            } else {
+                ""
+            };
+            format!("{} {}{noun}", if count == 0 { "no".to_owned() } else { count.to_string() }, class(each, count))
+        })
+        .collect();
+    let mut text = parts.join(", ") + ".";
+    text[..1].make_ascii_uppercase();
+    text
+}
+
+fn class(class: DeviceClass, count: usize) -> &'static str {
+    match (class, count) {
+        (DeviceClass::Eni, 1) => "ENI",
+        (DeviceClass::Eni, _) => "ENIs",
+        (DeviceClass::Veth, 1) => "veth",
+        (DeviceClass::Veth, _) => "veths",
+        (DeviceClass::Vlan, 1) => "VLAN",
+        (DeviceClass::Vlan, _) => "VLANs",
+        (DeviceClass::Bridge, 1) => "bridge",
+        (DeviceClass::Bridge, _) => "bridges",
+        (DeviceClass::Tunnel, 1) => "tunnel",
+        (DeviceClass::Tunnel, _) => "tunnels",
+        (DeviceClass::Loopback, _) => "loopback",
+        (DeviceClass::Other, _) => "other",
+    }
+}
+
+/// Which devices are taken for ENIs, and why: one sentence for each reason.
+fn enis(links: &[Link]) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<&Link>)> = Vec::new();
+    for link in links {
+        let driver = link.driver.as_deref().map(sanitise);
+        let reason = match (link.eni_evidence, driver) {
+            (None, _) => continue,
+            (Some(EniEvidence::Named), _) => "--eni says so".to_owned(),
+            (Some(EniEvidence::Driver), driver) => format!("the driver is {}", driver.unwrap_or_default()),
+            (Some(EniEvidence::Hardware), Some(driver)) => {
+                format!("it is Ethernet hardware of this machine (driver {driver})")
+            }
+            (Some(EniEvidence::Hardware), None) => "it is Ethernet hardware of this machine".to_owned(),
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, links)) => links.push(link),
+            None => reasons.push((reason, vec![link])),
+        }
+    }
+    if reasons.is_empty() {
+        return vec![
+            "netpath takes none of them for an ENI: none has the driver of an ENI or is Ethernet hardware. \
+             If one is, name it: --eni 'eth*'"
+                .to_owned(),
+        ];
+    }
+    let sentence = |(reason, links): (String, Vec<&Link>)| {
+        format!(
+            "netpath takes {} for {}, because {reason}.",
+            names(&links),
+            if links.len() == 1 { "an ENI" } else { "ENIs" }
+        )
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
+/// Warns of veths that are called like ENIs.
+fn misleading(links: &[Link]) -> Option<String> {
+    let links: Vec<_> =
+        links.iter().filter(|link| link.class == DeviceClass::Veth && link.name.starts_with("eni")).collect();
+    match links.len() {
+        0 => None,
+        1 => Some(format!(
+            "{} is a veth, the node's end of a pod's link, and not an ENI, whatever its name.",
+            names(&links)
+        )),
+        _ => Some(format!(
+            "{} are veths, the node's ends of pods' links, and not ENIs, whatever their names.",
+            names(&links)
+        )),
+    }
+}
+
+/// The first few names: "ens5, ens6, ens7 and 3 more".
+fn names(links: &[&Link]) -> String {
+    const SHOWN: usize = 3;
+    let mut shown: Vec<_> = links.iter().take(SHOWN).map(|link| sanitise(&link.name)).collect();
+    if links.len() > SHOWN {
+        shown.push(format!("{} more", links.len() - SHOWN).into());
+    }
+    match shown.split_last() {
+        Some((last, [])) => last.to_string(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn some_of(items: &[impl ToString]) -> String {
+    let mut text: Vec<_> =
+        items.iter().take(SHOWN_ADDRESSES).map(|item| sanitise(&item.to_string()).into_owned()).collect();
+    if items.is_empty() {
+        text.push("-".to_owned());
+    } else if items.len() > SHOWN_ADDRESSES {
+        text.push(format!("and {} more", items.len() - SHOWN_ADDRESSES));
+    }
+    text.join(", ")
+}
+
+#[cfg(test)]
+mod tests;
