@@ -15,7 +15,7 @@ use self::drainer::{Boundary, Drainer};
 use crate::kernel::attach::Attacher;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
-use crate::node::devices::counters::{Counted, CounterReader, Reading};
+use crate::node::devices::counters::CounterReader;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -52,8 +52,8 @@ struct Followed {
     /// Before netpath counted.
     at_start: Option<KernelCounters>,
     drops_at_start: Option<Drops>,
-    /// What was counted from then until netpath counted for certain.
-    start_slack: KernelCounters,
+    /// How far that is from what passed before netpath counted.
+    slack: KernelSlack,
     appeared: bool,
     gone: bool,
     /// When it went, if that can be told.
@@ -154,7 +154,7 @@ impl Measurement {
                 // A pod that started in the window got its address and route after its device.
                 LinkEvent::Changed(_) => self.take(event),
                 // It came too late to be attached to, and yet in the window.
-                LinkEvent::Appeared(link) if closed.after.devices.contains_key(&link.ifindex) => {
+                LinkEvent::Appeared(link) if closed.has(link.ifindex) => {
                     let blind = Some("it appeared when the window was being closed".to_owned());
                     let mut device = Followed::new(link, Attach::None, blind);
                     device.appeared(&mut self.counters);
@@ -206,7 +206,7 @@ impl Followed {
             blind,
             at_start: None,
             drops_at_start: None,
-            start_slack: KernelCounters::default(),
+            slack: KernelSlack::default(),
             appeared: false,
             gone: false,
             at_going: None,
@@ -215,11 +215,11 @@ impl Followed {
 
     /// It was there when the window was opened.
     fn opened(&mut self, opened: &Boundary) {
-        let ifindex = self.link.ifindex;
-        if let Some(before) = opened.before.devices.get(&ifindex) {
-            (self.at_start, self.drops_at_start) = (Some(before.kernel), Some(before.drops));
-            self.start_slack = slack(Some(before), opened.after.devices.get(&ifindex));
-        }
+        let counted = opened.counted(self.link.ifindex);
+        (self.at_start, self.drops_at_start) = (counted.map(|one| one.kernel), counted.map(|one| one.drops));
+        let (too_much, too_little) = opened.slack(self.link.ifindex);
+        // What a start has too much, the difference lacks.
+        self.slack = KernelSlack { below: too_little, above: too_much };
     }
 
     /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
@@ -229,34 +229,29 @@ impl Followed {
         // If it is gone already, the window gets to know soon.
         if let Ok(Some(attached)) = counters.read_one(self.link.ifindex) {
             self.drops_at_start = Some(attached.drops);
-            self.start_slack = attached.kernel.since(self.link.counters).unwrap_or_default();
+            self.slack.below = attached.kernel.since(self.link.counters).unwrap_or_default();
         }
     }
 
     /// What is known of it when the window is closed.
     fn into_device(self, closed: &Boundary) -> Device {
-        let of = |reading: &Reading| reading.devices.get(&self.link.ifindex).filter(|_| !self.gone).copied();
-        let (before, after) = (of(&closed.before), of(&closed.after));
-        let at_end = before.or(after);
+        let ifindex = self.link.ifindex;
+        let at_end = closed.counted(ifindex).filter(|_| !self.gone);
         let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
         let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
-        let end_slack = slack(before.as_ref(), after.as_ref());
+        let (too_much, too_little) = if self.gone { Default::default() } else { closed.slack(ifindex) };
+        let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
         Device {
             attach: self.attach,
             blind: self.blind,
             kernel,
-            kernel_slack: kernel.map(|_| KernelSlack { start: self.start_slack, end: end_slack }),
+            kernel_slack: kernel.map(|_| slack),
             drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
             appeared: self.appeared,
-            vanished: self.gone || after.is_none(),
+            vanished: self.gone || !closed.has(ifindex),
             ..self.link.to_device()
         }
     }
-}
-
-/// What a device's counters moved by between two readings; nothing for one that has come or gone between them.
-fn slack(before: Option<&Counted>, after: Option<&Counted>) -> KernelCounters {
-    before.zip(after).and_then(|(before, after)| after.kernel.since(before.kernel)).unwrap_or_default()
 }
 
 /// The innermost error: what the kernel said.

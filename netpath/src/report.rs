@@ -53,13 +53,12 @@ pub struct Window {
     pub started_at: String,
     /// Length by the monotonic clock, nanoseconds.
     pub duration_ns: u64,
-    /// How long it took to read the devices' counters while the window was being opened and closed; `null` if they were
-    /// not read.
+    /// How far apart the devices' counters and netpath's own were read at the window's ends; `null` if they were not read.
     #[serde(default)]
     pub skew_ns: Option<Skew>,
 }
 
-/// How far apart, at most, a device's counter and netpath's own were read, in nanoseconds.
+/// From the first to the last reading of a device's counters around one end of the window, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skew {
     /// When the window was opened.
@@ -144,8 +143,8 @@ pub struct Device {
     pub tx: Option<HookCounts>,
     /// The device's own counters over the window; `null` if they could not be read at both ends.
     pub kernel: Option<KernelCounters>,
-    /// How much these moved while the window was being opened and closed: what the difference in time between reading
-    /// them and netpath's own can explain.
+    /// How far these may be from what passed the hooks in the window: what cannot be blamed on anything but the time between
+    /// reading the one and the other. Measured, not estimated.
     #[serde(default)]
     pub kernel_slack: Option<KernelSlack>,
     /// Packets that the device says it dropped in the window.

@@ -73,7 +73,7 @@ pub struct Device {
     pub blind: Option<String>,
     /// The device's own counters over the window: end minus start.
     pub kernel: Option<KernelCounters>,
-    /// How far those are from the exact moments at which the window was opened and closed.
+    /// How far those may be from what passed the hooks in the window; `None` if it was not measured.
     #[serde(default)]
     pub kernel_slack: Option<KernelSlack>,
     /// Packets that the device says it dropped in the window.
@@ -118,6 +118,19 @@ pub struct KernelCounters {
     pub tx_packets: u64,
 }
 
+impl std::ops::Add for KernelCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes.saturating_add(other.rx_bytes),
+            rx_packets: self.rx_packets.saturating_add(other.rx_packets),
+            tx_bytes: self.tx_bytes.saturating_add(other.tx_bytes),
+            tx_packets: self.tx_packets.saturating_add(other.tx_packets),
+        }
+    }
+}
+
 impl KernelCounters {
     /// What was counted since `earlier`; `None` if a counter ran backwards, since then it is not the same device's, or the
     /// driver has begun anew.
@@ -132,15 +145,15 @@ impl KernelCounters {
     }
 }
 
-/// How much a device's counters moved while the window was being opened and closed. They are read before and after; what
-/// the hooks counted begins and ends at a moment in between. So what the device counted between these two moments is no less
-/// than `kernel - start` and no more than `kernel + end`.
+/// How far a device's counters may be from what passed its hooks in the window. They are read before and after the moments
+/// at which the hooks' counts begin and end. So what the device counted of the packets that the hooks saw is no less than
+/// `kernel - below` and no more than `kernel + above`. Both are 0 where nothing passed meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelSlack {
-    /// While the window was being opened; for a device that appeared in it, until netpath was attached.
-    pub start: KernelCounters,
-    /// While it was being closed.
-    pub end: KernelCounters,
+    /// What `kernel` may have too much.
+    pub below: KernelCounters,
+    /// What `kernel` may lack.
+    pub above: KernelCounters,
 }
 
 /// Packets that a device says it dropped (`rx_dropped`, `tx_dropped` of `struct rtnl_link_stats64`). It does not say where,

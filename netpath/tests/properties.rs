@@ -74,7 +74,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
     let attach = select(vec![Attach::Tcx, Attach::Tcx, Attach::None]);
     let vlan = (0..6u32, 0..3u16).prop_map(|(lower_ifindex, id)| Vlan { lower_ifindex, id });
     let addresses = select(vec!["10.0.0.5/24", "fe80::1/64", "10.0.0.5/99", "nonsense", "/", "0.0.0.0/0"]);
-    let slack = (kernel(largest), kernel(largest)).prop_map(|(start, end)| KernelSlack { start, end });
+    let slack = (kernel(largest), kernel(largest)).prop_map(|(below, above)| KernelSlack { below, above });
     let drops = (0..9u64, 0..9u64).prop_map(|(rx_packets, tx_packets)| Drops { rx_packets, tx_packets });
     let some = (option::of(kernel(largest)), option::of(vlan), option::of(Just("pod".to_owned())));
     let window = (option::of(slack), option::of(drops), any::<bool>(), any::<bool>());
@@ -310,16 +310,16 @@ proptest! {
             prop_assert_eq!(device.residual.is_some(), device.kernel.is_some());
             let (Some(residual), Some(kernel)) = (&device.residual, device.kernel) else { continue };
             let slack = device.kernel_slack.unwrap_or_default();
-            for (one, counted, hook, start, end) in [
-                (&residual.rx, kernel.rx_bytes, device.rx, slack.start.rx_bytes, slack.end.rx_bytes),
-                (&residual.tx, kernel.tx_bytes, device.tx, slack.start.tx_bytes, slack.end.tx_bytes),
+            for (one, counted, hook, below, above) in [
+                (&residual.rx, kernel.rx_bytes, device.rx, slack.below.rx_bytes, slack.above.rx_bytes),
+                (&residual.tx, kernel.tx_bytes, device.tx, slack.below.tx_bytes, slack.above.tx_bytes),
             ] {
                 let signed = |bytes: u64| i64::try_from(bytes).unwrap();
                 prop_assert_eq!(one.bytes, signed(counted) - signed(hook.map_or(0, |hook| hook.bytes)));
                 let explained: i64 = one.causes.iter().filter_map(|cause| cause.bytes).sum();
                 prop_assert_eq!(one.bytes, explained + one.unexplained_bytes);
                 for cause in one.causes.iter().filter(|cause| ["sampling", "attach_window"].contains(&cause.name.as_str())) {
-                    prop_assert!((-signed(end)..=signed(start)).contains(&cause.bytes.unwrap()), "{:?}", one);
+                    prop_assert!((-signed(above)..=signed(below)).contains(&cause.bytes.unwrap()), "{:?}", one);
                 }
                 if device.counted_by_container_insights {
                     unexplained += one.unexplained_bytes;
@@ -337,14 +337,11 @@ proptest! {
     /// A device whose counters moved while they were being read is never said to have lost what that explains.
     #[test]
     fn what_sampling_can_explain_is_explained(
-        seen in counts(1 << 40), start in kernel(1 << 30), end in kernel(1 << 30), share in (0..=100u64, 0..=100u64),
+        seen in counts(1 << 40), below in kernel(1 << 30), above in kernel(1 << 30), share in (0..=100u64, 0..=100u64),
     ) {
-        // What the device counted between the two moments, as its hook saw it: the counter was read up to `start` earlier at
-        // the beginning, and up to `end` earlier at the end.
-        let early = start.rx_bytes / 100 * share.0;
-        let late = end.rx_bytes / 100 * share.1;
-        prop_assume!(seen.bytes + early >= late);
-        let snapshot = one_device(seen, seen.bytes + early - late, KernelSlack { start, end });
+        let (too_much, missing) = (below.rx_bytes / 100 * share.0, above.rx_bytes / 100 * share.1);
+        prop_assume!(seen.bytes + too_much >= missing);
+        let snapshot = one_device(seen, seen.bytes + too_much - missing, KernelSlack { below, above });
         let report = report(&snapshot);
         let residual = &report.devices[0].residual.as_ref().unwrap().rx;
         prop_assert_eq!(residual.unexplained_bytes, 0, "{:?}", residual);

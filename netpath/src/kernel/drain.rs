@@ -92,6 +92,12 @@ impl Drain {
         self.barrier.wait()
     }
 
+    /// Waits for an RCU grace period: a packet that was on its way from a device's counter to the hook has arrived, unless
+    /// the CPU is so far behind that it leaves received packets for later.
+    pub fn settle(&self) -> io::Result<()> {
+        self.barrier.wait()
+    }
+
     /// Adds to `tally` all that was counted in the epoch that the last flip ended. Blocks for the reading.
     pub fn collect(&mut self, tally: &mut Tally) -> io::Result<()> {
         let old = self.current.wrapping_sub(1);

@@ -12,38 +12,67 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::kernel::drain::{Drain, Tally};
-use crate::node::devices::counters::{CounterReader, Reading};
+use crate::node::devices::counters::{Counted, CounterReader, Reading};
+use crate::snapshot::KernelCounters;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 
-/// One end of the window: the moment at which an epoch ends, and what the devices' counters were around it.
+/// One end of the window: the moment at which an epoch ends, and the devices' counters around it.
+///
+/// What a device counted of the packets that the old epoch has lies between `early` and `after`. An egress hook comes before
+/// the device's counter, and the flip waits until the packet is through both. An ingress hook comes after it, with a queue
+/// in between: what was counted by `early` has arrived by the time of the flip.
 #[derive(Debug)]
 pub struct Boundary {
-    /// Read before the flip.
-    pub before: Reading,
+    early: Reading,
+    /// Read right before the flip, so that it is next to the truth.
+    before: Reading,
     /// When the epoch was flipped.
     pub at: Instant,
-    /// Read when no program counted into the old epoch any more.
-    pub after: Reading,
+    after: Reading,
 }
 
 impl Boundary {
-    /// How far apart the two readings of one device's counters are at most, in nanoseconds.
+    /// From the first to the last reading, in nanoseconds.
     pub fn skew_ns(&self) -> u64 {
-        u64::try_from((self.after.ended - self.before.began).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from((self.after.ended - self.early.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the device was there to the last.
+    pub fn has(&self, ifindex: u32) -> bool {
+        self.after.devices.contains_key(&ifindex)
+    }
+
+    /// The device's counters next to the flip, if it was there.
+    pub fn counted(&self, ifindex: u32) -> Option<Counted> {
+        self.before.devices.get(&ifindex).or_else(|| self.after.devices.get(&ifindex)).copied()
+    }
+
+    /// How much more than the truth [`counted`](Self::counted) may be, and how much less.
+    pub fn slack(&self, ifindex: u32) -> (KernelCounters, KernelCounters) {
+        let moved = |from: &Reading, to: &Reading| {
+            let (from, to) = (from.devices.get(&ifindex)?, to.devices.get(&ifindex)?);
+            to.kernel.since(from.kernel)
+        };
+        // Nothing is known of one that came or went meanwhile.
+        (moved(&self.early, &self.before).unwrap_or_default(), moved(&self.before, &self.after).unwrap_or_default())
     }
 }
 
-/// Ends an epoch, between two readings of the devices' counters.
+/// Ends an epoch, between readings of the devices' counters.
 fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boundary> {
     let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
+    let early = counters.read().context(unreadable)?;
+    drain.settle().context(FLIP)?;
     let before = counters.read().context(unreadable)?;
     let at = Instant::now();
-    drain.flip().context("cannot flip the flow maps' epoch")?;
+    drain.flip().context(FLIP)?;
     let after = counters.read().context(unreadable)?;
-    Ok(Boundary { before, at, after })
+    Ok(Boundary { early, before, at, after })
 }
+
+const FLIP: &str = "cannot flip the flow maps' epoch";
 
 /// The thread that drains.
 pub struct Drainer {
@@ -64,7 +93,7 @@ impl Drainer {
         let work = move || {
             let mut tally = Tally::default();
             while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
-                drain.flip().context("cannot flip the flow maps' epoch")?;
+                drain.flip().context(FLIP)?;
                 collect(&mut drain, &mut tally)?;
                 seen.store(tally.len(), Ordering::Relaxed);
             }

@@ -104,7 +104,7 @@ impl Scenario {
 }
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
-/// [kernel RX TX [packets RX TX] | kernel unknown] [start RX TX] [end RX TX] [dropped RX TX] [appeared] [vanished]`
+/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX] [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
@@ -155,8 +155,8 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
                 device.drops =
                     Some(Drops { rx_packets: words.next()?.parse().ok()?, tx_packets: words.next()?.parse().ok()? });
             }
-            "start" => device.kernel_slack.get_or_insert_default().start = moved(&mut words)?,
-            "end" => device.kernel_slack.get_or_insert_default().end = moved(&mut words)?,
+            "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
+            "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,
             "kernel" => {
                 device.kernel = match words.next()? {
                     "unknown" => None,
@@ -178,7 +178,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     Some(device)
 }
 
-/// `RX TX`: bytes by which the counters moved.
+/// `RX TX`: bytes by which the counters moved while they were being read.
 fn moved<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<KernelCounters> {
     let (rx_bytes, tx_bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(KernelCounters { rx_bytes, tx_bytes, ..KernelCounters::default() })

@@ -66,7 +66,7 @@ impl Why {
 /// Both directions' differences; `None` if the device's counters are unknown.
 pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>) -> Option<Residuals> {
     let kernel = device.kernel?;
-    let KernelSlack { start, end } = device.kernel_slack.unwrap_or_default();
+    let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
     let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
     let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, before| {
         let hook = hook.unwrap_or_default();
@@ -74,8 +74,8 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
             kernel: counters(&kernel),
             hook: Count { bytes: hook.bytes.into(), packets: hook.packets.into() },
             wire_bytes: hook.wire_bytes.into(),
-            start: counters(&start),
-            end: counters(&end),
+            below: counters(&below),
+            above: counters(&above),
             dropped,
             dropped_before: before,
             attached: device.attach != Attach::None,
@@ -106,10 +106,9 @@ struct Difference {
     kernel: Count,
     hook: Count,
     wire_bytes: i128,
-    /// What the counters moved by while the window was being opened.
-    start: Count,
-    /// The same while it was being closed.
-    end: Count,
+    /// What the kernel's count may have too much, and what it may lack, for being read at another moment.
+    below: Count,
+    above: Count,
     /// Packets that the device says it dropped.
     dropped: u64,
     /// The hook comes after the device's counter (ingress), not before it (egress).
@@ -140,7 +139,7 @@ impl Difference {
                 causes.push(why.cause(None, Some(self.dropped)));
             }
         }
-        let in_time = rest.clamp(-self.end.bytes, self.start.bytes);
+        let in_time = rest.clamp(-self.above.bytes, self.below.bytes);
         if in_time != 0 {
             rest -= in_time;
             let why = if self.appeared && in_time > 0 { Why::AttachWindow } else { Why::Sampling };
@@ -153,7 +152,7 @@ impl Difference {
     /// nearly as the counters could be read, and nearer to them than to the hook's bytes.
     fn counts_frames(&self) -> bool {
         let (by_frames, merged) = (self.kernel.bytes - self.wire_bytes, self.kernel.bytes - self.hook.bytes);
-        by_frames.abs() < merged.abs() && (-self.end.bytes..=self.start.bytes).contains(&by_frames)
+        by_frames.abs() < merged.abs() && (-self.above.bytes..=self.below.bytes).contains(&by_frames)
     }
 
     /// Whether packets are missing on the side of the hook where the device may have dropped some.
@@ -168,7 +167,7 @@ impl Difference {
     /// Nothing passed while the counters were being read, so that they are exact.
     fn at_rest(&self) -> bool {
         let none = Count { bytes: 0, packets: 0 };
-        self.start == none && self.end == none
+        self.below == none && self.above == none
     }
 }
 
