@@ -7,6 +7,7 @@
 #![expect(clippy::inline_always, reason = "a call costs as much as the work, and BPF calls pass five registers only")]
 
 pub mod parse;
+pub mod wire;
 
 /// Direction of a packet as seen by the device: `Rx` is TC ingress, `Tx` is TC egress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,7 +140,8 @@ pub struct Counts {
     pub packets: u64,
     /// Sum of `skb->len`, Ethernet header included.
     pub bytes: u64,
-    /// Bytes as frames on the wire: `len + (gso_segs - 1) * header length`.
+    /// Bytes as frames on the wire, without their check sequences: every frame of a super-packet has the headers, and a VLAN
+    /// tag that the kernel keeps beside the packet. See [`wire`].
     pub wire_bytes: u64,
 }
 

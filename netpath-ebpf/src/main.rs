@@ -4,7 +4,7 @@
 //! so that the next program on the hook decides, and never write to a packet. What cannot be attributed to a flow is
 //! counted by reason; no path ends without a count.
 //!
-//! Minimum kernel: 5.6 for the batched reads of user space; TCX attachment needs 6.6.
+//! Minimum kernel: 5.7, which has `gso_size`; TCX attachment needs 6.6.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -18,7 +18,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
-use netpath_ebpf::parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, network};
+use netpath_ebpf::parse::{
+    Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, is_vxlan, network, vxlan_headers_len,
+};
+use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
     Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, SLOTS, Slot, UnattributedKey,
     slot_index,
@@ -84,8 +87,8 @@ struct Seen {
     hook: Hook,
     start: Start,
     epoch: u32,
-    len: u32,
-    gso_segs: u32,
+    size: Size,
+    skb: *mut __sk_buff,
 }
 
 /// Counts one packet.
@@ -100,7 +103,13 @@ fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
         };
         let hook = Hook::new((*skb).ifindex, direction);
         let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
-        Seen { hook, start, epoch, len: (*skb).len, gso_segs: (*skb).gso_segs }
+        let size = Size {
+            len_bytes: (*skb).len,
+            gso_segs: (*skb).gso_segs,
+            gso_size_bytes: (*skb).gso_size,
+            tag_beside: (*skb).vlan_present != 0,
+        };
+        Seen { hook, start, epoch, size, skb }
     };
     let counted = match read(&Linear::of(skb), &seen) {
         Err(Stop::EndedEarly) => read(&Paged { skb }, &seen),
@@ -112,7 +121,7 @@ fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
             // The second source is whole, so this cannot be; it is counted all the same.
             Stop::EndedEarly => Reason::Unparsed,
         };
-        unattributed(seen.epoch, seen.hook, reason, &seen.counts(0));
+        unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
     }
     NEXT
 }
@@ -157,7 +166,7 @@ fn attribute<K: FlowKey + Key, const N: usize, const M: usize>(
             }
         }
     }
-    cached(slots, maps, seen.epoch, &parsed.key, &seen.counts(parsed.headers_len_bytes));
+    cached(slots, maps, seen.epoch, &parsed.key, &seen.size.counts(repeated_len(seen, &parsed)));
     Ok(())
 }
 
@@ -192,15 +201,21 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
     *slot = Slot { key: *key, epoch, counts: *counts };
 }
 
-impl Seen {
-    /// The counts of this one packet, whose headers are `headers_len` long. As frames on the wire, every segment of a
-    /// super-packet but the first repeats them.
-    #[inline(always)]
-    fn counts(&self, headers_len: u32) -> Counts {
-        let bytes = u64::from(self.len);
-        let repeats = u64::from(self.gso_segs.saturating_sub(1));
-        Counts { packets: 1, bytes, wire_bytes: bytes + repeats * u64::from(headers_len) }
+/// How long the headers are that each frame of a super-packet has, in bytes.
+#[inline(always)]
+fn repeated_len<K: Key>(seen: &Seen, parsed: &Parsed<K>) -> u32 {
+    let (protocol, ports) = parsed.key.transport();
+    if seen.size.is_super_packet() && is_vxlan(protocol, ports) {
+        return vxlan_len(seen.skb, parsed.headers_len_bytes);
     }
+    parsed.headers_len_bytes
+}
+
+/// `outer_len` bytes of outer headers and the inner ones behind them. A function of its own, since such packets are rare
+/// and it would be in each program four times.
+#[inline(never)]
+fn vxlan_len(skb: *mut __sk_buff, outer_len: u32) -> u32 {
+    vxlan_headers_len(&Paged { skb }, outer_len).unwrap_or(outer_len)
 }
 
 /// Counts a packet that belongs to no flow.

@@ -33,15 +33,17 @@
 mod header;
 mod ip;
 mod transport;
+mod tunnel;
 
 pub use header::{
     EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Addresses,
-    Ipv6Header, TcpDataOffset, VlanHeader,
+    Ipv6Header, TcpDataOffset, VlanHeader, VxlanHeader,
 };
 
 pub use ip::{ipv4, ipv6};
+pub use tunnel::{is_vxlan, vxlan_headers_len};
 
-use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Reason, Tag};
+use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};
 
 /// Source of a packet's bytes.
 pub trait Packet {
@@ -138,11 +140,19 @@ pub trait Key: Copy {
     /// What a first fragment with this key tells of the later ones.
     fn fragment_value(&self) -> FragmentValue;
 
+    /// The protocol (IANA number) and the ports.
+    fn transport(&self) -> (u8, Ports);
+
     /// Completes the key of a later fragment with what its first fragment told.
     fn complete(&mut self, first: FragmentValue);
 }
 
 impl Key for KeyV4 {
+    #[inline(always)]
+    fn transport(&self) -> (u8, Ports) {
+        (self.tag.protocol(), self.ports)
+    }
+
     #[inline(always)]
     fn fragment_key(&self, id_be: u32) -> FragmentKey {
         FragmentKey {
@@ -166,6 +176,11 @@ impl Key for KeyV4 {
 }
 
 impl Key for KeyV6 {
+    #[inline(always)]
+    fn transport(&self) -> (u8, Ports) {
+        (self.tag.protocol(), self.ports)
+    }
+
     #[inline(always)]
     fn fragment_key(&self, id_be: u32) -> FragmentKey {
         FragmentKey { hook: self.hook, tag: self.tag.with_protocol(0), src_be: self.src_be, dst_be: self.dst_be, id_be }

@@ -2,4 +2,4 @@
 
 pub mod conntrack;
 pub mod devices;
-mod ethtool;
+pub mod ethtool;

@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test"))]
 
 mod binary;
+mod cable;
 mod capture;
 mod cleanup;
 mod conntrack;
@@ -22,6 +23,7 @@ mod counters;
 mod iperf;
 mod namespace;
 mod nat;
+mod offload;
 mod process;
 mod topology;
 pub mod traffic;
@@ -36,6 +38,7 @@ pub use counters::{Counters, counters, device_counters};
 pub use iperf::{Load, Totals, iperf3};
 pub use namespace::Namespace;
 pub use nat::TrafficPolicy;
+pub use offload::set_offload;
 pub use process::{Running, output_within};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
 pub use window::Measured;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use sha1::{Digest, Sha1};
 
+use crate::cable::Cable;
 use crate::cleanup;
 use crate::counters::{Counters, device_counters};
 use crate::namespace::Namespace;
@@ -42,6 +43,7 @@ pub struct Lab {
     /// The VPC's router, between the node's ENIs, `outside` and `remote`. Not part of the node.
     pub vpc: Namespace,
     pods: Vec<Pod>,
+    cable: Option<Cable>,
 }
 
 /// A namespace with one IPv4 and one IPv6 address on `eth0`.
@@ -85,6 +87,7 @@ pub enum Eni {
 #[derive(Debug, Default)]
 pub struct LabBuilder {
     pods: Vec<(String, Eni)>,
+    card: bool,
 }
 
 impl LabBuilder {
@@ -98,6 +101,14 @@ impl LabBuilder {
     #[must_use]
     pub fn pod_on(mut self, name: &str, eni: Eni) -> Self {
         self.pods.push((name.to_owned(), eni));
+        self
+    }
+
+    /// Makes the primary ENI a network card that counts frames as they are on its cable, while the kernel merges them
+    /// (GRO) and cuts them (GSO). It is slow: a few hundred MB a second. Without it, it is one end of a veth pair.
+    #[must_use]
+    pub fn card(mut self) -> Self {
+        self.card = true;
         self
     }
 
@@ -128,6 +139,7 @@ impl LabBuilder {
             remote: host("remote", [10, 0, 1, 31], [0x2001, 0xdb8, 0xa, 2, 0, 0, 0, 0x31]),
             vpc: namespace("vpc"),
             pods: Vec::new(),
+            cable: None,
         };
         ensure!(self.pods.len() <= 200, "a lab has room for 200 pods, not for {}", self.pods.len());
         for (index, (name, eni)) in (21..).zip(self.pods) {
@@ -148,7 +160,7 @@ impl LabBuilder {
             });
         }
         // From here on a failure drops the lab, which removes what there is of it.
-        wiring::build(&lab)?;
+        lab.cable = wiring::build(&lab, self.card)?;
         Ok(lab)
     }
 }

@@ -9,10 +9,10 @@ mod udp;
 
 use std::time::Duration;
 
-pub use frames::{mac, send_frames};
+pub use frames::{Cut, mac, send_frames, send_super_packet};
 pub use icmp::ping;
 pub use tcp::{Serve, Served, ShortConnections, TcpServer, Transfer, download, echo, short_connections, upload};
-pub use udp::{Datagrams, UdpSink, send_datagrams};
+pub use udp::{Datagrams, UdpSink, send_datagrams, send_segmented};
 
 /// How long one socket operation may take.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -7,16 +7,21 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sha1::{Digest, Sha1};
 
+use crate::cable::{Cable, QUEUE_FRAMES};
+use crate::offload::set_merge_wait;
 use crate::topology::{Eni, Host, Lab, NODE_ETH1_IPV4, Pod};
 
 /// MTU inside a VPC.
 const VPC_MTU: u32 = 9001;
 /// MTU through an internet gateway.
 const OUTSIDE_MTU: u32 = 1500;
+/// Long enough for the next frames on the cable to come; what waits so long is a round trip in the lab.
+const MERGE_WAIT: Duration = Duration::from_millis(1);
 /// The second ENI's routing table.
 const ETH1_TABLE: u32 = 2;
 const POD_GATEWAY_IPV4: &str = "169.254.1.1";
@@ -41,8 +46,8 @@ const QUIET: &[(&str, &str)] = &[
 /// The node and the VPC's router.
 const FORWARD: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
 
-/// Makes everything that `lab` describes.
-pub(crate) fn build(lab: &Lab) -> Result<()> {
+/// Makes everything that `lab` describes. With a `card` the primary ENI is one; its cable is returned.
+pub(crate) fn build(lab: &Lab, card: bool) -> Result<Option<Cable>> {
     let mut namespaces = String::new();
     for namespace in lab.namespaces() {
         writeln!(namespaces, "netns add {}", namespace.name())?;
@@ -55,26 +60,35 @@ pub(crate) fn build(lab: &Lab) -> Result<()> {
         namespace.write_sysctls(QUIET)?;
     }
 
-    let (node, rules) = node(lab)?;
+    let ends = ((&lab.node.namespace, "eth0"), (&lab.vpc, "node-eth0"));
+    let cable = card.then(|| Cable::connect(ends.0, ends.1)).transpose()?;
+    let (node, rules) = node(lab, card)?;
     ip(&["-n", lab.node.namespace.name()], &node)?;
     ip(&["-n", lab.node.namespace.name(), "-6"], &rules)?;
-    ip(&["-n", lab.vpc.name()], &vpc(lab)?)?;
+    ip(&["-n", lab.vpc.name()], &vpc(lab, card)?)?;
     for pod in lab.pods() {
         ip(&["-n", pod.namespace.name()], &pod_side(pod)?)?;
     }
     for (host, router_device) in [(&lab.outside, "outside0"), (&lab.remote, "remote0")] {
         ip(&["-n", host.namespace.name()], &host_side(host, router_device)?)?;
     }
-    Ok(())
+    if card {
+        set_merge_wait(&lab.node.namespace, "eth0", MERGE_WAIT)?;
+    }
+    Ok(cable)
 }
 
 /// The node's links, and its rules for IPv6.
-fn node(lab: &Lab) -> Result<(String, String)> {
+fn node(lab: &Lab, card: bool) -> Result<(String, String)> {
     let mut all = String::from("link set lo up\n");
     let mut ipv6_rules = String::new();
     let vpc = lab.vpc.name();
 
-    eni(&mut all, "eth0", vpc)?;
+    if card {
+        card_up(&mut all, "eth0", &near_mac("eth0"))?;
+    } else {
+        eni(&mut all, "eth0", vpc)?;
+    }
     writeln!(all, "addr add {}/24 dev eth0", lab.node.ipv4)?;
     writeln!(all, "addr add {}/64 dev eth0", lab.node.ipv6)?;
     for router in lab.node.routers() {
@@ -113,6 +127,12 @@ fn eni(batch: &mut String, name: &str, vpc: &str) -> Result<()> {
     veth_pair(batch, name, &format!("node-{name}"), vpc, VPC_MTU)
 }
 
+/// One of the two devices at the ends of a cable.
+fn card_up(batch: &mut String, name: &str, mac: &str) -> Result<()> {
+    writeln!(batch, "link set dev {name} mtu {VPC_MTU} address {mac} txqueuelen {QUEUE_FRAMES} up")?;
+    Ok(())
+}
+
 /// A pair whose far end is in another namespace; the near end is set up.
 fn veth_pair(batch: &mut String, near: &str, far: &str, far_namespace: &str, mtu: u32) -> Result<()> {
     let (mac, far_mac) = (near_mac(near), far_mac(near));
@@ -126,8 +146,11 @@ fn veth_pair(batch: &mut String, near: &str, far: &str, far_namespace: &str, mtu
 }
 
 /// The VPC's router: one address a subnet, and a route to each address by the ENI that has it.
-fn vpc(lab: &Lab) -> Result<String> {
+fn vpc(lab: &Lab, card: bool) -> Result<String> {
     let mut all = String::from("link set lo up\n");
+    if card {
+        card_up(&mut all, "node-eth0", &far_mac("eth0"))?;
+    }
     let [router_ipv4, router_ipv6] = lab.node.routers();
     writeln!(
         all,

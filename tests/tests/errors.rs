@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
 use lab::{Lab, Namespace, netpath_binary};
@@ -32,10 +31,7 @@ fn assert_one_line(output: &Output, status: i32, parts: &[&str]) {
 #[test]
 fn without_capabilities_it_says_which_are_missing() {
     let lab = lab();
-    let mut command = lab.netpath(&["report", "--duration", "1s", "--eni", "eth*"]).unwrap();
-    // Nobody's, as on a node where one forgot sudo.
-    command.uid(65_534).gid(65_534);
-    let output = command.output().unwrap();
+    let output = with_capabilities(&lab, "-all");
     assert_one_line(&output, 1, &["CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON", "sudo"]);
 }
 
@@ -45,11 +41,16 @@ fn a_single_missing_capability_is_named_alone() {
     for (drop, name) in
         [("-net_admin", "CAP_NET_ADMIN"), ("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON")]
     {
-        let mut command = lab.node.namespace.command("setpriv").unwrap();
-        command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(netpath_binary().unwrap());
-        let output = command.args(["report", "--duration", "1s", "--eni", "eth*"]).output().unwrap();
+        let output = with_capabilities(&lab, drop);
         assert_one_line(&output, 1, &[&format!("missing {name};")]);
     }
+}
+
+/// Runs netpath as root, but without these capabilities.
+fn with_capabilities(lab: &Lab, drop: &str) -> Output {
+    let mut command = lab.node.namespace.command("setpriv").unwrap();
+    command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(netpath_binary().unwrap());
+    command.args(["report", "--duration", "1s", "--eni", "eth*"]).output().unwrap()
 }
 
 #[test]

@@ -36,6 +36,7 @@ headers! {
     crate::Ports: 4,
     TcpDataOffset: 2,
     IcmpHeader: 8,
+    VxlanHeader: 8,
 }
 
 /// Ethernet II header.
@@ -179,4 +180,16 @@ pub struct IcmpHeader {
     pub id_be: u16,
     /// Sequence number, if the message is an echo request or reply.
     pub sequence_be: u16,
+}
+
+/// VXLAN header (RFC 7348).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct VxlanHeader {
+    /// Flags.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// Network identifier, network byte order, and a zero byte.
+    pub vni_be: [u8; 4],
 }

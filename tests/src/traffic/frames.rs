@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::LIMIT;
+use super::udp::set_option;
 use crate::namespace::Namespace;
 
 /// Sends each frame, Ethernet header first and without checksum at the end, out of a device. The kernel refuses frames shorter
@@ -23,6 +24,46 @@ pub fn send_frames(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) -> R
         Ok::<_, io::Error>(())
     };
     namespace.run(send)?.with_context(|| format!("cannot send frames from {device} in namespace {}", namespace.name()))
+}
+
+/// What the kernel shall cut a frame into: `struct virtio_net_hdr` of virtio 1.2, 5.1.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes of all headers, Ethernet to TCP.
+    pub headers_bytes: u16,
+    /// Bytes before the TCP header.
+    pub transport_offset: u16,
+    /// Payload bytes of each frame but the last.
+    pub payload_bytes: u16,
+    /// Whether it is IPv6.
+    pub ipv6: bool,
+}
+
+/// Sends a TCP packet that is longer than a frame, as virtual machines do: the kernel is told how long the frames shall be,
+/// but not how many they are. It computes the checksums, from that of the pseudo header in the frame.
+///
+/// # Errors
+/// As [`send_frames`].
+pub fn send_super_packet(namespace: &Namespace, device: &str, frame: &[u8], cut: Cut) -> Result<()> {
+    const NEEDS_CHECKSUM: u8 = 1;
+    const TCP_V4: u8 = 1;
+    const TCP_V6: u8 = 4;
+    const TCP_CHECKSUM_OFFSET: u16 = 16;
+    let mut message = vec![NEEDS_CHECKSUM, if cut.ipv6 { TCP_V6 } else { TCP_V4 }];
+    for field in [cut.headers_bytes, cut.payload_bytes, cut.transport_offset, TCP_CHECKSUM_OFFSET] {
+        message.extend(field.to_ne_bytes());
+    }
+    message.extend(frame);
+    let send = || {
+        let socket = open(device)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
+        socket.send(&message)
+    };
+    let sent = namespace
+        .run(send)?
+        .with_context(|| format!("cannot send a super-packet from {device} in namespace {}", namespace.name()))?;
+    ensure!(sent == message.len(), "only {sent} of {} bytes were sent", message.len());
+    Ok(())
 }
 
 /// The MAC address of a device, in the order of transmission.

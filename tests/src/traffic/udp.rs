@@ -113,6 +113,36 @@ pub fn send_datagrams(sender: &Namespace, to: SocketAddr, bytes: usize, count: u
         .with_context(|| format!("cannot send datagrams of {bytes} bytes from namespace {} to {to}", sender.name()))
 }
 
+/// Sends `count` super-packets, each of which the kernel or the device shall cut into datagrams of `bytes` payload (UDP
+/// GSO). Each has `datagrams` of them, and a last one of 1 byte.
+///
+/// # Errors
+/// When there is no route, or a super-packet has more than the kernel allows: 64 datagrams, 64 KiB.
+pub fn send_segmented(
+    sender: &Namespace,
+    to: SocketAddr,
+    bytes: u16,
+    datagrams: u16,
+    count: u32,
+) -> Result<SocketAddr> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let send = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.set_write_timeout(Some(LIMIT))?;
+        let segment = libc::c_int::from(bytes);
+        set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, &segment)?;
+        socket.connect(to)?;
+        let payload = vec![b'n'; usize::from(bytes) * usize::from(datagrams) + 1];
+        for _ in 0..count {
+            socket.send(&payload)?;
+        }
+        socket.local_addr()
+    };
+    sender.run(send)?.with_context(|| {
+        format!("cannot send {datagrams} datagrams of {bytes} bytes at once from namespace {} to {to}", sender.name())
+    })
+}
+
 fn receive(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<Datagrams> {
     let mut buffer = vec![0; 1 << 16];
     let mut all = Datagrams::default();
@@ -134,15 +164,24 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<Datagrams> {
 }
 
 /// Past the system's limit, as root may.
-#[expect(clippy::cast_possible_truncation, reason = "the length of an int")]
 fn force_receive_buffer(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER_BYTES)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the length of an int")]
+pub(super) fn set_option(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the option value is an int that lives through the call, and its length is given.
     check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            std::ptr::from_ref(&BUFFER_BYTES).cast(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     })

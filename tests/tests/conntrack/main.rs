@@ -398,7 +398,7 @@ fn load(rate: u16, count: u16) {
         peers.len()
     );
     assert!(sending < Duration::from_secs(2) * count.into() / rate.into(), "the rate was not reached");
-    assert_eq!(seen.len(), count.into(), "none is lost");
+    assert_eq!(seen.len(), usize::from(count), "none is lost");
     assert!(peers.len() > usize::from(count) / 2, "most datagrams arrive");
     for (sport, peer) in peers {
         assert_eq!(seen[&sport], tuple(UDP, address(SERVER, 9), peer));
