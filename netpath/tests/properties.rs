@@ -371,7 +371,7 @@ proptest! {
     fn nothing_panics(snapshot in snapshot(u64::MAX), width in option::of(0..200u16), top in 0..5usize) {
         let report = report(&snapshot);
         let mut text = Vec::new();
-        table::write(&report, &mut text, table::Style { top, colour: true, width }).unwrap();
+        table::write(&report, &mut text, table::Style { top, colour: true, width, ..table::Style::default() }).unwrap();
         let text = String::from_utf8(text).unwrap();
         // The only escapes are netpath's own.
         let stripped = text.replace("\u{1b}[1m", "").replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");

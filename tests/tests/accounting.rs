@@ -6,12 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
-use lab::{Lab, Load, Measured, Namespace, Pod, device_counters, iperf3, output_within};
+use lab::{Counters, Lab, Load, Measured, Namespace, device_counters, iperf3, output_within};
 use serde_json::Value;
 
 /// cAdvisor's rule for the devices that the lab has.
@@ -157,7 +157,95 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
     assert!(windows >= 3, "the load ran at both ends of only {windows} windows");
 }
 
-fn ip(arguments: &[&str]) {
-    let status = Command::new("ip").args(arguments).status().unwrap();
-    assert!(status.success(), "ip {arguments:?}");
+fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
+    let output = output_within(namespace.command("ip")?.args(arguments.split(' ')), Duration::from_secs(5))?;
+    anyhow::ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// What `netpath` counted of a device, as the kernel's counters would have it.
+fn hooks(device: &Value) -> Counters {
+    let number = |direction: &str, what: &str| u64::try_from(integer(&device[direction][what])).unwrap();
+    Counters {
+        rx_bytes: number("rx", "bytes"),
+        rx_packets: number("rx", "packets"),
+        tx_bytes: number("tx", "bytes"),
+        tx_packets: number("tx", "packets"),
+    }
+}
+
+/// A pod comes and another one goes while the window is open, both with traffic. The one that goes takes its receive counter
+/// along; the test read it just before.
+#[test]
+fn devices_that_come_and_go() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let sink = UdpSink::start(&client.namespace, SocketAddr::new(client.ipv4.into(), 0)).unwrap();
+    let before = device_counters(node).unwrap();
+    let mut last = None;
+    let Measured { report, .. } = lab
+        .measure(&[], || {
+            // A new device. Its far end is in a pod that is there already, so that the lab cleans up after it.
+            ip(node, &format!("link add eninew type veth peer name eth9 netns {}", client.namespace.name()))?;
+            ip(node, "addr add 10.0.77.1/24 dev eninew")?;
+            ip(node, "link set eninew up")?;
+            ip(&client.namespace, "addr add 10.0.77.2/24 dev eth9")?;
+            ip(&client.namespace, "link set eth9 up")?;
+            // Time to notice it: netpath is told by the kernel.
+            thread::sleep(Duration::from_millis(300));
+            ping(node, "10.0.77.2".parse()?, 9, 20, 1_000)?;
+
+            send_datagrams(&server.namespace, sink.address(), 5_000, 100)?;
+            lab.wait_until_quiet()?;
+            last = Some(device_counters(node)?[&server.veth].since(before[&server.veth]));
+            ip(node, &format!("link delete {}", server.veth))?;
+            Ok(())
+        })
+        .unwrap();
+    let after = device_counters(node).unwrap();
+    let (last, now) = (last.unwrap(), after["eninew"]);
+
+    let new = device(&report, "eninew");
+    assert_eq!((&new["appeared"], &new["vanished"]), (&Value::Bool(true), &Value::Bool(false)));
+    assert_eq!(integer(&new["kernel"]["rx_bytes"]), i64::try_from(now.rx_bytes).unwrap(), "since it was made");
+    assert_eq!(integer(&new["kernel"]["tx_bytes"]), i64::try_from(now.tx_bytes).unwrap());
+    assert!(now.tx_bytes > 20 * 1_042, "{now:?}");
+
+    let gone = device(&report, &server.veth);
+    assert_eq!((&gone["vanished"], &gone["kernel"]), (&Value::Bool(true), &Value::Null));
+    assert!(last.rx_bytes > 500_000, "{last:?}");
+    assert_eq!(hooks(gone), last, "netpath's count stands in for counters that are gone");
+    let insights = &report["accounting"]["container_insights"];
+    assert_eq!(integer(&insights["vanished_devices_bytes"]), i64::try_from(last.rx_bytes + last.tx_bytes).unwrap());
+
+    let there: u64 = ["eth0", &client.veth]
+        .into_iter()
+        .map(|name| after[name].since(before[name]))
+        .chain([last, now])
+        .map(|own| own.rx_bytes + own.tx_bytes)
+        .sum();
+    assert_eq!(total(&report), i64::try_from(there).unwrap(), "node_network_total_bytes against /proc/net/dev");
+    assert_explained(&report);
+}
+
+/// The pod's own link is smaller than the node takes it for: the node's end sends frames that its other end refuses.
+#[test]
+fn what_a_veth_drops_after_the_hook() {
+    const FRAME_BYTES: i64 = 14 + 20 + 8 + 3_000;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    ip(&server.namespace, "link set eth0 mtu 1500").unwrap();
+    let target = SocketAddr::new(server.ipv4.into(), 9);
+    let before = node_network_total_bytes(&lab);
+    let Measured { report, .. } =
+        lab.measure(&[], || send_datagrams(&client.namespace, target, 3_000, 10).map(drop)).unwrap();
+    let own = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
+    assert_eq!(total(&report), own);
+    // Counted on the client's veth, and refused by the server's.
+    assert_eq!(own, 10 * FRAME_BYTES);
+    let residual = &device(&report, &server.veth)["residual"]["tx"];
+    assert_eq!((integer(&residual["bytes"]), integer(&residual["packets"])), (-10 * FRAME_BYTES, -10), "{residual:#}");
+    assert_eq!(residual["causes"][0]["name"], "dropped_after_hook");
+    assert_eq!(term(&report, "dropped_after_hook"), -10 * FRAME_BYTES);
+    assert_explained(&report);
 }
