@@ -181,6 +181,7 @@ fn devices_that_come_and_go() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
     let sink = UdpSink::start(&client.namespace, SocketAddr::new(client.ipv4.into(), 0)).unwrap();
+    lab.wait_until_quiet().unwrap();
     let before = device_counters(node).unwrap();
     let mut last = None;
     let Measured { report, .. } = lab
@@ -236,6 +237,7 @@ fn what_a_veth_drops_after_the_hook() {
     let (client, server) = (lab.pod("client"), lab.pod("server"));
     ip(&server.namespace, "link set eth0 mtu 1500").unwrap();
     let target = SocketAddr::new(server.ipv4.into(), 9);
+    lab.wait_until_quiet().unwrap();
     let before = node_network_total_bytes(&lab);
     let Measured { report, .. } =
         lab.measure(&[], || send_datagrams(&client.namespace, target, 3_000, 10).map(drop)).unwrap();
