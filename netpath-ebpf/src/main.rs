@@ -19,7 +19,8 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use netpath_ebpf::parse::{
-    Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, is_vxlan, network, vxlan_headers_len,
+    Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network, plain_v4,
+    plain_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -61,25 +62,75 @@ static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap:
 /// TC ingress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx(ctx: TcContext) -> i32 {
-    count(ctx.skb.skb, Direction::Rx, true)
+    plain(ctx.skb.skb, Direction::Rx).unwrap_or_else(|| general(ctx.skb.skb, Direction::Rx, true))
 }
 
 /// TC egress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx(ctx: TcContext) -> i32 {
-    count(ctx.skb.skb, Direction::Tx, true)
+    plain(ctx.skb.skb, Direction::Tx).unwrap_or_else(|| general(ctx.skb.skb, Direction::Tx, true))
 }
 
 /// TC ingress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx_ip(ctx: TcContext) -> i32 {
-    count(ctx.skb.skb, Direction::Rx, false)
+    general(ctx.skb.skb, Direction::Rx, false)
 }
 
 /// TC egress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
-    count(ctx.skb.skb, Direction::Tx, false)
+    general(ctx.skb.skb, Direction::Tx, false)
+}
+
+/// Counts a plain packet whose flow has its slot, which is nearly every packet. `None`: nothing is counted yet.
+///
+/// It is small so that all it needs stays in registers: everything else, eviction included, is [`general`]'s.
+#[inline(always)]
+fn plain(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let (hook, tagged) = unsafe { (Hook::new((*skb).ifindex, direction), (*skb).vlan_present != 0) };
+    let linear = Linear::of(skb);
+    if tagged {
+        return None;
+    }
+    if let Some(parsed) = plain_v4(&linear, hook) {
+        hit(&NETPATH_SLOT_V4, skb, &parsed)
+    } else {
+        hit(&NETPATH_SLOT_V6, skb, &plain_v6(&linear, hook)?)
+    }
+}
+
+/// Counts a packet if its flow has its slot on this CPU.
+#[inline(always)]
+fn hit<K: FlowKey + Key, const N: usize>(
+    slots: &PerCpuArray<Slot<K>, N>,
+    skb: *mut __sk_buff,
+    parsed: &Parsed<K>,
+) -> Option<i32> {
+    let epoch = *NETPATH_EPOCH.get(0)?;
+    // SAFETY: see `cached`.
+    let slot = unsafe { &mut *slots.get_ptr_mut(slot_index(&parsed.key, epoch))? };
+    if slot.epoch != epoch || slot.key != parsed.key {
+        return None;
+    }
+    // SAFETY: as above.
+    let (len, gso_size) = unsafe { ((*skb).len, (*skb).gso_size) };
+    let mut wire_len = u64::from(len);
+    if gso_size != 0 {
+        // SAFETY: as above.
+        let size =
+            Size { len_bytes: len, gso_segs: unsafe { (*skb).gso_segs }, gso_size_bytes: gso_size, tag_beside: false };
+        let (protocol, ports) = parsed.key.transport();
+        if is_vxlan(protocol, ports) {
+            return None;
+        }
+        wire_len = size.counts(parsed.headers_len_bytes).wire_bytes;
+    }
+    slot.counts.packets += 1;
+    slot.counts.bytes += u64::from(len);
+    slot.counts.wire_bytes += wire_len;
+    Some(NEXT)
 }
 
 /// A packet, but for its bytes.
@@ -88,19 +139,58 @@ struct Seen {
     start: Start,
     epoch: u32,
     size: Size,
-    skb: *mut __sk_buff,
+    /// Bytes of headers behind the outer ones that each frame of a tunnel's super-packet has.
+    inner_len: u32,
 }
 
-/// Counts one packet.
+/// What the packet begins with.
+///
+/// # Safety
+/// `skb` must be the program's context.
 #[inline(always)]
-fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
+unsafe fn start(skb: *mut __sk_buff, ethernet: bool) -> Start {
+    // SAFETY: by this function's contract. Volatile, or the compiler would choose between the addresses of two fields,
+    // which the verifier does not allow.
+    let (protocol, vlan_tci) =
+        unsafe { ((&raw const (*skb).protocol).read_volatile(), (&raw const (*skb).vlan_tci).read_volatile()) };
+    if ethernet {
+        // SAFETY: as above.
+        Start::Ethernet { vlan_tci: unsafe { (*skb).vlan_present != 0 }.then_some(vlan_tci as u16) }
+    } else {
+        Start::Ip { ethertype_be: protocol as u16 }
+    }
+}
+
+/// Counts any packet: by what is in its linear part, or if that ends too early by all of it.
+///
+/// They are functions of their own, in the object once for all programs, and side by side: the stack of what calls each other
+/// is 512 bytes in all.
+#[inline(always)]
+fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let inner_len = if unsafe { (*skb).gso_size } == 0 { 0 } else { inner_headers_len(skb, ethernet) };
+    if !count_linear(skb, direction, ethernet, inner_len) {
+        count_paged(skb, direction, ethernet, inner_len);
+    }
+    NEXT
+}
+
+#[inline(never)]
+fn count_linear(skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
+    count(&Linear::of(skb), skb, direction, ethernet, inner_len)
+}
+
+#[inline(never)]
+fn count_paged(skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
+    count(&Paged { skb }, skb, direction, ethernet, inner_len)
+}
+
+/// Counts a packet, unless what can be read of it ends too early: `false`.
+#[inline(always)]
+fn count<P: Packet>(packet: &P, skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let seen = unsafe {
-        let start = if ethernet {
-            Start::Ethernet { vlan_tci: ((*skb).vlan_present != 0).then_some((*skb).vlan_tci as u16) }
-        } else {
-            Start::Ip { ethertype_be: (*skb).protocol as u16 }
-        };
+        let start = start(skb, ethernet);
         let hook = Hook::new((*skb).ifindex, direction);
         let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
         let size = Size {
@@ -109,46 +199,31 @@ fn count(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
             gso_size_bytes: (*skb).gso_size,
             tag_beside: (*skb).vlan_present != 0,
         };
-        Seen { hook, start, epoch, size, skb }
+        Seen { hook, start, epoch, size, inner_len }
     };
-    let counted = match read(&Linear::of(skb), &seen) {
-        Err(Stop::EndedEarly) => read(&Paged { skb }, &seen),
-        outcome => outcome,
-    };
-    if let Err(stop) = counted {
-        let reason = match stop {
-            Stop::Unattributed(reason) => reason,
-            // The second source is whole, so this cannot be; it is counted all the same.
-            Stop::EndedEarly => Reason::Unparsed,
-        };
-        unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
+    match read(packet, &seen) {
+        Ok(()) => true,
+        Err(Stop::EndedEarly) => false,
+        Err(Stop::Unattributed(reason)) => {
+            unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
+            true
+        }
     }
-    NEXT
 }
 
 /// Reads a packet's headers and counts it under its flow.
 #[inline(always)]
 fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Stop> {
     match network(packet, seen.start)? {
-        Network::V4(link) => {
-            let parsed = ipv4(packet, link, seen.hook)?;
-            attribute(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], seen, parsed)
-        }
-        Network::V6(link) => {
-            let parsed = ipv6(packet, link, seen.hook)?;
-            attribute(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], seen, parsed)
-        }
+        Network::V4(link) => count_v4(seen, &whole(ipv4(packet, link, seen.hook)?)?),
+        Network::V6(link) => count_v6(seen, &whole(ipv6(packet, link, seen.hook)?)?),
     }
+    Ok(())
 }
 
-/// Finds a later fragment's ports, then counts the packet.
+/// Remembers a first fragment's ports for the later ones, and completes a later one with them.
 #[inline(always)]
-fn attribute<K: FlowKey + Key, const N: usize, const M: usize>(
-    slots: &PerCpuArray<Slot<K>, N>,
-    maps: [&HashMap<K, Counts, M>; 2],
-    seen: &Seen,
-    mut parsed: Parsed<K>,
-) -> Result<(), Stop> {
+fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Stop> {
     match parsed.fragment {
         Fragment::Whole => {}
         Fragment::First => {
@@ -166,8 +241,21 @@ fn attribute<K: FlowKey + Key, const N: usize, const M: usize>(
             }
         }
     }
-    cached(slots, maps, seen.epoch, &parsed.key, &seen.size.counts(repeated_len(seen, &parsed)));
-    Ok(())
+    Ok(parsed)
+}
+
+/// Counts an IPv4 packet.
+#[inline(always)]
+fn count_v4(seen: &Seen, parsed: &Parsed<KeyV4>) {
+    let counts = seen.size.counts(parsed.headers_len_bytes + seen.inner_len);
+    cached(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], seen.epoch, &parsed.key, &counts);
+}
+
+/// Counts an IPv6 packet.
+#[inline(always)]
+fn count_v6(seen: &Seen, parsed: &Parsed<KeyV6>) {
+    let counts = seen.size.counts(parsed.headers_len_bytes + seen.inner_len);
+    cached(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], seen.epoch, &parsed.key, &counts);
 }
 
 /// Counts a packet in its flow's slot on this CPU. A slot that another flow has is emptied into the flow map first.
@@ -201,21 +289,13 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
     *slot = Slot { key: *key, epoch, counts: *counts };
 }
 
-/// How long the headers are that each frame of a super-packet has, in bytes.
-#[inline(always)]
-fn repeated_len<K: Key>(seen: &Seen, parsed: &Parsed<K>) -> u32 {
-    let (protocol, ports) = parsed.key.transport();
-    if seen.size.is_super_packet() && is_vxlan(protocol, ports) {
-        return vxlan_len(seen.skb, parsed.headers_len_bytes);
-    }
-    parsed.headers_len_bytes
-}
-
-/// `outer_len` bytes of outer headers and the inner ones behind them. A function of its own, since such packets are rare
-/// and it would be in each program four times.
+/// Bytes of headers behind the outer ones that each frame of a VXLAN super-packet has; 0 for any other packet.
 #[inline(never)]
-fn vxlan_len(skb: *mut __sk_buff, outer_len: u32) -> u32 {
-    vxlan_headers_len(&Paged { skb }, outer_len).unwrap_or(outer_len)
+fn inner_headers_len(skb: *mut __sk_buff, ethernet: bool) -> u32 {
+    let packet = Paged { skb };
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let start = unsafe { start(skb, ethernet) };
+    inner_len(&packet, start).unwrap_or(0)
 }
 
 /// Counts a packet that belongs to no flow.

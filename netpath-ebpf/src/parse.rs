@@ -28,10 +28,12 @@
 //! | atomic fragment (RFC 6946: IPv6 fragment header, offset 0, none to come) | a whole packet |
 //! | a second IPv6 fragment header | [`Reason::Unparsed`]: RFC 8200 allows one |
 //! | ports, ICMP header or an extension header cut off, also in a first fragment (RFC 1858, RFC 7112) | [`Reason::Unparsed`] |
+//! | VXLAN | the outer addresses and ports; the inner headers only for wire bytes: [`vxlan_headers_len`] |
 //! | TCP data offset cut off, or below the minimum | attributed; the header counts as 20 bytes |
 
 mod header;
 mod ip;
+mod plain;
 mod transport;
 mod tunnel;
 
@@ -41,7 +43,8 @@ pub use header::{
 };
 
 pub use ip::{ipv4, ipv6};
-pub use tunnel::{is_vxlan, vxlan_headers_len};
+pub use plain::{plain_v4, plain_v6};
+pub use tunnel::{inner_len, is_vxlan};
 
 use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};
 

@@ -10,8 +10,8 @@ mod frames;
 mod oracle;
 
 use netpath_ebpf::{
-    Reason,
-    parse::{Header, Packet, Start, Stop},
+    Direction, Hook, Reason,
+    parse::{Header, Network, Packet, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
 };
 use oracle::{check, parse};
 use proptest::{collection::vec, prelude::*};
@@ -25,6 +25,52 @@ impl Packet for Linear<'_> {
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         self.0.read(offset)
     }
+}
+
+const UNTAGGED: Start = Start::Ethernet { vlan_tci: None };
+
+/// What the quick look at plain packets finds must be what the whole parser finds. Says whether it found anything.
+fn check_plain(bytes: &[u8]) -> bool {
+    let hook = Hook::new(7, Direction::Tx);
+    let whole = network(bytes, UNTAGGED);
+    let (v4, v6) = (plain_v4(bytes, hook), plain_v6(bytes, hook));
+    if let Some(found) = v4 {
+        let Ok(Network::V4(link)) = whole else { panic!("{whole:?} is not IPv4") };
+        assert_eq!(Ok(found), ipv4(bytes, link, hook));
+    }
+    if let Some(found) = v6 {
+        let Ok(Network::V6(link)) = whole else { panic!("{whole:?} is not IPv6") };
+        assert_eq!(Ok(found), ipv6(bytes, link, hook));
+    }
+    v4.is_some() || v6.is_some()
+}
+
+#[test]
+fn plain_packets_are_found() {
+    use etherparse::PacketBuilder;
+    let payload = [0; 8];
+    let found = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        check_plain(&bytes)
+    };
+    let ethernet = || PacketBuilder::ethernet2([1; 6], [2; 6]);
+    assert!(found(&|out| ethernet()
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9)
+        .tcp(1, 2, 3, 4)
+        .write(out, &payload)
+        .unwrap()));
+    assert!(found(&|out| ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9).udp(1, 2).write(out, &payload).unwrap()));
+    assert!(found(&|out| ethernet().ipv6([1; 16], [2; 16], 9).tcp(1, 2, 3, 4).write(out, &payload).unwrap()));
+    assert!(found(&|out| ethernet().ipv6([1; 16], [2; 16], 9).udp(1, 2).write(out, &payload).unwrap()));
+    // These are for the rest of the parser.
+    assert!(!found(&|out| ethernet().ipv4([1; 4], [2; 4], 9).icmpv4_echo_request(1, 2).write(out, &payload).unwrap()));
+    assert!(!found(&|out| ethernet()
+        .single_vlan(5.try_into().unwrap())
+        .ipv4([1; 4], [2; 4], 9)
+        .udp(1, 2)
+        .write(out, &payload)
+        .unwrap()));
 }
 
 fn start() -> impl Strategy<Value = Start> {
@@ -72,6 +118,20 @@ proptest! {
     #[test]
     fn agrees_with_etherparse_on_any_bytes(bytes in vec(any::<u8>(), 0..200), start in start()) {
         check(&bytes, start);
+    }
+
+    #[test]
+    fn plain_packets_are_as_the_whole_parser_has_them(
+        frame in frames::frame(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes = frame.bytes;
+        for (at, byte) in damage {
+            *at.get_mut(&mut bytes[..]) = byte;
+        }
+        for len in 0..=bytes.len() {
+            check_plain(&bytes[..len]);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use netpath_ebpf::{
     Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
-    parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, ipv4, ipv6, network},
+    parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network},
 };
 
 const HOOK: Hook = Hook::new(3, Direction::Rx);
@@ -397,4 +397,59 @@ fn a_linear_part_that_ends_early_is_no_verdict() {
     let mut frame = frame;
     frame[14] = 0x44;
     assert_eq!(parse_v4(&Linear(&frame[..34]), ETHERNET), Err(UNPARSED));
+}
+
+/// VXLAN flags and VNI 7, then an Ethernet frame.
+fn vxlan(flags: u8, frame: &[u8]) -> Vec<u8> {
+    [&[flags, 0, 0, 0, 0, 0, 7, 0], frame].concat()
+}
+
+/// UDP from port 1000 to `port`.
+fn udp_to(port: u16, payload: &[u8]) -> Vec<u8> {
+    [&[0x03, 0xe8], &port.to_be_bytes()[..], &[0, 0, 0, 0], payload].concat()
+}
+
+/// TCP header with 12 bytes of options.
+const TCP_32: [u8; 32] = {
+    let mut header = [0; 32];
+    header[12] = 0x80;
+    header
+};
+
+#[test]
+fn headers_of_a_vxlan_packet_are_the_outer_and_the_inner_ones() {
+    let inner_v4 = vxlan(0x08, &ethernet(0x0800, &v4(6, &TCP_32)));
+    let inner_v6 = vxlan(0x08, &ethernet(0x86dd, &v6(6, &TCP_32)));
+    let inner_tagged = vxlan(0x08, &ethernet(0x8100, &tag(42, 0x0800, &v4(17, &udp_to(53, &[])))));
+    for (inner, expected) in [(inner_v4, 14 + 20 + 32), (inner_v6, 14 + 40 + 32), (inner_tagged, 14 + 4 + 20 + 8)] {
+        let outer_v4 = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
+        assert_eq!(inner_len(&outer_v4[..], ETHERNET), Some(8 + expected));
+        let outer_v6 = ethernet(0x86dd, &v6(17, &udp_to(8472, &inner)));
+        assert_eq!(inner_len(&outer_v6[..], ETHERNET), Some(8 + expected));
+    }
+}
+
+#[test]
+fn what_is_no_vxlan_has_no_inner_headers() {
+    let frame = ethernet(0x0800, &v4(6, &TCP_32));
+    for inner in [
+        vec![],
+        vxlan(0, &frame),
+        vxlan(0x08, &frame[..36]),
+        vxlan(0x08, &ethernet(0x0806, &[0; 28])),
+        vxlan(0x08, &ethernet(0x0800, &[0; 40])),
+    ] {
+        let outer = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
+        assert_eq!(inner_len(&outer[..], ETHERNET), None, "{inner:x?}");
+    }
+}
+
+#[test]
+fn vxlan_is_udp_to_one_of_two_ports() {
+    let ports = |src: u16, dst: u16| Ports { src_be: src.to_be(), dst_be: dst.to_be() };
+    for port in [4789, 8472] {
+        assert!(is_vxlan(17, ports(50_000, port)));
+        assert!(!is_vxlan(6, ports(50_000, port)));
+        assert!(!is_vxlan(17, ports(port, 53)));
+    }
 }

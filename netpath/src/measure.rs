@@ -61,8 +61,8 @@ struct Followed {
 }
 
 impl Measurement {
-    /// Attaches to every device that packets of pods or ENIs pass, and opens the window.
-    pub async fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+    /// Attaches to every device that packets of pods or ENIs pass, and opens the window. Must be called in a tokio runtime.
+    pub fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
         let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.

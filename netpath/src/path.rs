@@ -31,7 +31,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
         node: snapshot.node.clone(),
         window: snapshot.window.clone(),
-        totals: account::totals(&flows),
+        totals: account::totals(&flows, &topology),
         accounting: account::accounting(snapshot.window.duration_ns, &devices, &mut flows, &topology),
         health: account::health(snapshot, &flows, ambiguous_flows),
         devices,

@@ -329,11 +329,15 @@ pub struct Hop {
     pub dport: Option<u16>,
 }
 
-/// Each byte counted once, at its flow's first hop.
+/// Each flow's bytes counted once, at its first hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// By path class; every class is present.
     pub by_path: BTreeMap<PathClass, PathTotal>,
+    /// Of `by_path`, the flows that passed a tunnel device. The tunnel's own packets, which carry them, are flows between
+    /// this node and the tunnel's other end: where they passed an ENI, these bytes are in `by_path` twice.
+    #[serde(default)]
+    pub in_tunnels: PathTotal,
 }
 
 /// Sum over the flows of one path class.

@@ -38,9 +38,10 @@ impl Cable {
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
             move || {
+                let mut frame = vec![0; FRAME_BYTES];
                 while !stop.load(Ordering::Relaxed) {
                     // A device that was removed with its namespace: nothing is left to carry.
-                    if carry(&near, &far).is_err() {
+                    if carry(&near, &far, &mut frame).is_err() {
                         break;
                     }
                 }
@@ -83,7 +84,7 @@ fn tap((namespace, name): (&Namespace, &str)) -> Result<File> {
 }
 
 /// Waits for frames and carries them; returns at the latest after [`LOOK_MS`].
-fn carry(near: &File, far: &File) -> io::Result<()> {
+fn carry(near: &File, far: &File, frame: &mut [u8]) -> io::Result<()> {
     let mut ready = [near, far].map(|tap| libc::pollfd { fd: tap.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     // SAFETY: the array lives through the call, and its length is given.
     if let Err(error) = check(unsafe { libc::poll(ready.as_mut_ptr(), 2, LOOK_MS) }) {
@@ -92,15 +93,14 @@ fn carry(near: &File, far: &File) -> io::Result<()> {
     if ready.iter().any(|tap| tap.revents & (libc::POLLERR | libc::POLLNVAL) != 0) {
         return Err(ErrorKind::NotConnected.into());
     }
-    forward(near, far)?;
-    forward(far, near)
+    forward(near, far, frame)?;
+    forward(far, near, frame)
 }
 
 /// Carries what is there now, but for at most so many frames that the other direction does not starve.
-fn forward(mut from: &File, mut to: &File) -> io::Result<()> {
-    let mut frame = [0; FRAME_BYTES];
+fn forward(mut from: &File, mut to: &File, frame: &mut [u8]) -> io::Result<()> {
     for _ in 0..64 {
-        match from.read(&mut frame) {
+        match from.read(frame) {
             Ok(length) => match to.write(&frame[..length]) {
                 // The device is down: frames get lost on real cables, too.
                 Err(error) if error.raw_os_error() != Some(libc::EBADFD) => {}

@@ -22,6 +22,13 @@ pub enum Load {
     TcpBytes(u64),
     /// One TCP connection as fast as it goes, for this many seconds.
     TcpSeconds(u32),
+    /// UDP datagrams as fast as they go, for this many seconds.
+    UdpSeconds {
+        /// How long.
+        seconds: u32,
+        /// Payload bytes of each datagram.
+        datagram_bytes: u16,
+    },
     /// UDP datagrams of `datagram_bytes` payload, `bytes` in all, at 50 Mbit/s.
     Udp {
         /// Payload bytes in all.
@@ -67,6 +74,15 @@ pub fn iperf3(
     match load {
         Load::TcpBytes(bytes) => command.args(["--bytes", &bytes.to_string()]),
         Load::TcpSeconds(seconds) => command.args(["--time", &seconds.to_string()]),
+        Load::UdpSeconds { seconds, datagram_bytes } => command.args([
+            "--udp",
+            "--bitrate",
+            "0",
+            "--time",
+            &seconds.to_string(),
+            "--length",
+            &datagram_bytes.to_string(),
+        ]),
         Load::Udp { bytes, datagram_bytes } => command.args([
             "--udp",
             "--bitrate",

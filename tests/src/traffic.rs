@@ -2,6 +2,7 @@
 //!
 //! What a generator returns counts payload as it passed through the sockets; headers and acknowledgements are not in it.
 
+mod churn;
 mod frames;
 mod icmp;
 mod tcp;
@@ -9,6 +10,7 @@ mod udp;
 
 use std::time::Duration;
 
+pub use churn::{Churn, Witnessed, churn};
 pub use frames::{Cut, mac, send_frames, send_super_packet};
 pub use icmp::ping;
 pub use tcp::{Serve, Served, ShortConnections, TcpServer, Transfer, download, echo, short_connections, upload};

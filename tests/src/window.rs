@@ -30,6 +30,22 @@ impl Lab {
     /// # Errors
     /// When netpath does not start, fails, or writes no JSON.
     pub fn measure(&self, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+        let (stdout, messages, status) = self.measure_json(arguments, work)?;
+        let report = serde_json::from_slice(&stdout)
+            .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(&stdout)))?;
+        Ok(Measured { report, messages, status })
+    }
+
+    /// As [`measure`](Self::measure), for reports so large that the caller reads them by a type of its own: what netpath
+    /// wrote, what it said, and how it ended.
+    ///
+    /// # Errors
+    /// When netpath does not start, or fails.
+    pub fn measure_json(
+        &self,
+        arguments: &[&str],
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<(Vec<u8>, String, ExitStatus)> {
         self.wait_until_quiet()?;
         let mut command = self.netpath(&["report", "--format", "json", "--eni", "eth*"])?;
         command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
@@ -71,7 +87,7 @@ impl Netpath {
     }
 
     /// Closes the command's standard input, which ends it and the window.
-    fn finish(mut self) -> Result<Measured> {
+    fn finish(mut self) -> Result<(Vec<u8>, String, ExitStatus)> {
         drop(self.child.stdin.take());
         let mut stdout = Vec::new();
         self.child.stdout.take().context("stdout is a pipe")?.read_to_end(&mut stdout)?;
@@ -79,9 +95,7 @@ impl Netpath {
         let status = self.child.wait()?;
         let messages = std::mem::take(&mut self.messages);
         ensure!(status.success(), "netpath failed with {status}: {}", messages.trim());
-        let report = serde_json::from_slice(&stdout)
-            .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(&stdout)))?;
-        Ok(Measured { report, messages, status })
+        Ok((stdout, messages, status))
     }
 }
 

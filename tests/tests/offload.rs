@@ -202,7 +202,7 @@ fn a_card_counts_frames_in_a_tunnel() {
             }
             ip(namespace, &batch);
         }
-        let (rx, tx) = measured(&lab, "eth0", || {
+        let work = || {
             for server in [format!("192.168.{number}.2"), format!("fd00:{number}::2")] {
                 let server = SocketAddr::new(server.parse()?, 0);
                 let source = TcpServer::start(&lab.remote.namespace, server, Serve::Send(TRANSFER_BYTES))?;
@@ -211,7 +211,13 @@ fn a_card_counts_frames_in_a_tunnel() {
                 upload(&lab.node.namespace, sink.address(), TRANSFER_BYTES)?;
             }
             Ok(())
-        });
+        };
+        let (mut rx, mut tx) = measured(&lab, "eth0", work);
+        if rx.packets == rx.kernel_packets {
+            // Once in 30 times or so the kernel merges nothing that comes through a tunnel, until the next connection.
+            rx.as_seen();
+            (rx, tx) = measured(&lab, "eth0", work);
+        }
         rx.as_frames();
         tx.as_frames();
     }

@@ -2,17 +2,30 @@
 
 use std::env::consts::ARCH;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{cargo, run as run_command, step, target_directory, workspace};
 use crate::setup;
 
-/// Builds `<target>/dist/netpath`.
+/// Builds `<target>/dist/netpath` and says how large it is.
+///
+/// # Errors
+/// As [`build`].
+pub fn run() -> Result<()> {
+    let place = build()?;
+    let bytes = fs::metadata(&place).with_context(|| format!("cannot read {}", place.display()))?.len();
+    let tenths = (bytes + 50_000) / 100_000;
+    println!("{}: {bytes} bytes ({}.{} MB)", place.display(), tenths / 10, tenths % 10);
+    Ok(())
+}
+
+/// Builds `<target>/dist/netpath` and says where that is.
 ///
 /// # Errors
 /// When setting up or building fails, or when what was built needs a dynamic loader after all.
-pub fn run() -> Result<()> {
+pub fn build() -> Result<PathBuf> {
     setup::run_toolchain()?;
     let target = target_directory()?;
     // With a target named, the flags are not for build scripts and macros, which cannot be static.
@@ -30,9 +43,7 @@ pub fn run() -> Result<()> {
     fs::create_dir_all(target.join("dist"))
         .and_then(|()| fs::copy(&built, &place))
         .with_context(|| format!("cannot write {}", place.display()))?;
-    let tenths = (binary.len() + 50_000) / 100_000;
-    println!("{}: {} bytes ({}.{} MB)", place.display(), binary.len(), tenths / 10, tenths % 10);
-    Ok(())
+    Ok(place)
 }
 
 /// Whether an ELF64 little-endian program asks for no dynamic loader (elf(5): it has no `PT_INTERP` header).

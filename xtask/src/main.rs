@@ -1,8 +1,9 @@
-//! netpath's own commands for those who build it: set up, test, demonstrate, package.
+//! netpath's own commands for those who build it: set up, test, demonstrate, measure, package.
 //!
 //! It must not depend on the netpath crate: that one builds only after `cargo xtask setup`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod bench;
 mod demo;
 mod dist;
 mod process;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Set up, test, demonstrate and package netpath.
+/// Set up, test, demonstrate, measure and package netpath.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
@@ -30,6 +31,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test that can run here, and say which could not
     Test(test::Args),
+    /// Measure what netpath costs and write docs/performance.md (needs root and four minutes without other load)
+    Bench(bench::Args),
     /// Build the static release binary that is copied to nodes: target/dist/netpath
     Dist,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Dist => dist::run(),
     };
     match outcome {

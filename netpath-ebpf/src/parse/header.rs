@@ -37,6 +37,8 @@ headers! {
     TcpDataOffset: 2,
     IcmpHeader: 8,
     VxlanHeader: 8,
+    super::plain::Plain<Ipv4Header>: 48,
+    super::plain::Plain<super::plain::Ipv6>: 68,
 }
 
 /// Ethernet II header.

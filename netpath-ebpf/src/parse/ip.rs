@@ -14,8 +14,8 @@ use crate::{Hook, KeyV4, KeyV6};
 const MAX_EXTENSIONS: u32 = 8;
 
 /// Of `Ipv4Header::fragment_be`.
-const V4_MORE: u16 = 0x2000;
-const V4_OFFSET: u16 = 0x1fff;
+pub(super) const V4_MORE: u16 = 0x2000;
+pub(super) const V4_OFFSET: u16 = 0x1fff;
 /// Of `FragmentHeader::fragment_be`.
 const V6_MORE: u16 = 0x0001;
 const V6_OFFSET: u16 = 0xfff8;

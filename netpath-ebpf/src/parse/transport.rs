@@ -36,9 +36,9 @@ mod icmp {
     pub const V6_ECHO_REPLY: u8 = 129;
 }
 
-const UDP_LEN: u32 = 8;
+pub(super) const UDP_LEN: u32 = 8;
 const SCTP_LEN: u32 = 12;
-const TCP_MIN_LEN: u32 = 20;
+pub(super) const TCP_MIN_LEN: u32 = 20;
 const TCP_DATA_OFFSET: u32 = 12;
 
 /// What a transport header tells.

@@ -61,8 +61,7 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
 async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
     let signals = Signals::new()?;
-    let mut measurement =
-        Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows }).await?;
+    let mut measurement = Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows })?;
     let mut window = Window::open(args, signals)?;
     let progress = progress(&window);
     let mut redraw = interval(REDRAW_EVERY);

@@ -13,7 +13,9 @@ use hashbrown::HashMap;
 
 use super::container_insights::counted;
 use super::topology::Topology;
-use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
+use crate::report::{
+    Accounting, Attach, Device, DeviceClass, Direction, Flow, Health, HookCounts, Hop, PathClass, PathTotal, Totals,
+};
 use crate::snapshot::{self, Counts, Reason, Snapshot};
 
 /// Every class, in the order of the report.
@@ -78,17 +80,26 @@ fn add(hook: &mut HookCounts, counts: Counts) {
     hook.wire_bytes = hook.wire_bytes.saturating_add(counts.wire_bytes);
 }
 
-/// Each byte once, by path.
+/// Each flow's bytes once, by path, and how much of it was in tunnels.
 #[must_use]
-pub fn totals(flows: &[Flow]) -> Totals {
+pub fn totals(flows: &[Flow], topology: &Topology) -> Totals {
     let mut by_path: BTreeMap<_, _> = CLASSES.into_iter().map(|class| (class, PathTotal::default())).collect();
+    let mut in_tunnels = PathTotal::default();
+    let is_tunnel =
+        |hop: &Hop| topology.place(hop.ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel);
     for flow in flows {
-        let total = by_path.entry(flow.path).or_default();
-        total.bytes = total.bytes.saturating_add(flow.bytes);
-        total.packets = total.packets.saturating_add(flow.packets);
-        total.flows += 1;
+        add_flow(by_path.entry(flow.path).or_default(), flow);
+        if flow.hops.iter().any(is_tunnel) {
+            add_flow(&mut in_tunnels, flow);
+        }
     }
-    Totals { by_path }
+    Totals { by_path, in_tunnels }
+}
+
+fn add_flow(total: &mut PathTotal, flow: &Flow) {
+    total.bytes = total.bytes.saturating_add(flow.bytes);
+    total.packets = total.packets.saturating_add(flow.packets);
+    total.flows += 1;
 }
 
 /// The numbers that CloudWatch shows, and the parts of `node_network_total_bytes`. Notes at each flow which parts it is in.

@@ -22,16 +22,19 @@ pub struct Scale {
 
 impl Scale {
     /// Sums of bytes.
+    #[must_use]
     pub fn sums(units: Units) -> Self {
         Self { units, per: None }
     }
 
     /// Bytes a second, on the average over `duration_ns`.
+    #[must_use]
     pub fn rates(units: Units, duration_ns: u64) -> Self {
         Self { units, per: Some(duration_ns) }
     }
 
     /// What is written, for the head of the text.
+    #[must_use]
     pub fn words(self) -> &'static str {
         match (self.units, self.per) {
             (Units::Si, None) => "1 kB = 1000 bytes",
@@ -42,11 +45,13 @@ impl Scale {
     }
 
     /// What a column of such numbers is called.
+    #[must_use]
     pub fn heading(self) -> &'static str {
         if self.per.is_some() { "bytes/s" } else { "bytes" }
     }
 
     /// Bytes with one decimal: "999 B", "1.0 kB", "10.7 MB", or as rates "10.7 MB/s". A rate over no time is "-".
+    #[must_use]
     pub fn bytes(self, count: u64) -> String {
         match self.per {
             None => self.amount(count.into()),
@@ -59,11 +64,13 @@ impl Scale {
     }
 
     /// The same with a sign: "-5.1 kB".
+    #[must_use]
     pub fn signed(self, count: i64) -> String {
         format!("{}{}", if count < 0 { "-" } else { "" }, self.bytes(count.unsigned_abs()))
     }
 
     /// A rate that is known already, in these units, whatever the others are: "2.9 GB/s".
+    #[must_use]
     pub fn rate(self, bytes_per_second: f64) -> String {
         #[expect(
             clippy::cast_possible_truncation,
@@ -96,6 +103,7 @@ impl Scale {
 }
 
 /// A part of a whole in percent: "18 %", "<1 %", "-" of nothing.
+#[must_use]
 pub fn share(part: u64, whole: u64) -> String {
     match (u128::from(part), u128::from(whole)) {
         (_, 0) => "-".to_owned(),
@@ -108,6 +116,7 @@ pub fn share(part: u64, whole: u64) -> String {
 }
 
 /// A length of time: "250 ms", "10.0 s".
+#[must_use]
 pub fn duration(ns: u64) -> String {
     let millis = ns / 1_000_000;
     if millis < 1000 { format!("{millis} ms") } else { format!("{}.{} s", millis / 1000, millis % 1000 / 100) }

@@ -136,6 +136,7 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
         }
     }
     compare("totals by path", format!("{:?}", expect.totals), format!("{totals:?}"));
+    compare("in tunnels", expect.in_tunnels.to_string(), report.totals.in_tunnels.bytes.to_string());
     compare("number of path classes", "6".to_owned(), report.totals.by_path.len().to_string());
 
     let conversations = report.flows.iter().map(|flow| flow.conversation).max().unwrap_or(0);
@@ -230,4 +231,41 @@ fn selection() {
     assert!(error.contains("no flow of this window matches") && error.contains(&flow.src.to_string()), "{error}");
     let error = fail(&Selection::Device("eth7"));
     assert!(error.starts_with("no device 'eth7' in this window; there are: ") && error.contains("eth0"), "{error}");
+}
+
+/// The command reads a report as `netpath report --format json` writes it, without root.
+#[test]
+fn the_command_explains_a_written_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_netpath"));
+        let output = command.arg("explain").args(arguments).arg("--from").arg(&path).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, error) = run(&["1"]);
+    assert!(code == Some(1) && error.contains("report.json; give --from a report that is there"), "{error}");
+    std::fs::write(&path, "{}").unwrap();
+    let (code, _, error) = run(&["1"]);
+    assert!(code == Some(1) && error.contains("write one with netpath report --format json --output FILE"), "{error}");
+
+    let report = path::report(&read("pod_to_pod").snapshot);
+    render::json::write(&report, &mut std::fs::File::create(&path).unwrap()).unwrap();
+    let (code, text, error) = run(&["10.0.0.22:5201", "--top", "1"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(
+        text.starts_with("tcp 10.0.0.21:46480 → 10.0.0.22:5201 moved 40.0 MB between two pods of this node."),
+        "{text}"
+    );
+    assert!(text.ends_with("One more flow matches; it moved 23.1 kB (see --top).\n"), "{text}");
+    let (code, text, _) = run(&["--device", "eth0"]);
+    assert!(code == Some(0) && text.starts_with("eth0 is an ENI."), "{text}");
+    let (code, text, error) = run(&["udp"]);
+    assert!(
+        code == Some(1) && text.is_empty() && error.starts_with("netpath: no flow of this window matches"),
+        "{error}"
+    );
+    let (code, _, error) = run(&["--device", "eth9"]);
+    assert!(code == Some(1) && error.starts_with("netpath: no device 'eth9' in this window; there are: "), "{error}");
 }

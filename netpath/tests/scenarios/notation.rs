@@ -25,6 +25,9 @@ pub struct Expect {
     /// Every flow: path, then its hops in order, then the bytes at the first of them, then marks.
     pub flows: Vec<String>,
     pub totals: BTreeMap<String, u64>,
+    /// Bytes of the flows that passed a tunnel.
+    #[serde(default)]
+    pub in_tunnels: u64,
     pub conversations: u64,
     pub node_network_total_bytes: Option<u64>,
     pub ec2: Option<[u64; 2]>,

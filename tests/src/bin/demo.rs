@@ -1,124 +1,118 @@
-//! The demonstration: netpath's report on a simulated node, while two pods talk to each other and one downloads from outside.
+//! The demonstration: netpath's reports on a simulated node. Day one and day two are the two experiments that were published
+//! about Container Insights on EKS; then a pod calls a service.
 //!
-//! In: options of `netpath report`, passed on, and `--nat`. Out: the report on stdout; on stderr what is going on, and what iperf3
-//! and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
+//! In: options of `netpath report`, passed on. Out: a report for each scene on stdout; on stderr what is going on, and what
+//! iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::io;
 use std::net::SocketAddr;
-use std::panic;
-use std::process::{ExitCode, exit};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Counters, Lab, Load, Namespace, Running, device_counters, iperf3, remove_all_and_stop_building};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use lab::{
+    Counters, Lab, Load, Namespace, Running, clean_up_when_interrupted, device_counters, iperf3, stop_if_interrupted,
+};
 
 /// First argument of the process that netpath measures.
 const TRAFFIC: &str = "make-traffic";
+/// Its second argument.
+const IPERF: &str = "iperf";
+const DOWNLOAD: &str = "download";
+/// 10 s as published.
 const IPERF_SECONDS: u32 = 3;
 const IPERF_PORT: u16 = 5201;
+/// 512 MiB as published.
 const DOWNLOAD_BYTES: u64 = 64 << 20;
+const SERVICE_BYTES: u64 = 8 << 20;
+/// The service's own address, which no device has.
+const SERVICE: &str = "172.20.0.10:80";
 const LIMIT: Duration = Duration::from_mins(1);
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == TRAFFIC => make_traffic(rest).map(|()| ExitCode::SUCCESS),
-        _ => clean_up_when_interrupted().and_then(|()| demonstrate(&arguments)),
+        _ => clean_up_when_interrupted("demo").and_then(|()| demonstrate(&arguments)),
     };
-    while INTERRUPTED.load(Ordering::SeqCst) {
-        // The thread that cleans up ends the process.
-        thread::park();
-    }
+    stop_if_interrupted();
     result.unwrap_or_else(|error| {
         eprintln!("demo: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn clean_up_when_interrupted() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-            eprintln!("demo: interrupted; cleaning up");
-            remove_all_and_stop_building();
-            exit(128 + signal);
-        }
-    });
-    // A release build ends at a panic without dropping anything.
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        remove_all_and_stop_building();
-    }));
-    Ok(())
-}
-
-fn demonstrate(arguments: &[String]) -> Result<ExitCode> {
-    let (nat, options): (Vec<&str>, Vec<&str>) =
-        arguments.iter().map(String::as_str).partition(|option| *option == "--nat");
-    let nat = !nat.is_empty();
-
+fn demonstrate(options: &[String]) -> Result<ExitCode> {
     say("a node with the pods client and server, a VPC, and a host outside, all in network namespaces");
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let (client, server) = (lab.pod("client"), lab.pod("server"));
-    if nat {
-        say("what leaves the VPC gets the node's address and a random port (SNAT)");
-        lab.snat()?;
-    }
+    say("what leaves the VPC gets the node's address and a random port (SNAT)");
+    lab.snat()?;
+
+    say(&format!("DAY ONE: pod client sends to pod server for {IPERF_SECONDS} s, by iperf3"));
+    say("  Container Insights sees each byte twice, once on each pod's veth; EC2 sees none of them");
+    let target = SocketAddr::new(server.ipv4.into(), IPERF_PORT);
+    scene(&lab, options, &[IPERF, client.namespace.name(), &target.to_string(), server.namespace.name()])?;
+
+    say(&format!("DAY TWO: pod client downloads {DOWNLOAD_BYTES} bytes from outside"));
+    say(
+        "  each byte is on eth0, addressed to the node, and again on the pod's veth, addressed to the pod; EC2 sees it once",
+    );
     let listen = SocketAddr::new(lab.outside.ipv4.into(), 8080);
     let outside = TcpServer::start(&lab.outside.namespace, listen, Serve::Send(DOWNLOAD_BYTES))?;
+    scene(&lab, options, &[DOWNLOAD, client.namespace.name(), &outside.address().to_string()])?;
+
+    let backend = SocketAddr::new(server.ipv4.into(), 8080);
+    say(&format!("A SERVICE: pod client downloads {SERVICE_BYTES} bytes from {SERVICE} (ClusterIP)"));
+    say(&format!("  the node sends what is for the service to its backend {backend}, pod server (DNAT)"));
+    lab.cluster_ip(SERVICE.parse()?, backend)?;
+    let _service = TcpServer::start(&server.namespace, backend, Serve::Send(SERVICE_BYTES))?;
+    scene(&lab, options, &[DOWNLOAD, client.namespace.name(), SERVICE])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// netpath's report on some traffic, and the kernel's counters to hold it against.
+fn scene(lab: &Lab, options: &[String], traffic: &[&str]) -> Result<()> {
     lab.wait_until_quiet()?;
     let before = device_counters(&lab.node.namespace)?;
-
     let own = env::current_exe().context("cannot tell where this program is")?;
     let mut netpath = lab.netpath(&["report", "--eni", "eth*"])?;
-    netpath.args(options).arg("--").arg(own).args([
-        TRAFFIC,
-        client.namespace.name(),
-        server.namespace.name(),
-        &SocketAddr::new(server.ipv4.into(), IPERF_PORT).to_string(),
-        &outside.address().to_string(),
-    ]);
-    say(&format!("on the node: {}", words(&netpath)));
+    netpath.args(options).arg("--").arg(own).arg(TRAFFIC).args(traffic);
+    say(&format!("  on the node: {}", words(&netpath)));
     let status = Running::spawn(&mut netpath)?.wait(LIMIT)?;
     if !status.success() {
         bail!("netpath ended with {status}; its own message is above");
     }
     lab.wait_until_quiet()?;
-    say("the node's own counters (/proc/net/dev) meanwhile:");
+    say("  the node's own counters (/proc/net/dev) meanwhile:");
     print_growth(&before, &device_counters(&lab.node.namespace)?);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What netpath measures: runs as its COMMAND, inside the node's namespace.
 fn make_traffic(arguments: &[String]) -> Result<()> {
-    let [client, server, server_address, outside] = arguments else {
-        bail!("{TRAFFIC} is for the demonstration's own use; run it without arguments");
-    };
-    let (client, server) = (Namespace::named(client), Namespace::named(server));
-    say(&format!("pod client to pod server: iperf3 for {IPERF_SECONDS} s"));
-    let totals = iperf3(&server, IPERF_PORT, &client, server_address.parse()?, Load::TcpSeconds(IPERF_SECONDS))?;
-    say(&format!("  iperf3 says: {} bytes sent, {} received", totals.sent_bytes, totals.received_bytes));
-    say(&format!("pod client from outside: a download of {DOWNLOAD_BYTES} bytes"));
-    let transfer = download(&client, outside.parse()?)?;
-    say(&format!("  the pod received {} bytes", transfer.received_bytes));
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [IPERF, client, target, server] => {
+            let (client, server) = (Namespace::named(client), Namespace::named(server));
+            let totals = iperf3(&server, IPERF_PORT, &client, target.parse()?, Load::TcpSeconds(IPERF_SECONDS))?;
+            say(&format!("  iperf3 says: {} bytes sent, {} received", totals.sent_bytes, totals.received_bytes));
+        }
+        [DOWNLOAD, client, target] => {
+            let transfer = download(&Namespace::named(client), target.parse()?)?;
+            say(&format!("  the pod received {} bytes", transfer.received_bytes));
+        }
+        _ => bail!("{TRAFFIC} is for the demonstration's own use; run it without arguments"),
+    }
     Ok(())
 }
 
 fn print_growth(before: &BTreeMap<String, Counters>, now: &BTreeMap<String, Counters>) {
     for (device, counters) in now {
         let growth = counters.since(before.get(device).copied().unwrap_or_default());
-        say(&format!("  {device:<14}  rx {:>12} bytes  tx {:>12} bytes", growth.rx_bytes, growth.tx_bytes));
+        say(&format!("    {device:<14}  rx {:>12} bytes  tx {:>12} bytes", growth.rx_bytes, growth.tx_bytes));
     }
 }
 

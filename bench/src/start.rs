@@ -1,0 +1,85 @@
+//! How long netpath takes from its start to the first packet that it counts, and from then to its end, by the number of devices.
+//!
+//! In: the netpath binary. Out: milliseconds. The command that netpath measures sends one datagram at once, and says when;
+//! the report must have it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Lab, netpath_binary, output_within};
+use serde_json::Value;
+
+use crate::clock::monotonic_ns;
+
+const PORT: u16 = 9;
+const LIMIT: Duration = Duration::from_mins(2);
+const SENT: &str = "sent at ";
+
+/// One start.
+pub struct Started {
+    /// From the start of the process to the first packet, in ms.
+    pub first_packet_ms: f64,
+    /// From that packet to the end of the process, in ms.
+    pub end_ms: f64,
+    /// To how many devices it was attached.
+    pub devices: usize,
+}
+
+/// Starts netpath on the node of a lab that has a pod named `pod`, and lets it measure one datagram from the node to the pod.
+pub fn start(lab: &Lab) -> Result<Started> {
+    let to = SocketAddr::new(lab.pod("pod").ipv4.into(), PORT);
+    let mut command = lab.node.namespace.command(netpath_binary()?)?;
+    command.args(["report", "--format", "json", "--eni", "eth*", "--"]);
+    command.arg(std::env::current_exe()?).args(["child", "send", &to.to_string()]);
+    let begin = monotonic_ns();
+    let output = output_within(&mut command, LIMIT)?;
+    let end = monotonic_ns();
+    let messages = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "netpath failed: {}", messages.trim());
+    let sent: u64 = messages
+        .lines()
+        .find_map(|line| line.strip_prefix(SENT)?.parse().ok())
+        .context("netpath did not run its command")?;
+    let report: Value = serde_json::from_slice(&output.stdout).context("netpath wrote no JSON")?;
+    let empty = Vec::new();
+    let list = |name: &str| report[name].as_array().unwrap_or(&empty);
+    ensure!(
+        list("flows").iter().any(|flow| flow["dport"] == PORT && flow["packets"] == 1),
+        "the first packet is not in netpath's report"
+    );
+    let devices = list("devices").iter().filter(|device| device["attach"] == "tcx").count();
+    Ok(Started { first_packet_ms: ms(sent - begin), end_ms: ms(end - sent), devices })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "less than 2^52 ns")]
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// The child's part: what netpath runs as its command.
+pub fn child(to: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.send_to(&[0; 8], to).context("cannot send")?;
+    eprintln!("{SENT}{}", monotonic_ns());
+    Ok(())
+}
+
+/// A lab whose node has this many devices to attach to, in veth pairs.
+pub fn lab_with(devices: usize) -> Result<Lab> {
+    let lab = Lab::builder().pod("pod").start()?;
+    // The lab's own are an ENI and a pod's veth.
+    let pairs = devices.saturating_sub(2) / 2;
+    let mut batch = String::new();
+    for number in 0..pairs {
+        writeln!(batch, "link add name veth{number}a type veth peer name veth{number}b")?;
+    }
+    let mut command = lab.node.namespace.command("ip")?;
+    let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("cannot start ip")?;
+    child.stdin.take().context("ip has no stdin")?.write_all(batch.as_bytes())?;
+    ensure!(child.wait()?.success(), "ip cannot make {pairs} veth pairs");
+    Ok(lab)
+}

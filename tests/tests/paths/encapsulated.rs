@@ -1,0 +1,67 @@
+//! Through a tunnel: it leaves the node, and once more within the tunnel's own packets, which the report says.
+
+use std::net::IpAddr;
+
+use lab::Lab;
+use lab::traffic::mac;
+
+use serde_json::Value;
+
+use super::expected::Expected;
+use super::watch::{VXLAN, at, ip, number, tcp, track};
+
+/// A VXLAN device named `overlay` in the node and in `remote`, with 10.244.1.9 behind the latter.
+fn overlay(lab: &Lab, port: u16) -> IpAddr {
+    let (node, remote) = (&lab.node, &lab.remote);
+    for (here, there, address) in [(node, remote, "10.244.0.0/32"), (remote, node, "10.244.1.9/32")] {
+        let (local, far) = (here.ipv4, there.ipv4);
+        ip(&here.namespace, &format!("link add overlay type vxlan id 7 local {local} remote {far} dstport {port}"));
+        ip(&here.namespace, "link set overlay up mtu 1400");
+        ip(&here.namespace, &format!("addr add {address} dev overlay"));
+    }
+    let address = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let (node_mac, remote_mac) =
+        (address(mac(&node.namespace, "overlay").unwrap()), address(mac(&remote.namespace, "overlay").unwrap()));
+    ip(&node.namespace, "route add 10.244.1.9/32 dev overlay");
+    ip(&node.namespace, &format!("neigh add 10.244.1.9 lladdr {remote_mac} dev overlay nud permanent"));
+    for pod in lab.pods() {
+        ip(&remote.namespace, &format!("route add {}/32 dev overlay", pod.ipv4));
+        ip(&remote.namespace, &format!("neigh add {} lladdr {node_mac} dev overlay nud permanent", pod.ipv4));
+    }
+    "10.244.1.9".parse().unwrap()
+}
+
+#[test]
+fn vxlan() {
+    for port in [4789, 8472] {
+        let lab = Lab::builder().pod("client").start().unwrap();
+        track(&lab);
+        let client = lab.pod("client");
+        let far = overlay(&lab, port);
+        let listen = at(far, 8080);
+        let (window, ends) = tcp(&lab, &client.namespace, listen, &lab.remote.namespace, listen);
+        let outer = |flow: &Value| flow["proto"] == "udp" && flow["dport"] == port;
+        Expected::of(&window)
+            .apart_from(&outer)
+            .conversation(&ends, "eni", &[(&client.veth, "rx"), ("overlay", "tx")], "")
+            .assert();
+        // Both are in the totals, and how much of it is the tunnel's load is said.
+        let totals = &window.report["totals"];
+        let load: Vec<_> = window.flows().iter().filter(|flow| !outer(flow)).collect();
+        let bytes = load.iter().map(|flow| number(&flow["bytes"])).sum::<u64>();
+        assert_eq!((&totals["in_tunnels"]["bytes"], &totals["in_tunnels"]["flows"]), (&bytes.into(), &2.into()));
+
+        let overlay = window.devices[VXLAN];
+        for (direction, inner) in
+            [("tx", (overlay.tx_bytes, overlay.tx_packets)), ("rx", (overlay.rx_bytes, overlay.rx_packets))]
+        {
+            let flows: Vec<_> = window.flows().iter().filter(|flow| outer(flow)).collect();
+            let hops = flows.iter().flat_map(|flow| flow["hops"].as_array().unwrap());
+            let hops: Vec<_> = hops.filter(|hop| hop["direction"] == direction).collect();
+            assert!(hops.iter().all(|hop| hop["device"] == "eth0"), "{hops:?}");
+            let sum = |what: &str| hops.iter().map(|hop| number(&hop[what])).sum::<u64>();
+            // IPv4 20, UDP 8, VXLAN 8, two Ethernet headers of 14, neither of which is in the device's own figure.
+            assert_eq!((sum("packets"), sum("bytes")), (inner.1, inner.0 + 64 * inner.1), "{direction}");
+        }
+    }
+}

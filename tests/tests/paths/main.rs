@@ -1,0 +1,16 @@
+//! Where packets went and what became of their addresses, for each way through a node: the report against the sockets at
+//! both ends, the kernel's table of connections, and the devices' own counters.
+//!
+//! In: the lab with real nftables rules and real traffic. Each test expects **every** flow of its window: protocol, path,
+//! initiator, each hop with device, direction and addresses; and it holds the bytes of the hops against the devices.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod encapsulated;
+mod expected;
+mod node;
+mod outside;
+mod pods;
+mod services;
+mod special;
+mod watch;
