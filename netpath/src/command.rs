@@ -1,6 +1,7 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
 mod devices;
+mod explain;
 mod report;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Devices(args) => devices::run(&args),
     };
     outcome.unwrap_or_else(|error| {

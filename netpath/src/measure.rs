@@ -3,24 +3,22 @@
 //! In: which devices are ENIs, how many flows to make room for. Out: plain data. It must not reason about flows: that is
 //! `path`'s work.
 
+mod drainer;
+
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use self::drainer::{Boundary, Drainer};
 use crate::kernel::attach::Attacher;
-use crate::kernel::drain::{Drain, Tally};
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
-use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor, list};
-use crate::report::{Attach, DeviceClass, NodeInfo, Window};
-use crate::snapshot::{Device, KernelCounters, Snapshot};
+use crate::node::devices::counters::CounterReader;
+use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
+use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
 
 /// What to measure.
 #[derive(Debug)]
@@ -33,13 +31,15 @@ pub struct Options<'a> {
 
 /// A window that is open.
 pub struct Measurement {
-    choice: EniChoice,
     monitor: LinkMonitor,
     attacher: Attacher,
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
     devices: BTreeMap<u32, Followed>,
-    started: Instant,
+    /// For devices that appear in the window.
+    counters: CounterReader,
+    opened: Instant,
+    opened_skew_ns: u64,
     started_at: Timestamp,
 }
 
@@ -49,22 +49,28 @@ struct Followed {
     link: Link,
     attach: Attach,
     blind: Option<String>,
-    at_start: KernelCounters,
-    at_end: Option<KernelCounters>,
+    /// Before netpath counted.
+    at_start: Option<KernelCounters>,
+    drops_at_start: Option<Drops>,
+    /// How far that is from what passed before netpath counted.
+    slack: KernelSlack,
+    appeared: bool,
     gone: bool,
+    /// When it went, if that can be told.
+    at_going: Option<KernelCounters>,
 }
 
 impl Measurement {
     /// Attaches to every device that packets of pods or ENIs pass, and opens the window. Must be called in a tokio runtime.
     pub fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
-        let (mut attacher, mut drain) = load(options.max_flows)?;
+        let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
         let monitor = LinkMonitor::open(&choice)?;
         let mut devices = BTreeMap::new();
         for link in monitor.links() {
-            let followed = Followed::new(&mut attacher, link);
+            let followed = Followed::attach(&mut attacher, link);
             devices.insert(followed.link.ifindex, followed);
         }
         if !devices.values().any(|device| device.attach == Attach::Tcx) {
@@ -75,14 +81,22 @@ impl Measurement {
             );
         }
         // What was counted while devices were being attached one by one belongs to no window.
-        drain.drain(&mut Tally::default()).context("cannot read the flow maps")?;
-        let (started, started_at) = (Instant::now(), Timestamp::now());
-        for link in list(&choice)? {
-            if let Some(device) = devices.get_mut(&link.ifindex) {
-                device.at_start = link.counters;
-            }
+        let started_at = Timestamp::now();
+        let (drainer, opened) = Drainer::start(drain)?;
+        for device in devices.values_mut() {
+            device.opened(&opened);
         }
-        Ok(Self { choice, monitor, attacher, drainer: Drainer::start(drain)?, conntrack, devices, started, started_at })
+        Ok(Self {
+            monitor,
+            attacher,
+            drainer,
+            conntrack,
+            devices,
+            counters: CounterReader::open().context("cannot open a netlink socket")?,
+            opened: opened.at,
+            opened_skew_ns: opened.skew_ns(),
+            started_at,
+        })
     }
 
     /// How many devices netpath is attached to.
@@ -94,7 +108,7 @@ impl Measurement {
     /// How many flows were seen so far, at all hooks together.
     #[must_use]
     pub fn flows(&self) -> usize {
-        self.drainer.flows.load(Ordering::Relaxed)
+        self.drainer.flows()
     }
 
     /// Waits for a change of the devices and follows it. Cancel safe.
@@ -107,7 +121,8 @@ impl Measurement {
     fn take(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Appeared(link) => {
-                let followed = Followed::new(&mut self.attacher, link);
+                let mut followed = Followed::attach(&mut self.attacher, link);
+                followed.appeared(&mut self.counters);
                 self.devices.insert(followed.link.ifindex, followed);
             }
             LinkEvent::Changed(link) => {
@@ -119,7 +134,7 @@ impl Measurement {
                 self.attacher.forget(ifindex);
                 if let Some(device) = self.devices.get_mut(&ifindex) {
                     device.gone = true;
-                    device.at_end = last;
+                    device.at_going = last;
                 }
             }
             // The monitor reads all devices again, and what changed follows.
@@ -129,16 +144,24 @@ impl Measurement {
 
     /// Closes the window: reads what was counted, then lets go of every device.
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
-        let tally = self.drainer.finish()?;
-        let duration = self.started.elapsed();
-        for link in list(&self.choice)? {
-            if let Some(device) = self.devices.get_mut(&link.ifindex).filter(|device| !device.gone) {
-                device.at_end = Some(link.counters);
-            }
-        }
-        // Of what happened last: a pod that started in the window got its address and route after its device.
         while let Some(event) = self.monitor.try_next()? {
             self.take(event);
+        }
+        let (tally, closed) = self.drainer.finish()?;
+        let duration = closed.at - self.opened;
+        while let Some(event) = self.monitor.try_next()? {
+            match event {
+                // A pod that started in the window got its address and route after its device.
+                LinkEvent::Changed(_) => self.take(event),
+                // It came too late to be attached to, and yet in the window.
+                LinkEvent::Appeared(link) if closed.has(link.ifindex) => {
+                    let blind = Some("it appeared when the window was being closed".to_owned());
+                    let mut device = Followed::new(link, Attach::None, blind);
+                    device.appeared(&mut self.counters);
+                    self.devices.insert(device.link.ifindex, device);
+                }
+                _ => {}
+            }
         }
         let attacher = self.attacher;
         // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
@@ -153,8 +176,9 @@ impl Measurement {
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+                skew_ns: Some(Skew { start: self.opened_skew_ns, end: closed.skew_ns() }),
             },
-            devices: self.devices.into_values().map(Followed::into_device).collect(),
+            devices: self.devices.into_values().map(|device| device.into_device(&closed)).collect(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
             lost: tally.lost,
@@ -167,7 +191,7 @@ impl Measurement {
 
 impl Followed {
     /// Attaches to the device, if packets of pods or ENIs pass it.
-    fn new(attacher: &mut Attacher, link: Link) -> Self {
+    fn attach(attacher: &mut Attacher, link: Link) -> Self {
         use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
         let (attach, blind) = match link.class {
             Loopback | Other => (Attach::None, None),
@@ -176,18 +200,61 @@ impl Followed {
                 Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
             },
         };
-        // A new device's counters begin at 0, within the window; those of one from another namespace do not.
-        Self { at_start: link.counters, at_end: None, gone: false, link, attach, blind }
+        Self::new(link, attach, blind)
     }
 
-    fn into_device(self) -> Device {
-        let kernel = self.at_end.map(|end| KernelCounters {
-            rx_bytes: end.rx_bytes.saturating_sub(self.at_start.rx_bytes),
-            rx_packets: end.rx_packets.saturating_sub(self.at_start.rx_packets),
-            tx_bytes: end.tx_bytes.saturating_sub(self.at_start.tx_bytes),
-            tx_packets: end.tx_packets.saturating_sub(self.at_start.tx_packets),
-        });
-        Device { attach: self.attach, blind: self.blind, kernel, ..self.link.to_device() }
+    fn new(link: Link, attach: Attach, blind: Option<String>) -> Self {
+        Self {
+            link,
+            attach,
+            blind,
+            at_start: None,
+            drops_at_start: None,
+            slack: KernelSlack::default(),
+            appeared: false,
+            gone: false,
+            at_going: None,
+        }
+    }
+
+    /// It was there when the window was opened.
+    fn opened(&mut self, opened: &Boundary) {
+        let counted = opened.counted(self.link.ifindex);
+        (self.at_start, self.drops_at_start) = (counted.map(|one| one.kernel), counted.map(|one| one.drops));
+        let (too_much, too_little) = opened.slack(self.link.ifindex);
+        // What a start has too much, the difference lacks.
+        self.slack = KernelSlack { below: too_little, above: too_much };
+    }
+
+    /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
+    fn appeared(&mut self, counters: &mut CounterReader) {
+        self.appeared = true;
+        self.at_start = Some(self.link.counters);
+        // If it is gone already, the window gets to know soon.
+        if let Ok(Some(attached)) = counters.read_one(self.link.ifindex) {
+            self.drops_at_start = Some(attached.drops);
+            self.slack.below = attached.kernel.since(self.link.counters).unwrap_or_default();
+        }
+    }
+
+    /// What is known of it when the window is closed.
+    fn into_device(self, closed: &Boundary) -> Device {
+        let ifindex = self.link.ifindex;
+        let at_end = closed.counted(ifindex).filter(|_| !self.gone);
+        let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
+        let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
+        let (too_much, too_little) = if self.gone { Default::default() } else { closed.slack(ifindex) };
+        let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
+        Device {
+            attach: self.attach,
+            blind: self.blind,
+            kernel,
+            kernel_slack: kernel.map(|_| slack),
+            drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
+            appeared: self.appeared,
+            vanished: self.gone || !closed.has(ifindex),
+            ..self.link.to_device()
+        }
     }
 }
 
@@ -203,42 +270,4 @@ fn node_info() -> anyhow::Result<NodeInfo> {
         Ok(text.trim_end().to_owned())
     };
     Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
-}
-
-/// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
-const DRAIN_EVERY: Duration = Duration::from_secs(1);
-
-/// Drains on a thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
-struct Drainer {
-    thread: Option<JoinHandle<io::Result<Tally>>>,
-    stop: mpsc::Sender<()>,
-    flows: Arc<AtomicUsize>,
-}
-
-impl Drainer {
-    fn start(mut drain: Drain) -> anyhow::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let flows = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&flows);
-        let work = move || {
-            let mut tally = Tally::default();
-            while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
-                drain.drain(&mut tally)?;
-                seen.store(tally.len(), Ordering::Relaxed);
-            }
-            drain.drain(&mut tally)?;
-            Ok(tally)
-        };
-        let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { thread: Some(thread), stop, flows })
-    }
-
-    /// Drains a last time. Blocks for that long.
-    fn finish(&mut self) -> anyhow::Result<Tally> {
-        // If the thread has failed already, nobody hears this, and its error comes next.
-        let _ = self.stop.send(());
-        let thread = self.thread.take().context("the flow maps were read before")?;
-        let tally = thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?;
-        tally.context("cannot read the flow maps")
-    }
 }

@@ -24,7 +24,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
     let topology = topology::Topology::new(&devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);
     let ambiguous_flows = joined.flows.iter().filter(|flow| flow.ambiguous).count() as u64;
-    let flows = flows::flows(snapshot, joined, &topology);
+    let mut flows = flows::flows(snapshot, joined, &topology);
     let devices = account::devices(snapshot, &devices);
     Report {
         schema: SCHEMA.to_owned(),
@@ -32,7 +32,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
         node: snapshot.node.clone(),
         window: snapshot.window.clone(),
         totals: account::totals(&flows, &topology),
-        accounting: account::accounting(snapshot.window.duration_ns, &devices, &flows, &topology),
+        accounting: account::accounting(snapshot.window.duration_ns, &devices, &mut flows, &topology),
         health: account::health(snapshot, &flows, ambiguous_flows),
         devices,
         flows,

@@ -1,7 +1,8 @@
 //! Writes a report, one file a format.
 
 pub mod devices;
+pub mod explain;
 pub mod json;
 pub mod table;
 pub mod text;
-mod units;
+pub mod units;

@@ -3,6 +3,7 @@
 //! In: made by `path::account`. Out: serialised as it stands. Absent facts are `null`, never 0. Fields are added, never
 //! renamed. This file must not compute anything.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -52,6 +53,18 @@ pub struct Window {
     pub started_at: String,
     /// Length by the monotonic clock, nanoseconds.
     pub duration_ns: u64,
+    /// How far apart the devices' counters and netpath's own were read at the window's ends; `null` if they were not read.
+    #[serde(default)]
+    pub skew_ns: Option<Skew>,
+}
+
+/// From the first to the last reading of a device's counters around one end of the window, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skew {
+    /// When the window was opened.
+    pub start: u64,
+    /// When it was closed.
+    pub end: u64,
 }
 
 /// Direction as the device sees it.
@@ -130,6 +143,57 @@ pub struct Device {
     pub tx: Option<HookCounts>,
     /// The device's own counters over the window; `null` if they could not be read at both ends.
     pub kernel: Option<KernelCounters>,
+    /// How far these may be from what passed the hooks in the window: what cannot be blamed on anything but the time between
+    /// reading the one and the other. Measured, not estimated.
+    #[serde(default)]
+    pub kernel_slack: Option<KernelSlack>,
+    /// Packets that the device says it dropped in the window.
+    #[serde(default)]
+    pub drops: Option<Drops>,
+    /// It came into being, or into this network namespace, in the window.
+    #[serde(default)]
+    pub appeared: bool,
+    /// It went away in the window.
+    #[serde(default)]
+    pub vanished: bool,
+    /// What the kernel counted less what netpath saw, and why they differ; `null` if `kernel` is.
+    #[serde(default)]
+    pub residual: Option<Residuals>,
+}
+
+/// Of both directions of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Residuals {
+    /// Of what it received.
+    pub rx: Residual,
+    /// Of what it sent.
+    pub tx: Residual,
+}
+
+/// What the kernel counted less what netpath's hook saw, of one direction of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Residual {
+    /// Bytes; negative where the hook saw more.
+    pub bytes: i64,
+    /// Packets; negative where the hook saw more.
+    pub packets: i64,
+    /// Why, as far as the numbers prove it.
+    pub causes: Vec<Cause>,
+    /// Of `bytes`, those without a known cause.
+    pub unexplained_bytes: i64,
+}
+
+/// A reason for which the kernel counted other bytes than netpath's hook saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Stable identifier ("`gro_gso_headers`", "sampling", …), which is also the term's.
+    pub name: String,
+    /// Of the residual's bytes, those it explains; `null` if the kernel does not tell how many they are.
+    pub bytes: Option<i64>,
+    /// Packets, where it is about packets.
+    pub packets: Option<u64>,
+    /// One sentence for people.
+    pub explanation: String,
 }
 
 /// What one hook saw in the window.
@@ -147,7 +211,7 @@ pub struct HookCounts {
     pub unattributed_packets: u64,
 }
 
-pub use crate::snapshot::KernelCounters;
+pub use crate::snapshot::{Drops, KernelCounters, KernelSlack};
 
 /// Where a flow went, by where its packets were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -224,6 +288,18 @@ pub struct Flow {
     pub dst_pod: Option<String>,
     /// The hooks it passed, in order.
     pub hops: Vec<Hop>,
+    /// What it is in `node_network_total_bytes`: its part of each of the accounting's terms.
+    #[serde(default)]
+    pub terms: Vec<FlowTerm>,
+}
+
+/// A flow's part of a term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTerm {
+    /// The term's name.
+    pub name: Cow<'static, str>,
+    /// Bytes of the flow, at all hops that the term is about.
+    pub bytes: u64,
 }
 
 /// A flow at one hook.
@@ -287,12 +363,62 @@ pub struct Accounting {
 }
 
 /// `node_network_total_bytes` (Container Insights), from the kernel's device counters.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerInsights {
     /// Rx and tx bytes of every counted device, in the window.
     pub node_network_total_bytes: Option<u64>,
     /// The same as CloudWatch shows it: bytes a second.
     pub bytes_per_second: Option<f64>,
+    /// Of `node_network_total_bytes`, those of devices that took their counters along when they went away in the window:
+    /// netpath's own count of them.
+    #[serde(default)]
+    pub vanished_devices_bytes: u64,
+    /// What it logs for each interface that it counts, in order of ifindex.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceMetrics>,
+    /// What it logs for the pod behind each veth, in order of ifindex.
+    #[serde(default)]
+    pub pods: Vec<PodMetrics>,
+}
+
+/// A metric of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// In the window.
+    pub bytes: u64,
+    /// As CloudWatch shows it; `null` for a window without length.
+    pub bytes_per_second: Option<f64>,
+}
+
+/// What Container Insights logs for one interface of the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceMetrics {
+    /// Device name.
+    pub device: String,
+    /// Device index.
+    pub ifindex: u32,
+    /// Received.
+    pub node_interface_network_rx_bytes: Traffic,
+    /// Sent.
+    pub node_interface_network_tx_bytes: Traffic,
+    /// Both.
+    pub node_interface_network_total_bytes: Traffic,
+}
+
+/// What Container Insights logs for one pod, as far as it passes this veth. The pod's view: it receives what the host's end
+/// of the pair sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PodMetrics {
+    /// `namespace/name`; `null` if it is not known whose veth it is.
+    pub pod: Option<String>,
+    /// Name of the host's end of its veth pair.
+    pub device: String,
+    /// Index of that.
+    pub ifindex: u32,
+    /// Received by the pod.
+    pub pod_network_rx_bytes: Traffic,
+    /// Sent by the pod.
+    pub pod_network_tx_bytes: Traffic,
 }
 
 /// EC2's `NetworkIn` and `NetworkOut`, from the ENIs' counters.

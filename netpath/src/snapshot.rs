@@ -73,6 +73,18 @@ pub struct Device {
     pub blind: Option<String>,
     /// The device's own counters over the window: end minus start.
     pub kernel: Option<KernelCounters>,
+    /// How far those may be from what passed the hooks in the window; `None` if it was not measured.
+    #[serde(default)]
+    pub kernel_slack: Option<KernelSlack>,
+    /// Packets that the device says it dropped in the window.
+    #[serde(default)]
+    pub drops: Option<Drops>,
+    /// It came into being, or into this network namespace, in the window.
+    #[serde(default)]
+    pub appeared: bool,
+    /// It went away in the window.
+    #[serde(default)]
+    pub vanished: bool,
     /// For a VLAN device, what it stands on; otherwise, or where that is unknown, `None`.
     #[serde(default)]
     pub vlan: Option<Vlan>,
@@ -104,6 +116,65 @@ pub struct KernelCounters {
     pub tx_bytes: u64,
     /// `tx_packets`.
     pub tx_packets: u64,
+}
+
+impl std::ops::Add for KernelCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes.saturating_add(other.rx_bytes),
+            rx_packets: self.rx_packets.saturating_add(other.rx_packets),
+            tx_bytes: self.tx_bytes.saturating_add(other.tx_bytes),
+            tx_packets: self.tx_packets.saturating_add(other.tx_packets),
+        }
+    }
+}
+
+impl KernelCounters {
+    /// What was counted since `earlier`; `None` if a counter ran backwards, since then it is not the same device's, or the
+    /// driver has begun anew.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Self> {
+        Some(Self {
+            rx_bytes: self.rx_bytes.checked_sub(earlier.rx_bytes)?,
+            rx_packets: self.rx_packets.checked_sub(earlier.rx_packets)?,
+            tx_bytes: self.tx_bytes.checked_sub(earlier.tx_bytes)?,
+            tx_packets: self.tx_packets.checked_sub(earlier.tx_packets)?,
+        })
+    }
+}
+
+/// How far a device's counters may be from what passed its hooks in the window. They are read before and after the moments
+/// at which the hooks' counts begin and end. So what the device counted of the packets that the hooks saw is no less than
+/// `kernel - below` and no more than `kernel + above`. Both are 0 where nothing passed meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelSlack {
+    /// What `kernel` may have too much.
+    pub below: KernelCounters,
+    /// What `kernel` may lack.
+    pub above: KernelCounters,
+}
+
+/// Packets that a device says it dropped (`rx_dropped`, `tx_dropped` of `struct rtnl_link_stats64`). It does not say where,
+/// nor how many bytes they had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// `rx_dropped`.
+    pub rx_packets: u64,
+    /// `tx_dropped`.
+    pub tx_packets: u64,
+}
+
+impl Drops {
+    /// What was dropped since `earlier`; `None` if a counter ran backwards.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Self> {
+        Some(Self {
+            rx_packets: self.rx_packets.checked_sub(earlier.rx_packets)?,
+            tx_packets: self.tx_packets.checked_sub(earlier.tx_packets)?,
+        })
+    }
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.

@@ -4,7 +4,7 @@
 //! there was one. Everything that can be found wrong before measuring is found then, so that no window is lost to a
 //! mistyped path.
 
-mod output;
+pub(super) mod output;
 mod window;
 
 use std::process::ExitCode;
@@ -17,9 +17,10 @@ use tokio::time::interval;
 
 use self::output::Output;
 use self::window::{Signals, Window};
-use crate::cli::{Format, ReportArgs};
+use crate::cli::{Format, MeasureArgs, ReportArgs};
 use crate::measure::{Measurement, Options};
 use crate::render::table::Style;
+use crate::report::Report;
 use crate::snapshot::Snapshot;
 use crate::{path, render};
 
@@ -28,9 +29,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// Measures and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let output = Output::open(args.output.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    let (snapshot, status) = runtime.block_on(measure(args))?;
-    let report = path::report(&snapshot);
+    let (report, status) = measured(&args.measure)?;
     let style = style(args, &output);
     output.write(|mut out| match args.format {
         Format::Table => render::table::write(&report, &mut out, style),
@@ -39,14 +38,27 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
+/// Measures one window. The exit status is that of the command that was measured, if there was one.
+pub(super) fn measured(args: &MeasureArgs) -> anyhow::Result<(Report, ExitCode)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let (snapshot, status) = runtime.block_on(measure(args))?;
+    Ok((path::report(&snapshot), status))
+}
+
 /// Colours and the terminal's width where the report goes to a terminal.
 fn style(args: &ReportArgs, output: &Output) -> Style {
     let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
     let width = terminal.as_ref().and_then(Term::size_checked).map(|(_rows, columns)| columns);
-    Style { top: args.top, colour: terminal.is_some() && colors_enabled(), width }
+    Style {
+        top: args.top,
+        colour: terminal.is_some() && colors_enabled(),
+        width,
+        units: args.units,
+        per_second: args.per_second,
+    }
 }
 
-async fn measure(args: &ReportArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
+async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
     let signals = Signals::new()?;
     let mut measurement = Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows })?;

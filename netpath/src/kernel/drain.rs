@@ -77,14 +77,30 @@ impl Drain {
         })
     }
 
-    /// Adds to `tally` all that was counted since the last drain. Blocks for an RCU grace period (some milliseconds)
-    /// and for the reading.
+    /// Adds to `tally` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
     pub fn drain(&mut self, tally: &mut Tally) -> io::Result<()> {
-        let old = self.current;
+        self.flip()?;
+        self.collect(tally)
+    }
+
+    /// Ends the epoch: what passes a hook from now on belongs to the next one. Blocks until no program counts into the
+    /// old one any more: an RCU grace period, some milliseconds. Every flip must be followed by a collection, since the
+    /// flip after the next counts into the same maps.
+    pub fn flip(&mut self) -> io::Result<()> {
         self.current += 1;
         self.epoch.set(0, self.current, 0).map_err(io::Error::other)?;
-        self.barrier.wait()?;
+        self.barrier.wait()
+    }
 
+    /// Waits for an RCU grace period: a packet that was on its way from a device's counter to the hook has arrived, unless
+    /// the CPU is so far behind that it leaves received packets for later.
+    pub fn settle(&self) -> io::Result<()> {
+        self.barrier.wait()
+    }
+
+    /// Adds to `tally` all that was counted in the epoch that the last flip ended. Blocks for the reading.
+    pub fn collect(&mut self, tally: &mut Tally) -> io::Result<()> {
+        let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.

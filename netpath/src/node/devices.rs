@@ -8,6 +8,7 @@
 //! would be missing from every sum without a word.
 
 mod class;
+pub mod counters;
 mod inventory;
 mod message;
 mod monitor;
@@ -122,6 +123,10 @@ impl Link {
             attach: crate::report::Attach::None,
             blind: None,
             kernel: None,
+            kernel_slack: None,
+            drops: None,
+            appeared: false,
+            vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
             pod: None,
             eni_id: None,

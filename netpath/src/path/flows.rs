@@ -71,6 +71,7 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Ve
             src_pod: pod(evidence.from),
             dst_pod: pod(evidence.to),
             hops: hops.iter().map(|hop| report_hop(hop, topology)).collect(),
+            terms: Vec::new(),
         });
     }
     result

@@ -1,6 +1,6 @@
 //! The report for people: the answer first, then why CloudWatch says otherwise, then what it is made of.
 //!
-//! In: a report. Out: text, in decimal units (1 kB = 1000 bytes). It must not compute anything that is not in the report
+//! In: a report. Out: text, in the units that its first line states. It must not compute anything that is not in the report
 //! but sums and differences of what it shows, and it prints no string from elsewhere unsanitised.
 
 mod conversations;
@@ -11,11 +11,11 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::text::sanitise;
-use super::units::{bytes, duration, share, signed_bytes};
+use super::units::{Scale, Units, duration, share};
 use crate::report::{Conntrack, Device, DeviceClass, Flow, HookCounts, PathClass, Report, Scope};
 
 /// How to write the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
     /// Show this many conversations, and this many devices.
     pub top: usize,
@@ -23,6 +23,17 @@ pub struct Style {
     pub colour: bool,
     /// Wrap cells so that lines fit into this many columns; `None`: one row is one line.
     pub width: Option<u16>,
+    /// Units of bytes.
+    pub units: Units,
+    /// Write bytes a second instead of sums.
+    pub per_second: bool,
+}
+
+impl Style {
+    /// How to write the report's numbers.
+    fn scale(self, report: &Report) -> Scale {
+        if self.per_second { Scale::rates(self.units, report.window.duration_ns) } else { Scale::sums(self.units) }
+    }
 }
 
 /// Writes the report.
@@ -30,7 +41,7 @@ pub fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<
     let length = duration(report.window.duration_ns);
     let (host, kernel) = (sanitise(&report.node.hostname), sanitise(&report.node.kernel));
     let started = sanitise(&report.window.started_at);
-    writeln!(out, "{host}, kernel {kernel}: {length} from {started} (1 kB = 1000 bytes)\n")?;
+    writeln!(out, "{host}, kernel {kernel}: {length} from {started} ({})\n", style.scale(report).words())?;
     where_the_bytes_went(report, out, style)?;
     why_cloudwatch_disagrees(report, out, style)?;
     conversations::write(report, out, style)?;
@@ -80,7 +91,7 @@ fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
 
 /// One line of the first two blocks.
 fn line(out: &mut impl Write, label: &str, number: &str, rest: &str) -> io::Result<()> {
-    let text = format!("  {label:<41}{number:>10}{rest}");
+    let text = format!("  {label:<41}{number:>12}{rest}");
     writeln!(out, "{}", text.trim_end())
 }
 
@@ -108,11 +119,12 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
     };
     let in_tunnel = |flow: &Flow| flow.hops.iter().any(|hop| tunnels.contains(&hop.ifindex));
     let link_local = |flow: &Flow| flow.scope.is_some_and(is_link_local);
-    heading(out, style, "WHERE THE BYTES WENT", &format!("{:>33}{:>8}", "bytes", "share"))?;
+    let scale = style.scale(report);
+    heading(out, style, "WHERE THE BYTES WENT", &format!("{:>35}{:>8}", scale.heading(), "share"))?;
     for (path, label, always) in PATHS {
         let total = report.totals.by_path.get(&path).copied().unwrap_or_default();
         if always || total.flows > 0 {
-            line(out, label, &bytes(total.bytes), &format!("{:>8}", share(total.bytes, whole)))?;
+            line(out, label, &scale.bytes(total.bytes), &format!("{:>8}", share(total.bytes, whole)))?;
         }
         if path == PathClass::Eni {
             for (label, part) in [
@@ -121,7 +133,7 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
                 ("  of which in a tunnel, so counted twice", of_eni(&in_tunnel)),
             ] {
                 if part > 0 {
-                    line(out, label, &bytes(part), &format!("{:>8}", share(part, whole)))?;
+                    line(out, label, &scale.bytes(part), &format!("{:>8}", share(part, whole)))?;
                 }
             }
         }
@@ -134,16 +146,19 @@ fn is_link_local(scope: Scope) -> bool {
 }
 
 fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
-    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), bytes);
+    let scale = style.scale(report);
+    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| scale.bytes(count));
     let accounting = &report.accounting;
     heading(out, style, "WHY CLOUDWATCH DISAGREES", "")?;
-    let total = accounting.container_insights.node_network_total_bytes;
-    let shown = match accounting.container_insights.bytes_per_second {
-        Some(rate) => format!("   every device, rx + tx (Container Insights: {rate:.0} bytes/s)"),
-        None if total.is_none() => "   counters of a device could not be read".to_owned(),
-        None => String::new(),
+    let insights = &accounting.container_insights;
+    let shown = match insights.bytes_per_second {
+        Some(rate) if !style.per_second => {
+            format!("   every device, rx + tx (Container Insights: {})", scale.rate(rate))
+        }
+        _ if insights.node_network_total_bytes.is_none() => "   counters of a device could not be read".to_owned(),
+        _ => "   every device, rx + tx (Container Insights)".to_owned(),
     };
-    line(out, "node_network_total_bytes", &known(total), &shown)?;
+    line(out, "node_network_total_bytes", &known(insights.node_network_total_bytes), &shown)?;
     for term in &accounting.terms {
         let (label, always) = match term.name.as_str() {
             "eni" => ("ENI traffic", true),
@@ -157,19 +172,46 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
             "unattributed" => ("in no flow (ARP and the like)", false),
             "not_attached" => ("devices that were not watched", false),
             "residual" => ("unexplained", true),
-            _ => ("other", false),
+            name => (cause(name), false),
         };
-        let rest = if term.name == "eni" {
-            let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
-            format!("   what EC2 sees: NetworkIn {input}, NetworkOut {output}")
-        } else {
-            String::new()
+        let rest = match term.name.as_str() {
+            "eni" => {
+                let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
+                format!("   what EC2 sees: NetworkIn {input}, NetworkOut {output}")
+            }
+            "sampling" => skew(report).map_or_else(String::new, |skew| format!("   counters were read within {skew}")),
+            _ => String::new(),
         };
         if always || term.bytes != 0 {
-            line(out, &format!("  {label}"), &signed_bytes(term.bytes), &rest)?;
+            line(out, &format!("  {label}"), &scale.signed(term.bytes), &rest)?;
         }
     }
+    if insights.vanished_devices_bytes > 0 {
+        let bytes = scale.bytes(insights.vanished_devices_bytes);
+        writeln!(
+            out,
+            "  Devices that went away took their counters along: for {bytes} of the total, netpath's count stands in."
+        )?;
+    }
     writeln!(out)
+}
+
+/// A cause for which the kernel's count differs from netpath's, in few words.
+pub(super) fn cause(name: &str) -> &'static str {
+    match name {
+        "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
+        "dropped_before_hook" => "dropped before netpath saw it",
+        "dropped_after_hook" => "dropped after netpath saw it",
+        "attach_window" => "before netpath was attached",
+        "sampling" => "passed while counters were read",
+        "not_attached" => "not watched",
+        _ => "other",
+    }
+}
+
+/// The longer of the times within which counters were read at the window's ends.
+fn skew(report: &Report) -> Option<String> {
+    report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)))
 }
 
 fn devices(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
@@ -192,13 +234,14 @@ fn devices(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()
     heading(out, style, "DEVICES", &rest)?;
     let header = ["DEVICE", "CLASS", "RX", "TX", "KERNEL RX", "KERNEL TX", "DIFFERENCE", "COUNTED", "NOTE"];
     let mut table = plain_table(style, header, 2..=6);
-    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), bytes);
+    let scale = style.scale(report);
+    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| scale.bytes(count));
     for (_, device) in &busy[..shown] {
         let difference = match (device.rx, device.tx, device.kernel) {
             (Some(rx), Some(tx), Some(kernel)) => {
                 let both = |one: u64, other: u64| i128::from(one) + i128::from(other);
-                let difference = both(rx.bytes, tx.bytes) - both(kernel.rx_bytes, kernel.tx_bytes);
-                i64::try_from(difference).map_or_else(|_| "unknown".to_owned(), signed_bytes)
+                let difference = both(kernel.rx_bytes, kernel.tx_bytes) - both(rx.bytes, tx.bytes);
+                i64::try_from(difference).map_or_else(|_| "unknown".to_owned(), |count| scale.signed(count))
             }
             _ => "unknown".to_owned(),
         };
@@ -211,18 +254,13 @@ fn devices(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()
             known(device.kernel.map(|kernel| kernel.tx_bytes)),
             difference,
             if device.counted_by_container_insights { "yes" } else { "no" }.to_owned(),
-            [device.pod.as_deref(), device.eni_id.as_deref(), device.blind.as_deref()]
-                .into_iter()
-                .flatten()
-                .map(sanitise)
-                .collect::<Vec<_>>()
-                .join(", "),
+            device_notes(device, scale),
         ]);
     }
     write_table(out, &table)?;
     writeln!(
         out,
-        "  RX and TX: as netpath saw it; DIFFERENCE: that minus the kernel's counters; COUNTED: by Container Insights."
+        "  RX and TX: as netpath saw it; DIFFERENCE: the kernel's counters minus that; COUNTED: by Container Insights."
     )?;
     if busy[..shown].iter().any(|(_, device)| device.class == DeviceClass::Veth && device.name.starts_with("eni")) {
         writeln!(
@@ -231,6 +269,27 @@ fn devices(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()
         )?;
     }
     Ok(())
+}
+
+/// Whose it is, what is wrong with it, and why the kernel counted something else.
+fn device_notes(device: &Device, scale: Scale) -> String {
+    let facts = [device.pod.as_deref(), device.eni_id.as_deref(), device.blind.as_deref()];
+    let mut notes: Vec<_> = facts.into_iter().flatten().map(|fact| sanitise(fact).into_owned()).collect();
+    for (was, word) in [(device.appeared, "appeared in the window"), (device.vanished, "went away in the window")] {
+        if was {
+            notes.push(word.to_owned());
+        }
+    }
+    for (direction, residual) in device.residual.iter().flat_map(|both| [("rx", &both.rx), ("tx", &both.tx)]) {
+        for why in residual.causes.iter().filter(|why| why.name != "not_attached") {
+            let bytes = why.bytes.map_or_else(|| "unknown bytes".to_owned(), |bytes| scale.signed(bytes));
+            notes.push(format!("{direction} {}: {bytes}", cause(&why.name)));
+        }
+        if residual.unexplained_bytes != 0 {
+            notes.push(format!("{direction} unexplained: {}", scale.signed(residual.unexplained_bytes)));
+        }
+    }
+    notes.join(", ")
 }
 
 fn device_class(class: DeviceClass) -> &'static str {

@@ -1,28 +1,109 @@
-//! Numbers for people: decimal units, the same in every locale.
+//! Numbers for people: the same in every locale. Which units, and whether sums or rates, is chosen once for a whole text.
 
-/// Bytes with one decimal: "999 B", "1.0 kB", "10.7 MB" (1 kB = 1000 bytes).
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut unit_bytes: u128 = 1000;
-    for unit in UNITS {
-        let tenths = (u128::from(count) * 10 + unit_bytes / 2) / unit_bytes;
-        if tenths < 10_000 {
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-        unit_bytes *= 1000;
-    }
-    unreachable!("2^64 bytes are less than 1000 EB")
+use clap::ValueEnum;
+
+/// Multiples of a byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Units {
+    /// Decimal: 1 kB = 1000 bytes.
+    #[default]
+    Si,
+    /// Binary: 1 KiB = 1024 bytes.
+    Iec,
 }
 
-/// The same with a sign: "-5.1 kB".
-pub fn signed_bytes(count: i64) -> String {
-    format!("{}{}", if count < 0 { "-" } else { "" }, bytes(count.unsigned_abs()))
+/// How to write a number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    units: Units,
+    /// To write rates: the time that the bytes took, in nanoseconds.
+    per: Option<u64>,
+}
+
+impl Scale {
+    /// Sums of bytes.
+    #[must_use]
+    pub fn sums(units: Units) -> Self {
+        Self { units, per: None }
+    }
+
+    /// Bytes a second, on the average over `duration_ns`.
+    #[must_use]
+    pub fn rates(units: Units, duration_ns: u64) -> Self {
+        Self { units, per: Some(duration_ns) }
+    }
+
+    /// What is written, for the head of the text.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match (self.units, self.per) {
+            (Units::Si, None) => "1 kB = 1000 bytes",
+            (Units::Iec, None) => "1 KiB = 1024 bytes",
+            (Units::Si, Some(_)) => "bytes a second on the average, 1 kB = 1000 bytes",
+            (Units::Iec, Some(_)) => "bytes a second on the average, 1 KiB = 1024 bytes",
+        }
+    }
+
+    /// What a column of such numbers is called.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        if self.per.is_some() { "bytes/s" } else { "bytes" }
+    }
+
+    /// Bytes with one decimal: "999 B", "1.0 kB", "10.7 MB", or as rates "10.7 MB/s". A rate over no time is "-".
+    #[must_use]
+    pub fn bytes(self, count: u64) -> String {
+        match self.per {
+            None => self.amount(count.into()),
+            Some(0) => "-".to_owned(),
+            Some(ns) => {
+                let ns = u128::from(ns);
+                format!("{}/s", self.amount((u128::from(count) * 1_000_000_000 + ns / 2) / ns))
+            }
+        }
+    }
+
+    /// The same with a sign: "-5.1 kB".
+    #[must_use]
+    pub fn signed(self, count: i64) -> String {
+        format!("{}{}", if count < 0 { "-" } else { "" }, self.bytes(count.unsigned_abs()))
+    }
+
+    /// A rate that is known already, in these units, whatever the others are: "2.9 GB/s".
+    #[must_use]
+    pub fn rate(self, bytes_per_second: f64) -> String {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is positive; a cast saturates"
+        )]
+        let whole = bytes_per_second.round() as u64;
+        format!("{}/s", self.amount(whole.into()))
+    }
+
+    fn amount(self, count: u128) -> String {
+        let (base, units) = match self.units {
+            Units::Si => (1000, ["kB", "MB", "GB", "TB", "PB", "EB"]),
+            Units::Iec => (1024, ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]),
+        };
+        if count < base {
+            return format!("{count} B");
+        }
+        let (mut unit_bytes, mut text) = (1, String::new());
+        for unit in units {
+            unit_bytes *= base;
+            let tenths = (count * 10 + unit_bytes / 2) / unit_bytes;
+            text = format!("{}.{} {unit}", tenths / 10, tenths % 10);
+            if tenths < base * 10 {
+                break;
+            }
+        }
+        text
+    }
 }
 
 /// A part of a whole in percent: "18 %", "<1 %", "-" of nothing.
+#[must_use]
 pub fn share(part: u64, whole: u64) -> String {
     match (u128::from(part), u128::from(whole)) {
         (_, 0) => "-".to_owned(),
@@ -35,6 +116,7 @@ pub fn share(part: u64, whole: u64) -> String {
 }
 
 /// A length of time: "250 ms", "10.0 s".
+#[must_use]
 pub fn duration(ns: u64) -> String {
     let millis = ns / 1_000_000;
     if millis < 1000 { format!("{millis} ms") } else { format!("{}.{} s", millis / 1000, millis % 1000 / 100) }
@@ -46,6 +128,7 @@ mod tests {
 
     #[test]
     fn byte_counts() {
+        let si = Scale::sums(Units::Si);
         for (count, text) in [
             (0, "0 B"),
             (999, "999 B"),
@@ -57,10 +140,38 @@ mod tests {
             (1_275_566_689, "1.3 GB"),
             (u64::MAX, "18.4 EB"),
         ] {
-            assert_eq!(bytes(count), text);
+            assert_eq!(si.bytes(count), text);
         }
-        assert_eq!(signed_bytes(-5100), "-5.1 kB");
-        assert_eq!(signed_bytes(i64::MIN), "-9.2 EB");
+        assert_eq!(si.signed(-5100), "-5.1 kB");
+        assert_eq!(si.signed(i64::MIN), "-9.2 EB");
+        assert_eq!(si.rate(2_911_000_000.4), "2.9 GB/s");
+    }
+
+    #[test]
+    fn binary_units() {
+        let iec = Scale::sums(Units::Iec);
+        for (count, text) in [
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_524, "1023.9 KiB"),
+            (1_048_525, "1.0 MiB"),
+            (536_870_912, "512.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(iec.bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn rates() {
+        let rates = |ns| Scale::rates(Units::Si, ns);
+        assert_eq!(rates(10_000_000_000).bytes(29_110_000_000), "2.9 GB/s");
+        assert_eq!(rates(500_000_000).bytes(1), "2 B/s");
+        assert_eq!(rates(10_000_000_000).bytes(4), "0 B/s");
+        assert_eq!(rates(0).bytes(4), "-");
+        // More than any counter holds.
+        assert_eq!(rates(1).bytes(u64::MAX), "18446744073.7 EB/s");
+        assert_eq!(rates(1_000_000_000).signed(-5100), "-5.1 kB/s");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 
 use netpath::report::{PathClass, Report};
 use netpath::{path, render};
-use notation::{Scenario, flow_line, path_name};
+use notation::{Scenario, flow_line, path_name, residual_lines};
+use render::explain::{self, Selection};
 use render::table::Style;
+use render::units::{Scale, Units};
 
 #[test]
 fn every_scenario() {
@@ -36,7 +38,8 @@ fn every_scenario() {
     // Only now the output: a difference there ends the test.
     for (name, scenario, report) in reports {
         let mut table = Vec::new();
-        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: None }).unwrap();
+        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: None, ..Style::default() })
+            .unwrap();
         let text = String::from_utf8(table).unwrap();
         insta::with_settings!({ description => scenario.what.as_str(), omit_expression => true }, {
             insta::assert_snapshot!(name, text);
@@ -70,7 +73,12 @@ fn widths() {
     let report = path::report(&read("hairpin").snapshot);
     for width in [120, 80, 0] {
         let mut table = Vec::new();
-        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: Some(width) }).unwrap();
+        render::table::write(
+            &report,
+            &mut table,
+            Style { top: 20, colour: false, width: Some(width), ..Style::default() },
+        )
+        .unwrap();
         let text = String::from_utf8(table).unwrap();
         if width == 120 {
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
@@ -90,7 +98,7 @@ fn widths() {
 fn top_and_colour() {
     let report = path::report(&read("published_iperf").snapshot);
     let mut table = Vec::new();
-    render::table::write(&report, &mut table, Style { top: 1, colour: true, width: None }).unwrap();
+    render::table::write(&report, &mut table, Style { top: 1, colour: true, width: None, ..Style::default() }).unwrap();
     let text = String::from_utf8(table).unwrap();
     assert!(text.contains("CONVERSATIONS\u{1b}[0m   1 of 2"), "{text}");
     assert!(!text.contains("10.0.1.1"), "{text}");
@@ -160,6 +168,8 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
             .collect();
         compare("terms", format!("{terms:?}"), format!("{actual:?}"));
     }
+    let residuals: Vec<String> = report.devices.iter().flat_map(residual_lines).collect();
+    compare("residuals", expect.residuals.join("\n           "), residuals.join("\n           "));
     compare("ambiguous flows", expect.ambiguous_flows.to_string(), report.health.ambiguous_flows.to_string());
     let unjoined = expect.flows.iter().filter(|line| line.trim_start().starts_with("unresolved")).count();
     compare("unjoined flows", unjoined.to_string(), report.health.unjoined_flows.to_string());
@@ -168,4 +178,94 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
 
 fn words(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Sums become rates, and units binary, in the whole table.
+#[test]
+fn rates_in_binary_units() {
+    let report = path::report(&read("counters_with_causes").snapshot);
+    let mut table = Vec::new();
+    let style = Style { top: 20, units: Units::Iec, per_second: true, ..Style::default() };
+    render::table::write(&report, &mut table, style).unwrap();
+    let text = String::from_utf8(table).unwrap();
+    assert!(text.ends_with('\n') && !text.ends_with("\n\n"));
+    insta::assert_snapshot!("rates", text);
+}
+
+/// What `netpath explain` says of every flow, and of every device, of some scenarios.
+#[test]
+fn sentences() {
+    for name in ["pod_to_internet", "pod_to_pod", "counters_with_causes", "vxlan_and_bridge", "hostile_names"] {
+        let report = path::report(&read(name).snapshot);
+        let say = |selection: &Selection| explain::text(&report, selection, 20, Scale::sums(Units::Si)).unwrap();
+        let mut text = say(&Selection::flows(&[]).unwrap());
+        for device in &report.devices {
+            text.push_str(&say(&Selection::Device(&device.name)));
+        }
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
+        insta::assert_snapshot!(format!("explain_{name}"), text);
+    }
+}
+
+/// A flow is found by what it has at any of its hops; where there is none, the error says what there is.
+#[test]
+fn selection() {
+    let report = path::report(&read("pod_to_internet").snapshot);
+    let count = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let Selection::Flows(filter) = Selection::flows(&words).unwrap() else { unreachable!() };
+        report.flows.iter().filter(|flow| filter.matches(flow)).count()
+    };
+    let flow = &report.flows[0];
+    let hop = flow.hops.last().unwrap();
+    assert_eq!(count(&[]), report.flows.len());
+    assert_eq!(count(&[&flow.id.to_string()]), 1);
+    assert_eq!(count(&[&flow.proto, &flow.src.to_string(), &format!(":{}", flow.dport.unwrap())]), report.flows.len());
+    // As NAT has made it.
+    assert_eq!(count(&[&hop.src.to_string()]), report.flows.len());
+    assert_eq!(count(&["udp"]), 0);
+
+    let fail =
+        |selection: &Selection| explain::text(&report, selection, 20, Scale::sums(Units::Si)).unwrap_err().to_string();
+    let error = fail(&Selection::flows(&["udp".to_owned()]).unwrap());
+    assert!(error.contains("no flow of this window matches") && error.contains(&flow.src.to_string()), "{error}");
+    let error = fail(&Selection::Device("eth7"));
+    assert!(error.starts_with("no device 'eth7' in this window; there are: ") && error.contains("eth0"), "{error}");
+}
+
+/// The command reads a report as `netpath report --format json` writes it, without root.
+#[test]
+fn the_command_explains_a_written_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_netpath"));
+        let output = command.arg("explain").args(arguments).arg("--from").arg(&path).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, error) = run(&["1"]);
+    assert!(code == Some(1) && error.contains("report.json; give --from a report that is there"), "{error}");
+    std::fs::write(&path, "{}").unwrap();
+    let (code, _, error) = run(&["1"]);
+    assert!(code == Some(1) && error.contains("write one with netpath report --format json --output FILE"), "{error}");
+
+    let report = path::report(&read("pod_to_pod").snapshot);
+    render::json::write(&report, &mut std::fs::File::create(&path).unwrap()).unwrap();
+    let (code, text, error) = run(&["10.0.0.22:5201", "--top", "1"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(
+        text.starts_with("tcp 10.0.0.21:46480 → 10.0.0.22:5201 moved 40.0 MB between two pods of this node."),
+        "{text}"
+    );
+    assert!(text.ends_with("One more flow matches; it moved 23.1 kB (see --top).\n"), "{text}");
+    let (code, text, _) = run(&["--device", "eth0"]);
+    assert!(code == Some(0) && text.starts_with("eth0 is an ENI."), "{text}");
+    let (code, text, error) = run(&["udp"]);
+    assert!(
+        code == Some(1) && text.is_empty() && error.starts_with("netpath: no flow of this window matches"),
+        "{error}"
+    );
+    let (code, _, error) = run(&["--device", "eth9"]);
+    assert!(code == Some(1) && error.starts_with("netpath: no device 'eth9' in this window; there are: "), "{error}");
 }

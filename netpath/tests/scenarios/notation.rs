@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
 use netpath::snapshot::{
-    Connection, Counts, Device, KernelCounters, Observation, Reason, Snapshot, Tuple, Unattributed, Vlan,
+    Connection, Counts, Device, Drops, KernelCounters, Observation, Reason, Snapshot, Tuple, Unattributed, Vlan,
 };
 use serde::Deserialize;
 
@@ -33,6 +33,10 @@ pub struct Expect {
     pub ec2: Option<[u64; 2]>,
     /// All terms that are not zero.
     pub terms: Option<BTreeMap<String, i64>>,
+    /// Why counters and hooks differ, of every device and direction where they do: `DEVICE rx|tx BYTES: CAUSE BYTES, …`,
+    /// with `unexplained` for what has no cause.
+    #[serde(default)]
+    pub residuals: Vec<String>,
     #[serde(default)]
     pub ambiguous_flows: u64,
 }
@@ -85,7 +89,11 @@ impl Scenario {
         }
         let snapshot = Snapshot {
             node: NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
-            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000 },
+            window: Window {
+                started_at: "2025-01-01T00:00:00Z".to_owned(),
+                duration_ns: 10_000_000_000,
+                skew_ns: None,
+            },
             devices,
             observations,
             unattributed,
@@ -99,7 +107,7 @@ impl Scenario {
 }
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
-/// [kernel RX TX | kernel unknown]`
+/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX] [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
@@ -122,6 +130,10 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         attach: Attach::Tcx,
         blind: None,
         kernel: Some(KernelCounters::default()),
+        kernel_slack: None,
+        drops: None,
+        appeared: false,
+        vanished: false,
         vlan: None,
         pod: None,
         eni_id: None,
@@ -140,13 +152,24 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
             }
             "blind" => device.blind = Some("another program redirects".to_owned()),
             "unattached" => device.attach = Attach::None,
+            "appeared" => device.appeared = true,
+            "vanished" => device.vanished = true,
+            "dropped" => {
+                device.drops =
+                    Some(Drops { rx_packets: words.next()?.parse().ok()?, tx_packets: words.next()?.parse().ok()? });
+            }
+            "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
+            "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,
             "kernel" => {
                 device.kernel = match words.next()? {
                     "unknown" => None,
                     rx => {
                         let (rx_bytes, tx_bytes) = (rx.parse().ok()?, words.next()?.parse().ok()?);
                         let packets = |bytes: u64| bytes.div_ceil(1500);
-                        let (rx_packets, tx_packets) = (packets(rx_bytes), packets(tx_bytes));
+                        let (rx_packets, tx_packets) = match words.next_if_eq(&"packets") {
+                            Some(_) => (words.next()?.parse().ok()?, words.next()?.parse().ok()?),
+                            None => (packets(rx_bytes), packets(tx_bytes)),
+                        };
                         Some(KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets })
                     }
                 }
@@ -158,7 +181,13 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     Some(device)
 }
 
-/// `DEVICE rx|tx [vlan ID] PROTO END > END PACKETS p BYTES B`
+/// `RX TX`: bytes by which the counters moved while they were being read.
+fn moved<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<KernelCounters> {
+    let (rx_bytes, tx_bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(KernelCounters { rx_bytes, tx_bytes, ..KernelCounters::default() })
+}
+
+/// `DEVICE rx|tx [vlan ID] PROTO END > END PACKETS p BYTES B [WIRE W]`
 fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
     let mut words = line.split_whitespace().peekable();
     let (ifindex, direction) = hook(&mut words, devices)?;
@@ -210,7 +239,8 @@ fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Op
 fn counts<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Counts> {
     let packets = words.next()?.strip_suffix('p')?.parse().ok()?;
     let bytes = words.next()?.strip_suffix('B')?.parse().ok()?;
-    words.next().is_none().then_some(Counts { packets, bytes, wire_bytes: bytes })
+    let wire_bytes = words.next().map_or(Some(bytes), |word| word.strip_suffix('W')?.parse().ok())?;
+    words.next().is_none().then_some(Counts { packets, bytes, wire_bytes })
 }
 
 fn tuple(proto: &str, from: &str, arrow: &str, to: &str) -> Option<Tuple> {
@@ -249,6 +279,24 @@ pub fn flow_line(flow: &Flow) -> String {
         line.push_str(" local_pair_left_node");
     }
     line
+}
+
+/// A device's residuals as the files write them.
+pub fn residual_lines(device: &netpath::report::Device) -> Vec<String> {
+    let Some(residual) = &device.residual else { return Vec::new() };
+    [("rx", &residual.rx), ("tx", &residual.tx)]
+        .into_iter()
+        .filter(|(_, one)| one.bytes != 0 || !one.causes.is_empty())
+        .map(|(direction, one)| {
+            let bytes = |bytes: Option<i64>| bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
+            let mut parts: Vec<_> =
+                one.causes.iter().map(|cause| format!("{} {}", cause.name, bytes(cause.bytes))).collect();
+            if one.unexplained_bytes != 0 {
+                parts.push(format!("unexplained {}", one.unexplained_bytes));
+            }
+            format!("{} {direction} {}: {}", device.name, one.bytes, parts.join(", "))
+        })
+        .collect()
 }
 
 pub fn path_name(path: PathClass) -> &'static str {

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::cli::ReportArgs;
+use crate::cli::MeasureArgs;
 
 /// The signals that end a window.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Signals {
 
 impl Window {
     /// Starts the clock, or the command.
-    pub fn open(args: &ReportArgs, signals: Signals) -> anyhow::Result<Self> {
+    pub fn open(args: &MeasureArgs, signals: Signals) -> anyhow::Result<Self> {
         let end = match args.command.split_first() {
             None => End::At { end: Instant::now() + args.duration, duration: args.duration },
             Some((program, arguments)) => {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::text::sanitise;
-use super::super::units::bytes;
+use super::super::units::Scale;
 use super::{Style, heading, plain_table, write_table};
 use crate::report::{Flow, Hop, PathClass, Report, Scope};
 
@@ -25,9 +25,10 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
     let shown = conversations.len().min(style.top);
     let rest = format!("   {shown} of {}, by bytes", conversations.len());
     heading(out, style, "CONVERSATIONS", &rest)?;
+    let scale = style.scale(report);
     let mut table = plain_table(style, ["PROTO", "FROM", "TO", "SENT", "RECEIVED", "PATH", "DEVICES", "NOTE"], 3..=4);
     for one in &conversations[..shown] {
-        table.add_row(one.row());
+        table.add_row(one.row(scale));
     }
     if shown > 0 {
         write_table(out, &table)?;
@@ -67,7 +68,7 @@ impl<'a> Conversation<'a> {
         self.from_responder.iter().fold(0, |sum, flow| sum.saturating_add(flow.bytes))
     }
 
-    fn row(&self) -> [String; 8] {
+    fn row(&self, scale: Scale) -> [String; 8] {
         // Without the initiator's flow, the last hop of an answer shows the initiator's addresses best.
         let (flow, from, to) = match (self.from_initiator.first(), self.from_responder.first()) {
             (Some(flow), _) => (*flow, end(flow.src, flow.sport), end(flow.dst, flow.dport)),
@@ -79,7 +80,7 @@ impl<'a> Conversation<'a> {
             }
             (None, None) => return Default::default(),
         };
-        let amount = |flows: &[&Flow], sum: u64| if flows.is_empty() { "-".to_owned() } else { bytes(sum) };
+        let amount = |flows: &[&Flow], sum: u64| if flows.is_empty() { "-".to_owned() } else { scale.bytes(sum) };
         let devices: Vec<_> = flow.hops.iter().map(|hop| sanitise(&hop.device)).collect();
         let mut paths: Vec<PathClass> = Vec::new();
         for flow in self.from_initiator.iter().chain(&self.from_responder) {

@@ -1,0 +1,124 @@
+//! Opens and closes the window, and drains the flow maps while it is open.
+//!
+//! In: the maps. Out: what was counted, and the devices' counters before and after each end of the window. It works on a
+//! thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::kernel::drain::{Drain, Tally};
+use crate::node::devices::counters::{Counted, CounterReader, Reading};
+use crate::snapshot::KernelCounters;
+
+/// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
+const DRAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// One end of the window: the moment at which an epoch ends, and the devices' counters around it.
+///
+/// What a device counted of the packets that the old epoch has lies between `early` and `after`. An egress hook comes before
+/// the device's counter, and the flip waits until the packet is through both. An ingress hook comes after it, with a queue
+/// in between: what was counted by `early` has arrived by the time of the flip.
+#[derive(Debug)]
+pub struct Boundary {
+    early: Reading,
+    /// Read right before the flip, so that it is next to the truth.
+    before: Reading,
+    /// When the epoch was flipped.
+    pub at: Instant,
+    after: Reading,
+}
+
+impl Boundary {
+    /// From the first to the last reading, in nanoseconds.
+    pub fn skew_ns(&self) -> u64 {
+        u64::try_from((self.after.ended - self.early.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the device was there to the last.
+    pub fn has(&self, ifindex: u32) -> bool {
+        self.after.devices.contains_key(&ifindex)
+    }
+
+    /// The device's counters next to the flip, if it was there.
+    pub fn counted(&self, ifindex: u32) -> Option<Counted> {
+        self.before.devices.get(&ifindex).or_else(|| self.after.devices.get(&ifindex)).copied()
+    }
+
+    /// How much more than the truth [`counted`](Self::counted) may be, and how much less.
+    pub fn slack(&self, ifindex: u32) -> (KernelCounters, KernelCounters) {
+        let moved = |from: &Reading, to: &Reading| {
+            let (from, to) = (from.devices.get(&ifindex)?, to.devices.get(&ifindex)?);
+            to.kernel.since(from.kernel)
+        };
+        // Nothing is known of one that came or went meanwhile.
+        (moved(&self.early, &self.before).unwrap_or_default(), moved(&self.before, &self.after).unwrap_or_default())
+    }
+}
+
+/// Ends an epoch, between readings of the devices' counters.
+fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boundary> {
+    let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
+    let early = counters.read().context(unreadable)?;
+    drain.settle().context(FLIP)?;
+    let before = counters.read().context(unreadable)?;
+    let at = Instant::now();
+    drain.flip().context(FLIP)?;
+    let after = counters.read().context(unreadable)?;
+    Ok(Boundary { early, before, at, after })
+}
+
+const FLIP: &str = "cannot flip the flow maps' epoch";
+
+/// The thread that drains.
+pub struct Drainer {
+    thread: Option<JoinHandle<anyhow::Result<(Tally, Boundary)>>>,
+    stop: mpsc::Sender<()>,
+    flows: Arc<AtomicUsize>,
+}
+
+impl Drainer {
+    /// Opens the window. What was counted before belongs to none. Blocks for some milliseconds.
+    pub fn start(mut drain: Drain) -> anyhow::Result<(Self, Boundary)> {
+        let mut counters = CounterReader::open().context("cannot open a netlink socket")?;
+        let opened = cross(&mut drain, &mut counters)?;
+        collect(&mut drain, &mut Tally::default())?;
+        let (stop, stopped) = mpsc::channel();
+        let flows = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&flows);
+        let work = move || {
+            let mut tally = Tally::default();
+            while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
+                drain.flip().context(FLIP)?;
+                collect(&mut drain, &mut tally)?;
+                seen.store(tally.len(), Ordering::Relaxed);
+            }
+            let closed = cross(&mut drain, &mut counters)?;
+            collect(&mut drain, &mut tally)?;
+            Ok((tally, closed))
+        };
+        let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
+        Ok((Self { thread: Some(thread), stop, flows }, opened))
+    }
+
+    /// How many flows were seen so far, at all hooks together.
+    pub fn flows(&self) -> usize {
+        self.flows.load(Ordering::Relaxed)
+    }
+
+    /// Closes the window. Blocks for a drain that is going on, and the last one.
+    pub fn finish(&mut self) -> anyhow::Result<(Tally, Boundary)> {
+        // If the thread has failed already, nobody hears this, and its error comes next.
+        let _ = self.stop.send(());
+        let thread = self.thread.take().context("the window was closed before")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?
+    }
+}
+
+fn collect(drain: &mut Drain, tally: &mut Tally) -> anyhow::Result<()> {
+    drain.collect(tally).context("cannot read the flow maps")
+}

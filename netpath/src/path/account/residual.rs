@@ -1,0 +1,176 @@
+//! Why a device's own counters and netpath's hooks differ, as far as the numbers prove it.
+//!
+//! In: a device's counters, what they moved by while the window was opened and closed, what its hooks saw. Out: the
+//! difference, split into causes and what has none. A cause is named only where the arithmetic leaves no other reading;
+//! it must not guess. Which of the causes there are:
+//!
+//! | cause | holds if |
+//! |---|---|
+//! | `not_attached` | netpath had no hook on the device |
+//! | `gro_gso_headers` | the kernel's bytes are the hook's *wire* bytes, and not its bytes |
+//! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
+//! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
+//! | `attach_window` | of a new device: no more than it counted until netpath was attached |
+//! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
+
+use crate::report::{Attach, Cause, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
+use crate::snapshot::{Device, Drops};
+
+/// A reason, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    NotAttached,
+    GroGsoHeaders,
+    DroppedBeforeHook,
+    DroppedAfterHook,
+    AttachWindow,
+    Sampling,
+}
+
+impl Why {
+    /// Those that become terms of their own.
+    pub const TERMS: [Self; 5] =
+        [Self::GroGsoHeaders, Self::DroppedBeforeHook, Self::DroppedAfterHook, Self::AttachWindow, Self::Sampling];
+
+    /// Its name and explanation.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotAttached => ("not_attached", "counted by the kernel on devices that netpath did not watch"),
+            Self::GroGsoHeaders => (
+                "gro_gso_headers",
+                "headers of frames that the kernel handles merged (GRO, GSO): the device counts each frame's, netpath's hook \
+                 sees one for many",
+            ),
+            Self::DroppedBeforeHook => {
+                ("dropped_before_hook", "counted by the device as received, then dropped before netpath's hook")
+            }
+            Self::DroppedAfterHook => (
+                "dropped_after_hook",
+                "seen by netpath's hook on the way out, then dropped before the device counted it",
+            ),
+            Self::AttachWindow => ("attach_window", "counted on a new device before netpath was attached to it"),
+            Self::Sampling => (
+                "sampling",
+                "passed while the window was being opened or closed: the devices' counters and netpath's own cannot be read \
+                 at the same moment",
+            ),
+        }
+    }
+
+    fn cause(self, bytes: Option<i128>, packets: Option<u64>) -> Cause {
+        let (name, explanation) = self.words();
+        Cause { name: name.to_owned(), bytes: bytes.map(clamped), packets, explanation: explanation.to_owned() }
+    }
+}
+
+/// Both directions' differences; `None` if the device's counters are unknown.
+pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>) -> Option<Residuals> {
+    let kernel = device.kernel?;
+    let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
+    let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
+    let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, before| {
+        let hook = hook.unwrap_or_default();
+        Difference {
+            kernel: counters(&kernel),
+            hook: Count { bytes: hook.bytes.into(), packets: hook.packets.into() },
+            wire_bytes: hook.wire_bytes.into(),
+            below: counters(&below),
+            above: counters(&above),
+            dropped,
+            dropped_before: before,
+            attached: device.attach != Attach::None,
+            appeared: device.appeared,
+        }
+        .explain()
+    };
+    let received = |counters: &KernelCounters| Count::new(counters.rx_bytes, counters.rx_packets);
+    let sent = |counters: &KernelCounters| Count::new(counters.tx_bytes, counters.tx_packets);
+    Some(Residuals { rx: of(received, rx, rx_dropped, true), tx: of(sent, tx, tx_dropped, false) })
+}
+
+/// Wide enough that no sum or difference of counters overflows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    bytes: i128,
+    packets: i128,
+}
+
+impl Count {
+    fn new(bytes: u64, packets: u64) -> Self {
+        Self { bytes: bytes.into(), packets: packets.into() }
+    }
+}
+
+/// One direction of a device.
+struct Difference {
+    kernel: Count,
+    hook: Count,
+    wire_bytes: i128,
+    /// What the kernel's count may have too much, and what it may lack, for being read at another moment.
+    below: Count,
+    above: Count,
+    /// Packets that the device says it dropped.
+    dropped: u64,
+    /// The hook comes after the device's counter (ingress), not before it (egress).
+    dropped_before: bool,
+    attached: bool,
+    appeared: bool,
+}
+
+impl Difference {
+    fn explain(&self) -> Residual {
+        let bytes = self.kernel.bytes - self.hook.bytes;
+        let packets = self.kernel.packets - self.hook.packets;
+        let (mut causes, mut rest) = (Vec::new(), bytes);
+        let mut take = |why: Why, bytes: i128, packets: Option<u64>| {
+            causes.push(why.cause(Some(bytes), packets));
+            rest -= bytes;
+        };
+        if !self.attached {
+            if self.kernel.bytes != 0 {
+                take(Why::NotAttached, self.kernel.bytes, u64::try_from(self.kernel.packets).ok());
+            }
+        } else if self.counts_frames() {
+            take(Why::GroGsoHeaders, self.wire_bytes - self.hook.bytes, None);
+        } else if let Some(why) = self.drops(bytes, packets) {
+            if self.at_rest() && packets.unsigned_abs() == self.dropped.into() {
+                take(why, bytes, Some(self.dropped));
+            } else {
+                causes.push(why.cause(None, Some(self.dropped)));
+            }
+        }
+        let in_time = rest.clamp(-self.above.bytes, self.below.bytes);
+        if in_time != 0 {
+            rest -= in_time;
+            let why = if self.appeared && in_time > 0 { Why::AttachWindow } else { Why::Sampling };
+            causes.push(why.cause(Some(in_time), None));
+        }
+        Residual { bytes: clamped(bytes), packets: clamped(packets), causes, unexplained_bytes: clamped(rest) }
+    }
+
+    /// The device counts frames as on the wire, and the hook sees merged ones: what it counted is the hook's wire bytes, as
+    /// nearly as the counters could be read, and nearer to them than to the hook's bytes.
+    fn counts_frames(&self) -> bool {
+        let (by_frames, merged) = (self.kernel.bytes - self.wire_bytes, self.kernel.bytes - self.hook.bytes);
+        by_frames.abs() < merged.abs() && (-self.above.bytes..=self.below.bytes).contains(&by_frames)
+    }
+
+    /// Whether packets are missing on the side of the hook where the device may have dropped some.
+    fn drops(&self, bytes: i128, packets: i128) -> Option<Why> {
+        match (self.dropped, self.dropped_before) {
+            (0, _) => None,
+            (_, true) => (bytes > 0 && packets > 0).then_some(Why::DroppedBeforeHook),
+            (_, false) => (bytes < 0 && packets < 0).then_some(Why::DroppedAfterHook),
+        }
+    }
+
+    /// Nothing passed while the counters were being read, so that they are exact.
+    fn at_rest(&self) -> bool {
+        let none = Count { bytes: 0, packets: 0 };
+        self.below == none && self.above == none
+    }
+}
+
+fn clamped(count: i128) -> i64 {
+    i64::try_from(count).unwrap_or(if count < 0 { i64::MIN } else { i64::MAX })
+}

@@ -1,0 +1,136 @@
+//! One flow in sentences: what it moved, where it went, who counted it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::text::sanitise;
+use super::super::units::Scale;
+use super::{direction, listed, times};
+use crate::report::{Device, DeviceClass, Direction, Flow, Hop, PathClass, Report};
+
+/// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
+pub(super) fn ends(flow: &Flow) -> String {
+    format!("{} {} → {}", sanitise(&flow.proto), end(flow.src, flow.sport), end(flow.dst, flow.dport))
+}
+
+fn end(address: IpAddr, port: Option<u16>) -> String {
+    port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+}
+
+/// Everything that is to be said of a flow, ending with a newline.
+pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
+    // Of two devices with one ifindex the first is the one that was watched.
+    let mut devices: HashMap<u32, &Device> = HashMap::new();
+    for device in &report.devices {
+        devices.entry(device.ifindex).or_insert(device);
+    }
+    let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow, &devices))];
+    sentences.extend(pods(flow));
+    sentences.extend(translated(flow));
+    sentences.push(container_insights(flow, &devices, scale));
+    sentences.push(ec2(flow, &devices, scale));
+    sentences.join(" ") + "\n"
+}
+
+/// Where it went, as the end of a sentence.
+fn went(flow: &Flow, devices: &HashMap<u32, &Device>) -> &'static str {
+    match flow.path {
+        PathClass::Eni if flow.local_pair_left_node => "between two pods of this node, and yet by way of an ENI",
+        PathClass::Eni if passes(flow, devices, DeviceClass::Tunnel) => "between this node and others, in a tunnel",
+        PathClass::Eni => "across an ENI",
+        PathClass::Local => "between two pods of this node",
+        PathClass::Host => "between this node itself and one of its pods",
+        PathClass::Transit => "through this node, in by an ENI and out by an ENI",
+        PathClass::Undelivered => "into this node, where it was dropped",
+        PathClass::Unresolved => "on a path of which netpath saw only a part",
+    }
+}
+
+fn passes(flow: &Flow, devices: &HashMap<u32, &Device>, class: DeviceClass) -> bool {
+    flow.hops.iter().any(|hop| devices.get(&hop.ifindex).is_some_and(|device| device.class == class))
+}
+
+fn pods(flow: &Flow) -> Option<String> {
+    let (src, dst) = (flow.src_pod.as_deref().map(sanitise), flow.dst_pod.as_deref().map(sanitise));
+    match (src, dst) {
+        (Some(src), Some(dst)) => Some(format!("It is from pod {src} to pod {dst}.")),
+        (Some(src), None) => Some(format!("It is from pod {src}.")),
+        (None, Some(dst)) => Some(format!("It is to pod {dst}.")),
+        (None, None) => None,
+    }
+}
+
+/// Where its addresses were others than at the start.
+fn translated(flow: &Flow) -> Option<String> {
+    let other = |hop: &&Hop| (hop.src, hop.sport, hop.dst, hop.dport) != (flow.src, flow.sport, flow.dst, flow.dport);
+    let hop = flow.hops.iter().find(other)?;
+    Some(format!(
+        "On {} it is {} → {}, since NAT translates it.",
+        sanitise(&hop.device),
+        end(hop.src, hop.sport),
+        end(hop.dst, hop.dport)
+    ))
+}
+
+fn container_insights(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
+    let counted = |hop: &&Hop| devices.get(&hop.ifindex).is_some_and(|device| device.counted_by_container_insights);
+    let (counted, skipped): (Vec<&Hop>, Vec<&Hop>) = flow.hops.iter().partition(counted);
+    let places = |hops: &[&Hop]| listed(&hops.iter().map(|hop| place(hop, devices)).collect::<Vec<_>>());
+    let sum = counted.iter().fold(0u64, |sum, hop| sum.saturating_add(hop.bytes));
+    let mut text = match counted.len() {
+        0 => "Container Insights did not count it".to_owned(),
+        1 => format!("Container Insights counted it once ({}): on {}", scale.bytes(sum), places(&counted)),
+        count => {
+            let by = if count == 2 && counted[0].ifindex != counted[1].ifindex { "once each on" } else { "on" };
+            format!("Container Insights counted it {} ({}): {by} {}", times(count), scale.bytes(sum), places(&counted))
+        }
+    };
+    if !skipped.is_empty() {
+        text = format!("{text}; it skips devices that are named like {}", names(&skipped));
+    }
+    text + "."
+}
+
+fn names(hops: &[&Hop]) -> String {
+    let mut names: Vec<_> = hops.iter().map(|hop| sanitise(&hop.device).into_owned()).collect();
+    names.dedup();
+    listed(&names)
+}
+
+/// "eni1a2b (a pod's veth, received)".
+fn place(hop: &Hop, devices: &HashMap<u32, &Device>) -> String {
+    let what = match devices.get(&hop.ifindex).map(|device| device.class) {
+        Some(DeviceClass::Eni) => "an ENI",
+        Some(DeviceClass::Veth) => "a pod's veth",
+        Some(DeviceClass::Vlan) => "a VLAN device",
+        Some(DeviceClass::Bridge) => "a bridge",
+        Some(DeviceClass::Tunnel) => "a tunnel",
+        Some(DeviceClass::Loopback) => "the loopback device",
+        Some(DeviceClass::Other) | None => "another device",
+    };
+    format!("{} ({what}, {})", sanitise(&hop.device), direction(hop.direction))
+}
+
+fn ec2(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
+    let on_eni = |hop: &&Hop| devices.get(&hop.ifindex).is_some_and(|device| device.class == DeviceClass::Eni);
+    let hops: Vec<&Hop> = flow.hops.iter().filter(on_eni).collect();
+    if hops.is_empty() {
+        return if passes(flow, devices, DeviceClass::Tunnel) {
+            "EC2 counted the tunnel's own packets, which are another flow."
+        } else if flow.path == PathClass::Unresolved {
+            "EC2 did not count what netpath saw of it: that was on no ENI."
+        } else {
+            "EC2 did not count it: it crossed no ENI."
+        }
+        .to_owned();
+    }
+    let metric = |direction| match direction {
+        Direction::Rx => "NetworkIn",
+        Direction::Tx => "NetworkOut",
+    };
+    let parts: Vec<_> = hops
+        .iter()
+        .map(|hop| format!("{} in {} ({})", scale.bytes(hop.bytes), metric(hop.direction), sanitise(&hop.device)))
+        .collect();
+    format!("EC2 counted it {}: {}.", times(hops.len()), listed(&parts))
+}

@@ -1,0 +1,253 @@
+//! The terms add up to what /proc/net/dev says, and every difference between it and netpath's hooks has a cause.
+//!
+//! The witness is /proc/net/dev, read by the test. Where the lab is not quiet at the window's ends, the witnesses are
+//! readings before netpath started and after it ended, and what the report says must lie within them.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
+use lab::{Counters, Lab, Load, Measured, Namespace, device_counters, iperf3, output_within};
+use serde_json::Value;
+
+/// cAdvisor's rule for the devices that the lab has.
+fn counted(name: &str) -> bool {
+    !name.starts_with("lo") && !name.starts_with("veth")
+}
+
+/// `node_network_total_bytes` so far, by the test's own reading.
+fn node_network_total_bytes(lab: &Lab) -> u64 {
+    let devices = device_counters(&lab.node.namespace).unwrap();
+    devices.iter().filter(|(name, _)| counted(name)).map(|(_, own)| own.rx_bytes + own.tx_bytes).sum()
+}
+
+fn integer(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no number of bytes"))
+}
+
+fn term(report: &Value, name: &str) -> i64 {
+    let terms = report["accounting"]["terms"].as_array().unwrap();
+    integer(&terms.iter().find(|term| term["name"] == name).unwrap_or_else(|| panic!("no term {name}"))["bytes"])
+}
+
+fn sum_of_terms(report: &Value) -> i64 {
+    report["accounting"]["terms"].as_array().unwrap().iter().map(|term| integer(&term["bytes"])).sum()
+}
+
+fn total(report: &Value) -> i64 {
+    integer(&report["accounting"]["container_insights"]["node_network_total_bytes"])
+}
+
+fn device<'a>(report: &'a Value, name: &str) -> &'a Value {
+    report["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap()
+}
+
+/// Every difference has a cause, which explains no more than was measured, and all of them are in the terms.
+fn assert_explained(report: &Value) {
+    assert_eq!(sum_of_terms(report), total(report));
+    assert_eq!(term(report, "residual"), 0, "unexplained: {:#}", report["devices"]);
+    for device in report["devices"].as_array().unwrap() {
+        for direction in ["rx", "tx"] {
+            let residual = &device["residual"][direction];
+            if residual.is_null() {
+                continue;
+            }
+            assert_eq!(residual["unexplained_bytes"], 0, "{}: {residual:#}", device["name"]);
+            let slack = |side: &str| integer(&device["kernel_slack"][side][format!("{direction}_bytes")]);
+            for cause in residual["causes"].as_array().unwrap().iter().filter(|cause| cause["name"] == "sampling") {
+                let bytes = integer(&cause["bytes"]);
+                assert!((-slack("above")..=slack("below")).contains(&bytes), "{}: {residual:#}", device["name"]);
+            }
+        }
+    }
+}
+
+/// Runs netpath for a time, whatever the lab does meanwhile.
+fn report_for(lab: &Lab, duration: &str) -> Value {
+    let mut command = lab.netpath(&["report", "--format", "json", "--eni", "eth*", "--duration", duration]).unwrap();
+    let output = output_within(&mut command, Duration::from_secs(30)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_terms_are_the_kernels_count_to_the_byte() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    lab.snat().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    for family in 0..2 {
+        let address = |addresses: [std::net::IpAddr; 2]| SocketAddr::new(addresses[family], 0);
+        let tcp =
+            TcpServer::start(&lab.outside.namespace, address(lab.outside.addresses()), Serve::Send(2_000_000)).unwrap();
+        let local = TcpServer::start(&server.namespace, address(server.addresses()), Serve::Receive).unwrap();
+        let sink = UdpSink::start(&server.namespace, address(server.addresses())).unwrap();
+        lab.wait_until_quiet().unwrap();
+        let before = node_network_total_bytes(&lab);
+        let Measured { report, .. } = lab
+            .measure(&[], || {
+                download(&client.namespace, tcp.address())?;
+                upload(&client.namespace, local.address(), 3_000_000)?;
+                // One frame, and three fragments.
+                send_datagrams(&client.namespace, sink.address(), 1_000, 20)?;
+                send_datagrams(&client.namespace, sink.address(), 20_000, 20)?;
+                ping(&client.namespace, lab.node.addresses()[family], 7, 5, 1_000)?;
+                Ok(())
+            })
+            .unwrap();
+        let own = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
+
+        assert_eq!(total(&report), own, "node_network_total_bytes against /proc/net/dev");
+        assert_eq!(sum_of_terms(&report), own);
+        assert_explained(&report);
+        assert_eq!(term(&report, "sampling"), 0, "nothing passed while the window was opened or closed");
+        assert!(
+            term(&report, "eni") > 2_000_000 && term(&report, "eni") == term(&report, "eni_copy_on_veth"),
+            "{report:#}"
+        );
+        assert!(term(&report, "local") > 2 * 3_400_000 && term(&report, "host") > 0);
+        for side in ["below", "above"] {
+            assert_eq!(device(&report, &client.veth)["kernel_slack"][side]["rx_bytes"], 0);
+        }
+
+        // Each pod's own device says what the pod received and sent.
+        for pod in [client, server] {
+            let logged = report["accounting"]["container_insights"]["pods"].as_array().unwrap();
+            let logged = logged.iter().find(|one| one["device"] == pod.veth.as_str()).unwrap();
+            let kernel = &device(&report, &pod.veth)["kernel"];
+            assert_eq!(logged["pod_network_rx_bytes"]["bytes"], kernel["tx_bytes"]);
+            assert_eq!(logged["pod_network_tx_bytes"]["bytes"], kernel["rx_bytes"]);
+        }
+    }
+}
+
+/// The window is opened and closed in the middle of a load: what the counters cannot be blamed for is 0.
+#[test]
+fn under_load_at_both_ends_the_rest_is_sampling() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let mut windows = 0;
+    thread::scope(|scope| {
+        let target = SocketAddr::new(server.ipv4.into(), 5201);
+        let load = scope
+            .spawn(move || iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(10)).unwrap());
+        thread::sleep(Duration::from_secs(1));
+        loop {
+            let before = node_network_total_bytes(&lab);
+            let report = report_for(&lab, "500ms");
+            let most = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
+            if load.is_finished() {
+                break;
+            }
+            assert!(total(&report) > 0 && total(&report) < most, "{} of {most}", total(&report));
+            assert_explained(&report);
+            let skew = &report["window"]["skew_ns"];
+            assert!(integer(&skew["start"]) > 0 && integer(&skew["end"]) > 0, "{skew}");
+            let slack = &device(&report, &client.veth)["kernel_slack"];
+            eprintln!("skew {skew} ns, slack {slack}, sampling {} of {}", term(&report, "sampling"), total(&report));
+            if integer(&slack["below"]["rx_bytes"]) > 0 && integer(&slack["above"]["rx_bytes"]) > 0 {
+                windows += 1;
+            }
+        }
+        load.join().unwrap();
+    });
+    assert!(windows >= 3, "the load ran at both ends of only {windows} windows");
+}
+
+fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
+    let output = output_within(namespace.command("ip")?.args(arguments.split(' ')), Duration::from_secs(5))?;
+    anyhow::ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// What `netpath` counted of a device, as the kernel's counters would have it.
+fn hooks(device: &Value) -> Counters {
+    let number = |direction: &str, what: &str| u64::try_from(integer(&device[direction][what])).unwrap();
+    Counters {
+        rx_bytes: number("rx", "bytes"),
+        rx_packets: number("rx", "packets"),
+        tx_bytes: number("tx", "bytes"),
+        tx_packets: number("tx", "packets"),
+    }
+}
+
+/// A pod comes and another one goes while the window is open, both with traffic. The one that goes takes its receive counter
+/// along; the test read it just before.
+#[test]
+fn devices_that_come_and_go() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let sink = UdpSink::start(&client.namespace, SocketAddr::new(client.ipv4.into(), 0)).unwrap();
+    lab.wait_until_quiet().unwrap();
+    let before = device_counters(node).unwrap();
+    let mut last = None;
+    let Measured { report, .. } = lab
+        .measure(&[], || {
+            // A new device. Its far end is in a pod that is there already, so that the lab cleans up after it.
+            ip(node, &format!("link add eninew type veth peer name eth9 netns {}", client.namespace.name()))?;
+            ip(node, "addr add 10.0.77.1/24 dev eninew")?;
+            ip(node, "link set eninew up")?;
+            ip(&client.namespace, "addr add 10.0.77.2/24 dev eth9")?;
+            ip(&client.namespace, "link set eth9 up")?;
+            // Time to notice it: netpath is told by the kernel.
+            thread::sleep(Duration::from_millis(300));
+            ping(node, "10.0.77.2".parse()?, 9, 20, 1_000)?;
+
+            send_datagrams(&server.namespace, sink.address(), 5_000, 100)?;
+            lab.wait_until_quiet()?;
+            last = Some(device_counters(node)?[&server.veth].since(before[&server.veth]));
+            ip(node, &format!("link delete {}", server.veth))?;
+            Ok(())
+        })
+        .unwrap();
+    let after = device_counters(node).unwrap();
+    let (last, now) = (last.unwrap(), after["eninew"]);
+
+    let new = device(&report, "eninew");
+    assert_eq!((&new["appeared"], &new["vanished"]), (&Value::Bool(true), &Value::Bool(false)));
+    assert_eq!(integer(&new["kernel"]["rx_bytes"]), i64::try_from(now.rx_bytes).unwrap(), "since it was made");
+    assert_eq!(integer(&new["kernel"]["tx_bytes"]), i64::try_from(now.tx_bytes).unwrap());
+    assert!(now.tx_bytes > 20 * 1_042, "{now:?}");
+
+    let gone = device(&report, &server.veth);
+    assert_eq!((&gone["vanished"], &gone["kernel"]), (&Value::Bool(true), &Value::Null));
+    assert!(last.rx_bytes > 500_000, "{last:?}");
+    assert_eq!(hooks(gone), last, "netpath's count stands in for counters that are gone");
+    let insights = &report["accounting"]["container_insights"];
+    assert_eq!(integer(&insights["vanished_devices_bytes"]), i64::try_from(last.rx_bytes + last.tx_bytes).unwrap());
+
+    let there: u64 = ["eth0", &client.veth]
+        .into_iter()
+        .map(|name| after[name].since(before[name]))
+        .chain([last, now])
+        .map(|own| own.rx_bytes + own.tx_bytes)
+        .sum();
+    assert_eq!(total(&report), i64::try_from(there).unwrap(), "node_network_total_bytes against /proc/net/dev");
+    assert_explained(&report);
+}
+
+/// The pod's own link is smaller than the node takes it for: the node's end sends frames that its other end refuses.
+#[test]
+fn what_a_veth_drops_after_the_hook() {
+    const FRAME_BYTES: i64 = 14 + 20 + 8 + 3_000;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    ip(&server.namespace, "link set eth0 mtu 1500").unwrap();
+    let target = SocketAddr::new(server.ipv4.into(), 9);
+    lab.wait_until_quiet().unwrap();
+    let before = node_network_total_bytes(&lab);
+    let Measured { report, .. } =
+        lab.measure(&[], || send_datagrams(&client.namespace, target, 3_000, 10).map(drop)).unwrap();
+    let own = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
+    assert_eq!(total(&report), own);
+    // Counted on the client's veth, and refused by the server's.
+    assert_eq!(own, 10 * FRAME_BYTES);
+    let residual = &device(&report, &server.veth)["residual"]["tx"];
+    assert_eq!((integer(&residual["bytes"]), integer(&residual["packets"])), (-10 * FRAME_BYTES, -10), "{residual:#}");
+    assert_eq!(residual["causes"][0]["name"], "dropped_after_hook");
+    assert_eq!(term(&report, "dropped_after_hook"), -10 * FRAME_BYTES);
+    assert_explained(&report);
+}
