@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
-use lab::{Counters, Lab, Load, Measured, Namespace, device_counters, iperf3, output_within};
+use lab::{Counters, Lab, Load, Measured, Namespace, device_counters, iperf3, output_within, set_offload};
 use serde_json::Value;
 
 /// cAdvisor's rule for the devices that the lab has.
@@ -250,4 +250,49 @@ fn what_a_veth_drops_after_the_hook() {
     assert_eq!(residual["causes"][0]["name"], "dropped_after_hook");
     assert_eq!(term(&report, "dropped_after_hook"), -10 * FRAME_BYTES);
     assert_explained(&report);
+}
+
+/// What a device counts of merged frames depends on the device; each difference has its own name.
+#[test]
+fn headers_of_merged_frames() {
+    for (card, names) in [(true, vec!["gro_gso_headers"]), (false, vec!["gro_gso_headers", "ethernet_headers"])] {
+        let builder = if card { Lab::builder().card() } else { Lab::builder() };
+        let lab = builder.pod("client").start().unwrap();
+        if !card {
+            // The sender cuts, and this end merges.
+            set_offload(&lab.vpc, "node-eth0", "tso", false).unwrap();
+            set_offload(&lab.node.namespace, "eth0", "gro", true).unwrap();
+        }
+        let pod = &lab.pod("client").namespace;
+        let listen = SocketAddr::new(lab.outside.ipv4.into(), 0);
+        let tcp = TcpServer::start(&lab.outside.namespace, listen, Serve::Send(4_000_000)).unwrap();
+        lab.wait_until_quiet().unwrap();
+        let before = node_network_total_bytes(&lab);
+        let Measured { report, .. } = lab.measure(&[], || download(pod, tcp.address()).map(drop)).unwrap();
+        assert_eq!(total(&report), i64::try_from(node_network_total_bytes(&lab) - before).unwrap());
+        assert_explained(&report);
+        let eth0 = device(&report, "eth0");
+        assert!(integer(&eth0["rx"]["packets"]) < integer(&eth0["kernel"]["rx_packets"]), "they were merged: {eth0:#}");
+        let causes = eth0["residual"]["rx"]["causes"].as_array().unwrap();
+        assert_eq!(causes.iter().map(|cause| cause["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
+        let wire = integer(&eth0["rx"]["wire_bytes"]) - integer(&eth0["rx"]["bytes"]);
+        assert_eq!(causes[0]["bytes"], wire);
+    }
+}
+
+#[test]
+fn explain_measures_a_window_of_its_own() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    lab.wait_until_quiet().unwrap();
+    let explain = |arguments: &[&str]| {
+        let mut command = lab.netpath(&["explain", "--eni", "eth*", "--duration", "300ms"]).unwrap();
+        let output = output_within(command.args(arguments), Duration::from_secs(30)).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text, error) = explain(&["--device", "eth0"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(text.starts_with("eth0 is an ENI. By the kernel's counters it received 0 B and sent 0 B."), "{text}");
+    assert!(text.ends_with("netpath saw the same, to the byte.\n"), "{text}");
+    let (code, text, error) = explain(&["10.0.0.21"]);
+    assert!(code == Some(1) && text.is_empty() && error.contains("no flow was seen in this window"), "{error}");
 }

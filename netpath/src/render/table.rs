@@ -200,6 +200,8 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
 pub(super) fn cause(name: &str) -> &'static str {
     match name {
         "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
+        "ethernet_headers" => "Ethernet headers, not counted",
+        "vlan_tags" => "VLAN tags beside packets",
         "dropped_before_hook" => "dropped before netpath saw it",
         "dropped_after_hook" => "dropped after netpath saw it",
         "attach_window" => "before netpath was attached",

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `not_attached` | netpath had no hook on the device |
 //! | `gro_gso_headers` | the kernel's bytes are the hook's *wire* bytes, and not its bytes |
+//! | `ethernet_headers` | they are less than that by 14 for each frame: a veth that merges counts frames without them |
+//! | `vlan_tags` | packets are equal and only tags differ, or each frame's 4 bytes do: a tag beside the packet |
 //! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
 //! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
@@ -21,16 +23,29 @@ use crate::snapshot::{Device, Drops};
 pub enum Why {
     NotAttached,
     GroGsoHeaders,
+    EthernetHeaders,
+    VlanTags,
     DroppedBeforeHook,
     DroppedAfterHook,
     AttachWindow,
     Sampling,
 }
 
+/// Bytes of an Ethernet header, and of a VLAN tag.
+const ETHERNET_BYTES: i128 = 14;
+const TAG_BYTES: i128 = 4;
+
 impl Why {
     /// Those that become terms of their own.
-    pub const TERMS: [Self; 5] =
-        [Self::GroGsoHeaders, Self::DroppedBeforeHook, Self::DroppedAfterHook, Self::AttachWindow, Self::Sampling];
+    pub const TERMS: [Self; 7] = [
+        Self::GroGsoHeaders,
+        Self::EthernetHeaders,
+        Self::VlanTags,
+        Self::DroppedBeforeHook,
+        Self::DroppedAfterHook,
+        Self::AttachWindow,
+        Self::Sampling,
+    ];
 
     /// Its name and explanation.
     pub fn words(self) -> (&'static str, &'static str) {
@@ -40,6 +55,15 @@ impl Why {
                 "gro_gso_headers",
                 "headers of frames that the kernel handles merged (GRO, GSO): the device counts each frame's, netpath's hook \
                  sees one for many",
+            ),
+            Self::EthernetHeaders => (
+                "ethernet_headers",
+                "Ethernet headers that the device leaves out of its count, as a veth does that merges frames (GRO)",
+            ),
+            Self::VlanTags => (
+                "vlan_tags",
+                "VLAN tags, which the kernel keeps beside the packet, so that one of the two counts has them and the other \
+                 does not",
             ),
             Self::DroppedBeforeHook => {
                 ("dropped_before_hook", "counted by the device as received, then dropped before netpath's hook")
@@ -130,8 +154,10 @@ impl Difference {
             if self.kernel.bytes != 0 {
                 take(Why::NotAttached, self.kernel.bytes, u64::try_from(self.kernel.packets).ok());
             }
-        } else if self.counts_frames() {
-            take(Why::GroGsoHeaders, self.wire_bytes - self.hook.bytes, None);
+        } else if let Some(headers) = self.headers() {
+            for (why, bytes) in headers {
+                take(why, bytes, None);
+            }
         } else if let Some(why) = self.drops(bytes, packets) {
             if self.at_rest() && packets.unsigned_abs() == self.dropped.into() {
                 take(why, bytes, Some(self.dropped));
@@ -148,11 +174,39 @@ impl Difference {
         Residual { bytes: clamped(bytes), packets: clamped(packets), causes, unexplained_bytes: clamped(rest) }
     }
 
-    /// The device counts frames as on the wire, and the hook sees merged ones: what it counted is the hook's wire bytes, as
-    /// nearly as the counters could be read, and nearer to them than to the hook's bytes.
-    fn counts_frames(&self) -> bool {
-        let (by_frames, merged) = (self.kernel.bytes - self.wire_bytes, self.kernel.bytes - self.hook.bytes);
-        by_frames.abs() < merged.abs() && (-self.above.bytes..=self.below.bytes).contains(&by_frames)
+    /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
+    /// `None` if it is not.
+    fn headers(&self) -> Option<Vec<(Why, i128)>> {
+        let frames = self.kernel.packets;
+        let same_packets = frames == self.hook.packets;
+        let of_frames = self.wire_bytes - self.hook.bytes;
+        // Headers of merged frames are many to one packet; tags are also there if nothing was merged.
+        let as_frames = (if same_packets { Why::VlanTags } else { Why::GroGsoHeaders }, of_frames);
+        let no_ethernet = (Why::EthernetHeaders, -ETHERNET_BYTES * frames);
+        let no_tags = (Why::VlanTags, -TAG_BYTES * frames);
+
+        // A device that counts frames as on the wire: as nearly as the counters could be read, and nearer than what the hook saw.
+        let differs = self.kernel.bytes - self.hook.bytes;
+        let nearer = (differs - of_frames).abs() < differs.abs();
+        if of_frames != 0 && nearer && self.in_time(differs - of_frames) {
+            return Some(vec![as_frames]);
+        }
+        // Multiples of the frames come near to anything: exact ones only, and not where a packet may be missing.
+        let mut others =
+            vec![vec![as_frames, no_ethernet], vec![as_frames, no_tags], vec![as_frames, no_ethernet, no_tags]];
+        if same_packets {
+            others.push(vec![(Why::VlanTags, TAG_BYTES * frames)]);
+        }
+        let possible = differs != 0 && (frames > self.hook.packets || same_packets);
+        let exact = |headers: &Vec<(Why, i128)>| differs == headers.iter().map(|(_, bytes)| bytes).sum();
+        let mut headers = others.into_iter().filter(|_| possible).find(exact)?;
+        headers.retain(|(_, bytes)| *bytes != 0);
+        Some(headers)
+    }
+
+    /// Whether no more is left than passed while counters were read.
+    fn in_time(&self, rest: i128) -> bool {
+        (-self.above.bytes..=self.below.bytes).contains(&rest)
     }
 
     /// Whether packets are missing on the side of the hook where the device may have dropped some.
