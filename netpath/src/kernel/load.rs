@@ -70,9 +70,6 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     if let Some(missing) = missing_capabilities(&std::fs::read_to_string("/proc/self/status")?) {
         return Err(LoadError::Capabilities(missing));
     }
-    if kernel < KernelVersion::new(5, 11, 0) {
-        lift_memory_limit();
-    }
     let mut loader = EbpfLoader::new();
     for epoch in 0..2 {
         loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
@@ -118,15 +115,6 @@ fn object() -> Result<&'static [u8], LoadError> {
 #[cfg(netpath_without_ebpf)]
 fn object() -> Result<&'static [u8], LoadError> {
     Err(LoadError::NoObject)
-}
-
-/// Before Linux 5.11 maps count as locked memory, of which processes may by default have 64 KiB or 8 MiB; newer kernels
-/// charge them to the memory cgroup instead. Where the limit cannot be lifted it may still be large enough, and if it is
-/// not, making the maps fails with its own words.
-fn lift_memory_limit() {
-    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the kernel reads one rlimit, which lives through the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }
 
 /// Which capabilities `/proc/self/status` says are missing, in words.
