@@ -65,13 +65,15 @@ an RCU grace period of the kernel. CPU is of a drain, a report and its rendering
 ## Start and end, by devices
 
 From the start of the process until the first packet is counted, and from the end of the window to the end of the process,
-in which the kernel takes the programs off again. Each device has two programs.
+in which the kernel takes the programs off again. Each device has two programs. Nearly all of it is the kernel's own
+waiting: it attaches and detaches a TCX program under the lock of all devices and waits for an RCU grace period each time
+(`kernel/bpf/tcx.c`, `tcx_entry_sync`), which is some ticks of the kernel's timer. The report is written before the detaching.
 
 {devices}
 ## Kernel memory
 
-With the default flags, as the kernel accounts for it (`memlock` in `/proc/PID/fdinfo`). Only the per-CPU maps grow with the
-number of CPUs that the machine may have; the column for {MANY_CPUS} CPUs is computed from that.
+With the default flags, as the kernel accounts for it (`memlock` in `/proc/PID/fdinfo`). Per-CPU maps grow with the
+number of CPUs that the machine may have, hash maps by an element each; the column for {MANY_CPUS} CPUs is computed from that.
 
 {maps}
 ",
@@ -136,12 +138,14 @@ number of CPUs that the machine may have; the column for {MANY_CPUS} CPUs is com
         let many = |map: &MapSize| {
             map.memory_bytes + (MANY_CPUS * map.bytes_per_cpu()).saturating_sub(cpus * map.bytes_per_cpu())
         };
-        let mut rows: Vec<Vec<String>> = self
-            .maps
+        let mut maps: Vec<&MapSize> = self.maps.iter().collect();
+        maps.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut rows: Vec<Vec<String>> = maps
             .iter()
             .map(|map| {
                 vec![
-                    format!("`{}`", map.name),
+                    // What the drain waits with has no name.
+                    if map.name.is_empty() { "(for waiting)".to_owned() } else { format!("`{}`", map.name) },
                     thousands(map.max_entries),
                     (map.key_bytes + map.value_bytes).to_string(),
                     thousands(map.memory_bytes),

@@ -37,10 +37,10 @@ pub struct Figure {
     pub unit: Unit,
     /// One a round.
     pub samples: Vec<f64>,
-    /// What the same took over the empty program in each round, and that as ratio; programs only.
-    pub over_ns: Vec<f64>,
-    /// As ratio to the empty program of the same round; programs only.
-    pub ratio: Vec<f64>,
+    /// Over the empty program: the difference of the minima, and the median of the rounds' differences; programs only.
+    pub over_ns: Option<[f64; 2]>,
+    /// As ratio to the empty program, of the minima and of the medians; programs only.
+    pub ratio: Option<[f64; 2]>,
     /// What it should be.
     pub aim: Option<Aim>,
 }
@@ -48,7 +48,7 @@ pub struct Figure {
 impl Figure {
     /// A figure that is not compared with the empty program.
     pub fn new(what: impl Into<String>, unit: Unit, samples: Vec<f64>, aim: Option<Aim>) -> Self {
-        Self { what: what.into(), unit, samples, over_ns: Vec::new(), ratio: Vec::new(), aim }
+        Self { what: what.into(), unit, samples, over_ns: None, ratio: None, aim }
     }
 
     /// The aim in words, and whether it is met.
@@ -58,23 +58,21 @@ impl Figure {
             None => return [String::new(), String::new()],
             Some(Aim::AtMost(most)) => (format!("≤ {}", number(most)), median(&self.samples) <= most),
             Some(Aim::AtLeast(least)) => (format!("≥ {}", number(least)), median(&self.samples) >= least),
-            Some(Aim::Over(most)) => (format!("≤ {most} ns over"), median(&self.over_ns) <= most),
+            Some(Aim::Over(most)) => {
+                (format!("≤ {most} ns over"), self.over_ns.is_some_and(|[_, median]| median <= most))
+            }
         };
         [words, if met { "met" } else { "MISSED" }.to_owned()]
     }
 
     fn cells(&self) -> Vec<String> {
-        let both = |samples: &[f64], text: fn(f64) -> String| {
-            if samples.is_empty() {
-                [String::new(), String::new()]
-            } else {
-                [least(samples), median(samples)].map(text)
-            }
+        let both = |numbers: Option<[f64; 2]>, text: fn(f64) -> String| {
+            numbers.map_or_else(|| [String::new(), String::new()], |numbers| numbers.map(text))
         };
         let mut cells = vec![self.what.clone()];
         cells.extend([least(&self.samples), median(&self.samples)].map(|value| show(value, self.unit)));
-        cells.extend(both(&self.ratio, |ratio| format!("{ratio:.2}")));
-        cells.extend(both(&self.over_ns, |over| format!("{over:+.1} ns")));
+        cells.extend(both(self.ratio, |ratio| format!("{ratio:.2}")));
+        cells.extend(both(self.over_ns, |over| format!("{over:+.1} ns")));
         cells.extend(self.judged());
         cells
     }
@@ -157,7 +155,7 @@ mod tests {
         assert_eq!(judged(Aim::AtMost(60.0), &[59.0, 61.0, 70.0]), ["≤ 60.0 ms", "MISSED"]);
         assert_eq!(judged(Aim::AtMost(60.0), &[59.0, 60.0, 70.0]), ["≤ 60.0 ms", "met"]);
         assert_eq!(judged(Aim::AtLeast(0.98), &[0.97]), ["≥ 1.0 ms", "MISSED"]);
-        let over = Figure { over_ns: vec![9.0], ..Figure::new("", Unit::Ns, vec![40.0], Some(Aim::Over(8.0))) };
+        let over = Figure { over_ns: Some([7.0, 9.0]), ..Figure::new("", Unit::Ns, vec![40.0], Some(Aim::Over(8.0))) };
         assert_eq!(over.judged(), ["≤ 8 ns over", "MISSED"]);
         // Nothing measured is not good.
         assert_eq!(judged(Aim::AtMost(60.0), &[])[1], "MISSED");

@@ -68,6 +68,6 @@ pub fn arp() -> Vec<u8> {
     );
     let header = Ethernet2Header { source: SOURCE_MAC, destination: [0xff; 6], ether_type: EtherType::ARP };
     let mut frame = header.to_bytes().to_vec();
-    frame.extend(packet.iter().flat_map(|packet| packet.to_bytes()));
+    frame.extend(packet.iter().flat_map(ArpPacket::to_bytes));
     frame
 }

@@ -19,7 +19,7 @@ use netpath_ebpf::{Direction, Hook, KeyV4, Ports, Tag, map, slot_index};
 
 use self::spread::spread;
 use crate::clock::{stay_on_this_cpu, thread_cpu_ns};
-use crate::figures::{Aim, Figure, Unit, median, show};
+use crate::figures::{Aim, Figure, Unit, least, median, show};
 use crate::frames;
 use crate::loaded::Loaded;
 
@@ -106,8 +106,8 @@ pub fn measure(reference: &Path, rounds: u32, packets: u32) -> Result<(Vec<Figur
             contenders.iter().position(is_base).context("each contender has an empty program")
         };
         let (base, empty) = (&samples[base(contender.turn)?], &samples[base(None)?]);
-        let over_ns: Vec<f64> = own.iter().zip(base).map(|(own, base)| own - base).collect();
-        let over_empty = || over_ns.iter().zip(empty).map(|(over, empty)| (over, empty));
+        let over: Vec<f64> = own.iter().zip(base).map(|(own, base)| own - base).collect();
+        let over_ns = [least(own) - least(base), median(&over)];
         if let Some(turn) = contender.turn
             && contender.program == Program::Netpath
         {
@@ -115,7 +115,7 @@ pub fn measure(reference: &Path, rounds: u32, packets: u32) -> Result<(Vec<Figur
             if contender.aim.is_some() {
                 ensure!(hit_rate < 0.01, "{}: {hit_rate} of the packets did not miss", contender.what);
             } else {
-                interleaved.push(Interleaved { flows: turn.flows, over_ns: median(&over_ns), hit_rate });
+                interleaved.push(Interleaved { flows: turn.flows, over_ns: over_ns[1], hit_rate });
             }
         }
         if contender.program == Program::Empty && contender.turn.is_some() {
@@ -124,9 +124,9 @@ pub fn measure(reference: &Path, rounds: u32, packets: u32) -> Result<(Vec<Figur
         figures.push(Figure {
             what: contender.what.clone(),
             unit: Unit::Ns,
-            samples: over_empty().map(|(over, empty)| over + empty).collect(),
-            ratio: over_empty().map(|(over, empty)| 1.0 + over / empty).collect(),
-            over_ns: if contender.program == Program::Empty { Vec::new() } else { over_ns.clone() },
+            samples: own.iter().map(|ns| ns - (median(base) - median(empty))).collect(),
+            ratio: Some([1.0 + over_ns[0] / least(empty), 1.0 + over_ns[1] / median(empty)]),
+            over_ns: Some(over_ns).filter(|_| contender.program != Program::Empty),
             aim: contender.aim,
         });
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, output_within};
 use netpath::path;
-use netpath::render::{self, table::Style};
+use netpath::render::{self, table::Style, units::Units};
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
 use netpath::snapshot::{Connection, Counts, Device, Snapshot, Tuple};
 
@@ -72,7 +72,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
         ensure!(tally.len() == observations as usize, "the drain gave {} of {observations} flows", tally.len());
         let snapshot = Snapshot {
             node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1_000_000_000 },
+            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1_000_000_000, skew_ns: None },
             devices: devices(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
@@ -87,7 +87,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
         let (written, json_ms) = timed(|| render::json::write(&report, &mut io::sink()));
         written?;
         let cpu_ms = (process_cpu_ns() - cpu_start) / 1_000;
-        let style = Style { top: 20, colour: false, width: None };
+        let style = Style { top: 20, colour: false, width: None, units: Units::Si, per_second: false };
         let (written, table_ms) = timed(|| render::table::write(&report, &mut io::sink(), style));
         written?;
         black_box(report);
@@ -178,6 +178,10 @@ fn devices() -> Vec<Device> {
         attach: Attach::Tcx,
         blind: None,
         kernel: None,
+        kernel_slack: None,
+        drops: None,
+        appeared: false,
+        vanished: false,
         vlan: None,
         pod: None,
         eni_id: None,

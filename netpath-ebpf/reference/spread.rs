@@ -3,7 +3,7 @@
 //! Shared, by `#[path]`, between the reference programs and the bench, so that the bench knows the flows they make.
 
 /// The address and port of the flow `number`, as 32 bits. Different numbers give different flows.
-#[inline(always)]
+#[inline]
 #[must_use]
 pub const fn spread(number: u32) -> u32 {
     let mut bits = number;

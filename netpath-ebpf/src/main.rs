@@ -19,8 +19,8 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use netpath_ebpf::parse::{
-    Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network, plain_v4,
-    plain_v6,
+    Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network,
+    plain_v4, plain_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -62,13 +62,13 @@ static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap:
 /// TC ingress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx(ctx: TcContext) -> i32 {
-    plain(ctx.skb.skb, Direction::Rx).unwrap_or_else(|| general(ctx.skb.skb, Direction::Rx, true))
+    ethernet(ctx.skb.skb, Direction::Rx)
 }
 
 /// TC egress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx(ctx: TcContext) -> i32 {
-    plain(ctx.skb.skb, Direction::Tx).unwrap_or_else(|| general(ctx.skb.skb, Direction::Tx, true))
+    ethernet(ctx.skb.skb, Direction::Tx)
 }
 
 /// TC ingress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no rx hop on that device.
@@ -83,21 +83,43 @@ pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
     general(ctx.skb.skb, Direction::Tx, false)
 }
 
-/// Counts a plain packet whose flow has its slot, which is nearly every packet. `None`: nothing is counted yet.
+/// Counts any packet of a device with Ethernet headers: the quickest way that will do.
+#[inline(always)]
+fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
+    plain(skb, direction).or_else(|| plain_tagged(skb, direction)).unwrap_or_else(|| general(skb, direction, true))
+}
+
+/// Counts a plain packet without VLAN tag whose flow has its slot, which is nearly every packet. `None`: nothing is counted
+/// yet.
 ///
 /// It is small so that all it needs stays in registers: everything else, eviction included, is [`general`]'s.
 #[inline(always)]
 fn plain(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let (hook, tagged) = unsafe { (Hook::new((*skb).ifindex, direction), (*skb).vlan_present != 0) };
-    let linear = Linear::of(skb);
-    if tagged {
+    if unsafe { (*skb).vlan_present } != 0 {
         return None;
     }
-    if let Some(parsed) = plain_v4(&linear, hook) {
+    plain_behind(PlainTag::NONE, skb, direction)
+}
+
+/// The same for a plain packet with a tag.
+#[inline(always)]
+fn plain_tagged(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
+    // SAFETY: as above.
+    let (present, tci) = unsafe { ((*skb).vlan_present != 0, (*skb).vlan_tci as u16) };
+    let tag = if present { PlainTag::beside(tci) } else { PlainTag::in_frame(&Linear::of(skb))? };
+    plain_behind(tag, skb, direction)
+}
+
+#[inline(always)]
+fn plain_behind(tag: PlainTag, skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
+    // SAFETY: as above.
+    let hook = Hook::new(unsafe { (*skb).ifindex }, direction);
+    let linear = Linear::of(skb);
+    if let Some(parsed) = plain_v4(&linear, tag, hook) {
         hit(&NETPATH_SLOT_V4, skb, &parsed)
     } else {
-        hit(&NETPATH_SLOT_V6, skb, &plain_v6(&linear, hook)?)
+        hit(&NETPATH_SLOT_V6, skb, &plain_v6(&linear, tag, hook)?)
     }
 }
 
@@ -111,16 +133,15 @@ fn hit<K: FlowKey + Key, const N: usize>(
     let epoch = *NETPATH_EPOCH.get(0)?;
     // SAFETY: see `cached`.
     let slot = unsafe { &mut *slots.get_ptr_mut(slot_index(&parsed.key, epoch))? };
-    if slot.epoch != epoch || slot.key != parsed.key {
+    if slot.epoch != epoch || !slot.key.same(&parsed.key) {
         return None;
     }
     // SAFETY: as above.
-    let (len, gso_size) = unsafe { ((*skb).len, (*skb).gso_size) };
+    let (len, gso_size, tag_beside) = unsafe { ((*skb).len, (*skb).gso_size, (*skb).vlan_present != 0) };
     let mut wire_len = u64::from(len);
-    if gso_size != 0 {
+    if gso_size != 0 || tag_beside {
         // SAFETY: as above.
-        let size =
-            Size { len_bytes: len, gso_segs: unsafe { (*skb).gso_segs }, gso_size_bytes: gso_size, tag_beside: false };
+        let size = Size { len_bytes: len, gso_segs: unsafe { (*skb).gso_segs }, gso_size_bytes: gso_size, tag_beside };
         let (protocol, ports) = parsed.key.transport();
         if is_vxlan(protocol, ports) {
             return None;

@@ -43,7 +43,7 @@ pub use header::{
 };
 
 pub use ip::{ipv4, ipv6};
-pub use plain::{plain_v4, plain_v6};
+pub use plain::{PlainTag, plain_v4, plain_v6};
 pub use tunnel::{inner_len, is_vxlan};
 
 use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};

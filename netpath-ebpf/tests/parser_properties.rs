@@ -11,7 +11,7 @@ mod oracle;
 
 use netpath_ebpf::{
     Direction, Hook, Reason,
-    parse::{Header, Network, Packet, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
+    parse::{Header, Network, Packet, PlainTag, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
 };
 use oracle::{check, parse};
 use proptest::{collection::vec, prelude::*};
@@ -27,22 +27,29 @@ impl Packet for Linear<'_> {
     }
 }
 
-const UNTAGGED: Start = Start::Ethernet { vlan_tci: None };
-
-/// What the quick look at plain packets finds must be what the whole parser finds. Says whether it found anything.
+/// What the quick look at plain packets finds must be what the whole parser finds. Says whether it found anything, with a
+/// tag in the frame, one beside it, or none.
 fn check_plain(bytes: &[u8]) -> bool {
+    const TCI: u16 = 0xe123;
     let hook = Hook::new(7, Direction::Tx);
-    let whole = network(bytes, UNTAGGED);
-    let (v4, v6) = (plain_v4(bytes, hook), plain_v6(bytes, hook));
-    if let Some(found) = v4 {
-        let Ok(Network::V4(link)) = whole else { panic!("{whole:?} is not IPv4") };
-        assert_eq!(Ok(found), ipv4(bytes, link, hook));
+    let mut any = false;
+    let tags =
+        [(Some(PlainTag::NONE), None), (Some(PlainTag::beside(TCI)), Some(TCI)), (PlainTag::in_frame(bytes), None)];
+    for (tag, vlan_tci) in tags {
+        let Some(tag) = tag else { continue };
+        let whole = network(bytes, Start::Ethernet { vlan_tci });
+        if let Some(found) = plain_v4(bytes, tag, hook) {
+            let Ok(Network::V4(link)) = whole else { panic!("{whole:?} is not IPv4") };
+            assert_eq!(Ok(found), ipv4(bytes, link, hook));
+            any = true;
+        }
+        if let Some(found) = plain_v6(bytes, tag, hook) {
+            let Ok(Network::V6(link)) = whole else { panic!("{whole:?} is not IPv6") };
+            assert_eq!(Ok(found), ipv6(bytes, link, hook));
+            any = true;
+        }
     }
-    if let Some(found) = v6 {
-        let Ok(Network::V6(link)) = whole else { panic!("{whole:?} is not IPv6") };
-        assert_eq!(Ok(found), ipv6(bytes, link, hook));
-    }
-    v4.is_some() || v6.is_some()
+    any
 }
 
 #[test]
@@ -63,14 +70,14 @@ fn plain_packets_are_found() {
     assert!(found(&|out| ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9).udp(1, 2).write(out, &payload).unwrap()));
     assert!(found(&|out| ethernet().ipv6([1; 16], [2; 16], 9).tcp(1, 2, 3, 4).write(out, &payload).unwrap()));
     assert!(found(&|out| ethernet().ipv6([1; 16], [2; 16], 9).udp(1, 2).write(out, &payload).unwrap()));
-    // These are for the rest of the parser.
-    assert!(!found(&|out| ethernet().ipv4([1; 4], [2; 4], 9).icmpv4_echo_request(1, 2).write(out, &payload).unwrap()));
-    assert!(!found(&|out| ethernet()
+    assert!(found(&|out| ethernet()
         .single_vlan(5.try_into().unwrap())
         .ipv4([1; 4], [2; 4], 9)
         .udp(1, 2)
         .write(out, &payload)
         .unwrap()));
+    // This is for the rest of the parser.
+    assert!(!found(&|out| ethernet().ipv4([1; 4], [2; 4], 9).icmpv4_echo_request(1, 2).write(out, &payload).unwrap()));
 }
 
 fn start() -> impl Strategy<Value = Start> {

@@ -35,7 +35,10 @@ Examples:
   netpath report --duration 1m --format json --output report.json
   netpath report -- curl -sO https://example.com/file
                                               for as long as the command runs; its exit status is passed on
-  netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs")]
+  netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
+
+Kernel memory with the defaults: 40 MB and 0.25 MB a CPU, whatever the traffic (40 MB on 2 CPUs, 64 MB on 96).
+Each flow that --max-flows makes room for takes another 0.5 kB.")]
 pub struct ReportArgs {
     /// Format of the report.
     #[arg(long, value_enum, default_value_t = Format::Table)]

@@ -163,6 +163,10 @@ impl Measurement {
                 _ => {}
             }
         }
+        let attacher = self.attacher;
+        // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
+        // report need not wait for that; the end of the process does. Without a thread it happens right here.
+        let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),

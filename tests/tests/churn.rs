@@ -25,7 +25,6 @@ struct Report {
 
 #[derive(Deserialize)]
 struct Flow {
-    proto: String,
     path: String,
     conversation: u64,
     from_initiator: Option<bool>,

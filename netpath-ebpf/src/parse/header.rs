@@ -1,13 +1,13 @@
 //! The headers as they are in a packet, down to the fields that the parser needs.
 //!
-//! In: nothing. Out: plain `repr(C)` structs of 4-byte alignment at most. A field's name ends in `_be` where it is in
+//! In: nothing. Out: plain `repr(C)` structs of 8-byte alignment at most. A field's name ends in `_be` where it is in
 //! network byte order. This file must not interpret anything.
 
 /// A header that can be read from any bytes.
 ///
 /// # Safety
 ///
-/// `repr(C)`, no padding, every bit pattern valid, alignment of at most 4: a BPF program reads it from packet memory
+/// `repr(C)`, no padding, every bit pattern valid, alignment of at most 8: a BPF program reads it from packet memory
 /// without copying it bytewise. At least 2 bytes: of the bounds check of a single byte, compilers make a comparison that
 /// the verifier does not accept (`at >= end` instead of `at + 1 > end`).
 pub unsafe trait Header: Copy {
@@ -17,7 +17,7 @@ pub unsafe trait Header: Copy {
 
 macro_rules! headers {
     ($($header:ty: $len:literal),* $(,)?) => {$(
-        const _: () = assert!($len >= 2 && size_of::<$header>() == $len && align_of::<$header>() <= 4);
+        const _: () = assert!($len >= 2 && size_of::<$header>() == $len && align_of::<$header>() <= 8);
         // SAFETY: `repr(C)` with integers and arrays of them only; as long as the sum of its fields (checked above).
         unsafe impl Header for $header {
             const LEN: u32 = $len;
@@ -37,8 +37,8 @@ headers! {
     TcpDataOffset: 2,
     IcmpHeader: 8,
     VxlanHeader: 8,
-    super::plain::Plain<Ipv4Header>: 48,
-    super::plain::Plain<super::plain::Ipv6>: 68,
+    super::plain::PlainV4: 48,
+    super::plain::PlainV6: 64,
 }
 
 /// Ethernet II header.

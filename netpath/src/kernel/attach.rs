@@ -56,6 +56,10 @@ impl Attacher {
     ) -> Result<SchedClassifierLink, ProgramError> {
         let program: &mut SchedClassifier =
             self.ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        // `load` leaves the programs for devices without link layer to the first of them.
+        if program.fd().is_err() {
+            program.load()?;
+        }
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let link = program.attach_with_options(device, direction, first)?;
         program.take_link(link)

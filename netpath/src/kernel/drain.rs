@@ -4,7 +4,6 @@
 //! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
 //! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -12,6 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 use aya::util::nr_cpus;
+use hashbrown::HashMap;
 use netpath_ebpf::{Counts as RawCounts, Hook, KeyV4, KeyV6, Ports, SLOTS, Slot, Tag, UnattributedKey, map};
 
 use super::bpf::{Barrier, see_per_cpu, take_all};

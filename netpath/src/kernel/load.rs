@@ -60,7 +60,7 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
-/// Loads the object with room for `max_flows` flows of each address family, and its four programs.
+/// Loads the object with room for `max_flows` flows of each address family, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let object = object()?;
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
@@ -78,16 +78,35 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
         loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
     }
     let mut ebpf: Ebpf = loader.load(object)?;
-    for name in map::PROGRAMS {
-        let program: &mut SchedClassifier = ebpf
-            .program_mut(name)
-            .ok_or_else(|| LoadError::Layout(format!("no program {name}")))?
-            .try_into()
-            .map_err(|source| LoadError::Program { name, source })?;
-        program.load().map_err(|source| LoadError::Program { name, source })?;
-    }
+    load_programs(&mut ebpf)?;
     let drain = Drain::new(&mut ebpf)?;
     Ok((Attacher::new(ebpf), drain))
+}
+
+/// Loads the programs for devices with Ethernet headers, both at once: the verifier takes most of a start, and works on as
+/// many CPUs as it is given programs. Those for other devices are loaded when there is one.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    for name in map::PROGRAMS {
+        ebpf.program(name).ok_or_else(|| LoadError::Layout(format!("no program {name}")))?;
+    }
+    std::thread::scope(|scope| {
+        let named = |(name, program)| Some(([map::RX, map::TX].into_iter().find(|needed| *needed == name)?, program));
+        let loading: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(named)
+            .map(|(name, program)| {
+                let load = move || {
+                    let program: &mut SchedClassifier = program.try_into()?;
+                    program.load()
+                };
+                (name, scope.spawn(load))
+            })
+            .collect();
+        loading.into_iter().try_for_each(|(name, thread)| {
+            let loaded = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            loaded.map_err(|source| LoadError::Program { name, source })
+        })
+    })
 }
 
 #[cfg(not(netpath_without_ebpf))]

@@ -1,6 +1,10 @@
 //! Off the node: with and without SNAT, by either ENI.
 
+use std::io;
+
+use lab::traffic::{Serve, TcpServer};
 use lab::{Eni, Lab, Load, iperf3};
+use socket2::{Domain, Socket, Type};
 
 use super::expected::Expected;
 use super::watch::{at, echoes, ip, number, run, tcp, track, udp, watch};
@@ -59,6 +63,53 @@ fn two_pods_with_equal_ports() {
         assert_eq!(flow(true)["conversation"], flow(false)["conversation"]);
     }
     assert_eq!(window.flows().len(), 4);
+}
+
+/// One client port twice in the window, with another translation each time: nothing says which packet had which, so nothing
+/// is joined, and it is counted.
+#[test]
+fn a_port_used_twice_is_ambiguous() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    lab.snat().unwrap();
+    let client = lab.pod("client");
+    let listen = at(lab.outside.ipv4, 443);
+    let server = TcpServer::start(&lab.outside.namespace, listen, Serve::Send(1000)).unwrap();
+    let connect = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&at(client.ipv4, 5000).into())?;
+        socket.connect(&listen.into())?;
+        io::copy(&mut &socket, &mut io::sink())
+    };
+    let measured = lab.measure(&[], || {
+        for _ in 0..2 {
+            assert_eq!(client.namespace.run(connect)??, 1000);
+        }
+        Ok(())
+    });
+    let served = server.stop().unwrap();
+    assert_ne!(served[0].peer, served[1].peer, "fully-random");
+    let report = measured.unwrap().report;
+    let mut flows: Vec<String> = report["flows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|flow| {
+            assert_eq!(flow["hops"].as_array().unwrap().len(), 1, "{flow}");
+            format!("{} {} {}:{}", flow["path"], flow["hops"][0]["device"], flow["src"], flow["sport"]).replace('"', "")
+        })
+        .collect();
+    flows.sort();
+    // What came in is for the pod, says conntrack; that it got there is not seen.
+    let mut expected: Vec<String> = [client.ipv4, lab.outside.ipv4]
+        .iter()
+        .zip([5000, 443])
+        .map(|(address, port)| format!("unresolved {} {address}:{port}", client.veth))
+        .chain(served.iter().flat_map(|one| [format!("eni eth0 {}", one.peer), format!("unresolved eth0 {listen}")]))
+        .collect();
+    expected.sort();
+    assert_eq!(flows, expected);
+    assert_eq!((&report["health"]["ambiguous_flows"], &report["health"]["unjoined_flows"]), (&6.into(), &4.into()));
 }
 
 #[test]

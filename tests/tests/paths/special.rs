@@ -161,7 +161,7 @@ fn sctp_through_snat() {
     assert_eq!(hop["bytes"], flow["bytes"], "{flow}");
 }
 
-/// RFC 9260: common header and an INIT chunk, with the CRC32c that conntrack checks.
+/// RFC 9260: common header and an INIT chunk, with the `CRC32c` that conntrack checks.
 fn sctp_init(sport: u16, dport: u16) -> Vec<u8> {
     let mut packet = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
     packet.extend([0; 8]);
