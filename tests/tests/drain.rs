@@ -5,12 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aya::programs::ProgramError;
 use lab::traffic::UdpSink;
 use lab::{Counters, Lab, counters};
 use netpath::kernel::drain::Tally;
@@ -44,11 +46,14 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
         let node = &lab.node.namespace;
         let draining = scope.spawn(move || {
             node.run(|| {
-                let (mut attacher, mut drain) = load(max_flows).unwrap();
-                for (pod, ifindex) in [client, server].into_iter().zip(ifindexes) {
-                    attacher.attach(ifindex, &pod.veth, Layer::Ethernet).unwrap();
-                }
+                let attached = load(max_flows).map(|(mut attacher, drain)| {
+                    for (pod, ifindex) in [client, server].into_iter().zip(ifindexes) {
+                        attacher.attach(ifindex, &pod.veth, Layer::Ethernet)?;
+                    }
+                    Ok::<_, ProgramError>((attacher, drain))
+                });
                 ready.wait();
+                let (_attacher, mut drain) = attached.unwrap().unwrap();
                 let (mut tally, mut drains) = (Tally::default(), 0);
                 while !stop.load(Ordering::Relaxed) {
                     drain.drain(&mut tally).unwrap();
@@ -60,8 +65,8 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
             })
             .unwrap()
         });
-        // Ports of their own, since flows are told apart by them below.
-        let senders = [(client, &sinks[1], 20_000), (server, &sinks[0], 40_000)].map(|(pod, sink, first_port)| {
+        // Ports of their own, since flows are told apart by them below; and none that the kernel gives to other sockets.
+        let senders = [(client, &sinks[1], 20_000), (server, &sinks[0], 25_000)].map(|(pod, sink, first_port)| {
             let from = SocketAddr::new(pod.addresses()[family], first_port);
             scope.spawn(move || pod.namespace.run(|| send(from, sink.address(), sockets, ready)).unwrap())
         });
@@ -101,15 +106,17 @@ fn ifindex(device: &str) -> u32 {
 
 /// Sends from `sockets` ports, the first of which is `from`'s. Returns how many datagrams went out from each.
 fn send(from: SocketAddr, to: SocketAddr, sockets: u16, ready: &Barrier) -> BTreeMap<u16, u64> {
-    let sockets: Vec<UdpSocket> = (0..sockets)
+    let sockets: io::Result<Vec<UdpSocket>> = (0..sockets)
         .map(|number| {
-            let socket = UdpSocket::bind((from.ip(), from.port() + number)).unwrap();
-            socket.connect(to).unwrap();
-            socket
+            let socket = UdpSocket::bind((from.ip(), from.port() + number))?;
+            socket.connect(to)?;
+            Ok(socket)
         })
         .collect();
-    let mut sent = vec![0; sockets.len()];
+    // Before anything can fail, or the others would wait for ever.
     ready.wait();
+    let sockets = sockets.unwrap();
+    let mut sent = vec![0; sockets.len()];
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         for (socket, sent) in sockets.iter().zip(&mut sent) {
