@@ -62,19 +62,13 @@ const BPF: u32 = 39;
 
 /// Loads the object with room for `max_flows` flows of each address family, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
-    let object = object()?;
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
-    if kernel < KernelVersion::new(6, 6, 0) {
-        return Err(LoadError::KernelTooOld(kernel));
-    }
-    if let Some(missing) = missing_capabilities(&std::fs::read_to_string("/proc/self/status")?) {
-        return Err(LoadError::Capabilities(missing));
-    }
+    can_load(OBJECT, kernel, &std::fs::read_to_string("/proc/self/status")?)?;
     let mut loader = EbpfLoader::new();
     for epoch in 0..2 {
         loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
     }
-    let mut ebpf: Ebpf = loader.load(object)?;
+    let mut ebpf: Ebpf = loader.load(OBJECT)?;
     load_programs(&mut ebpf)?;
     let drain = Drain::new(&mut ebpf)?;
     Ok((Attacher::new(ebpf), drain))
@@ -107,14 +101,20 @@ fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
 }
 
 #[cfg(not(netpath_without_ebpf))]
-#[expect(clippy::unnecessary_wraps, reason = "the build without an object fails here")]
-fn object() -> Result<&'static [u8], LoadError> {
-    Ok(aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT")))
-}
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT"));
 
 #[cfg(netpath_without_ebpf)]
-fn object() -> Result<&'static [u8], LoadError> {
-    Err(LoadError::NoObject)
+static OBJECT: &[u8] = &[];
+
+/// What can be told before the kernel is asked: whether there is an object, the kernel has TCX, and the process may.
+fn can_load(object: &[u8], kernel: KernelVersion, status: &str) -> Result<(), LoadError> {
+    if object.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    if kernel < KernelVersion::new(6, 6, 0) {
+        return Err(LoadError::KernelTooOld(kernel));
+    }
+    missing_capabilities(status).map_or(Ok(()), |missing| Err(LoadError::Capabilities(missing)))
 }
 
 /// Which capabilities `/proc/self/status` says are missing, in words.
@@ -136,6 +136,22 @@ fn missing_capabilities(status: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One line, that says what is wrong and ends with what to do.
+    fn assert_says(outcome: Result<(), LoadError>, what: &str, fix: &str) {
+        let text = outcome.expect_err("must fail").to_string();
+        assert!(text.contains(what) && text.contains(fix) && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn each_refusal_names_the_fix() {
+        let new = KernelVersion::new(6, 6, 0);
+        let root = "CapEff:\t000001ffffffffff\n";
+        assert!(can_load(&[0], new, root).is_ok());
+        assert_says(can_load(&[], new, root), "without its eBPF object", "cargo xtask setup");
+        assert_says(can_load(&[0], KernelVersion::new(6, 5, 99), root), "Linux 6.5.99", "needs 6.6 or newer");
+        assert_says(can_load(&[0], new, "CapEff:\t0000000000000000\n"), "missing CAP_NET_ADMIN", "sudo");
+    }
 
     #[test]
     fn capabilities() {
