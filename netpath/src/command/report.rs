@@ -61,7 +61,12 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
 async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
     let signals = Signals::new()?;
-    let mut measurement = Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows })?;
+    // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
+    let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
+    attaching.enable_steady_tick(REDRAW_EVERY);
+    let started = Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows });
+    attaching.finish_and_clear();
+    let mut measurement = started?;
     let mut window = Window::open(args, signals)?;
     let progress = progress(&window);
     let mut redraw = interval(REDRAW_EVERY);
