@@ -31,6 +31,8 @@ pub struct Drain {
     /// The number of the current epoch, from 1.
     current: u32,
     cpus: usize,
+    /// Room in each flow map.
+    max_flows: u32,
     barrier: Barrier,
 }
 
@@ -41,6 +43,11 @@ struct Flows {
     v6: MapData,
     unattributed: MapData,
 }
+
+/// Whether a flow map was filled to more than a quarter, so that the next drain should not wait long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Crowded(pub bool);
 
 /// A sum of drains.
 #[derive(Debug, Default)]
@@ -70,6 +77,7 @@ impl Drain {
             lost: Array::try_from(take(ebpf, map::LOST)?)?,
             slots_v4: take_sized::<u32, Slot<KeyV4>>(ebpf, map::SLOTS_V4)?,
             slots_v6: take_sized::<u32, Slot<KeyV6>>(ebpf, map::SLOTS_V6)?,
+            max_flows: flows[0].v4.info()?.max_entries(),
             flows,
             current,
             cpus: nr_cpus().map_err(|(_, error)| error)?,
@@ -80,7 +88,7 @@ impl Drain {
     /// Adds to `tally` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
     pub fn drain(&mut self, tally: &mut Tally) -> io::Result<()> {
         self.flip()?;
-        self.collect(tally)
+        self.collect(tally).map(drop)
     }
 
     /// Ends the epoch: what passes a hook from now on belongs to the next one. Blocks until no program counts into the
@@ -98,11 +106,13 @@ impl Drain {
         self.barrier.wait()
     }
 
-    /// Adds to `tally` all that was counted in the epoch that the last flip ended. Blocks for the reading.
-    pub fn collect(&mut self, tally: &mut Tally) -> io::Result<()> {
+    /// Adds to `tally` all that was counted in the epoch that the last flip ended, and tells how full the maps were. Blocks
+    /// for the reading.
+    pub fn collect(&mut self, tally: &mut Tally) -> io::Result<Crowded> {
         let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
+        let (mut v4, mut v6) = (0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
             see_per_cpu(fd(&self.slots_v4), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV4>| {
@@ -115,15 +125,22 @@ impl Drain {
                     *tally.v6.entry(slot.key).or_default() += slot.counts.into();
                 }
             })?;
-            take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| *tally.v4.entry(key).or_default() += counts.into())?;
-            take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| *tally.v6.entry(key).or_default() += counts.into())?;
+            take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
+                *tally.v4.entry(key).or_default() += counts.into();
+                v4 += 1;
+            })?;
+            take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
+                *tally.v6.entry(key).or_default() += counts.into();
+                v6 += 1;
+            })?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 *tally.unattributed.entry(key).or_default() += counts.into();
             })?;
         }
         let [packets, bytes, wire_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
         tally.lost += Counts { packets, bytes, wire_bytes };
-        self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)
+        self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
+        Ok(Crowded(v4.max(v6) > self.max_flows / 4))
     }
 }
 

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::kernel::drain::{Drain, Tally};
+use crate::kernel::drain::{Crowded, Drain, Tally};
 use crate::node::devices::counters::{Counted, CounterReader, Reading};
 use crate::snapshot::KernelCounters;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
+/// The same while a map fills in less time than that.
+const DRAIN_SOON: Duration = Duration::from_millis(100);
 
 /// One end of the window: the moment at which an epoch ends, and the devices' counters around it.
 ///
@@ -86,19 +88,21 @@ impl Drainer {
     pub fn start(mut drain: Drain) -> anyhow::Result<(Self, Boundary)> {
         let mut counters = CounterReader::open().context("cannot open a netlink socket")?;
         let opened = cross(&mut drain, &mut counters)?;
-        collect(&mut drain, &mut Tally::default())?;
+        let Crowded(_) = collect(&mut drain, &mut Tally::default())?;
         let (stop, stopped) = mpsc::channel();
         let flows = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&flows);
         let work = move || {
             let mut tally = Tally::default();
-            while stopped.recv_timeout(DRAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let mut wait = DRAIN_EVERY;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 drain.flip().context(FLIP)?;
-                collect(&mut drain, &mut tally)?;
+                let Crowded(crowded) = collect(&mut drain, &mut tally)?;
+                wait = if crowded { DRAIN_SOON } else { DRAIN_EVERY };
                 seen.store(tally.len(), Ordering::Relaxed);
             }
             let closed = cross(&mut drain, &mut counters)?;
-            collect(&mut drain, &mut tally)?;
+            let Crowded(_) = collect(&mut drain, &mut tally)?;
             Ok((tally, closed))
         };
         let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
@@ -119,6 +123,6 @@ impl Drainer {
     }
 }
 
-fn collect(drain: &mut Drain, tally: &mut Tally) -> anyhow::Result<()> {
+fn collect(drain: &mut Drain, tally: &mut Tally) -> anyhow::Result<Crowded> {
     drain.collect(tally).context("cannot read the flow maps")
 }
