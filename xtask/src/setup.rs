@@ -85,7 +85,9 @@ fn toolchain(args: &Args) -> Result<Toolchain> {
     if let Some(toolchain) = working(&folder).filter(|_| args.route.is_none()) {
         return Ok(toolchain);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if let Err(error) = fs::create_dir_all(&folder) {
+        bail!("cannot make {} ({error}); set XDG_CACHE_HOME to a directory you may write to", folder.display());
+    }
     let _lock = lock(&folder)?;
     // Another setup may have finished while this one waited.
     if let Some(toolchain) = working(&folder).filter(|_| args.route.is_none()) {

@@ -68,7 +68,7 @@ fn probe(folder: &Path, compiler: &Compiler, linker: &Path) -> Result<()> {
     fs::write(directory.join("Cargo.toml"), PROBE_MANIFEST)?;
     fs::write(directory.join("probe.rs"), PROBE)?;
     let target_directory = directory.join("target");
-    output(compiler.build(linker, &directory, &target_directory, ARCH).args(["--offline", "--quiet"]))?;
+    output(compiler.build(linker, &directory, &target_directory, ARCH).arg("--quiet"))?;
     check_object(&target_directory.join(TARGET).join("release/probe")).context("the linker made something else")?;
     fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
 }
