@@ -1,0 +1,104 @@
+//! How a window ends: by Ctrl-C, with the command that it measures, or by force. Nothing is left behind in any case.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{Lab, attached_programs};
+use serde_json::Value;
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").start().unwrap()
+}
+
+/// Starts a window of an hour, and waits until netpath is on both hooks of both devices.
+fn open_window(lab: &Lab) -> Child {
+    let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_hooks(lab, 4);
+    child
+}
+
+/// Waits until this many of netpath's programs are attached in the node.
+fn wait_for_hooks(lab: &Lab, expected: usize) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let attached = attached_programs(&lab.node.namespace).unwrap();
+        let attached = attached.iter().filter(|name| name.starts_with("netpath_")).count();
+        if attached == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "{attached} programs are attached, not {expected}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
+    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
+}
+
+#[test]
+fn signals_end_the_window_early_and_still_report() {
+    for number in [libc::SIGINT, libc::SIGTERM] {
+        let lab = lab();
+        let child = open_window(&lab);
+        signal(&child, number);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["schema"], "netpath.report/1");
+        assert!(report["window"]["duration_ns"].as_u64().unwrap() < 60_000_000_000);
+        wait_for_hooks(&lab, 0);
+    }
+}
+
+#[test]
+fn a_kill_leaves_nothing_attached() {
+    let lab = lab();
+    let mut child = open_window(&lab);
+    signal(&child, libc::SIGKILL);
+    child.wait().unwrap();
+    wait_for_hooks(&lab, 0);
+}
+
+#[test]
+fn two_at_once_count_side_by_side() {
+    let lab = lab();
+    let one = open_window(&lab);
+    let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
+    let other = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_hooks(&lab, 8);
+    for child in [one, other] {
+        signal(&child, libc::SIGINT);
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    wait_for_hooks(&lab, 0);
+}
+
+#[test]
+fn the_commands_status_is_passed_on() {
+    let lab = lab();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + libc::SIGTERM)] {
+        let arguments = ["report", "--format", "json", "--eni", "eth*", "--", "sh", "-c", script];
+        let output = lab.netpath(&arguments).unwrap().output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["schema"], "netpath.report/1", "{script}");
+    }
+}
+
+/// As a shell does it: the report is written, though the reader has gone.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let lab = lab();
+    let netpath = lab::netpath_binary().unwrap();
+    let script = format!(
+        "{} report --duration 300ms --eni 'eth*' | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}",
+        netpath.display()
+    );
+    let output = lab.node.namespace.command("bash").unwrap().args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "0", "{}", String::from_utf8_lossy(&output.stderr));
+}
