@@ -17,24 +17,14 @@ struct Manager {
 }
 
 /// What the lab, its tests and the demonstration run.
-const PROGRAMS: [&str; 9] = ["ip", "tc", "iperf3", "nft", "iptables", "tcpdump", "conntrack", "ethtool", "bpftool"];
+const PROGRAMS: [&str; 8] = ["ip", "tc", "iperf3", "nft", "iptables", "tcpdump", "conntrack", "ethtool"];
 
 /// The package managers that are known, most particular first.
 const MANAGERS: [Manager; 4] = [
     Manager {
         command: "apt-get",
         install: &["install", "--yes", "--no-install-recommends"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf3",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack",
-            "ethtool",
-            "bpftool",
-        ],
+        packages: ["iproute2", "iproute2", "iperf3", "nftables", "iptables", "tcpdump", "conntrack", "ethtool"],
     },
     Manager {
         command: "dnf",
@@ -48,38 +38,17 @@ const MANAGERS: [Manager; 4] = [
             "tcpdump",
             "conntrack-tools",
             "ethtool",
-            "bpftool",
         ],
     },
     Manager {
         command: "pacman",
         install: &["-S", "--needed", "--noconfirm"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf3",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack-tools",
-            "ethtool",
-            "bpf",
-        ],
+        packages: ["iproute2", "iproute2", "iperf3", "nftables", "iptables", "tcpdump", "conntrack-tools", "ethtool"],
     },
     Manager {
         command: "zypper",
         install: &["--non-interactive", "install"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack-tools",
-            "ethtool",
-            "bpftool",
-        ],
+        packages: ["iproute2", "iproute2", "iperf", "nftables", "iptables", "tcpdump", "conntrack-tools", "ethtool"],
     },
 ];
 
