@@ -104,6 +104,10 @@ fn run(cli: &Cli) -> Result<()> {
     loaded::check_machine()?;
     let plan = if cli.quick { &QUICK } else { &FULL };
     let reference = std::env::var_os("NETPATH_REFERENCE").context("run this as `cargo xtask bench`")?;
+    // Now, and not when minutes of measuring are done.
+    if let Some(folder) = cli.write.as_ref().and_then(|path| path.parent()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
 
     say("programs, by BPF_PROG_TEST_RUN");
     let lab = Lab::builder().pod("pod").start()?;

@@ -158,6 +158,8 @@ fn iperf3_says_what_it_moved() {
 fn frames_leave_as_they_are_written() {
     let lab = two_pods();
     let client = lab.pod("client");
+    // First: what a new device says of its multicast groups is not to be captured.
+    lab.wait_until_quiet().unwrap();
     let capture = Capture::start(&lab.node.namespace, &client.veth, "").unwrap();
     lab.wait_until_quiet().unwrap();
     let before = counters(&lab.node.namespace, &client.veth).unwrap();
