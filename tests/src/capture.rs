@@ -45,8 +45,12 @@ impl Capture {
         let tcpdump = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints))?;
         let capture = Self { tcpdump, files };
         let end = Instant::now() + LIMIT;
-        while !capture.complaints()?.contains("listening on") {
+        loop {
+            // Read once a turn: what it says may arrive between two readings.
             let said = capture.complaints()?;
+            if said.contains("listening on") {
+                break;
+            }
             ensure!(
                 Instant::now() < end && !said.contains("tcpdump: "),
                 "tcpdump on {device} does not start: {}",
