@@ -1,5 +1,5 @@
-//! The plain packet in as few instructions as it takes: Ethernet with one VLAN tag at most, IPv4 without options and not a fragment or IPv6
-//! without extension headers, TCP or UDP. Nearly all packets of a node are like that.
+//! The plain packet in as few instructions as it takes: Ethernet with one VLAN tag at most, IPv4 without options and not a
+//! fragment or IPv6 without extension headers, TCP or UDP. Nearly all packets of a node are like that.
 //!
 //! In: a packet. Out: what the rest of the parser would find, or `None` where the rest has to look. It must never disagree
 //! with the rest: a property test compares the two. One bounds check for all headers is what makes it fast.
