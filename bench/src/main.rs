@@ -36,8 +36,11 @@ struct Cli {
     #[arg(long)]
     quick: bool,
     /// Write everything to this file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "programs")]
     write: Option<PathBuf>,
+    /// Only the programs.
+    #[arg(long)]
+    programs: bool,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -113,6 +116,10 @@ fn run(cli: &Cli) -> Result<()> {
     let lab = Lab::builder().pod("pod").start()?;
     let on_node = || programs::measure(Path::new(&reference), plan.program_rounds, plan.program_packets);
     let (mut figures, interleaved) = lab.node.namespace.run(on_node)??;
+    if cli.programs {
+        println!("{}", figures::table(&figures));
+        return Ok(());
+    }
     let maps = Loaded::new(document::DEFAULT_MAX_FLOWS)?.maps().to_vec();
     let mut flows = BTreeMap::new();
     for &(observations, rounds) in plan.flows {

@@ -140,93 +140,147 @@ pub struct Counts {
     pub packets: u64,
     /// Sum of `skb->len`, Ethernet header included.
     pub bytes: u64,
-    /// Bytes as frames on the wire, without their check sequences: every frame of a super-packet has the headers, and a VLAN
-    /// tag that the kernel keeps beside the packet. See [`wire`].
-    pub wire_bytes: u64,
+    /// What the packets have on the wire and `bytes` does not: the headers of every frame of a super-packet but the first,
+    /// and VLAN tags that the kernel keeps beside the packet. Mostly 0, and then it costs nothing to count. See [`wire`].
+    pub extra_bytes: u64,
+}
+
+impl Counts {
+    /// Bytes as frames on the wire, without their check sequences.
+    #[must_use]
+    pub const fn wire_bytes(&self) -> u64 {
+        self.bytes.saturating_add(self.extra_bytes)
+    }
 }
 
 /// What the cache and the maps need of a key of either family.
-pub trait FlowKey: Copy + PartialEq {
+pub trait FlowKey: Copy + 'static {
+    /// The key and a number of 32 bits behind it, as words in the order of memory: what a [`Slot`] begins with. Comparing a
+    /// few words takes fewer instructions than comparing fields.
+    type Words: Copy;
+
     /// Where the packet was seen.
     fn hook(&self) -> Hook;
 
-    /// Whether two keys are equal: `==` in fewer instructions.
-    fn same(&self, other: &Self) -> bool;
+    /// The key and the number of the epoch it is counted in.
+    fn words(&self, epoch: u32) -> Self::Words;
+
+    /// Whether two are equal.
+    fn same(one: &Self::Words, other: &Self::Words) -> bool;
 
     /// The key in 64 bits, for choosing a slot. Equal keys give equal numbers; the upper bits are the well-mixed ones.
     fn mix(&self) -> u64;
 }
 
-/// 2⁶⁴ divided by the golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+/// Odd multipliers for hashing by multiplication (Knuth, TAOCP 3, 6.4): 2⁶⁴ divided by the golden ratio, and by the silver
+/// ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+const SILVER: u64 = 0x6a09_e667_f3bc_c909;
 
-/// Two words as one.
+/// Two halves of a word, as they lie in the memory of a little-endian machine.
 #[inline(always)]
-const fn join(high: u32, low: u32) -> u64 {
-    (high as u64) << 32 | low as u64
+const fn join([first, second]: [u32; 2]) -> u64 {
+    (second as u64) << 32 | first as u64
 }
 
 /// The ports as they lie in memory.
 #[inline(always)]
 const fn ports_word(ports: Ports) -> u32 {
-    (ports.src_be as u32) << 16 | ports.dst_be as u32
+    (ports.dst_be as u32) << 16 | ports.src_be as u32
 }
 
 impl FlowKey for KeyV4 {
+    type Words = [u64; 3];
+
     #[inline(always)]
     fn hook(&self) -> Hook {
         self.hook
     }
 
     #[inline(always)]
-    fn same(&self, other: &Self) -> bool {
-        self == other
+    fn words(&self, epoch: u32) -> [u64; 3] {
+        let Self { hook, tag, src_be, dst_be, ports } = *self;
+        [join([hook.0, tag.0]), join([src_be, dst_be]), join([ports_word(ports), epoch])]
+    }
+
+    #[inline(always)]
+    fn same(one: &[u64; 3], other: &[u64; 3]) -> bool {
+        one[2] == other[2] && one[1] == other[1] && one[0] == other[0]
     }
 
     #[inline(always)]
     fn mix(&self) -> u64 {
-        let addresses = join(self.src_be, self.dst_be);
-        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
-        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+        // Without VLANs: an address is seldom in two.
+        let [place, addresses, ports] = self.words(0);
+        addresses.wrapping_mul(GOLDEN).wrapping_add((ports ^ place << 24).wrapping_mul(SILVER))
     }
 }
 
 impl FlowKey for KeyV6 {
+    type Words = [u64; 6];
+
     #[inline(always)]
     fn hook(&self) -> Hook {
         self.hook
     }
 
     #[inline(always)]
-    fn same(&self, other: &Self) -> bool {
-        let different = |one: [u32; 4], other: [u32; 4]| {
-            (join(one[1], one[0]) ^ join(other[1], other[0])) | (join(one[3], one[2]) ^ join(other[3], other[2]))
-        };
-        let rest = (self.hook.0 ^ other.hook.0) | (self.tag.0 ^ other.tag.0);
-        let ports = ports_word(self.ports) ^ ports_word(other.ports);
-        different(self.src_be, other.src_be) | different(self.dst_be, other.dst_be) == 0 && rest | ports == 0
+    fn words(&self, epoch: u32) -> [u64; 6] {
+        let Self { hook, tag, src_be: [s0, s1, s2, s3], dst_be: [d0, d1, d2, d3], ports } = *self;
+        [
+            join([hook.0, tag.0]),
+            join([s0, s1]),
+            join([s2, s3]),
+            join([d0, d1]),
+            join([d2, d3]),
+            join([ports_word(ports), epoch]),
+        ]
+    }
+
+    #[inline(always)]
+    fn same(one: &[u64; 6], other: &[u64; 6]) -> bool {
+        one[5] == other[5]
+            && one[4] == other[4]
+            && one[2] == other[2]
+            && one[0] == other[0]
+            && one[3] == other[3]
+            && one[1] == other[1]
     }
 
     #[inline(always)]
     fn mix(&self) -> u64 {
-        // The first two words are the network's: the same for most of a node's flows.
-        let [_, _, s2, s3] = self.src_be;
-        let [_, _, d2, d3] = self.dst_be;
-        let addresses = join(s2.rotate_left(13) ^ s3, d2.rotate_left(13) ^ d3);
-        let rest = join(ports_word(self.ports), self.hook.0 ^ self.tag.0);
-        (addresses ^ rest.rotate_left(17)).wrapping_mul(GOLDEN)
+        // The upper halves of the addresses are the networks': the same for most of a node's flows.
+        let [place, _, src, _, dst, ports] = self.words(0);
+        (src ^ place).wrapping_mul(GOLDEN).wrapping_add((dst ^ ports).wrapping_mul(SILVER))
     }
 }
 
-/// Slots of the per-CPU cache, for each family, epoch and CPU; a power of two.
-pub const SLOTS: u32 = 1_024;
+/// Slots of the per-CPU cache, for each family, epoch and CPU.
+pub const SLOTS: u32 = BLOCKS * BLOCK_SLOTS;
+/// Blocks of them; a power of two.
+pub const BLOCKS: u32 = 8;
+/// Slots of a block; a power of two. The kernel takes no more than 32 KiB as a per-CPU value.
+pub const BLOCK_SLOTS: u32 = 256;
 
-/// The slot of a key: a map index. The slots of even epochs come first.
+/// Some slots: an element of the maps that are the cache. Few large elements, since the kernel finds an element of a per-CPU
+/// array by a pointer that it reads from memory first.
+pub type Block<K> = [Slot<K>; BLOCK_SLOTS as usize];
+
+/// The slot of a key: the block's map index, and the slot's place in the block. The blocks of even epochs come first.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "what is left of the shift is below SLOTS")]
-pub fn slot_index(key: &impl FlowKey, epoch: u32) -> u32 {
-    (epoch & 1) * SLOTS + (key.mix() >> (64 - SLOTS.ilog2())) as u32
+#[expect(clippy::cast_possible_truncation, reason = "what is left of the shifts is small")]
+pub fn slot_index(key: &impl FlowKey, epoch: u32) -> (u32, usize) {
+    let mixed = key.mix();
+    let block = (mixed << BLOCK_SLOTS.ilog2() >> (u64::BITS - BLOCKS.ilog2())) as u32;
+    (first_block(epoch) + block, (mixed >> (u64::BITS - BLOCK_SLOTS.ilog2())) as usize)
+}
+
+/// The map index of the first block of an epoch.
+#[inline(always)]
+#[must_use]
+pub const fn first_block(epoch: u32) -> u32 {
+    (epoch & 1) * BLOCKS
 }
 
 /// A slot of the per-CPU cache in front of the flow maps: the counts of one flow since the slot was taken.
@@ -242,6 +296,19 @@ pub struct Slot<K> {
     pub epoch: u32,
     /// What was counted.
     pub counts: Counts,
+}
+
+impl<K: FlowKey> Slot<K> {
+    /// Whether it has the counts of this flow in this epoch, by [`FlowKey::words`].
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, words: &K::Words) -> bool {
+        const { assert!(size_of::<K::Words>() == size_of::<K>() + size_of::<u32>()) };
+        // SAFETY: key and epoch are integers without padding, as the assertions say, and the slot's first fields; `counts`
+        // aligns it like a word.
+        let own = unsafe { &*core::ptr::from_ref(self).cast::<K::Words>() };
+        K::same(own, words)
+    }
 }
 
 /// Why a packet was not attributed to a flow.
@@ -305,7 +372,8 @@ const _: () = {
     assert!(size_of::<Counts>() == 24);
     assert!(size_of::<Slot<KeyV4>>() == 48);
     assert!(size_of::<Slot<KeyV6>>() == 72);
-    assert!(SLOTS.is_power_of_two());
+    assert!(BLOCKS.is_power_of_two() && BLOCK_SLOTS.is_power_of_two());
+    assert!(size_of::<Block<KeyV4>>() <= 32 << 10 && size_of::<Block<KeyV6>>() <= 32 << 10);
     assert!(size_of::<UnattributedKey>() == 8);
     assert!(size_of::<FragmentKey>() == 44);
     assert!(size_of::<FragmentValue>() == 8);
@@ -330,12 +398,13 @@ pub mod map {
     pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
     /// `UnattributedKey` → `Counts`, one map an epoch.
     pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
-    /// `slot_index` → `Slot<KeyV4>`, on each CPU.
+    /// `slot_index` → `Block<KeyV4>`, on each CPU.
     pub const SLOTS_V4: &str = "NETPATH_SLOT_V4";
-    /// `slot_index` → `Slot<KeyV6>`, on each CPU.
+    /// `slot_index` → `Block<KeyV6>`, on each CPU.
     pub const SLOTS_V6: &str = "NETPATH_SLOT_V6";
-    /// Index 0: the number of the epoch to count into, from 1. Even epochs have the first map of each pair.
-    pub const EPOCH: &str = "NETPATH_EPOCH";
+    /// The programs' only global variable: the number of the epoch to count into, from 1. Even epochs have the first map of
+    /// each pair.
+    pub const EPOCH: &str = ".bss";
     /// `Counts` of even and of odd epochs: packets that not even the unattributed counters had room for.
     pub const LOST: &str = "NETPATH_LOST";
 }

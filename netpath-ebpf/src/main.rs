@@ -24,8 +24,8 @@ use netpath_ebpf::parse::{
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
-    Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, SLOTS, Slot, UnattributedKey,
-    slot_index,
+    BLOCKS, Block, Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, Slot,
+    UnattributedKey, slot_index,
 };
 
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`: no opinion, go on with the next program.
@@ -35,14 +35,15 @@ const FLOWS: usize = 65_536;
 /// Four reasons, two directions: room for 4,096 devices.
 const UNATTRIBUTED: usize = 32_768;
 
-#[btf_map]
-static NETPATH_EPOCH: Array<u32, 1> = Array::new();
+/// The number of the epoch to count into. A global variable, since the programs reach it without looking for it.
+#[unsafe(no_mangle)]
+static mut NETPATH_EPOCH: u32 = 0;
 #[btf_map]
 static NETPATH_LOST: Array<Counts, 2> = Array::new();
 #[btf_map]
-static NETPATH_SLOT_V4: PerCpuArray<Slot<KeyV4>, { 2 * SLOTS as usize }> = PerCpuArray::new();
+static NETPATH_SLOT_V4: PerCpuArray<Block<KeyV4>, { 2 * BLOCKS as usize }> = PerCpuArray::new();
 #[btf_map]
-static NETPATH_SLOT_V6: PerCpuArray<Slot<KeyV6>, { 2 * SLOTS as usize }> = PerCpuArray::new();
+static NETPATH_SLOT_V6: PerCpuArray<Block<KeyV6>, { 2 * BLOCKS as usize }> = PerCpuArray::new();
 #[btf_map]
 static NETPATH_V4_0: HashMap<KeyV4, Counts, FLOWS> = HashMap::new();
 #[btf_map]
@@ -86,72 +87,133 @@ pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
 /// Counts any packet of a device with Ethernet headers: the quickest way that will do.
 #[inline(always)]
 fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
-    plain(skb, direction).or_else(|| plain_tagged(skb, direction)).unwrap_or_else(|| general(skb, direction, true))
-}
-
-/// Counts a plain packet without VLAN tag whose flow has its slot, which is nearly every packet. `None`: nothing is counted
-/// yet.
-///
-/// It is small so that all it needs stays in registers: everything else, eviction included, is [`general`]'s.
-#[inline(always)]
-fn plain(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    if unsafe { (*skb).vlan_present } != 0 {
-        return None;
+    let tag_beside = unsafe { (*skb).vlan_present } != 0;
+    let mut counted = if tag_beside { None } else { hit(skb, direction, PlainTag::NONE) };
+    if counted.is_none()
+        && let Some(tag) = tag(skb, tag_beside)
+    {
+        counted = hit(skb, direction, tag);
     }
-    plain_behind(PlainTag::NONE, skb, direction)
+    match counted {
+        Some(true) => NEXT,
+        Some(false) if plain(skb, direction, tag_beside) => NEXT,
+        _ => general(skb, direction, true),
+    }
 }
 
-/// The same for a plain packet with a tag.
+/// The VLAN tag of a plain packet that has one.
 #[inline(always)]
-fn plain_tagged(skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
+fn tag(skb: *mut __sk_buff, beside: bool) -> Option<PlainTag> {
     // SAFETY: as above.
-    let (present, tci) = unsafe { ((*skb).vlan_present != 0, (*skb).vlan_tci as u16) };
-    let tag = if present { PlainTag::beside(tci) } else { PlainTag::in_frame(&Linear::of(skb))? };
-    plain_behind(tag, skb, direction)
+    if beside {
+        Some(PlainTag::beside(unsafe { (*skb).vlan_tci } as u16))
+    } else {
+        PlainTag::in_frame(&Linear::of(skb))
+    }
 }
 
+/// Counts a plain packet, which is nearly every packet, if its flow has its slot on this CPU and it is no super-packet;
+/// `None` if it is not plain. It is small so that all it needs stays in registers.
 #[inline(always)]
-fn plain_behind(tag: PlainTag, skb: *mut __sk_buff, direction: Direction) -> Option<i32> {
+fn hit(skb: *mut __sk_buff, direction: Direction, tag: PlainTag) -> Option<bool> {
     // SAFETY: as above.
     let hook = Hook::new(unsafe { (*skb).ifindex }, direction);
     let linear = Linear::of(skb);
     if let Some(parsed) = plain_v4(&linear, tag, hook) {
-        hit(&NETPATH_SLOT_V4, skb, &parsed)
+        Some(hit_slot(&NETPATH_SLOT_V4, skb, tag, &parsed.key))
     } else {
-        hit(&NETPATH_SLOT_V6, skb, &plain_v6(&linear, tag, hook)?)
+        Some(hit_slot(&NETPATH_SLOT_V6, skb, tag, &plain_v6(&linear, tag, hook)?.key))
     }
 }
 
-/// Counts a packet if its flow has its slot on this CPU.
 #[inline(always)]
-fn hit<K: FlowKey + Key, const N: usize>(
-    slots: &PerCpuArray<Slot<K>, N>,
+fn hit_slot<K: FlowKey, const N: usize>(
+    slots: &PerCpuArray<Block<K>, N>,
     skb: *mut __sk_buff,
-    parsed: &Parsed<K>,
-) -> Option<i32> {
-    let epoch = *NETPATH_EPOCH.get(0)?;
-    // SAFETY: see `cached`.
-    let slot = unsafe { &mut *slots.get_ptr_mut(slot_index(&parsed.key, epoch))? };
-    if slot.epoch != epoch || !slot.key.same(&parsed.key) {
-        return None;
-    }
+    tag: PlainTag,
+    key: &K,
+) -> bool {
+    let epoch = epoch();
+    let Some(slot) = slot(slots, key, epoch) else { return false };
     // SAFETY: as above.
-    let (len, gso_size, tag_beside) = unsafe { ((*skb).len, (*skb).gso_size, (*skb).vlan_present != 0) };
-    let mut wire_len = u64::from(len);
-    if gso_size != 0 || tag_beside {
-        // SAFETY: as above.
-        let size = Size { len_bytes: len, gso_segs: unsafe { (*skb).gso_segs }, gso_size_bytes: gso_size, tag_beside };
-        let (protocol, ports) = parsed.key.transport();
-        if is_vxlan(protocol, ports) {
-            return None;
-        }
-        wire_len = size.counts(parsed.headers_len_bytes).wire_bytes;
+    let (len, gso_size) = unsafe { (u64::from((*skb).len), (*skb).gso_size) };
+    if gso_size != 0 || !slot.is_of(&key.words(epoch)) {
+        return false;
     }
     slot.counts.packets += 1;
-    slot.counts.bytes += u64::from(len);
-    slot.counts.wire_bytes += wire_len;
-    Some(NEXT)
+    slot.counts.bytes += len;
+    slot.counts.extra_bytes += tag.beside_bytes();
+    true
+}
+
+/// Counts any plain packet, but for those of tunnels that are super-packets: `false`. It reads the packet again: what [`hit`]
+/// would have to hand on would cost those that hit.
+#[inline(never)]
+fn plain(skb: *mut __sk_buff, direction: Direction, tag_beside: bool) -> bool {
+    let linear = Linear::of(skb);
+    // SAFETY: as above.
+    let hook = Hook::new(unsafe { (*skb).ifindex }, direction);
+    let tag = tag(skb, tag_beside).unwrap_or(PlainTag::NONE);
+    let size = size(skb);
+    if let Some(parsed) = plain_v4(&linear, tag, hook) {
+        count_plain(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], size, &parsed)
+    } else if let Some(parsed) = plain_v6(&linear, tag, hook) {
+        count_plain(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], size, &parsed)
+    } else {
+        false
+    }
+}
+
+#[inline(always)]
+fn count_plain<K: FlowKey + Key, const N: usize, const M: usize>(
+    slots: &PerCpuArray<Block<K>, N>,
+    flows: [&HashMap<K, Counts, M>; 2],
+    size: Size,
+    parsed: &Parsed<K>,
+) -> bool {
+    let (protocol, ports) = parsed.key.transport();
+    if size.is_super_packet() && is_vxlan(protocol, ports) {
+        return false;
+    }
+    cached(slots, flows, epoch(), &parsed.key, &size.counts(parsed.headers_len_bytes));
+    true
+}
+
+/// The epoch to count into.
+#[inline(always)]
+fn epoch() -> u32 {
+    // SAFETY: a word that user space writes at once. Volatile, since it changes behind the compiler's back.
+    unsafe { (&raw const NETPATH_EPOCH).read_volatile() }
+}
+
+/// The slot of a flow on this CPU. `None` is only for the verifier: the index is always below the map's size.
+#[inline(always)]
+fn slot<K: FlowKey, const N: usize>(
+    slots: &PerCpuArray<Block<K>, N>,
+    key: &K,
+    epoch: u32,
+) -> Option<&'static mut Slot<K>> {
+    let (index, place) = slot_index(key, epoch);
+    let block = slots.get_ptr_mut(index)?;
+    // SAFETY: the place is within the block. The block is this CPU's own, and nothing else of this CPU touches it while the
+    // program runs: TC programs run with softirqs disabled, and not in hard interrupts. User space reads it only after
+    // its epoch.
+    Some(unsafe { &mut *block.cast::<Slot<K>>().add(place) })
+}
+
+/// A packet's size.
+#[inline(always)]
+fn size(skb: *mut __sk_buff) -> Size {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    unsafe {
+        Size {
+            len_bytes: (*skb).len,
+            gso_segs: (*skb).gso_segs,
+            gso_size_bytes: (*skb).gso_size,
+            tag_beside: (*skb).vlan_present != 0,
+        }
+    }
 }
 
 /// A packet, but for its bytes.
@@ -213,14 +275,7 @@ fn count<P: Packet>(packet: &P, skb: *mut __sk_buff, direction: Direction, ether
     let seen = unsafe {
         let start = start(skb, ethernet);
         let hook = Hook::new((*skb).ifindex, direction);
-        let epoch = NETPATH_EPOCH.get(0).copied().unwrap_or(0);
-        let size = Size {
-            len_bytes: (*skb).len,
-            gso_segs: (*skb).gso_segs,
-            gso_size_bytes: (*skb).gso_size,
-            tag_beside: (*skb).vlan_present != 0,
-        };
-        Seen { hook, start, epoch, size, inner_len }
+        Seen { hook, start, epoch: epoch(), size: size(skb), inner_len }
     };
     match read(packet, &seen) {
         Ok(()) => true,
@@ -282,24 +337,20 @@ fn count_v6(seen: &Seen, parsed: &Parsed<KeyV6>) {
 /// Counts a packet in its flow's slot on this CPU. A slot that another flow has is emptied into the flow map first.
 #[inline(always)]
 fn cached<K: FlowKey, const N: usize, const M: usize>(
-    slots: &PerCpuArray<Slot<K>, N>,
+    slots: &PerCpuArray<Block<K>, N>,
     [even, odd]: [&HashMap<K, Counts, M>; 2],
     epoch: u32,
     key: &K,
     counts: &Counts,
 ) {
-    let Some(slot) = slots.get_ptr_mut(slot_index(key, epoch)) else {
-        // The index is always below the map's size. If it were not, the packet would be counted all the same.
+    let Some(slot) = slot(slots, key, epoch) else {
         return unattributed(epoch, key.hook(), Reason::MapFull, counts);
     };
-    // SAFETY: the slot is this CPU's own, and nothing else of this CPU touches it while the program runs: TC programs
-    // run with softirqs disabled, and not in hard interrupts. User space reads it only after its epoch.
-    let slot = unsafe { &mut *slot };
     if slot.epoch == epoch {
-        if slot.key == *key {
+        if slot.is_of(&key.words(epoch)) {
             slot.counts.packets += counts.packets;
             slot.counts.bytes += counts.bytes;
-            slot.counts.wire_bytes += counts.wire_bytes;
+            slot.counts.extra_bytes += counts.extra_bytes;
             return;
         }
         let kept = if epoch & 1 == 0 { add(even, &slot.key, &slot.counts) } else { add(odd, &slot.key, &slot.counts) };
@@ -360,7 +411,9 @@ unsafe fn add_to(total: *mut Counts, counts: &Counts) {
     unsafe {
         add_word(&raw mut (*total).packets, counts.packets);
         add_word(&raw mut (*total).bytes, counts.bytes);
-        add_word(&raw mut (*total).wire_bytes, counts.wire_bytes);
+        if counts.extra_bytes != 0 {
+            add_word(&raw mut (*total).extra_bytes, counts.extra_bytes);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ Examples:
                                               for as long as the command runs; its exit status is passed on
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
-Kernel memory with the defaults: 40 MB and 0.25 MB a CPU, whatever the traffic (40 MB on 2 CPUs, 64 MB on 96).
+Kernel memory with the defaults: 40 MB and 0.5 MB a CPU, whatever the traffic (41 MB on 2 CPUs, 87 MB on 96).
 Each flow that --max-flows makes room for takes another 0.5 kB.")]
 pub struct ReportArgs {
     /// Format of the report.

@@ -18,6 +18,9 @@ pub struct Args {
     /// Half a minute with fewer rounds, to see that it works; leaves docs/performance.md as it is
     #[arg(long)]
     quick: bool,
+    /// Only what the programs take for a packet; leaves docs/performance.md as it is
+    #[arg(long)]
+    programs: bool,
 }
 
 /// Builds and becomes the bench: Ctrl-C and its exit status need no passing on.
@@ -39,9 +42,12 @@ pub fn run(args: &Args) -> Result<()> {
     let program = target.join("release/netpath-bench");
     let mut bench = Command::new(&program);
     bench.env("NETPATH_BIN", netpath).env("NETPATH_REFERENCE", reference);
-    if args.quick {
-        bench.arg("--quick");
-    } else {
+    for (flag, given) in [("--quick", args.quick), ("--programs", args.programs)] {
+        if given {
+            bench.arg(flag);
+        }
+    }
+    if !args.quick && !args.programs {
         bench.arg("--write").arg(workspace().join("docs/performance.md"));
     }
     bail!("cannot run {}: {}", program.display(), bench.exec())

@@ -9,9 +9,10 @@ use super::transport::{TCP_MIN_LEN, UDP_LEN, protocol};
 use super::{
     EtherType, EthernetHeader, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Packet, Parsed, VlanHeader,
 };
+use crate::wire::TAG_BYTES;
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 
-/// Where [`PlainV4`] begins: the IP header, at byte 14 of the frame, is aligned in it.
+/// Where [`PlainV4`] begins: both IP addresses as one word, at byte 26 of the frame, are aligned in it.
 const START_V4: u32 = 2;
 const FRAGMENT_BE: u16 = (V4_MORE | V4_OFFSET).to_be();
 /// Version 4, five words.
@@ -22,10 +23,16 @@ const VERSION_IHL: u8 = 0x45;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct PlainV4 {
-    addresses: [u16; 5],
+    mac: [u16; 5],
     ethertype_be: u16,
-    ip: Ipv4Header,
-    ports: Ports,
+    version_ihl: u8,
+    tos_len_id: [u8; 5],
+    fragment_be: u16,
+    ttl: u8,
+    protocol: u8,
+    checksum: u16,
+    addresses: u64,
+    ports: u32,
     sequence: [u16; 4],
     data_offset: u8,
     flags: u8,
@@ -39,38 +46,37 @@ const START_V6: u32 = 6;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct PlainV6 {
-    addresses: [u16; 3],
+    mac: [u16; 3],
     ethertype_be: u16,
-    ip: Ipv6,
-    ports: Ports,
+    header: Ipv6Header,
+    src: [u64; 2],
+    dst: [u64; 2],
+    ports: u32,
     sequence: [u16; 4],
     data_offset: u8,
     flags: u8,
     window: u16,
 }
 
-/// An IPv6 header.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Ipv6 {
-    header: Ipv6Header,
-    src: Halves,
-    dst: Halves,
+/// A word of memory as its halves; the machines netpath runs on are little-endian.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]
+const fn halves(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
 }
 
-/// An address as two words as they are in memory, at any alignment.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Halves([u64; 2]);
+/// The same for both ports.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]
+const fn split(ports: u32) -> Ports {
+    Ports { src_be: ports as u16, dst_be: (ports >> 16) as u16 }
+}
 
-impl Halves {
-    /// In the order of memory; the machines netpath runs on are little-endian.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]
-    fn words(self) -> [u32; 4] {
-        let [a, b] = self.0;
-        [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
-    }
+/// The same for an IPv6 address.
+#[inline(always)]
+const fn quarters([first, second]: [u64; 2]) -> [u32; 4] {
+    let ([a, b], [c, d]) = (halves(first), halves(second));
+    [a, b, c, d]
 }
 
 /// The VLAN tag of a plain packet.
@@ -80,51 +86,62 @@ pub struct PlainTag {
     len: u32,
     /// 0 where there is none.
     vlan: u16,
+    /// Whether it is beside the frame.
+    beside: bool,
 }
 
 impl PlainTag {
     /// No tag.
-    pub const NONE: Self = Self { len: 0, vlan: 0 };
+    pub const NONE: Self = Self { len: 0, vlan: 0, beside: false };
 
     /// A tag beside the frame (hardware acceleration), with this tag control information.
     #[inline(always)]
     #[must_use]
     pub const fn beside(tci: u16) -> Self {
-        Self { len: 0, vlan: tci & 0xfff }
+        Self { len: 0, vlan: tci & 0xfff, beside: true }
     }
 
     /// The tag in the frame, if there is one.
     #[inline(always)]
     pub fn in_frame<P: Packet + ?Sized>(packet: &P) -> Option<Self> {
         let VlanHeader { tci_be: ethertype_be, ethertype_be: tci_be } = packet.read(EthernetHeader::LEN - 2)?;
-        EtherType::is_vlan(ethertype_be).then(|| Self { len: VlanHeader::LEN, vlan: u16::from_be(tci_be) & 0xfff })
+        let vlan = u16::from_be(tci_be) & 0xfff;
+        EtherType::is_vlan(ethertype_be).then_some(Self { len: VlanHeader::LEN, vlan, beside: false })
+    }
+
+    /// What the tag adds to `skb->len` on the wire.
+    #[inline(always)]
+    #[must_use]
+    pub const fn beside_bytes(self) -> u64 {
+        if self.beside { TAG_BYTES } else { 0 }
     }
 }
 
 /// The flow of a plain IPv4 packet that was seen at `hook`.
 #[inline(always)]
 pub fn plain_v4<P: Packet + ?Sized>(packet: &P, tag: PlainTag, hook: Hook) -> Option<Parsed<KeyV4>> {
-    let PlainV4 { ethertype_be, ip, ports, data_offset, .. } = packet.read::<PlainV4>(START_V4 + tag.len)?;
-    if ethertype_be != EtherType::IPV4_BE || ip.version_ihl != VERSION_IHL || ip.fragment_be & FRAGMENT_BE != 0 {
+    let PlainV4 { ethertype_be, version_ihl, fragment_be, protocol, addresses, ports, data_offset, .. } =
+        packet.read::<PlainV4>(START_V4 + tag.len)?;
+    if ethertype_be != EtherType::IPV4_BE || version_ihl != VERSION_IHL || fragment_be & FRAGMENT_BE != 0 {
         return None;
     }
     let start = EthernetHeader::LEN + tag.len + Ipv4Header::LEN;
-    let tag = Tag::new(tag.vlan, 0, ip.protocol);
-    let key = KeyV4 { hook, tag, src_be: ip.src_be, dst_be: ip.dst_be, ports };
-    parsed(key, ip.protocol, data_offset, start)
+    let [src_be, dst_be] = halves(addresses);
+    let key = KeyV4 { hook, tag: Tag::new(tag.vlan, 0, protocol), src_be, dst_be, ports: split(ports) };
+    parsed(key, protocol, data_offset, start)
 }
 
 /// The flow of a plain IPv6 packet that was seen at `hook`.
 #[inline(always)]
 pub fn plain_v6<P: Packet + ?Sized>(packet: &P, tag: PlainTag, hook: Hook) -> Option<Parsed<KeyV6>> {
-    let PlainV6 { ethertype_be, ip: Ipv6 { header, src, dst }, ports, data_offset, .. } =
+    let PlainV6 { ethertype_be, header, src, dst, ports, data_offset, .. } =
         packet.read::<PlainV6>(START_V6 + tag.len)?;
     if ethertype_be != EtherType::IPV6_BE || header.version_class >> 4 != 6 {
         return None;
     }
     let start = EthernetHeader::LEN + tag.len + Ipv6Header::LEN + Ipv6Addresses::LEN;
     let tag = Tag::new(tag.vlan, 0, header.next_header);
-    let key = KeyV6 { hook, tag, src_be: src.words(), dst_be: dst.words(), ports };
+    let key = KeyV6 { hook, tag, src_be: quarters(src), dst_be: quarters(dst), ports: split(ports) };
     parsed(key, header.next_header, data_offset, start)
 }
 

@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
-const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
@@ -119,47 +119,25 @@ pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnM
     }
 }
 
-/// Reads `count` elements of a per-CPU array from index `first` on, and gives each CPU's value to `see`. They stay.
-///
-/// Needs Linux 5.13 (`kernel/bpf/arraymap.c`, `percpu_array_map_ops`).
+/// Reads an element of a per-CPU array, and gives each CPU's value to `see`. It stays.
 ///
 /// # Safety
-/// `V` must have the size of the map's value, a multiple of 8, and every bit pattern must be valid for it.
-pub unsafe fn see_per_cpu<V: Copy>(
-    map: BorrowedFd<'_>,
-    first: u32,
-    count: u32,
-    cpus: usize,
-    mut see: impl FnMut(V),
-) -> io::Result<()> {
+/// `V` must have the size of the map's value, a multiple of 8, and every bit pattern must be valid for it; `cpus` must be
+/// the number of possible CPUs.
+pub unsafe fn see_per_cpu<V>(map: BorrowedFd<'_>, index: u32, cpus: usize, see: impl FnMut(&V)) -> io::Result<()> {
     const { assert!(size_of::<V>().is_multiple_of(8), "the kernel pads each CPU's value to 8 bytes") };
-    let elements = count as usize;
-    let mut keys: Vec<u32> = Vec::with_capacity(elements);
-    let mut values: Vec<V> = Vec::with_capacity(elements * cpus);
-    // A batch begins behind the key it is given.
-    let before = first.wrapping_sub(1);
-    let mut last = 0u32;
-    let mut attr = BatchAttr {
-        in_batch: if first == 0 { 0 } else { std::ptr::from_ref(&before) as u64 },
-        out_batch: std::ptr::from_mut(&mut last) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count,
+    let mut values: Vec<V> = Vec::with_capacity(cpus);
+    let mut attr = ElementAttr {
         map_fd: map.as_raw_fd().cast_unsigned(),
-        ..BatchAttr::default()
+        key: std::ptr::from_ref(&index) as u64,
+        value: values.as_mut_ptr() as u64,
+        ..ElementAttr::default()
     };
-    // SAFETY: keys have room for `count`, values for `count` times the possible CPUs; an array's keys are u32.
-    match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
-        // The array's end.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-        answer => drop(answer?),
-    }
-    if attr.count != count {
-        return Err(io::Error::other(format!("the kernel gave {} of {count} elements", attr.count)));
-    }
-    // SAFETY: the kernel wrote each CPU's value of `count` elements, and any bit pattern is valid.
-    unsafe { values.set_len(elements * cpus) };
-    values.into_iter().for_each(&mut see);
+    // SAFETY: an array's keys are u32, and there is room for each possible CPU's value.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
+    // SAFETY: the kernel wrote each CPU's value, and any bit pattern is valid.
+    unsafe { values.set_len(cpus) };
+    values.iter().for_each(see);
     Ok(())
 }
 

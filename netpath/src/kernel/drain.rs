@@ -4,6 +4,7 @@
 //! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
 //! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
 
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -12,7 +13,9 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 use aya::util::nr_cpus;
 use hashbrown::HashMap;
-use netpath_ebpf::{Counts as RawCounts, Hook, KeyV4, KeyV6, Ports, SLOTS, Slot, Tag, UnattributedKey, map};
+use netpath_ebpf::{
+    BLOCKS, Block, Counts as RawCounts, FlowKey, Hook, KeyV4, KeyV6, Ports, Tag, UnattributedKey, first_block, map,
+};
 
 use super::bpf::{Barrier, see_per_cpu, take_all};
 use super::load::LoadError;
@@ -22,7 +25,7 @@ use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
 /// The maps, and the epoch that programs count into.
 pub struct Drain {
     epoch: Array<MapData, u32>,
-    /// Packets, bytes and wire bytes, of even and of odd epochs.
+    /// `Counts` as words, of even and of odd epochs.
     lost: Array<MapData, [u64; 3]>,
     slots_v4: MapData,
     slots_v6: MapData,
@@ -75,8 +78,8 @@ impl Drain {
         Ok(Self {
             epoch,
             lost: Array::try_from(take(ebpf, map::LOST)?)?,
-            slots_v4: take_sized::<u32, Slot<KeyV4>>(ebpf, map::SLOTS_V4)?,
-            slots_v6: take_sized::<u32, Slot<KeyV6>>(ebpf, map::SLOTS_V6)?,
+            slots_v4: take_sized::<u32, Block<KeyV4>>(ebpf, map::SLOTS_V4)?,
+            slots_v6: take_sized::<u32, Block<KeyV6>>(ebpf, map::SLOTS_V6)?,
             max_flows: flows[0].v4.info()?.max_entries(),
             flows,
             current,
@@ -115,16 +118,8 @@ impl Drain {
         let (mut v4, mut v6) = (0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
-            see_per_cpu(fd(&self.slots_v4), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV4>| {
-                if slot.epoch == old {
-                    *tally.v4.entry(slot.key).or_default() += slot.counts.into();
-                }
-            })?;
-            see_per_cpu(fd(&self.slots_v6), odd * SLOTS, SLOTS, self.cpus, |slot: Slot<KeyV6>| {
-                if slot.epoch == old {
-                    *tally.v6.entry(slot.key).or_default() += slot.counts.into();
-                }
-            })?;
+            collect_slots(&self.slots_v4, old, self.cpus, &mut tally.v4)?;
+            collect_slots(&self.slots_v6, old, self.cpus, &mut tally.v6)?;
             take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
                 *tally.v4.entry(key).or_default() += counts.into();
                 v4 += 1;
@@ -137,11 +132,35 @@ impl Drain {
                 *tally.unattributed.entry(key).or_default() += counts.into();
             })?;
         }
-        let [packets, bytes, wire_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
-        tally.lost += Counts { packets, bytes, wire_bytes };
+        let [packets, bytes, extra_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
+        tally.lost += RawCounts { packets, bytes, extra_bytes }.into();
         self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
         Ok(Crowded(v4.max(v6) > self.max_flows / 4))
     }
+}
+
+/// Adds what the slots of an epoch hold.
+///
+/// # Safety
+/// The map's values must be `Block<K>`.
+unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
+    slots: &MapData,
+    epoch: u32,
+    cpus: usize,
+    flows: &mut HashMap<K, Counts>,
+) -> io::Result<()> {
+    let first = first_block(epoch);
+    for block in first..first + BLOCKS {
+        // SAFETY: by this function's contract; a block is integers and arrays of them.
+        unsafe {
+            see_per_cpu(fd(slots), block, cpus, |slots: &Block<K>| {
+                for slot in slots.iter().filter(|slot| slot.epoch == epoch) {
+                    *flows.entry(slot.key).or_default() += slot.counts.into();
+                }
+            })?;
+        }
+    }
+    Ok(())
 }
 
 impl Tally {
@@ -223,7 +242,7 @@ fn reason(number: u32) -> Reason {
 
 impl From<RawCounts> for Counts {
     fn from(raw: RawCounts) -> Self {
-        Self { packets: raw.packets, bytes: raw.bytes, wire_bytes: raw.wire_bytes }
+        Self { packets: raw.packets, bytes: raw.bytes, wire_bytes: raw.wire_bytes() }
     }
 }
 
