@@ -1,8 +1,9 @@
-//! The kernel side as user space sees it: load the object, attach its programs, drain its maps.
+//! The kernel side as user space sees it: load the object, attach its programs, see who else is attached, drain its maps.
 //!
 //! In: devices to attach to. Out: counts per flow and hook. It must not know what a flow means.
 
 pub mod attach;
 mod bpf;
 pub mod drain;
+pub mod hooks;
 pub mod load;

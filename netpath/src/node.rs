@@ -3,3 +3,4 @@
 pub mod conntrack;
 pub mod devices;
 pub mod ethtool;
+pub mod netlink;

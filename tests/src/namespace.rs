@@ -2,7 +2,7 @@
 //!
 //! It neither makes nor removes namespaces; `topology` and `cleanup` do.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Where `ip netns` keeps namespaces.
 pub(crate) const DIRECTORY: &str = "/run/netns";
@@ -89,6 +89,18 @@ impl Namespace {
         // SAFETY: `prepare` makes only system calls, on values made before the fork; it neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
         Ok(command)
+    }
+
+    /// The kernel's index of a device of the namespace.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn ifindex(&self, device: &str) -> Result<u32> {
+        let name = CString::new(device)?;
+        // SAFETY: the name is a C string that is alive during the call.
+        let index = self.run(|| unsafe { libc::if_nametoindex(name.as_ptr()) })?;
+        ensure!(index != 0, "no device {device} in namespace {}", self.name);
+        Ok(index)
     }
 
     /// Writes kernel settings of this namespace: `("net/ipv4/ip_forward", "1")`.

@@ -1,17 +1,27 @@
-//! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, and waiting for running programs.
+//! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs, and who is
+//! on a hook, by ifindex and as far as the caller may know.
 //!
-//! In: file descriptors of maps. Out: bytes. Layouts are those of `union bpf_attr` (Linux, `include/uapi/linux/bpf.h`).
+//! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux, `include/uapi/linux/bpf.h`).
 //! Nothing else in netpath calls `bpf(2)` by hand.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use crate::report::Direction;
+
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+/// `BPF_MPROG_MAX`: how many programs a hook has room for (`include/linux/bpf_mprog.h`).
+const MOST_PROGRAMS: u32 = 64;
 
 /// `union bpf_attr`, member for `BPF_MAP_*_BATCH`.
 #[repr(C)]
@@ -49,6 +59,60 @@ struct ElementAttr {
     value: u64,
     flags: u64,
 }
+
+/// `union bpf_attr`, member for `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttr {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// `union bpf_attr`, member for `BPF_*_GET_FD_BY_ID`.
+#[repr(C)]
+#[derive(Default)]
+struct IdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// `union bpf_attr`, member for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `struct bpf_prog_info`, up to the name. The kernel fills as much as it is given room for.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    program_type: u32,
+    id: u32,
+    tag: [u8; 8],
+    sizes: [u32; 2],
+    instructions: [u64; 2],
+    load_time: u64,
+    created_by_uid: u32,
+    nr_map_ids: u32,
+    map_ids: u64,
+    name: [u8; 16],
+}
+
+const PROGRAM_INFO_BYTES: u32 = 80;
+const _: () = assert!(size_of::<ProgramInfo>() == PROGRAM_INFO_BYTES as usize);
 
 /// Runs `bpf(2)`; a negative answer becomes the `errno`.
 ///
@@ -184,9 +248,59 @@ fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
         inner_map_fd: inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned()),
         ..CreateAttr::default()
     };
-    // SAFETY: BPF_MAP_CREATE takes CreateAttr and no addresses.
-    let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?;
+    // SAFETY: BPF_MAP_CREATE takes CreateAttr and no addresses, and answers with a descriptor.
+    unsafe { open(BPF_MAP_CREATE, &mut attr) }
+}
+
+/// Runs a command of `bpf(2)` that answers with a descriptor.
+///
+/// # Safety
+/// As [`bpf`]'s, and `command` must be one that makes a descriptor.
+unsafe fn open<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: by this function's contract.
+    let fd = unsafe { bpf(command, attr) }?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel just gave this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The ids of the TCX programs on one hook of a device in this thread's network namespace, in the order in which they run,
+/// each with the id of its link (0 if it is attached without one).
+///
+/// Needs `CAP_NET_ADMIN` (else `EPERM`) and Linux 6.6 (else `EINVAL`). `ENODEV`: there is no such device.
+pub fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<(u32, u32)>> {
+    let (mut programs, mut links) = ([0u32; MOST_PROGRAMS as usize], [0u32; MOST_PROGRAMS as usize]);
+    let mut attr = QueryAttr {
+        target_ifindex: ifindex,
+        attach_type: match direction {
+            Direction::Rx => BPF_TCX_INGRESS,
+            Direction::Tx => BPF_TCX_EGRESS,
+        },
+        prog_ids: programs.as_mut_ptr() as u64,
+        link_ids: links.as_mut_ptr() as u64,
+        count: MOST_PROGRAMS,
+        ..QueryAttr::default()
+    };
+    // SAFETY: BPF_PROG_QUERY takes QueryAttr, and both arrays have room for `count` ids.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
+    Ok(programs.into_iter().zip(links).take(attr.count as usize).collect())
+}
+
+/// Name (at most 15 bytes; may be empty) and tag of a loaded program.
+///
+/// Needs `CAP_SYS_ADMIN` (else `EPERM`). `ENOENT`: there is no such program any more.
+pub fn program_name_and_tag(id: u32) -> io::Result<(String, [u8; 8])> {
+    let mut attr = IdAttr { id, ..IdAttr::default() };
+    // SAFETY: BPF_PROG_GET_FD_BY_ID takes IdAttr and no addresses, and answers with a descriptor.
+    let program = unsafe { open(BPF_PROG_GET_FD_BY_ID, &mut attr) }?;
+    let mut info = ProgramInfo::default();
+    let mut attr = InfoAttr {
+        bpf_fd: program.as_raw_fd().cast_unsigned(),
+        info_len: PROGRAM_INFO_BYTES,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: BPF_OBJ_GET_INFO_BY_FD takes InfoAttr; the kernel writes at most `info_len` bytes to `info`.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    let name = info.name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok((String::from_utf8_lossy(name).into_owned(), info.tag))
 }

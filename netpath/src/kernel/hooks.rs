@@ -1,0 +1,206 @@
+//! Who is on the TC hooks of a device, in the order in which packets meet them: TCX programs, then legacy filters.
+//!
+//! In: ifindexes, in the network namespace of the calling thread. Out: [`DeviceHooks`], plain data. It only reads, and does
+//! not judge what it finds. What may not be known is `None`: the kernel tells everybody of legacy filters, of TCX programs
+//! only with `CAP_NET_ADMIN`, and of programs' names only with `CAP_SYS_ADMIN`.
+
+mod message;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use self::message::{RTM_GETQDISC, RTM_GETTFILTER, tcmsg};
+use super::bpf;
+use crate::node::netlink::Requester;
+use crate::report::Direction;
+
+/// `TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS` of a clsact qdisc: where legacy filters hang.
+const INGRESS: u32 = 0xffff_fff2;
+const EGRESS: u32 = 0xffff_fff3;
+
+/// What is on a device's hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceHooks {
+    /// What legacy filters hang on, if it is there.
+    pub qdisc: Option<Qdisc>,
+    /// TC ingress.
+    pub rx: Hook,
+    /// TC egress.
+    pub tx: Hook,
+}
+
+/// A qdisc that is there to hold filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qdisc {
+    /// `clsact`: ingress and egress.
+    Clsact,
+    /// `ingress`: ingress only.
+    Ingress,
+}
+
+/// What a packet meets on one hook, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hook {
+    /// TCX programs, in order; none on kernels before 6.6. `None`: the caller may not ask.
+    pub tcx: Option<Vec<TcxProgram>>,
+    /// Legacy filters: by chain, in it by priority; of one priority those of one kind and protocol, in order. A packet starts
+    /// in chain 0, and comes to another only if a filter's action sends it there.
+    pub filters: Vec<Filter>,
+}
+
+/// A program on a TCX hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcxProgram {
+    /// Which program.
+    pub program: Program,
+    /// The link that holds it there; `None` if it was attached without one.
+    pub link_id: Option<u32>,
+}
+
+/// A loaded eBPF program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The kernel's number for it.
+    pub id: u32,
+    /// Its name: at most 15 bytes, with U+FFFD for what is not UTF-8. `None` if it has none or the caller may not know.
+    pub name: Option<String>,
+    /// A hash of its instructions. `None` if the caller may not know.
+    pub tag: Option<[u8; 8]>,
+}
+
+/// A legacy filter, with what it takes to delete it (`RTM_DELTFILTER`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// "bpf", "flower", "matchall", …
+    pub kind: String,
+    /// `tcm_parent`: which hook it hangs on. For a filter of a shared block the kernel has no parent to tell.
+    pub parent: u32,
+    /// The block that several devices share, if it is in one: it acts on all of them.
+    pub shared_block: Option<u32>,
+    /// Lower ones run first.
+    pub priority: u16,
+    /// The kind's own number for it.
+    pub handle: u32,
+    /// `EtherType` of the packets it sees, in host byte order; 3 (`ETH_P_ALL`) for all.
+    pub protocol: u16,
+    /// The chain it is in.
+    pub chain: u32,
+    /// What is known of a filter of kind "bpf".
+    pub bpf: Option<BpfFilter>,
+}
+
+/// A legacy filter that is an eBPF program (or a classic BPF one, which has no id).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BpfFilter {
+    /// The name that its loader gave to the filter: not the program's.
+    pub name: Option<String>,
+    /// Whether the program's answer decides over the packet.
+    pub direct_action: bool,
+    /// It runs on the network card only (`skip_sw`).
+    pub skip_sw: bool,
+    /// It runs on the network card (`in_hw`).
+    pub in_hw: bool,
+    /// The program.
+    pub program: Option<Program>,
+}
+
+/// Asks the kernel who is on hooks. Must be used on a thread in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct HookReader {
+    netlink: Requester,
+    /// A program is often on every device, and never changes.
+    programs: HashMap<u32, Program>,
+}
+
+impl HookReader {
+    /// Opens a netlink socket.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { netlink: Requester::open()?, programs: HashMap::new() })
+    }
+
+    /// What is on the hooks of these devices. Those that are gone are missing from the answer.
+    pub fn read(&mut self, ifindexes: impl IntoIterator<Item = u32>) -> io::Result<BTreeMap<u32, DeviceHooks>> {
+        let qdiscs = self.qdiscs()?;
+        let mut devices = BTreeMap::new();
+        for ifindex in ifindexes {
+            let qdisc = qdiscs.get(&ifindex).copied();
+            match self.read_one(ifindex, qdisc) {
+                Ok(hooks) => drop(devices.insert(ifindex, hooks)),
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(devices)
+    }
+
+    fn read_one(&mut self, ifindex: u32, qdisc: Option<Qdisc>) -> io::Result<DeviceHooks> {
+        let mut hook = |direction, parent: Option<u32>| -> io::Result<Hook> {
+            let filters = parent.map_or(Ok(Vec::new()), |parent| self.filters(ifindex, parent))?;
+            Ok(Hook { tcx: self.tcx(ifindex, direction)?, filters })
+        };
+        // An ingress qdisc answers with its filters, whichever hook it is asked for.
+        let rx = hook(Direction::Rx, qdisc.map(|_| INGRESS))?;
+        let tx = hook(Direction::Tx, (qdisc == Some(Qdisc::Clsact)).then_some(EGRESS))?;
+        Ok(DeviceHooks { qdisc, rx, tx })
+    }
+
+    /// Which devices have a qdisc for filters.
+    pub fn qdiscs(&mut self) -> io::Result<BTreeMap<u32, Qdisc>> {
+        self.dump(RTM_GETQDISC, 0, 0, message::qdisc).map(|qdiscs| qdiscs.into_iter().collect())
+    }
+
+    /// The TCX programs on one hook, in order; none on kernels before 6.6. `None`: the caller may not ask (`CAP_NET_ADMIN`).
+    /// `ENODEV`: there is no such device.
+    pub fn tcx(&mut self, ifindex: u32, direction: Direction) -> io::Result<Option<Vec<TcxProgram>>> {
+        match bpf::tcx_programs(ifindex, direction) {
+            Ok(programs) => {
+                let attached = |(program, link): (u32, u32)| TcxProgram {
+                    program: self.program(program),
+                    link_id: (link != 0).then_some(link),
+                };
+                Ok(Some(programs.into_iter().map(attached).collect()))
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINVAL) => Ok(Some(Vec::new())),
+                Some(libc::EPERM) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The legacy filters on one hook of a device that has a qdisc for them; none if there is no such device.
+    fn filters(&mut self, ifindex: u32, parent: u32) -> io::Result<Vec<Filter>> {
+        let mut filters = self.dump(RTM_GETTFILTER, ifindex, parent, message::filter)?;
+        for program in filters.iter_mut().filter_map(|filter| filter.bpf.as_mut()?.program.as_mut()) {
+            program.name = self.program(program.id).name;
+        }
+        Ok(filters)
+    }
+
+    /// What `read` makes of the answers to one request; `None` is for what is not of interest.
+    fn dump<T>(
+        &mut self,
+        request: u16,
+        ifindex: u32,
+        parent: u32,
+        read: impl Fn(u16, &[u8]) -> Result<Option<T>, message::Malformed>,
+    ) -> io::Result<Vec<T>> {
+        let mut all = Ok(Vec::new());
+        // The kernel's traffic control does not say if it changed during a dump.
+        let _ =
+            self.netlink.dump(request, &tcmsg(ifindex, parent), |kind, body| match (&mut all, read(kind, body)) {
+                (Ok(all), Ok(one)) => all.extend(one),
+                (all, Err(malformed)) => *all = Err(malformed),
+                (Err(_), Ok(_)) => {}
+            })?;
+        all.map_err(|message::Malformed| io::Error::other("a message about filters that netpath cannot read"))
+    }
+
+    fn program(&mut self, id: u32) -> Program {
+        let known = self.programs.entry(id).or_insert_with(|| {
+            let (name, tag) = bpf::program_name_and_tag(id).ok().unzip();
+            Program { id, name: name.filter(|name| !name.is_empty()), tag }
+        });
+        known.clone()
+    }
+}

@@ -1,0 +1,158 @@
+//! Asks the kernel over rtnetlink, one question at a time, and hands out what it answers.
+//!
+//! In: a request's type and body. Out: the type and body of each message of the answer, errors as the kernel's errno. It
+//! must not know what a message means.
+
+use std::io;
+
+use netlink_packet_core::{Emitable as _, NetlinkBuffer, NetlinkHeader};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// `struct nlmsghdr`.
+const HEADER_BYTES: usize = 16;
+/// More than the kernel puts into one datagram of a dump.
+const DATAGRAM_BYTES: usize = 64 << 10;
+
+/// A socket to ask through.
+#[derive(Debug)]
+pub struct Requester {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Requester {
+    /// Opens a socket in the network namespace of the calling thread.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES] })
+    }
+
+    /// Asks for one thing. Blocks for the answer.
+    pub fn get(&mut self, message_type: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        // The acknowledgement tells that there is no more to come.
+        self.ask(message_type, NLM_F_ACK, body, each).map(drop)
+    }
+
+    /// Asks for all there is of something. Blocks for the answer. Returns whether things changed meanwhile, so that some may
+    /// be missing.
+    pub fn dump(&mut self, message_type: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+        self.ask(message_type, NLM_F_DUMP, body, each)
+    }
+
+    fn ask(
+        &mut self,
+        message_type: u16,
+        flags: u16,
+        body: &[u8],
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> io::Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = message(message_type, NLM_F_REQUEST | flags, self.sequence, body);
+        self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+        let mut interrupted = false;
+        loop {
+            let (length, sender) = match self.socket.recv_from(&mut &mut *self.buffer, libc::MSG_TRUNC) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                received => received?,
+            };
+            // A process may send to a netlink socket, too.
+            if sender.port_number() != 0 {
+                continue;
+            }
+            let datagram = self.buffer.get(..length).ok_or_else(|| io::Error::other("an answer was cut off"))?;
+            if answers(datagram, self.sequence, &mut interrupted, &mut each)? == Answer::Done {
+                return Ok(interrupted);
+            }
+        }
+    }
+}
+
+/// A message: `struct nlmsghdr` and its body.
+fn message(message_type: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.length = u32::try_from(HEADER_BYTES + body.len()).unwrap_or(u32::MAX);
+    (header.message_type, header.flags, header.sequence_number) = (message_type, flags, sequence);
+    let mut bytes = vec![0; HEADER_BYTES];
+    header.emit(&mut bytes);
+    bytes.extend(body);
+    bytes
+}
+
+/// Whether the kernel is done.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Done,
+    More,
+}
+
+/// Reads the messages of one datagram that answer request `sequence`.
+fn answers(
+    mut datagram: &[u8],
+    sequence: u32,
+    interrupted: &mut bool,
+    mut each: impl FnMut(u16, &[u8]),
+) -> io::Result<Answer> {
+    while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+        if message.sequence_number() == sequence {
+            let body = message.payload();
+            *interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+            match message.message_type() {
+                // Both carry a negative errno, or 0 for an end as it should be.
+                NLMSG_DONE | NLMSG_ERROR => {
+                    return match body.first_chunk().map_or(-libc::EBADMSG, |bytes| i32::from_ne_bytes(*bytes)) {
+                        0.. => Ok(Answer::Done),
+                        errno => Err(io::Error::from_raw_os_error(errno.wrapping_neg())),
+                    };
+                }
+                other => each(other, body),
+            }
+        }
+        let length = message.length() as usize;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(Answer::More)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: u16 = 92;
+
+    #[test]
+    fn each_answer_once_and_no_other() {
+        let mut datagram = message(OTHER, 0, 7, &[2; 5]);
+        datagram.resize(datagram.len().next_multiple_of(4), 0);
+        datagram.extend(message(OTHER, 0, 6, &[3; 4]));
+        datagram.extend(message(OTHER, NLM_F_DUMP_INTR, 7, &[4; 4]));
+        let (mut seen, mut interrupted) = (Vec::new(), false);
+        let answer = answers(&datagram, 7, &mut interrupted, |kind, body| seen.push((kind, body.to_vec())));
+        assert_eq!(answer.expect("no error"), Answer::More);
+        assert!(interrupted);
+        assert_eq!(seen, [(OTHER, vec![2; 5]), (OTHER, vec![4; 4])]);
+    }
+
+    #[test]
+    fn ends_and_errors() {
+        let read = |kind, errno: i32| answers(&message(kind, 0, 7, &errno.to_ne_bytes()), 7, &mut false, |_, _| {});
+        assert_eq!(read(NLMSG_DONE, 0).expect("no error"), Answer::Done);
+        assert_eq!(read(NLMSG_ERROR, 0).expect("an acknowledgement"), Answer::Done);
+        for kind in [NLMSG_DONE, NLMSG_ERROR] {
+            assert_eq!(read(kind, -libc::ENODEV).expect_err("an error").raw_os_error(), Some(libc::ENODEV));
+        }
+    }
+
+    #[test]
+    fn cut_off_anywhere_nothing_panics() {
+        let whole = message(OTHER, 0, 7, &[1; 40]);
+        for length in 0..whole.len() {
+            let mut seen = 0;
+            let answer = answers(&whole[..length], 7, &mut false, |_, _| seen += 1);
+            assert_eq!((answer.expect("no error"), seen), (Answer::More, 0), "{length}");
+        }
+        assert!(answers(&message(NLMSG_ERROR, 0, 7, &[]), 7, &mut false, |_, _| {}).is_err());
+    }
+}
