@@ -67,7 +67,8 @@ an RCU grace period of the kernel. CPU is of a drain, a report and its rendering
 From the start of the process until the first packet is counted, and from the end of the window to the end of the process,
 in which the kernel takes the programs off again. Each device has two programs. Nearly all of it is the kernel's own
 waiting: it attaches and detaches a TCX program under the lock of all devices and waits for an RCU grace period each time
-(`kernel/bpf/tcx.c`, `tcx_entry_sync`), which is some ticks of the kernel's timer. The report is written before the detaching.
+(`kernel/bpf/tcx.c`, `tcx_entry_sync`), which is some ticks of the kernel's timer: the table above has its length here, to be
+held against half the time a device. The report is written before the detaching.
 
 {devices}
 ## Kernel memory

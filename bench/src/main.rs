@@ -63,7 +63,8 @@ enum Child {
 struct Plan {
     program_rounds: u32,
     program_packets: u32,
-    pairs: u32,
+    /// Of iperf3.
+    rounds: usize,
     /// Observations, and how often.
     flows: &'static [(u32, u32)],
     /// Devices, and how often.
@@ -73,7 +74,7 @@ struct Plan {
 const FULL: Plan = Plan {
     program_rounds: 300,
     program_packets: 40_000,
-    pairs: 13,
+    rounds: 21,
     flows: &[(1_024, 11), (10_000, 11), (65_536, 11), (262_144, 5), (524_288, 5)],
     devices: &[(2, 11), (50, 5), (250, 3), (1_000, 1)],
 };
@@ -81,7 +82,7 @@ const FULL: Plan = Plan {
 const QUICK: Plan = Plan {
     program_rounds: 30,
     program_packets: 20_000,
-    pairs: 2,
+    rounds: 2,
     flows: &[(10_000, 3), (65_536, 3), (524_288, 1)],
     devices: &[(2, 3), (250, 1)],
 };
@@ -128,6 +129,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     drop(lab);
 
+    let grace_period = start::grace_period_ms()?;
     let mut devices = BTreeMap::new();
     for &(count, rounds) in plan.devices {
         say(&format!("start with {count} devices"));
@@ -136,10 +138,11 @@ fn run(cli: &Cli) -> Result<()> {
         devices.insert(count, started);
     }
 
-    say("whole path: iperf3 between two pods, netpath off and on in turn");
-    figures.extend(whole_path::measure(plan.pairs)?);
+    say("whole path: iperf3 between two pods, nothing, empty programs and netpath on its hooks in turn");
+    figures.extend(whole_path::measure(plan.rounds)?);
     figures.extend(flow_figures(&flows));
     figures.extend(start_figures(&devices));
+    figures.push(Figure::new("the kernel's RCU grace period", Unit::Ms, grace_period, None));
     figures.push(binary_size()?);
 
     let results = Results { figures, interleaved, flows, devices, maps };

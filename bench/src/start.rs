@@ -60,6 +60,19 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
+/// How long the kernel's RCU grace period is on this machine, as a sleeping process sees it, in ms.
+pub fn grace_period_ms() -> Result<Vec<f64>> {
+    (0..101)
+        .map(|_| {
+            let begin = monotonic_ns();
+            // SAFETY: MEMBARRIER_CMD_GLOBAL takes no addresses.
+            let answer = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+            ensure!(answer == 0, "membarrier: {}", std::io::Error::last_os_error());
+            Ok(ms(monotonic_ns() - begin))
+        })
+        .collect()
+}
+
 /// The child's part: what netpath runs as its command.
 pub fn child(to: SocketAddr) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
