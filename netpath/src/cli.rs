@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::path::select::{Condition, Filter};
 use crate::render::units::Units;
+use crate::report::{GroupBy, PathClass};
 
 /// Which bytes crossed an ENI, and which stayed on this node?
 #[derive(Debug, Parser)]
@@ -25,6 +27,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the network devices and what netpath takes them for (needs no root).
     Devices(DevicesArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Write man pages, one a subcommand.
+    Man(ManArgs),
 }
 
 /// Options of `netpath report`.
@@ -35,6 +41,9 @@ Examples:
   netpath report --duration 1m --format json --output report.json
   netpath report -- curl -sO https://example.com/file
                                               for as long as the command runs; its exit status is passed on
+  netpath report --pod 'default/web-*' --path eni
+                                              what these pods moved over an ENI
+  netpath report --group-by namespace         sums instead of conversations
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
 Kernel memory with the defaults: 40 MB and 0.5 MB a CPU, whatever the traffic (41 MB on 2 CPUs, 87 MB on 96).
@@ -55,9 +64,58 @@ pub struct ReportArgs {
     /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
     #[arg(long, value_enum, default_value_t = Units::Si)]
     pub units: Units,
+    /// Add flows up by what they have in common, instead of listing conversations.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub group_by: Option<GroupBy>,
+    /// Which flows to report.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// What to measure.
     #[command(flatten)]
     pub measure: MeasureArgs,
+}
+
+/// Which flows to report. Everything is measured; the sums for CloudWatch and the devices stay the whole node's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which flows to report (one option twice: either; two options: both)")]
+pub struct FilterArgs {
+    /// Only flows of this pod; wildcards: 'default/web-*'.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Condition::pod)]
+    pub pod: Vec<Condition>,
+    /// Only flows of pods of this namespace.
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Vec<String>,
+    /// Only flows with this address, or one of this network, at any hop.
+    #[arg(long, value_name = "ADDRESS", value_parser = Condition::net)]
+    pub ip: Vec<Condition>,
+    /// Only flows with this port, at any hop.
+    #[arg(long, value_name = "PORT")]
+    pub port: Vec<u16>,
+    /// Only flows of this protocol: tcp, udp, icmp, …, or its number.
+    #[arg(long, value_name = "NAME")]
+    pub proto: Vec<String>,
+    /// Only flows that went this way.
+    #[arg(long, value_enum, value_name = "PATH")]
+    pub path: Vec<PathClass>,
+    /// Only flows that passed this device; wildcards: 'eni*'.
+    #[arg(long, value_name = "NAME", value_parser = Condition::device)]
+    pub device: Vec<Condition>,
+}
+
+impl FilterArgs {
+    /// As one filter.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter::new([
+            self.pod.clone(),
+            self.namespace.iter().cloned().map(Condition::Namespace).collect(),
+            self.ip.clone(),
+            self.port.iter().copied().map(Condition::Port).collect(),
+            self.proto.iter().map(|name| Condition::Proto(name.to_ascii_lowercase())).collect(),
+            self.path.iter().copied().map(Condition::Path).collect(),
+            self.device.clone(),
+        ])
+    }
 }
 
 /// Options of `netpath explain`.
@@ -93,6 +151,7 @@ pub struct ExplainArgs {
 
 /// What to measure, and for how long.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to measure")]
 pub struct MeasureArgs {
     /// How long to measure: 500ms, 10s, 5m, 1h.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, conflicts_with = "command")]
@@ -117,6 +176,29 @@ pub struct DevicesArgs {
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
+}
+
+/// Options of `netpath completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  netpath completions bash > /etc/bash_completion.d/netpath
+  netpath completions zsh > \"${fpath[1]}/_netpath\"")]
+pub struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `netpath man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  netpath man /usr/local/share/man/man1 && man netpath-report")]
+pub struct ManArgs {
+    /// The folder to write to; it is made if it is not there.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 /// Which devices to take for ENIs.

@@ -1,5 +1,6 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
+mod completions;
 mod devices;
 mod explain;
 mod report;
@@ -18,6 +19,8 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("netpath: {error:#}");

@@ -7,10 +7,12 @@ mod account;
 mod classify;
 pub mod container_insights;
 mod flows;
+pub mod group;
 mod join;
 mod nat;
 mod order;
 mod scope;
+pub mod select;
 mod topology;
 
 use crate::report::{Report, SCHEMA};
@@ -31,10 +33,12 @@ pub fn report(snapshot: &Snapshot) -> Report {
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
         node: snapshot.node.clone(),
         window: snapshot.window.clone(),
-        totals: account::totals(&flows, &topology),
+        totals: account::totals(&flows, |ifindex| topology.is_tunnel(ifindex)),
         accounting: account::accounting(snapshot.window.duration_ns, &devices, &mut flows, &topology),
         health: account::health(snapshot, &flows, ambiguous_flows),
         devices,
         flows,
+        selection: None,
+        grouping: None,
     }
 }

@@ -33,6 +33,12 @@ pub struct Report {
     pub accounting: Accounting,
     /// What netpath knows of its own gaps.
     pub health: Health,
+    /// What `flows` is limited to; `null` if it has all. Everything else in the report is of the whole node.
+    #[serde(default)]
+    pub selection: Option<Selection>,
+    /// `flows` added up, if that was asked for.
+    #[serde(default)]
+    pub grouping: Option<Grouping>,
 }
 
 /// The node.
@@ -214,7 +220,7 @@ pub struct HookCounts {
 pub use crate::snapshot::{Drops, KernelCounters, KernelSlack};
 
 /// Where a flow went, by where its packets were seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum PathClass {
     /// A hop on an ENI or tunnel.
@@ -229,6 +235,24 @@ pub enum PathClass {
     Undelivered,
     /// Seen on one hook, partner unknown.
     Unresolved,
+}
+
+impl PathClass {
+    /// Every class, in the order of the report.
+    pub const ALL: [Self; 6] = [Self::Eni, Self::Local, Self::Host, Self::Transit, Self::Undelivered, Self::Unresolved];
+
+    /// Its name in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eni => "eni",
+            Self::Local => "local",
+            Self::Host => "host",
+            Self::Transit => "transit",
+            Self::Undelivered => "undelivered",
+            Self::Unresolved => "unresolved",
+        }
+    }
 }
 
 /// What is special about a flow's addresses. AWS's link-local services are told by their documented addresses.
@@ -349,6 +373,57 @@ pub struct PathTotal {
     pub packets: u64,
     /// Number of flows.
     pub flows: u64,
+}
+
+/// What a report's flows are limited to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The options that chose them ("--pod default/web"). Of those with one name, one at least holds; of different names all.
+    pub filters: Vec<String>,
+    /// As the report's totals, of these flows only.
+    pub totals: Totals,
+}
+
+/// What flows are added up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// The pods at their ends.
+    Pod,
+    /// The namespaces of these.
+    Namespace,
+    /// Where they went.
+    Path,
+    /// The devices they passed.
+    Device,
+}
+
+/// Flows, added up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grouping {
+    /// By what.
+    pub by: GroupBy,
+    /// Most bytes first.
+    pub groups: Vec<Group>,
+}
+
+/// The flows that have something in common. A flow between two pods is in the groups of both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// `namespace/name` of the pod, name of the namespace, path or device; `null` for flows that have none.
+    pub name: Option<String>,
+    /// How many; of a device, how often one passed a hook of it.
+    pub flows: u64,
+    /// `skb->len`: at the flows' first hops, of a device at its hooks.
+    pub bytes: u64,
+    /// Packets, likewise.
+    pub packets: u64,
+    /// Of `bytes`, those that the pod or namespace sent, or that left by the device; `null` for a path.
+    pub sent_bytes: Option<u64>,
+    /// Of `bytes`, those that it received. What a pod sends to itself is both.
+    pub received_bytes: Option<u64>,
+    /// `bytes` by where the flows went.
+    pub by_path: BTreeMap<PathClass, u64>,
 }
 
 /// The numbers other tools show, and what they are made of.

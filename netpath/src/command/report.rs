@@ -29,7 +29,11 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// Measures and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let output = Output::open(args.output.as_deref())?;
-    let (report, status) = measured(&args.measure)?;
+    let (mut report, status) = measured(&args.measure)?;
+    path::select::select(&mut report, &args.filter.filter());
+    if let Some(by) = args.group_by {
+        path::group::group(&mut report, by);
+    }
     let style = style(args, &output);
     output.write(|mut out| match args.format {
         Format::Table => render::table::write(&report, &mut out, style),

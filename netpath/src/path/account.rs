@@ -13,20 +13,8 @@ use hashbrown::HashMap;
 
 use super::container_insights::counted;
 use super::topology::Topology;
-use crate::report::{
-    Accounting, Attach, Device, DeviceClass, Direction, Flow, Health, HookCounts, Hop, PathClass, PathTotal, Totals,
-};
+use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
 use crate::snapshot::{self, Counts, Reason, Snapshot};
-
-/// Every class, in the order of the report.
-const CLASSES: [PathClass; 6] = [
-    PathClass::Eni,
-    PathClass::Local,
-    PathClass::Host,
-    PathClass::Transit,
-    PathClass::Undelivered,
-    PathClass::Unresolved,
-];
 
 /// The devices with what their hooks saw.
 #[must_use]
@@ -82,14 +70,12 @@ fn add(hook: &mut HookCounts, counts: Counts) {
 
 /// Each flow's bytes once, by path, and how much of it was in tunnels.
 #[must_use]
-pub fn totals(flows: &[Flow], topology: &Topology) -> Totals {
-    let mut by_path: BTreeMap<_, _> = CLASSES.into_iter().map(|class| (class, PathTotal::default())).collect();
+pub fn totals(flows: &[Flow], is_tunnel: impl Fn(u32) -> bool) -> Totals {
+    let mut by_path: BTreeMap<_, _> = PathClass::ALL.into_iter().map(|class| (class, PathTotal::default())).collect();
     let mut in_tunnels = PathTotal::default();
-    let is_tunnel =
-        |hop: &Hop| topology.place(hop.ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel);
     for flow in flows {
         add_flow(by_path.entry(flow.path).or_default(), flow);
-        if flow.hops.iter().any(is_tunnel) {
+        if flow.hops.iter().any(|hop| is_tunnel(hop.ifindex)) {
             add_flow(&mut in_tunnels, flow);
         }
     }

@@ -97,6 +97,12 @@ impl<'a> Topology<'a> {
         self.place(ifindex).map_or(Role::Inside, |place| place.role)
     }
 
+    /// Whether the device of this index is a tunnel.
+    #[must_use]
+    pub fn is_tunnel(&self, ifindex: u32) -> bool {
+        self.place(ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel)
+    }
+
     /// Whether this node's own stack has the address. Packets with no source address yet (DHCP, duplicate address
     /// detection) come from a stack too.
     #[must_use]

@@ -4,6 +4,7 @@
 //! but sums and differences of what it shows, and it prints no string from elsewhere unsanitised.
 
 mod conversations;
+mod groups;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 
 use super::text::sanitise;
 use super::units::{Scale, Units, duration, share};
-use crate::report::{Conntrack, Device, DeviceClass, Flow, HookCounts, PathClass, Report, Scope};
+use crate::report::{Conntrack, Device, DeviceClass, Flow, HookCounts, PathClass, Report, Scope, Totals};
 
 /// How to write the table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +45,10 @@ pub fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<
     writeln!(out, "{host}, kernel {kernel}: {length} from {started} ({})\n", style.scale(report).words())?;
     where_the_bytes_went(report, out, style)?;
     why_cloudwatch_disagrees(report, out, style)?;
-    conversations::write(report, out, style)?;
+    match &report.grouping {
+        Some(grouping) => groups::write(grouping, out, style, style.scale(report))?,
+        None => conversations::write(report, out, style)?,
+    }
     devices(report, out, style)?;
     health(report, out, style)
 }
@@ -106,7 +110,9 @@ const PATHS: [(PathClass, &str, bool); 6] = [
 ];
 
 fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
-    let whole = report.totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
+    let sum = |totals: &Totals| totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
+    let totals = report.selection.as_ref().map_or(&report.totals, |selection| &selection.totals);
+    let whole = sum(totals);
     let tunnels: HashSet<u32> = report
         .devices
         .iter()
@@ -122,7 +128,7 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
     let scale = style.scale(report);
     heading(out, style, "WHERE THE BYTES WENT", &format!("{:>35}{:>8}", scale.heading(), "share"))?;
     for (path, label, always) in PATHS {
-        let total = report.totals.by_path.get(&path).copied().unwrap_or_default();
+        let total = totals.by_path.get(&path).copied().unwrap_or_default();
         if always || total.flows > 0 {
             line(out, label, &scale.bytes(total.bytes), &format!("{:>8}", share(total.bytes, whole)))?;
         }
@@ -137,6 +143,14 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
                 }
             }
         }
+    }
+    if let Some(selection) = &report.selection {
+        let filters = selection.filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ");
+        let (these, node) = (scale.bytes(whole), scale.bytes(sum(&report.totals)));
+        writeln!(
+            out,
+            "  Flows with {filters} only: {these} of the node's {node}. CloudWatch and devices: the whole node."
+        )?;
     }
     writeln!(out)
 }

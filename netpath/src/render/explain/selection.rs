@@ -2,37 +2,22 @@
 //!
 //! In: words of the command line. Out: whether a flow is meant, and an error that lists what there is.
 
-use std::net::{IpAddr, SocketAddr};
-
 use thiserror::Error;
 
+use crate::path::select::{Condition, Filter};
 use crate::render::text::sanitise;
-use crate::report::{Flow, Report};
+use crate::report::Report;
 
 /// How many flows or devices an error lists.
 const LISTED: usize = 8;
 
 /// What to explain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Selection<'a> {
     /// The device of this name.
     Device(&'a str),
     /// The flows that match.
     Flows(Filter),
-}
-
-/// What a flow must have, all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Id(u64),
-    Proto(String),
-    Address(IpAddr),
-    Port(u16),
-    End(SocketAddr),
-    Pod(String),
 }
 
 /// There is nothing to explain.
@@ -67,50 +52,31 @@ pub enum SelectionError {
 impl Selection<'_> {
     /// The flows that all of `words` are true of.
     pub fn flows(words: &[String]) -> Result<Self, SelectionError> {
-        Ok(Self::Flows(Filter(words.iter().map(|word| part(word)).collect::<Result<_, _>>()?)))
+        let conditions =
+            words.iter().map(|word| condition(word).map(|one| vec![one])).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::Flows(Filter::new(conditions)))
     }
 }
 
-fn part(word: &str) -> Result<Part, SelectionError> {
+fn condition(word: &str) -> Result<Condition, SelectionError> {
     let unknown = || SelectionError::Word(sanitise(word).into_owned());
     if let Ok(id) = word.parse() {
-        return Ok(Part::Id(id));
+        return Ok(Condition::Id(id));
     }
     if let Ok(end) = word.parse() {
-        return Ok(Part::End(end));
+        return Ok(Condition::End(end));
     }
-    if let Ok(address) = word.parse() {
-        return Ok(Part::Address(address));
+    if let Ok(net) = Condition::net(word) {
+        return Ok(net);
     }
     if let Some(port) = word.strip_prefix(':') {
-        return port.parse().map(Part::Port).map_err(|_| unknown());
+        return port.parse().map(Condition::Port).map_err(|_| unknown());
     }
     if word.contains('/') {
-        return Ok(Part::Pod(word.to_owned()));
+        return Condition::pod(word).map_err(|_| unknown());
     }
     let is_name = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_name { Ok(Part::Proto(word.to_ascii_lowercase())) } else { Err(unknown()) }
-}
-
-impl Filter {
-    /// Whether the flow is meant. Ends are compared at every hop, since NAT changes them on the way.
-    pub fn matches(&self, flow: &Flow) -> bool {
-        self.0.iter().all(|part| matches(part, flow))
-    }
-}
-
-fn matches(part: &Part, flow: &Flow) -> bool {
-    let any_end = |test: &dyn Fn(IpAddr, Option<u16>) -> bool| {
-        flow.hops.iter().any(|hop| test(hop.src, hop.sport) || test(hop.dst, hop.dport))
-    };
-    match part {
-        Part::Id(id) => flow.id == *id,
-        Part::Proto(proto) => flow.proto == *proto,
-        Part::Address(wanted) => any_end(&|address, _| address == *wanted),
-        Part::Port(wanted) => any_end(&|_, port| port == Some(*wanted)),
-        Part::End(wanted) => any_end(&|address, port| (address, port) == (wanted.ip(), Some(wanted.port()))),
-        Part::Pod(wanted) => [&flow.src_pod, &flow.dst_pod].into_iter().any(|pod| pod.as_ref() == Some(wanted)),
-    }
+    if is_name { Ok(Condition::Proto(word.to_ascii_lowercase())) } else { Err(unknown()) }
 }
 
 impl SelectionError {
@@ -145,19 +111,21 @@ mod tests {
     #[test]
     fn words() {
         for (word, expected) in [
-            ("3", Part::Id(3)),
-            ("TCP", Part::Proto("tcp".to_owned())),
-            ("10.0.0.21", Part::Address("10.0.0.21".parse().expect("valid"))),
-            ("fe80::1", Part::Address("fe80::1".parse().expect("valid"))),
-            (":443", Part::Port(443)),
-            ("10.0.0.21:443", Part::End("10.0.0.21:443".parse().expect("valid"))),
-            ("[fe80::1]:443", Part::End("[fe80::1]:443".parse().expect("valid"))),
-            ("default/client", Part::Pod("default/client".to_owned())),
+            ("3", "3"),
+            ("TCP", "--proto tcp"),
+            ("10.0.0.21", "--ip 10.0.0.21"),
+            ("10.0.0.21/16", "--ip 10.0.0.0/16"),
+            ("fe80::1", "--ip fe80::1"),
+            (":443", "--port 443"),
+            ("10.0.0.21:443", "10.0.0.21:443"),
+            ("[fe80::1]:443", "[fe80::1]:443"),
+            ("default/client", "--pod default/client"),
+            ("default/web-*", "--pod default/web-*"),
         ] {
-            assert_eq!(part(word), Ok(expected), "{word}");
+            assert_eq!(condition(word).map(|one| one.to_string()).as_deref(), Ok(expected), "{word}");
         }
-        for word in ["", ":", ":99999", "10.0.0.21:", "10.0.0", "\u{1b}[2J"] {
-            let error = part(word).expect_err(word);
+        for word in ["", ":", ":99999", "10.0.0.21:", "10.0.0", "\u{1b}[2J", "a/", "/", "a/b/c"] {
+            let error = condition(word).expect_err(word);
             assert!(!error.to_string().contains('\u{1b}'), "{error}");
         }
     }

@@ -94,7 +94,7 @@ impl<'a> Conversation<'a> {
             to,
             amount(&self.from_initiator, self.sent()),
             amount(&self.from_responder, self.received()),
-            paths.into_iter().map(path_name).collect::<Vec<_>>().join(", "),
+            paths.into_iter().map(PathClass::name).collect::<Vec<_>>().join(", "),
             devices.join(" → "),
             notes(flow).join("; "),
         ]
@@ -130,17 +130,6 @@ fn translation(flow: &Flow, last: &Hop) -> Option<String> {
 
 fn end(address: IpAddr, port: Option<u16>) -> String {
     port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
-}
-
-fn path_name(path: PathClass) -> &'static str {
-    match path {
-        PathClass::Eni => "eni",
-        PathClass::Local => "local",
-        PathClass::Host => "host",
-        PathClass::Transit => "transit",
-        PathClass::Undelivered => "undelivered",
-        PathClass::Unresolved => "unresolved",
-    }
 }
 
 fn scope_name(scope: Scope) -> &'static str {

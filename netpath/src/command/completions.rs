@@ -1,0 +1,29 @@
+//! `netpath completions` and `netpath man`: what shells and `man` want to know of the command line.
+//!
+//! In: a shell, or a folder. Out: a script on stdout, or one page a subcommand in the folder.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+
+use super::report::output::Output;
+use crate::cli::{Cli, CompletionsArgs, ManArgs};
+
+/// Writes the completion script.
+pub fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "netpath", &mut script);
+    Output::Stdout.write(|out| out.write_all(&script))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the man pages.
+pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
+    let folder = args.folder.display().to_string();
+    let folder = folder.escape_debug();
+    std::fs::create_dir_all(&args.folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
+        .with_context(|| format!("cannot write man pages to {folder}; name a folder that you may write to"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,83 @@
+//! Adds up a report's flows by what they have in common.
+//!
+//! In: a report's flows. Out: groups, most bytes first. A flow between two pods is in the groups of both, so groups need not
+//! add up to the totals; in one group its bytes are counted once, but for devices, where each hop counts.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::select::namespace;
+use crate::report::{Direction, Flow, Group, GroupBy, Grouping, Report};
+
+/// Which side of a group a flow is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Sent,
+    Received,
+    /// Both ends are in it.
+    Within,
+    /// The group has no sides.
+    None,
+}
+
+/// Groups the report's flows.
+pub fn group(report: &mut Report, by: GroupBy) {
+    let mut groups: BTreeMap<Option<String>, Group> = BTreeMap::new();
+    for flow in &report.flows {
+        let mut add = |name: Option<&str>, side, bytes, packets| {
+            let group = groups.entry(name.map(str::to_owned)).or_insert_with_key(|name| empty(name.clone(), by));
+            add(group, flow, side, bytes, packets);
+        };
+        match by {
+            GroupBy::Path => add(Some(flow.path.name()), Side::None, flow.bytes, flow.packets),
+            GroupBy::Pod => by_ends(flow, |pod| pod, &mut add),
+            GroupBy::Namespace => by_ends(flow, namespace, &mut add),
+            GroupBy::Device => {
+                for hop in &flow.hops {
+                    let side = if hop.direction == Direction::Tx { Side::Sent } else { Side::Received };
+                    add(Some(&hop.device), side, hop.bytes, hop.packets);
+                }
+            }
+        }
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| Reverse(group.bytes));
+    report.grouping = Some(Grouping { by, groups });
+}
+
+/// Adds a flow to the groups of its ends, or to the one without a name if neither is a known pod.
+fn by_ends<'a>(flow: &'a Flow, name: fn(&'a str) -> &'a str, add: &mut impl FnMut(Option<&str>, Side, u64, u64)) {
+    let [src, dst] = [&flow.src_pod, &flow.dst_pod].map(|pod| pod.as_deref().map(name));
+    let mut add = |name, side| add(name, side, flow.bytes, flow.packets);
+    match (src, dst) {
+        (None, None) => add(None, Side::None),
+        (src, dst) if src == dst => add(src, Side::Within),
+        (src, dst) => {
+            if src.is_some() {
+                add(src, Side::Sent);
+            }
+            if dst.is_some() {
+                add(dst, Side::Received);
+            }
+        }
+    }
+}
+
+fn empty(name: Option<String>, by: GroupBy) -> Group {
+    let sides = (by != GroupBy::Path && name.is_some()).then_some(0);
+    Group { name, flows: 0, bytes: 0, packets: 0, sent_bytes: sides, received_bytes: sides, by_path: BTreeMap::new() }
+}
+
+fn add(group: &mut Group, flow: &Flow, side: Side, bytes: u64, packets: u64) {
+    let raise = |sum: &mut u64| *sum = sum.saturating_add(bytes);
+    group.flows += 1;
+    group.packets = group.packets.saturating_add(packets);
+    raise(&mut group.bytes);
+    raise(group.by_path.entry(flow.path).or_default());
+    if matches!(side, Side::Sent | Side::Within) {
+        group.sent_bytes.as_mut().map(raise);
+    }
+    if matches!(side, Side::Received | Side::Within) {
+        group.received_bytes.as_mut().map(raise);
+    }
+}

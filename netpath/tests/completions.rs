@@ -1,0 +1,55 @@
+//! Completion scripts and man pages, judged by the programs that read them.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+fn netpath() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_netpath"))
+}
+
+#[test]
+fn bash_completes_subcommands_options_and_values() {
+    let script = netpath().args(["completions", "bash"]).output().unwrap();
+    assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
+    for (words, expected) in [
+        ("netpath re", vec!["report"]),
+        ("netpath report --group", vec!["--group-by"]),
+        ("netpath report --path ", vec!["eni", "local", "host", "transit", "undelivered", "unresolved"]),
+    ] {
+        let complete = format!(
+            "COMP_WORDS=({words}{last}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _netpath netpath \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\"",
+            last = if words.ends_with(' ') { "''" } else { "" },
+        );
+        let mut bash = Command::new("bash").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = bash.stdin.take().unwrap();
+        input.write_all(&script.stdout).unwrap();
+        input.write_all(complete.as_bytes()).unwrap();
+        drop(input);
+        let reply = bash.wait_with_output().unwrap();
+        let reply = String::from_utf8(reply.stdout).unwrap();
+        assert_eq!(reply.split_whitespace().collect::<Vec<_>>(), expected, "{words}");
+    }
+}
+
+#[test]
+fn each_subcommand_has_a_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man/man1");
+    assert!(netpath().arg("man").arg(&pages).status().unwrap().success());
+    let help = String::from_utf8(netpath().arg("--help").output().unwrap().stdout).unwrap();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"report"), "{help}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        let page = std::fs::read_to_string(pages.join(format!("netpath-{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    // Not a folder.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = netpath().arg("man").arg(&file).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("name a folder that you may write to"));
+}

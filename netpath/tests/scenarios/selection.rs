@@ -1,0 +1,116 @@
+//! Reports limited to some flows, and flows added up, with sums written by hand.
+
+use netpath::cli::{Cli, Command};
+use netpath::path::{group, select};
+use netpath::report::{GroupBy, PathClass, Report};
+use netpath::{path, render};
+use render::table::Style;
+
+use clap::Parser as _;
+
+use super::read;
+
+/// The published case as `netpath report` with these options would show it.
+fn report(options: &str) -> Report {
+    let mut report = path::report(&read("published_iperf").snapshot);
+    let words = ["netpath", "report"].into_iter().chain(options.split_whitespace());
+    let Command::Report(args) = Cli::try_parse_from(words).unwrap().command else { panic!("{options}") };
+    select::select(&mut report, &args.filter.filter());
+    if let Some(by) = args.group_by {
+        group::group(&mut report, by);
+    }
+    report
+}
+
+/// Bytes of the flows that are left.
+fn bytes(options: &str) -> Vec<u64> {
+    report(options).flows.iter().map(|flow| flow.bytes).collect()
+}
+
+#[test]
+fn each_option_chooses_its_flows() {
+    let (there, back, eni_in, eni_out) = (40_400_000_000, 19_800_000, 155_698, 95_259);
+    for (options, expected) in [
+        ("", vec![there, back, eni_in, eni_out]),
+        ("--pod default/a", vec![there, back]),
+        ("--pod def*/? --port 5201", vec![there, back]),
+        ("--pod default/c", vec![]),
+        ("--namespace default", vec![there, back]),
+        ("--namespace defaul", vec![]),
+        ("--ip 10.0.1.1", vec![eni_in, eni_out]),
+        ("--ip 10.0.0.16/28", vec![there, back]),
+        ("--ip 10.0.0.16/28 --ip 10.0.1.1", vec![there, back, eni_in, eni_out]),
+        ("--ip fd00::/8", vec![]),
+        ("--port 443 --port 33000", vec![eni_in, eni_out]),
+        ("--port 443 --port 5201 --path local", vec![there, back]),
+        ("--proto TCP --path eni", vec![eni_in, eni_out]),
+        ("--proto udp", vec![]),
+        ("--device eth0", vec![eni_in, eni_out]),
+        ("--device eni* --port 46480", vec![there, back]),
+        ("--device eni", vec![]),
+    ] {
+        assert_eq!(bytes(options), expected, "{options}");
+    }
+}
+
+/// The sums of the flows that match are beside the node's, which stay.
+#[test]
+fn the_node_stays_whole() {
+    let (all, some) = (report(""), report("--path eni --port 443"));
+    assert_eq!((&some.totals, &some.accounting, &some.devices), (&all.totals, &all.accounting, &all.devices));
+    assert_eq!(all.selection, None);
+    let selection = some.selection.unwrap();
+    assert_eq!(selection.filters, ["--port 443", "--path eni"]);
+    assert_eq!(selection.totals.by_path[&PathClass::Eni].bytes, 155_698 + 95_259);
+    assert_eq!(selection.totals.by_path[&PathClass::Local].bytes, 0);
+}
+
+/// Of a group: name, bytes, sent, received.
+type Row = (Option<String>, u64, Option<u64>, Option<u64>);
+
+fn groups(options: &str) -> Vec<Row> {
+    let groups = report(options).grouping.unwrap().groups;
+    groups.into_iter().map(|group| (group.name, group.bytes, group.sent_bytes, group.received_bytes)).collect()
+}
+
+#[test]
+fn groups_have_the_sums_of_their_flows() {
+    let name = |name: &str| Some(name.to_owned());
+    let (there, back, eni) = (40_400_000_000, 19_800_000, 250_957);
+    assert_eq!(
+        groups("--group-by pod"),
+        [
+            (name("default/a"), there + back, Some(there), Some(back)),
+            (name("default/b"), there + back, Some(back), Some(there)),
+            (None, eni, None, None),
+        ]
+    );
+    assert_eq!(
+        groups("--group-by namespace"),
+        [(name("default"), there + back, Some(there + back), Some(there + back)), (None, eni, None, None)]
+    );
+    assert_eq!(groups("--group-by path"), [(name("local"), there + back, None, None), (name("eni"), eni, None, None)]);
+    assert_eq!(
+        groups("--group-by device --ip 10.0.0.21"),
+        [
+            (name("eniaa"), there + back, Some(back), Some(there)),
+            (name("enibb"), there + back, Some(there), Some(back)),
+        ]
+    );
+    let by = report("--group-by device --proto udp").grouping.unwrap();
+    assert_eq!((by.by, by.groups.len()), (GroupBy::Device, 0));
+}
+
+#[test]
+fn tables() {
+    for (name, options) in [
+        ("selection", "--ip 10.0.1.1 --path eni"),
+        ("selection_empty", "--proto udp"),
+        ("by_pod", "--group-by pod"),
+        ("by_device", "--group-by device --pod default/a"),
+    ] {
+        let mut table = Vec::new();
+        render::table::write(&report(options), &mut table, Style { top: 20, ..Style::default() }).unwrap();
+        insta::assert_snapshot!(name, String::from_utf8(table).unwrap());
+    }
+}
