@@ -180,6 +180,7 @@ fn devices() -> Vec<Device> {
         kernel: None,
         kernel_slack: None,
         drops: None,
+        qdisc: None,
         appeared: false,
         vanished: false,
         vlan: None,

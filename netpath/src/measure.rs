@@ -16,6 +16,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
+use crate::node::devices::qdiscs::RootQdisc;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -52,6 +53,7 @@ struct Followed {
     /// Before netpath counted.
     at_start: Option<KernelCounters>,
     drops_at_start: Option<Drops>,
+    qdisc_at_start: Option<RootQdisc>,
     /// How far that is from what passed before netpath counted.
     slack: KernelSlack,
     appeared: bool,
@@ -210,6 +212,7 @@ impl Followed {
             blind,
             at_start: None,
             drops_at_start: None,
+            qdisc_at_start: None,
             slack: KernelSlack::default(),
             appeared: false,
             gone: false,
@@ -221,6 +224,7 @@ impl Followed {
     fn opened(&mut self, opened: &Boundary) {
         let counted = opened.counted(self.link.ifindex);
         (self.at_start, self.drops_at_start) = (counted.map(|one| one.kernel), counted.map(|one| one.drops));
+        self.qdisc_at_start = opened.qdisc(self.link.ifindex).cloned();
         let (too_much, too_little) = opened.slack(self.link.ifindex);
         // What a start has too much, the difference lacks.
         self.slack = KernelSlack { below: too_little, above: too_much };
@@ -244,6 +248,8 @@ impl Followed {
         let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
         let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
         let (too_much, too_little) = if self.gone { Default::default() } else { closed.slack(ifindex) };
+        // That of a device that came in the window was made with it.
+        let qdisc = closed.qdisc(ifindex).filter(|_| !self.gone && (self.appeared || self.qdisc_at_start.is_some()));
         let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
         Device {
             attach: self.attach,
@@ -251,6 +257,7 @@ impl Followed {
             kernel,
             kernel_slack: kernel.map(|_| slack),
             drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
+            qdisc: qdisc.and_then(|qdisc| qdisc.since(self.qdisc_at_start.as_ref())),
             appeared: self.appeared,
             vanished: self.gone || !closed.has(ifindex),
             ..self.link.to_device()

@@ -156,6 +156,9 @@ pub struct Device {
     /// Packets that the device says it dropped in the window.
     #[serde(default)]
     pub drops: Option<Drops>,
+    /// What its root qdisc did in the window; `null` if that is not known.
+    #[serde(default)]
+    pub qdisc: Option<Qdisc>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -217,7 +220,7 @@ pub struct HookCounts {
     pub unattributed_packets: u64,
 }
 
-pub use crate::snapshot::{Drops, KernelCounters, KernelSlack};
+pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, Qdisc};
 
 /// Where a flow went, by where its packets were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]

@@ -79,6 +79,9 @@ pub struct Device {
     /// Packets that the device says it dropped in the window.
     #[serde(default)]
     pub drops: Option<Drops>,
+    /// What its root qdisc did in the window; `None` if that is not known.
+    #[serde(default)]
+    pub qdisc: Option<Qdisc>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -175,6 +178,22 @@ impl Drops {
             tx_packets: self.tx_packets.checked_sub(earlier.tx_packets)?,
         })
     }
+}
+
+/// What a device's root qdisc did in the window with the packets it was given (`tc -s qdisc`), its children included. Packets
+/// come to it from the egress hook, and go on to the device and its counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qdisc {
+    /// Its kind ("tbf", "mq", "noqueue").
+    pub kind: String,
+    /// Bytes that it passed on, as frames on the wire: a super-packet's with the headers that each of its frames has.
+    pub passed_bytes: u64,
+    /// Packets that it dropped, a super-packet being one unless it was cut first. The kernel does not tell their bytes.
+    pub dropped_packets: u64,
+    /// Packets that wait in it at the end of the window, less those that waited at its start.
+    pub queued_packets: i64,
+    /// The same in bytes, as frames on the wire.
+    pub queued_bytes: i64,
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.

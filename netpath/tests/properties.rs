@@ -8,8 +8,8 @@ use netpath::path::report;
 use netpath::render::{json, table};
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Report, Window};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Observation, Reason, Snapshot, Tuple, Unattributed,
-    Vlan,
+    Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Observation, Qdisc, Reason, Snapshot, Tuple,
+    Unattributed, Vlan,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -77,7 +77,16 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
     let slack = (kernel(largest), kernel(largest)).prop_map(|(below, above)| KernelSlack { below, above });
     let drops = (0..9u64, 0..9u64).prop_map(|(rx_packets, tx_packets)| Drops { rx_packets, tx_packets });
     let some = (option::of(kernel(largest)), option::of(vlan), option::of(Just("pod".to_owned())));
-    let window = (option::of(slack), option::of(drops), any::<bool>(), any::<bool>());
+    let qdisc = (0..largest, 0..9u64, -9..9i64, -9_999..9_999i64).prop_map(
+        |(passed_bytes, dropped_packets, queued_packets, queued_bytes)| Qdisc {
+            kind: "tbf".to_owned(),
+            passed_bytes,
+            dropped_packets,
+            queued_packets,
+            queued_bytes,
+        },
+    );
+    let window = (option::of(slack), option::of(drops), option::of(qdisc), any::<bool>(), any::<bool>());
     let some = (some, window);
     (0..6u32, select(names), class, vec(addresses, 0..3), vec(address(), 0..2), attach, any::<bool>(), some).prop_map(
         |(
@@ -88,7 +97,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             routed,
             attach,
             blind,
-            ((kernel, vlan, pod), (kernel_slack, drops, appeared, vanished)),
+            ((kernel, vlan, pod), (kernel_slack, drops, qdisc, appeared, vanished)),
         )| Device {
             ifindex,
             name: name.to_owned(),
@@ -103,6 +112,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             kernel,
             kernel_slack,
             drops,
+            qdisc,
             appeared,
             vanished,
             vlan,
@@ -191,6 +201,7 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             kernel: Some(KernelCounters { rx_bytes, rx_packets: counts.packets, ..KernelCounters::default() }),
             kernel_slack: Some(slack),
             drops: None,
+            qdisc: None,
             appeared: false,
             vanished: false,
             vlan: None,
@@ -292,7 +303,7 @@ proptest! {
             let not_of_flows = matches!(
                 term.name.as_str(),
                 "unattributed" | "not_attached" | "gro_gso_headers" | "ethernet_headers" | "vlan_tags" | "dropped_before_hook"
-                    | "dropped_after_hook" | "attach_window" | "sampling" | "residual"
+                    | "dropped_after_hook" | "dropped_by_qdisc" | "queued" | "attach_window" | "sampling" | "residual"
             );
             prop_assert_eq!(of_flows, if not_of_flows { 0 } else { term.bytes }, "{}", term.name);
         }

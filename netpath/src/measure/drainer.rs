@@ -3,6 +3,7 @@
 //! In: the maps. Out: what was counted, and the devices' counters before and after each end of the window. It works on a
 //! thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 
 use crate::kernel::drain::{Crowded, Drain, Tally};
 use crate::node::devices::counters::{Counted, CounterReader, Reading};
+use crate::node::devices::qdiscs::{self, RootQdisc};
 use crate::snapshot::KernelCounters;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
@@ -28,6 +30,8 @@ const DRAIN_SOON: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Boundary {
     early: Reading,
+    /// `None` if the kernel does not tell.
+    qdiscs: Option<HashMap<u32, RootQdisc>>,
     /// Read right before the flip, so that it is next to the truth.
     before: Reading,
     /// When the epoch was flipped.
@@ -51,6 +55,11 @@ impl Boundary {
         self.before.devices.get(&ifindex).or_else(|| self.after.devices.get(&ifindex)).copied()
     }
 
+    /// The device's root qdisc, if the kernel tells.
+    pub fn qdisc(&self, ifindex: u32) -> Option<&RootQdisc> {
+        self.qdiscs.as_ref()?.get(&ifindex)
+    }
+
     /// How much more than the truth [`counted`](Self::counted) may be, and how much less.
     pub fn slack(&self, ifindex: u32) -> (KernelCounters, KernelCounters) {
         let moved = |from: &Reading, to: &Reading| {
@@ -67,11 +76,13 @@ fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boun
     let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
     let early = counters.read().context(unreadable)?;
     drain.settle().context(FLIP)?;
+    // Without them, what they drop is unexplained. Not next to the flip: they change by less than the devices' counters do.
+    let qdiscs = qdiscs::read().ok();
     let before = counters.read().context(unreadable)?;
     let at = Instant::now();
     drain.flip().context(FLIP)?;
     let after = counters.read().context(unreadable)?;
-    Ok(Boundary { early, before, at, after })
+    Ok(Boundary { early, qdiscs, before, at, after })
 }
 
 const FLIP: &str = "cannot flip the flow maps' epoch";

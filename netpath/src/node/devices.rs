@@ -12,6 +12,7 @@ pub mod counters;
 mod inventory;
 mod message;
 mod monitor;
+pub mod qdiscs;
 mod socket;
 
 use std::net::IpAddr;
@@ -125,6 +126,7 @@ impl Link {
             kernel: None,
             kernel_slack: None,
             drops: None,
+            qdisc: None,
             appeared: false,
             vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),

@@ -9,12 +9,12 @@ mod terms;
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::container_insights::counted;
 use super::topology::Topology;
 use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
-use crate::snapshot::{self, Counts, Reason, Snapshot};
+use crate::snapshot::{self, Counts, Observation, Reason, Snapshot};
 
 /// The devices with what their hooks saw.
 #[must_use]
@@ -23,6 +23,8 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
     for seen in &snapshot.observations {
         add(hooks.entry((seen.ifindex, seen.direction)).or_default(), seen.counts);
     }
+    let sent_tagged = |seen: &&Observation| seen.direction == Direction::Tx && seen.vlans != [0; 2];
+    let tagged: HashSet<u32> = snapshot.observations.iter().filter(sent_tagged).map(|seen| seen.ifindex).collect();
     for lost in &snapshot.unattributed {
         let hook = hooks.entry((lost.ifindex, lost.direction)).or_default();
         add(hook, lost.counts);
@@ -54,9 +56,10 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             kernel: device.kernel,
             kernel_slack: device.kernel_slack,
             drops: device.drops,
+            qdisc: device.qdisc.clone(),
             appeared: device.appeared,
             vanished: device.vanished,
-            residual: residual::residuals(device, rx, tx),
+            residual: residual::residuals(device, rx, tx, tagged.contains(&device.ifindex)),
         }
     };
     sorted.iter().map(&mut report_device).collect()

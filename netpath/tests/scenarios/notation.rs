@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, Observation, Reason, Snapshot, Tuple, Unattributed, Vlan,
+    Connection, Counts, Device, Drops, KernelCounters, Observation, Qdisc, Reason, Snapshot, Tuple, Unattributed, Vlan,
 };
 use serde::Deserialize;
 
@@ -107,7 +107,8 @@ impl Scenario {
 }
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
-/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX] [appeared] [vanished]`
+/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX]
+/// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
@@ -132,6 +133,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         kernel: Some(KernelCounters::default()),
         kernel_slack: None,
         drops: None,
+        qdisc: None,
         appeared: false,
         vanished: false,
         vlan: None,
@@ -157,6 +159,16 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
             "dropped" => {
                 device.drops =
                     Some(Drops { rx_packets: words.next()?.parse().ok()?, tx_packets: words.next()?.parse().ok()? });
+            }
+            "qdisc" => {
+                let mut number = || words.next()?.parse().ok();
+                device.qdisc = Some(Qdisc {
+                    kind: "tbf".to_owned(),
+                    passed_bytes: u64::try_from(number()?).ok()?,
+                    dropped_packets: u64::try_from(number()?).ok()?,
+                    queued_packets: number()?,
+                    queued_bytes: number()?,
+                });
             }
             "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
             "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,

@@ -89,9 +89,12 @@ impl Inventory {
             Message::DelRoute(route) => self.change_routes(route.to, |routes| {
                 routes.remove(&route);
             }),
-            Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
-                Vec::new()
-            }
+            Message::Qdisc(_)
+            | Message::Done
+            | Message::Refused(_)
+            | Message::Interrupted
+            | Message::Other
+            | Message::Malformed => Vec::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads rtnetlink's messages about links, addresses and routes.
+//! Reads rtnetlink's messages about links, addresses, routes and qdiscs.
 //!
 //! In: one datagram. Out: [`Message`]s with the few facts netpath needs. Pure. A message that is not as the kernel's
 //! headers describe it becomes [`Message::Malformed`]: it is never skipped, because the caller has to know that it missed
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u16, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
+use super::qdiscs::{self, RootQdisc};
 use crate::snapshot::KernelCounters;
 
 // linux/if_link.h, linux/if_addr.h
@@ -73,6 +74,8 @@ pub enum Message {
     NewRoute { route: HostRoute, replaces: bool },
     /// A route was removed.
     DelRoute(HostRoute),
+    /// A device's root qdisc (only in dumps).
+    Qdisc(RootQdisc),
     /// The end of a dump.
     Done,
     /// The kernel refuses; errno, positive. 0 is an acknowledgement.
@@ -107,7 +110,7 @@ pub fn messages(datagram: &[u8]) -> Vec<Message> {
 
 /// A message is not as the kernel's headers describe it.
 #[derive(Debug)]
-struct Malformed;
+pub(super) struct Malformed;
 
 impl From<DecodeError> for Malformed {
     fn from(_: DecodeError) -> Self {
@@ -133,6 +136,7 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Mal
         libc::RTM_NEWROUTE => route(payload)?
             .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
         libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
+        libc::RTM_NEWQDISC => qdiscs::root_qdisc(payload)?.map_or(Message::Other, Message::Qdisc),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
             errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
@@ -282,7 +286,7 @@ fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
     }
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
     bytes.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed)
 }
 
@@ -290,7 +294,7 @@ fn c_string(bytes: &[u8]) -> &[u8] {
     bytes.split(|&b| b == 0).next().unwrap_or_default()
 }
 
-fn lossy(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(c_string(bytes)).into_owned()
 }
 

@@ -12,9 +12,14 @@
 //! | `vlan_tags` | packets are equal and only tags differ, or each frame's 4 bytes do: a tag beside the packet |
 //! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
 //! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
+//! | `dropped_by_qdisc` | the device's root qdisc says it dropped packets, and passed on as many bytes less than it was given |
+//! | `queued` | it says that more of them wait in it at the end of the window than at its start, or fewer |
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
+mod queue;
+
+use self::queue::Queue;
 use crate::report::{Attach, Cause, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
 use crate::snapshot::{Device, Drops};
 
@@ -27,6 +32,8 @@ pub enum Why {
     VlanTags,
     DroppedBeforeHook,
     DroppedAfterHook,
+    DroppedByQdisc,
+    Queued,
     AttachWindow,
     Sampling,
 }
@@ -37,12 +44,14 @@ const TAG_BYTES: i128 = 4;
 
 impl Why {
     /// Those that become terms of their own.
-    pub const TERMS: [Self; 7] = [
+    pub const TERMS: [Self; 9] = [
         Self::GroGsoHeaders,
         Self::EthernetHeaders,
         Self::VlanTags,
         Self::DroppedBeforeHook,
         Self::DroppedAfterHook,
+        Self::DroppedByQdisc,
+        Self::Queued,
         Self::AttachWindow,
         Self::Sampling,
     ];
@@ -72,6 +81,15 @@ impl Why {
                 "dropped_after_hook",
                 "seen by netpath's hook on the way out, then dropped before the device counted it",
             ),
+            Self::DroppedByQdisc => (
+                "dropped_by_qdisc",
+                "seen by netpath's hook on the way out, then dropped by the device's queue (qdisc), which comes before its counter",
+            ),
+            Self::Queued => (
+                "queued",
+                "waiting in the device's queue (qdisc) at the end of the window, less what waited there at its start: seen by \
+                 netpath's hook and not yet counted by the device, or the reverse",
+            ),
             Self::AttachWindow => ("attach_window", "counted on a new device before netpath was attached to it"),
             Self::Sampling => (
                 "sampling",
@@ -88,7 +106,9 @@ impl Why {
 }
 
 /// Both directions' differences; `None` if the device's counters are unknown.
-pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>) -> Option<Residuals> {
+///
+/// `tagged`: packets with VLAN tags were among those sent.
+pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>, tagged: bool) -> Option<Residuals> {
     let kernel = device.kernel?;
     let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
     let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
@@ -102,6 +122,8 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
             above: counters(&above),
             dropped,
             dropped_before: before,
+            queue: if before { None } else { device.qdisc.as_ref().and_then(Queue::new) },
+            tagged,
             attached: device.attach != Attach::None,
             appeared: device.appeared,
         }
@@ -137,6 +159,9 @@ struct Difference {
     dropped: u64,
     /// The hook comes after the device's counter (ingress), not before it (egress).
     dropped_before: bool,
+    /// What is between the egress hook and the device, if it kept packets.
+    queue: Option<Queue>,
+    tagged: bool,
     attached: bool,
     appeared: bool,
 }
@@ -145,26 +170,8 @@ impl Difference {
     fn explain(&self) -> Residual {
         let bytes = self.kernel.bytes - self.hook.bytes;
         let packets = self.kernel.packets - self.hook.packets;
-        let (mut causes, mut rest) = (Vec::new(), bytes);
-        let mut take = |why: Why, bytes: i128, packets: Option<u64>| {
-            causes.push(why.cause(Some(bytes), packets));
-            rest -= bytes;
-        };
-        if !self.attached {
-            if self.kernel.bytes != 0 {
-                take(Why::NotAttached, self.kernel.bytes, u64::try_from(self.kernel.packets).ok());
-            }
-        } else if let Some(headers) = self.headers() {
-            for (why, bytes) in headers {
-                take(why, bytes, None);
-            }
-        } else if let Some(why) = self.drops(bytes, packets) {
-            if self.at_rest() && packets.unsigned_abs() == self.dropped.into() {
-                take(why, bytes, Some(self.dropped));
-            } else {
-                causes.push(why.cause(None, Some(self.dropped)));
-            }
-        }
+        let mut causes = self.causes(bytes, packets);
+        let mut rest = bytes - causes.iter().filter_map(|cause| cause.bytes).map(i128::from).sum::<i128>();
         let in_time = rest.clamp(-self.above.bytes, self.below.bytes);
         if in_time != 0 {
             rest -= in_time;
@@ -172,6 +179,27 @@ impl Difference {
             causes.push(why.cause(Some(in_time), None));
         }
         Residual { bytes: clamped(bytes), packets: clamped(packets), causes, unexplained_bytes: clamped(rest) }
+    }
+
+    /// All causes but those that are in time, without those that nothing speaks for.
+    fn causes(&self, bytes: i128, packets: i128) -> Vec<Cause> {
+        if !self.attached {
+            let Count { bytes, packets } = self.kernel;
+            let cause = || Why::NotAttached.cause(Some(bytes), u64::try_from(packets).ok());
+            return (bytes != 0).then(cause).into_iter().collect();
+        }
+        if let Some(causes) = self.queue.as_ref().and_then(|queue| self.queue_causes(queue)) {
+            return causes;
+        }
+        if let Some(headers) = self.headers() {
+            return headers.into_iter().map(|(why, bytes)| why.cause(Some(bytes), None)).collect();
+        }
+        let mut causes = self.queue.as_ref().map_or_else(Vec::new, |queue| queue.suspects(-bytes));
+        if let Some(why) = self.drops(bytes, packets) {
+            let exact = causes.is_empty() && self.at_rest() && packets.unsigned_abs() == self.dropped.into();
+            causes.push(why.cause(exact.then_some(bytes), Some(self.dropped)));
+        }
+        causes
     }
 
     /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
