@@ -114,3 +114,64 @@ pub(super) fn root_qdisc(payload: &[u8]) -> Result<Option<RootQdisc>, Malformed>
     );
     Ok(qdisc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).expect("short");
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// As the kernel writes it: `struct tcmsg`, the kind, statistics of which some are of no interest.
+    fn message(parent: u32) -> Vec<u8> {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+        let basic = [&1_234_567_890_123_u64.to_ne_bytes()[..], &words(&[99, 0])].concat();
+        let stats = [attribute(1, &basic), attribute(9, &[1; 3]), attribute(3, &words(&[4, 5_000, 6, 7, 8]))].concat();
+        let attributes = [attribute(1, b"tbf\0"), attribute(2, &[0; 10]), attribute(7, &stats)].concat();
+        [words(&[0, 12, 0x10000, parent, 2]), attributes].concat()
+    }
+
+    fn read(message: &[u8]) -> Option<RootQdisc> {
+        root_qdisc(message).expect("it is whole")
+    }
+
+    const READ: (u32, u64, u32, u32, u32) = (12, 1_234_567_890_123, 4, 5_000, 6);
+
+    #[test]
+    fn the_root_only_and_none_with_a_size_table() {
+        let root = read(&message(TC_H_ROOT)).expect("a root");
+        let RootQdisc { ifindex, passed_bytes, queued_packets, queued_bytes, dropped_packets, .. } = root;
+        assert_eq!((ifindex, passed_bytes, queued_packets, queued_bytes, dropped_packets), READ);
+        assert_eq!((root.kind.as_str(), root.handle), ("tbf", 0x10000));
+        assert_eq!(read(&message(0x10000)), None);
+        assert_eq!(read(&[message(TC_H_ROOT), attribute(TCA_STAB, &[0; 4])].concat()), None);
+    }
+
+    #[test]
+    fn cut_off_anywhere_nothing_panics() {
+        let whole = message(TC_H_ROOT);
+        for length in 0..whole.len() {
+            assert!(!matches!(root_qdisc(&whole[..length]), Ok(Some(_))), "{length}");
+        }
+    }
+
+    #[test]
+    fn another_one_is_not_compared() {
+        let earlier = read(&message(TC_H_ROOT)).expect("a root");
+        let mut now = RootQdisc { passed_bytes: earlier.passed_bytes + 100, queued_packets: 1, ..earlier.clone() };
+        now.queued_bytes -= 3_000;
+        now.dropped_packets += 2;
+        let moved = now.since(Some(&earlier)).expect("the same");
+        assert_eq!((moved.passed_bytes, moved.dropped_packets, moved.queued_packets), (100, 2, -3));
+        assert_eq!(moved.queued_bytes, -3_000);
+        assert_eq!(now.since(None).expect("new").queued_packets, 1);
+        assert_eq!(earlier.since(Some(&now)), None);
+        assert_eq!(RootQdisc { handle: 1, ..now.clone() }.since(Some(&earlier)), None);
+        assert_eq!(RootQdisc { kind: "htb".to_owned(), ..now }.since(Some(&earlier)), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! Queues between netpath's egress hook and a device's counter: what they drop and what waits in them is named, in bytes.
+//!
+//! The witnesses are tc, asked by the test, and /proc/net/dev; the sizes of frames are worked out by hand.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
+use lab::{Counters, Lab, Pod, RootQdisc, counters, output_within, root_qdisc, tc};
+use serde_json::Value;
+
+const PAYLOAD_BYTES: usize = 1_400;
+/// Ethernet, IPv4 and UDP headers.
+const FRAME_BYTES: i64 = 14 + 20 + 8 + 1_400;
+
+fn integer(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// One device of a report, in the direction of its queue, and what the witnesses counted meanwhile.
+struct Seen {
+    device: Value,
+    kernel: Counters,
+    before: RootQdisc,
+    after: RootQdisc,
+}
+
+impl Seen {
+    /// `lab`'s node measures its device while `work` runs.
+    fn of(lab: &Lab, device: &str, work: impl FnOnce() -> anyhow::Result<()>) -> Self {
+        let node = &lab.node.namespace;
+        lab.wait_until_quiet().unwrap();
+        let (counted, before) = (counters(node, device).unwrap(), root_qdisc(node, device).unwrap());
+        let report = lab.measure(&[], work).unwrap().report;
+        let (kernel, after) = (counters(node, device).unwrap().since(counted), root_qdisc(node, device).unwrap());
+        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap().clone();
+        let seen = Self { device, kernel, before, after };
+        // What netpath read is what tc tells.
+        let qdisc = &seen.device["qdisc"];
+        assert_eq!(integer(&qdisc["passed_bytes"]), i64::try_from(after.bytes - before.bytes).unwrap());
+        assert_eq!(integer(&qdisc["dropped_packets"]), seen.drops());
+        assert_eq!(integer(&qdisc["queued_packets"]), after.qlen.cast_signed() - before.qlen.cast_signed());
+        assert_eq!(integer(&qdisc["queued_bytes"]), seen.queued());
+        assert_eq!(integer(&seen.device["kernel"]["tx_bytes"]), i64::try_from(kernel.tx_bytes).unwrap());
+        assert_eq!(seen.device["residual"]["tx"]["unexplained_bytes"], 0, "{:#}", seen.device);
+        seen
+    }
+
+    fn drops(&self) -> i64 {
+        i64::try_from(self.after.drops - self.before.drops).unwrap()
+    }
+
+    fn queued(&self) -> i64 {
+        self.after.backlog.cast_signed() - self.before.backlog.cast_signed()
+    }
+
+    fn hook(&self, what: &str) -> i64 {
+        integer(&self.device["tx"][what])
+    }
+
+    /// The causes with their bytes.
+    fn causes(&self) -> Vec<(&str, i64)> {
+        let causes = self.device["residual"]["tx"]["causes"].as_array().unwrap();
+        causes.iter().map(|cause| (cause["name"].as_str().unwrap(), integer(&cause["bytes"]))).collect()
+    }
+}
+
+/// Datagrams from one pod to another, more than the other's queue takes.
+fn flood(from: &Pod, to: &Pod, count: u32) -> anyhow::Result<()> {
+    send_datagrams(&from.namespace, SocketAddr::new(to.ipv4.into(), 9), PAYLOAD_BYTES, count).map(drop)
+}
+
+#[test]
+fn what_each_kind_of_queue_drops() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    // Pods answer that nobody listens, at a limited rate; this one does.
+    let _sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 9)).unwrap();
+    let veth = &server.veth;
+    let queues: [&[&str]; 4] = [
+        &["root tbf rate 50mbit burst 5k limit 30k"],
+        &["root pfifo limit 5", "root handle 1: tbf rate 50mbit burst 5k limit 30k"],
+        // The drops of a class's own queue.
+        &[
+            "root handle 1: htb default 10",
+            "parent 1: classid 1:10 htb rate 50mbit burst 5k",
+            "parent 1:10 handle 10: pfifo limit 5",
+        ],
+        &[
+            "root handle 1: htb default 10",
+            "parent 1: classid 1:10 htb rate 50mbit burst 5k",
+            "parent 1:10 bfifo limit 10000",
+        ],
+    ];
+    for commands in queues {
+        for command in commands {
+            let object = if command.contains("classid") { "class" } else { "qdisc" };
+            let add = if command.contains("root") { "replace" } else { "add" };
+            tc(node, &format!("{object} {add} dev {veth} {command}")).unwrap();
+        }
+        let seen = Seen::of(&lab, veth, || flood(client, server, 300));
+        assert!(seen.drops() > 50, "{commands:?}: {:?}", seen.after);
+        assert_eq!(seen.causes(), [("dropped_by_qdisc", -seen.drops() * FRAME_BYTES)], "{commands:?}");
+        tc(node, &format!("qdisc del dev {veth} root")).unwrap();
+    }
+}
+
+/// A root qdisc with a queue for each of the device's own, which adds up what they say when it is asked.
+#[test]
+fn what_the_queues_of_a_device_with_several_drop() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (client, node) = (lab.pod("client"), &lab.node.namespace);
+    let ip = |batch: &str| {
+        for line in batch.lines() {
+            let output =
+                output_within(node.command("ip").unwrap().args(line.split(' ')), Duration::from_secs(5)).unwrap();
+            assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    };
+    let far = client.namespace.name();
+    ip(&format!(
+        "link add name enimany numtxqueues 2 numrxqueues 2 type veth peer name eth9 numtxqueues 2 numrxqueues 2 netns {far}\n\
+         addr add 10.0.77.1/24 dev enimany\nlink set enimany up\n-n {far} link set eth9 up\n\
+         neigh add 10.0.77.2 dev enimany lladdr 02:00:00:00:00:01"
+    ));
+    tc(node, "qdisc add dev enimany root handle 1: mq").unwrap();
+    for queue in [1, 2] {
+        tc(node, &format!("qdisc add dev enimany parent 1:{queue} tbf rate 50mbit burst 5k limit 30k")).unwrap();
+    }
+    let seen = Seen::of(&lab, "enimany", || {
+        let target = "10.0.77.2:9".parse()?;
+        send_datagrams(node, target, PAYLOAD_BYTES, 300).map(drop)
+    });
+    assert!(seen.drops() > 50, "{:?}", seen.after);
+    assert_eq!(seen.causes(), [("dropped_by_qdisc", -seen.drops() * FRAME_BYTES)]);
+}
+
+/// What waits at the end of the window is not lost; in the next window it arrives.
+#[test]
+fn what_waits_in_a_queue() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let _sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 9)).unwrap();
+    // It lets one or two packets through, and then next to nothing.
+    let set = |rate, limit| {
+        tc(node, &format!("qdisc replace dev {} root handle 1: tbf rate {rate} burst 3k limit {limit}", server.veth))
+    };
+    set("8bit", "60k").unwrap();
+    let seen = Seen::of(&lab, &server.veth, || flood(client, server, 20));
+    assert!(seen.queued() > 15 * FRAME_BYTES && seen.drops() == 0, "{:?}", seen.after);
+    assert_eq!(seen.causes(), [("queued", -seen.queued())]);
+
+    let seen = Seen::of(&lab, &server.veth, || flood(client, server, 50));
+    assert!(seen.queued() > 5 * FRAME_BYTES && seen.drops() > 5, "{:?}", seen.after);
+    assert_eq!(seen.causes(), [("dropped_by_qdisc", -seen.drops() * FRAME_BYTES), ("queued", -seen.queued())]);
+
+    let seen = Seen::of(&lab, &server.veth, || {
+        set("100mbit", "90k")?;
+        // It looks at the new rate when the next packet comes.
+        flood(client, server, 1)
+    });
+    assert_eq!((seen.after.backlog, seen.hook("bytes")), (0, FRAME_BYTES));
+    assert!(seen.queued() < -30 * FRAME_BYTES, "{:?}", seen.before);
+    assert_eq!(seen.causes(), [("queued", -seen.queued())]);
+}
+
+/// The queue drops some, and the other end of the veth refuses the rest, which is larger than its MTU.
+#[test]
+fn what_a_queue_drops_and_what_the_device_drops() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let mut mtu = server.namespace.command("ip").unwrap();
+    let output = output_within(mtu.args(["link", "set", "eth0", "mtu", "1300"]), Duration::from_secs(5)).unwrap();
+    assert!(output.status.success());
+    tc(node, &format!("qdisc add dev {} root tbf rate 50mbit burst 5k limit 30k", server.veth)).unwrap();
+    let seen = Seen::of(&lab, &server.veth, || flood(client, server, 300));
+    let refused = 300 - seen.drops();
+    assert!(seen.drops() > 50 && refused > 5, "{:?}", seen.after);
+    assert_eq!(
+        seen.causes(),
+        [("dropped_by_qdisc", -seen.drops() * FRAME_BYTES), ("dropped_after_hook", -refused * FRAME_BYTES)]
+    );
+}
+
+/// TCP in super-packets. The queue drops them whole, or cuts them and drops frames; the device counts what is left of them.
+#[test]
+fn super_packets_in_a_queue() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (client, node) = (lab.pod("client"), &lab.node.namespace);
+    let source =
+        TcpServer::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 0), Serve::Send(3_000_000))
+            .unwrap();
+    for (queue, cut) in [("burst 5k limit 40k", true), ("burst 100k limit 200k", false)] {
+        tc(node, &format!("qdisc replace dev {} root tbf rate 200mbit {queue}", client.veth)).unwrap();
+        let seen = Seen::of(&lab, &client.veth, || download(&client.namespace, source.address()).map(drop));
+        assert!(seen.drops() > 0, "{queue}: {:?}", seen.after);
+        let headers = seen.hook("wire_bytes") - seen.hook("bytes");
+        assert!(headers > 0, "no super-packets: {:#}", seen.device);
+        let passed = i64::try_from(seen.after.bytes - seen.before.bytes).unwrap();
+        let kernel = i64::try_from(seen.kernel.tx_bytes).unwrap();
+        let causes = seen.causes();
+        if cut {
+            // Those of two or three frames fit through as they are.
+            let whole = passed - kernel;
+            let dropped = seen.hook("wire_bytes") - passed;
+            assert!((0..headers / 2).contains(&whole), "the device counts what the queue cut: {:#}", seen.device);
+            assert_eq!(causes, [("gro_gso_headers", headers - whole), ("dropped_by_qdisc", -dropped)]);
+        } else {
+            assert_eq!(causes, [("dropped_by_qdisc", kernel - seen.hook("bytes"))]);
+            assert_eq!(integer(&seen.device["residual"]["tx"]["packets"]), -seen.drops());
+        }
+    }
+}
+
+/// Both ends of the window are in the middle of a load that the queue cannot take.
+#[test]
+fn under_load_at_both_ends() {
+    const LIMIT_BYTES: i64 = 30_000;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let _sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 9)).unwrap();
+    tc(node, &format!("qdisc add dev {} root tbf rate 50mbit burst 5k limit {LIMIT_BYTES}", server.veth)).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                flood(client, server, 100).unwrap();
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        for _ in 0..3 {
+            let arguments = ["report", "--format", "json", "--eni", "eth*", "--duration", "500ms"];
+            let output = output_within(&mut lab.netpath(&arguments).unwrap(), Duration::from_secs(30)).unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let devices = report["devices"].as_array().unwrap();
+            let device = devices.iter().find(|one| one["name"] == server.veth.as_str()).unwrap();
+            let residual = &device["residual"]["tx"];
+            eprintln!("{residual} {} {}", device["kernel_slack"], device["qdisc"]);
+            let dropped = residual["causes"].as_array().unwrap().iter().find(|one| one["name"] == "dropped_by_qdisc");
+            assert!(-integer(&dropped.unwrap()["bytes"]) > 100 * FRAME_BYTES, "{residual:#}");
+            // The queue was read some time before the flip, and may have become longer or shorter by then.
+            assert!(integer(&residual["unexplained_bytes"]).abs() <= 2 * LIMIT_BYTES, "{residual:#}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        load.join().unwrap();
+    });
+}
