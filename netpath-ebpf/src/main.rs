@@ -19,8 +19,8 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use netpath_ebpf::parse::{
-    Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network,
-    plain_v4, plain_v6,
+    Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, Stop, inner_len, ipv4, ipv6, is_udp_tunnel,
+    network, plain_v4, plain_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -173,7 +173,7 @@ fn count_plain<K: FlowKey + Key, const N: usize, const M: usize>(
     parsed: &Parsed<K>,
 ) -> bool {
     let (protocol, ports) = parsed.key.transport();
-    if size.is_super_packet() && is_vxlan(protocol, ports) {
+    if size.is_super_packet() && is_udp_tunnel(protocol, ports) {
         return false;
     }
     cached(slots, flows, epoch(), &parsed.key, &size.counts(parsed.headers_len_bytes));
@@ -361,7 +361,7 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
     *slot = Slot { key: *key, epoch, counts: *counts };
 }
 
-/// Bytes of headers behind the outer ones that each frame of a VXLAN super-packet has; 0 for any other packet.
+/// Bytes of headers behind the outer ones that each frame of a tunnel's super-packet has; 0 for any other packet.
 #[inline(never)]
 fn inner_headers_len(skb: *mut __sk_buff, ethernet: bool) -> u32 {
     let packet = Paged { skb };

@@ -28,7 +28,7 @@
 //! | atomic fragment (RFC 6946: IPv6 fragment header, offset 0, none to come) | a whole packet |
 //! | a second IPv6 fragment header | [`Reason::Unparsed`]: RFC 8200 allows one |
 //! | ports, ICMP header or an extension header cut off, also in a first fragment (RFC 1858, RFC 7112) | [`Reason::Unparsed`] |
-//! | VXLAN | the outer addresses and ports; the inner headers only for wire bytes: [`vxlan_headers_len`] |
+//! | tunnels (VXLAN, Geneve, GRE, IP in IP) | the outer addresses and ports; the inner headers only for wire bytes: [`inner_len`] |
 //! | TCP data offset cut off, or below the minimum | attributed; the header counts as 20 bytes |
 
 mod header;
@@ -38,13 +38,13 @@ mod transport;
 mod tunnel;
 
 pub use header::{
-    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, Header, IcmpHeader, Ipv4Header, Ipv6Addresses,
-    Ipv6Header, TcpDataOffset, VlanHeader, VxlanHeader,
+    EtherType, EthernetHeader, ExtensionHeader, FragmentHeader, GeneveHeader, GreHeader, Header, IcmpHeader,
+    Ipv4Header, Ipv6Addresses, Ipv6Header, TcpDataOffset, VlanHeader, VxlanHeader,
 };
 
 pub use ip::{ipv4, ipv6};
 pub use plain::{PlainTag, plain_v4, plain_v6};
-pub use tunnel::{inner_len, is_vxlan};
+pub use tunnel::{inner_len, is_udp_tunnel};
 
 use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};
 

@@ -11,7 +11,7 @@ mod oracle;
 
 use netpath_ebpf::{
     Direction, Hook, Reason,
-    parse::{Header, Network, Packet, PlainTag, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
+    parse::{Header, Network, Packet, PlainTag, Start, Stop, inner_len, ipv4, ipv6, network, plain_v4, plain_v6},
 };
 use oracle::{check, parse};
 use proptest::{collection::vec, prelude::*};
@@ -95,6 +95,44 @@ proptest! {
     #[test]
     fn finds_what_was_put_in(frame in frames::frame()) {
         prop_assert_eq!(parse(&frame.bytes[..], frame.start), Ok(frame.flow));
+    }
+
+    /// Any frame in any tunnel: behind the outer headers are the tunnel's and all of the frame's own.
+    #[test]
+    fn a_tunnel_carries_any_packet(
+        frame in frames::frame(), tunnel in 0..5_u8, words in 0..4_u8, ipv6 in any::<bool>(),
+    ) {
+        let ethertype = match frame.start {
+            Start::Ethernet { vlan_tci: None } => 0x6558,
+            Start::Ip { ethertype_be } => u16::from_be(ethertype_be),
+            // A tag is beside a packet only outside of tunnels.
+            Start::Ethernet { .. } => return Ok(()),
+        };
+        let [high, low] = u16::to_be_bytes(ethertype);
+        let options = vec![0; usize::from(words) * 4];
+        let carry = |header: &[u8]| [header, &options, &frame.bytes].concat();
+        let (protocol, port, payload) = match tunnel {
+            0 if ethertype == 0x6558 && words == 0 => (17, 8472, carry(&[0x08, 0, 0, 0, 0, 0, 7, 0])),
+            1 => (17, 6081, carry(&[words, 0, high, low, 0, 0, 7, 0])),
+            2 => (47, 0, carry(&[[0, 0x20, 0xa0, 0xb0][usize::from(words)], 0, high, low])),
+            3 if ethertype == 0x0800 && words == 0 => (4, 0, carry(&[])),
+            4 if ethertype == 0x86dd && words == 0 => (41, 0, carry(&[])),
+            _ => return Ok(()),
+        };
+        let expected = payload.len() - frame.bytes.len() + frame.flow.headers_len_bytes as usize;
+        let ethernet = etherparse::PacketBuilder::ethernet2([1; 6], [2; 6]);
+        let ip = if ipv6 { ethernet.ipv6([1; 16], [2; 16], 9) } else { ethernet.ipv4([1; 4], [2; 4], 9) };
+        let mut outer = Vec::new();
+        if protocol == 17 {
+            ip.udp(50_000, port).write(&mut outer, &payload).unwrap();
+        } else {
+            ip.write(&mut outer, protocol.into(), &payload).unwrap();
+        }
+        prop_assert_eq!(inner_len(&outer[..], Start::Ethernet { vlan_tci: None }), Some(u32::try_from(expected).unwrap()));
+        for len in 0..outer.len() {
+            let cut = inner_len(&outer[..len], Start::Ethernet { vlan_tci: None });
+            prop_assert!(cut.is_none_or(|cut| cut as usize <= expected), "{:?}", cut);
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 use netpath_ebpf::{
     Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
-    parse::{Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_vxlan, network},
+    parse::{
+        Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_udp_tunnel, network,
+    },
 };
 
 const HOOK: Hook = Hook::new(3, Direction::Rx);
@@ -404,6 +406,18 @@ fn vxlan(flags: u8, frame: &[u8]) -> Vec<u8> {
     [&[flags, 0, 0, 0, 0, 0, 7, 0], frame].concat()
 }
 
+/// Geneve with so many words of options, then what the `EtherType` says.
+fn geneve(version: u8, words: u8, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    let [e0, e1] = ethertype.to_be_bytes();
+    let options = vec![0xaa; usize::from(words) * 4];
+    [&[version << 6 | words, 0, e0, e1, 0, 0, 7, 0], &options[..], inner].concat()
+}
+
+/// GRE with so many words behind its header, then what the `EtherType` says.
+fn gre(flags: u16, words: usize, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    [&flags.to_be_bytes()[..], &ethertype.to_be_bytes(), &vec![0xaa; words * 4], inner].concat()
+}
+
 /// UDP from port 1000 to `port`.
 fn udp_to(port: u16, payload: &[u8]) -> Vec<u8> {
     [&[0x03, 0xe8], &port.to_be_bytes()[..], &[0, 0, 0, 0], payload].concat()
@@ -416,40 +430,90 @@ const TCP_32: [u8; 32] = {
     header
 };
 
+/// `EtherType` of an Ethernet frame in a tunnel.
+const FRAME: u16 = 0x6558;
+
 #[test]
-fn headers_of_a_vxlan_packet_are_the_outer_and_the_inner_ones() {
-    let inner_v4 = vxlan(0x08, &ethernet(0x0800, &v4(6, &TCP_32)));
-    let inner_v6 = vxlan(0x08, &ethernet(0x86dd, &v6(6, &TCP_32)));
-    let inner_tagged = vxlan(0x08, &ethernet(0x8100, &tag(42, 0x0800, &v4(17, &udp_to(53, &[])))));
-    for (inner, expected) in [(inner_v4, 14 + 20 + 32), (inner_v6, 14 + 40 + 32), (inner_tagged, 14 + 4 + 20 + 8)] {
-        let outer_v4 = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
-        assert_eq!(inner_len(&outer_v4[..], ETHERNET), Some(8 + expected));
-        let outer_v6 = ethernet(0x86dd, &v6(17, &udp_to(8472, &inner)));
-        assert_eq!(inner_len(&outer_v6[..], ETHERNET), Some(8 + expected));
+fn headers_of_a_tunnel_are_the_outer_and_the_inner_ones() {
+    let (packet_v4, packet_v6) = (v4(6, &TCP_32), v6(6, &TCP_32));
+    let (frame_v4, frame_v6) = (ethernet(0x0800, &packet_v4), ethernet(0x86dd, &packet_v6));
+    let tagged = ethernet(0x8100, &tag(42, 0x0800, &v4(17, &udp_to(53, &[]))));
+    // Lengths of the inner headers.
+    let (in_v4, in_v6, in_frame_v4, in_frame_v6, in_tagged) =
+        (20 + 32, 40 + 32, 14 + 20 + 32, 14 + 40 + 32, 14 + 4 + 20 + 8);
+    // Protocol, payload, length of the tunnel's header, of the inner ones.
+    let cases = [
+        (17, udp_to(4789, &vxlan(0x08, &frame_v4)), 8, in_frame_v4),
+        (17, udp_to(8472, &vxlan(0x08, &frame_v6)), 8, in_frame_v6),
+        (17, udp_to(4789, &vxlan(0x08, &tagged)), 8, in_tagged),
+        (17, udp_to(6081, &geneve(0, 0, FRAME, &frame_v4)), 8, in_frame_v4),
+        (17, udp_to(6081, &geneve(0, 3, FRAME, &frame_v6)), 8 + 12, in_frame_v6),
+        (17, udp_to(6081, &geneve(0, 63, FRAME, &tagged)), 8 + 252, in_tagged),
+        (17, udp_to(6081, &geneve(0, 1, 0x0800, &packet_v4)), 8 + 4, in_v4),
+        (17, udp_to(6081, &geneve(0, 0, 0x86dd, &packet_v6)), 8, in_v6),
+        (47, gre(0, 0, 0x0800, &packet_v4), 4, in_v4),
+        (47, gre(0, 0, 0x86dd, &packet_v6), 4, in_v6),
+        (47, gre(0, 0, FRAME, &frame_v4), 4, in_frame_v4),
+        // Checksum, key, sequence number, all of them.
+        (47, gre(0x8000, 1, FRAME, &frame_v6), 8, in_frame_v6),
+        (47, gre(0x2000, 1, FRAME, &tagged), 8, in_tagged),
+        (47, gre(0x1000, 1, 0x0800, &packet_v4), 8, in_v4),
+        (47, gre(0xb000, 3, 0x86dd, &packet_v6), 16, in_v6),
+        (4, packet_v4.clone(), 0, in_v4),
+        (41, packet_v6.clone(), 0, in_v6),
+    ];
+    for (protocol, payload, tunnel, inner) in cases {
+        for outer in [ethernet(0x0800, &v4(protocol, &payload)), ethernet(0x86dd, &v6(protocol, &payload))] {
+            assert_eq!(inner_len(&outer[..], ETHERNET), Some(tunnel + inner), "{protocol} {payload:x?}");
+        }
+        // On a device without link layer; and behind the option that Linux's IPv6 tunnels put in front (RFC 2473).
+        let start = Start::Ip { ethertype_be: 0x0800_u16.to_be() };
+        assert_eq!(inner_len(&v4(protocol, &payload)[..], start), Some(tunnel + inner));
+        let limited = ethernet(0x86dd, &v6(60, &[&[protocol, 0, 4, 1, 4, 1, 1, 0], &payload[..]].concat()));
+        assert_eq!(inner_len(&limited[..], ETHERNET), Some(tunnel + inner));
     }
 }
 
 #[test]
-fn what_is_no_vxlan_has_no_inner_headers() {
-    let frame = ethernet(0x0800, &v4(6, &TCP_32));
-    for inner in [
-        vec![],
-        vxlan(0, &frame),
-        vxlan(0x08, &frame[..36]),
-        vxlan(0x08, &ethernet(0x0806, &[0; 28])),
-        vxlan(0x08, &ethernet(0x0800, &[0; 40])),
-    ] {
-        let outer = ethernet(0x0800, &v4(17, &udp_to(4789, &inner)));
-        assert_eq!(inner_len(&outer[..], ETHERNET), None, "{inner:x?}");
+fn what_is_no_tunnel_has_no_inner_headers() {
+    let (packet, arp) = (v4(6, &TCP_32), ethernet(0x0806, &[0; 28]));
+    let frame = ethernet(0x0800, &packet);
+    let cases = [
+        (6, TCP_32.to_vec()),
+        (17, udp_to(53, &vxlan(0x08, &frame))),
+        (17, udp_to(4789, &[])),
+        (17, udp_to(4789, &vxlan(0, &frame))),
+        (17, udp_to(4789, &vxlan(0x08, &frame[..36]))),
+        (17, udp_to(4789, &vxlan(0x08, &arp))),
+        (17, udp_to(4789, &vxlan(0x08, &ethernet(0x0800, &[0; 40])))),
+        // Of another version; with more options than it has bytes; with something else in it.
+        (17, udp_to(6081, &geneve(1, 0, FRAME, &frame))),
+        (17, udp_to(6081, &geneve(0, 3, FRAME, &frame)[..16])),
+        (17, udp_to(6081, &geneve(0, 0, 0x8847, &packet))),
+        (17, udp_to(6081, &geneve(0, 0, FRAME, &arp))),
+        // PPTP, source routing, cut off, MPLS, one family in the other's place.
+        (47, gre(0x3001, 2, 0x880b, &packet)),
+        (47, gre(0x4000, 0, 0x0800, &packet)),
+        (47, gre(0x2000, 1, 0x0800, &packet)[..6].to_vec()),
+        (47, gre(0, 0, 0x8847, &packet)),
+        (47, gre(0, 0, 0x86dd, &packet)),
+        (4, v6(6, &TCP_32)),
+        (41, packet.clone()),
+        (50, packet.clone()),
+    ];
+    for (protocol, payload) in cases {
+        for outer in [ethernet(0x0800, &v4(protocol, &payload)), ethernet(0x86dd, &v6(protocol, &payload))] {
+            assert_eq!(inner_len(&outer[..], ETHERNET), None, "{protocol} {payload:x?}");
+        }
     }
 }
 
 #[test]
-fn vxlan_is_udp_to_one_of_two_ports() {
+fn a_udp_tunnel_is_told_by_its_port() {
     let ports = |src: u16, dst: u16| Ports { src_be: src.to_be(), dst_be: dst.to_be() };
-    for port in [4789, 8472] {
-        assert!(is_vxlan(17, ports(50_000, port)));
-        assert!(!is_vxlan(6, ports(50_000, port)));
-        assert!(!is_vxlan(17, ports(port, 53)));
+    for port in [4789, 8472, 6081] {
+        assert!(is_udp_tunnel(17, ports(50_000, port)));
+        assert!(!is_udp_tunnel(6, ports(50_000, port)));
+        assert!(!is_udp_tunnel(17, ports(port, 53)));
     }
 }

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
 
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use etherparse::{IpFragOffset, IpNumber, PacketBuilder, VlanId};
 use lab::Lab;
-use netpath::kernel::drain::Tally;
+use netpath::kernel::attach::Attacher;
+use netpath::kernel::drain::{Drain, Tally};
 use netpath::kernel::load::load;
+use netpath::snapshot::Counts;
 use netpath_ebpf::parse::{Fragment, Key, Network, Parsed, Start, Stop, ipv4, ipv6, network};
 use netpath_ebpf::{Direction, FragmentKey, FragmentValue, Hook, Reason, map};
 
@@ -34,14 +37,96 @@ fn every_answer_is_minus_one_and_every_count_is_the_parsers() {
     }
 }
 
+/// Each frame of a tunnel's super-packet has the outer headers, the tunnel's, and the inner ones: whatever the tunnel. The
+/// lengths are etherparse's.
+#[test]
+fn super_packets_in_tunnels() {
+    const SEGMENTS: u32 = 3;
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let run = || {
+        for name in [map::RX, map::TX] {
+            let (program, _attacher, mut drain) = loaded(name);
+            for (tunnel, frame, headers) in tunnels() {
+                let mut tally = Tally::default();
+                drain.drain(&mut tally).unwrap();
+                let mut options = TestRunOptions::new();
+                let context = context(SEGMENTS, 400);
+                options.data_in = Some(&frame);
+                options.ctx_in = Some(&context);
+                // The second is counted in the slot of the first, which is another way through the program.
+                options.repeat = 2;
+                assert_eq!(program.test_run(options).unwrap().return_value.cast_signed(), -1);
+                let mut tally = Tally::default();
+                drain.drain(&mut tally).unwrap();
+                let counts: Vec<_> = tally.observations().map(|flow| flow.counts).collect();
+                let bytes = 2 * frame.len() as u64;
+                let wire_bytes = bytes + 2 * u64::from(SEGMENTS - 1) * headers;
+                assert_eq!(counts, [Counts { packets: 2, bytes, wire_bytes }], "{tunnel} {name}");
+            }
+        }
+    };
+    lab.node.namespace.run(run).unwrap();
+}
+
+/// `struct __sk_buff` (linux/bpf.h) of a super-packet: `gso_segs` at 164, `gso_size` at 176, zeros elsewhere.
+fn context(segments: u32, size: u32) -> [u8; 192] {
+    let mut context = [0; 192];
+    context[164..168].copy_from_slice(&segments.to_ne_bytes());
+    context[176..180].copy_from_slice(&size.to_ne_bytes());
+    context
+}
+
+/// Super-packets with 1,200 bytes in them: what each is, its bytes, and how long its headers are.
+fn tunnels() -> Vec<(String, Vec<u8>, u64)> {
+    let payload = [7; 1_200];
+    let ethernet = || PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let options = [etherparse::TcpOptionElement::Timestamp(1, 2)];
+    let mut all = Vec::new();
+    for inner_is_v6 in [false, true] {
+        let (frame, packet_ethertype) = if inner_is_v6 {
+            (ethernet().ipv6([0xfd; 16], [0xfe; 16], 9).tcp(1, 2, 3, 4).options(&options).unwrap(), [0x86, 0xdd])
+        } else {
+            (ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9).tcp(1, 2, 3, 4).options(&options).unwrap(), [0x08, 0x00])
+        };
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes, &payload).unwrap();
+        let in_ip = if inner_is_v6 { 41 } else { 4 };
+        let [e0, e1] = packet_ethertype;
+        // Protocol, port, the tunnel's header, what is in it.
+        let kinds: [(&str, u8, u16, &[u8], &[u8]); 9] = [
+            ("vxlan", 17, 4789, &[8, 0, 0, 0, 0, 0, 7, 0], &bytes),
+            ("geneve", 17, 6081, &[2, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 1, 5, 5, 5, 5], &bytes),
+            ("geneve of packets", 17, 6081, &[0, 0, e0, e1, 0, 0, 7, 0], &bytes[14..]),
+            ("gretap", 47, 0, &[0, 0, 0x65, 0x58], &bytes),
+            ("gretap with key", 47, 0, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &bytes),
+            ("gre", 47, 0, &[0, 0, e0, e1], &bytes[14..]),
+            ("gre with all", 47, 0, &[0xb0, 0, e0, e1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], &bytes[14..]),
+            ("ip in ip", in_ip, 0, &[], &bytes[14..]),
+            // No tunnel at all: only the outer headers are repeated.
+            ("none", 17, 53, &[], &payload),
+        ];
+        for (name, protocol, port, header, inside) in kinds {
+            for outer_is_v6 in [false, true] {
+                let ip =
+                    if outer_is_v6 { ethernet().ipv6([1; 16], [2; 16], 9) } else { ethernet().ipv4([1; 4], [2; 4], 9) };
+                let carried = [header, inside].concat();
+                let mut outer = Vec::new();
+                if protocol == 17 {
+                    ip.udp(50_000, port).write(&mut outer, &carried).unwrap();
+                } else {
+                    ip.write(&mut outer, IpNumber(protocol), &carried).unwrap();
+                }
+                let headers = (outer.len() - payload.len()) as u64;
+                all.push((format!("{name}, inner IPv6 {inner_is_v6}, outer IPv6 {outer_is_v6}"), outer, headers));
+            }
+        }
+    }
+    all
+}
+
 /// Packets by what the program counted them under, and by what the parser says.
 fn run(name: &'static str, direction: Direction) -> (BTreeMap<Counted, u64>, BTreeMap<Counted, u64>) {
-    let others: Vec<u32> = loaded_programs().map(|program| program.unwrap().id()).collect();
-    let (_attacher, mut drain) = load(65_536).unwrap();
-    let own = loaded_programs()
-        .map(Result::unwrap)
-        .find(|program| program.name_as_str() == Some(name) && !others.contains(&program.id()));
-    let program = SchedClassifier::from_program_info(own.unwrap(), name.into()).unwrap();
+    let (program, _attacher, mut drain) = loaded(name);
     let mut tally = Tally::default();
     drain.drain(&mut tally).unwrap();
 
@@ -78,6 +163,19 @@ fn run(name: &'static str, direction: Direction) -> (BTreeMap<Counted, u64>, BTr
         *seen.entry(Err(number(rest.reason))).or_default() += rest.counts.packets;
     }
     (seen, expected)
+}
+
+/// One of the programs, freshly loaded; it ends with the rest.
+fn loaded(name: &'static str) -> (SchedClassifier, Attacher, Drain) {
+    // Two tests that load at one time could take each other's.
+    static LOADING: Mutex<()> = Mutex::new(());
+    let _one = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    let others: Vec<u32> = loaded_programs().map(|program| program.unwrap().id()).collect();
+    let (attacher, drain) = load(65_536).unwrap();
+    let own = loaded_programs()
+        .map(Result::unwrap)
+        .find(|program| program.name_as_str() == Some(name) && !others.contains(&program.id()));
+    (SchedClassifier::from_program_info(own.unwrap(), name.into()).unwrap(), attacher, drain)
 }
 
 fn number(reason: netpath::snapshot::Reason) -> u32 {

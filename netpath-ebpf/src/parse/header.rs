@@ -37,6 +37,8 @@ headers! {
     TcpDataOffset: 2,
     IcmpHeader: 8,
     VxlanHeader: 8,
+    GeneveHeader: 8,
+    GreHeader: 4,
     super::plain::PlainV4: 48,
     super::plain::PlainV6: 64,
 }
@@ -59,6 +61,8 @@ impl EtherType {
     pub const IPV4_BE: u16 = 0x0800_u16.to_be();
     /// IPv6.
     pub const IPV6_BE: u16 = 0x86dd_u16.to_be();
+    /// An Ethernet frame, in a tunnel ("transparent Ethernet bridging").
+    pub const FRAME_BE: u16 = 0x6558_u16.to_be();
     /// IEEE 802.1Q tag.
     pub const VLAN_BE: u16 = 0x8100_u16.to_be();
     /// IEEE 802.1ad (`QinQ`) service tag.
@@ -194,4 +198,28 @@ pub struct VxlanHeader {
     pub reserved: [u8; 3],
     /// Network identifier, network byte order, and a zero byte.
     pub vni_be: [u8; 4],
+}
+
+/// Geneve header without its options (RFC 8926).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct GeneveHeader {
+    /// Version (2 bits), length of the options in 4-byte words (6 bits).
+    pub version_options: u8,
+    /// Flags.
+    pub flags: u8,
+    /// What follows.
+    pub ethertype_be: u16,
+    /// Network identifier, network byte order, and a zero byte.
+    pub vni_be: [u8; 4],
+}
+
+/// GRE header without what its flags announce (RFC 2784, RFC 2890).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct GreHeader {
+    /// Flags and version.
+    pub flags_be: u16,
+    /// What follows.
+    pub ethertype_be: u16,
 }
