@@ -16,7 +16,7 @@
 //!
 //! Linux's ENA driver counts a super-packet that it sends as one (it cuts in hardware): `bytes`. That cannot be had here,
 //! and is veth's case. Not tested either, as this kernel has no 8021q: merging of frames whose tag is not beside the
-//! packet; and no Geneve, GRE or IP in IP, whose inner headers netpath does not read.
+//! packet. It has no Geneve, GRE or IP in IP either: `programs.rs` makes the kernel run netpath's programs over their packets.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

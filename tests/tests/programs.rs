@@ -3,11 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
-use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use etherparse::{IpFragOffset, IpNumber, PacketBuilder, VlanId};
 use lab::Lab;
 use netpath::kernel::attach::Attacher;
@@ -170,12 +170,21 @@ fn loaded(name: &'static str) -> (SchedClassifier, Attacher, Drain) {
     // Two tests that load at one time could take each other's.
     static LOADING: Mutex<()> = Mutex::new(());
     let _one = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
-    let others: Vec<u32> = loaded_programs().map(|program| program.unwrap().id()).collect();
+    let others = own_programs();
     let (attacher, drain) = load(65_536).unwrap();
-    let own = loaded_programs()
-        .map(Result::unwrap)
-        .find(|program| program.name_as_str() == Some(name) && !others.contains(&program.id()));
-    (SchedClassifier::from_program_info(own.unwrap(), name.into()).unwrap(), attacher, drain)
+    let own: BTreeSet<u32> = own_programs().difference(&others).copied().collect();
+    let is_it = |info: &ProgramInfo| info.name_as_str() == Some(name) && own.contains(&info.id());
+    let program = loaded_programs().flatten().find(is_it).unwrap();
+    (SchedClassifier::from_program_info(program, name.into()).unwrap(), attacher, drain)
+}
+
+/// Ids of the programs that this process holds: other processes may have some of the same name.
+fn own_programs() -> BTreeSet<u32> {
+    let id = |file: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(file.ok()?.path()).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    };
+    std::fs::read_dir("/proc/self/fdinfo").unwrap().filter_map(id).collect()
 }
 
 fn number(reason: netpath::snapshot::Reason) -> u32 {
