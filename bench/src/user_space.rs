@@ -181,6 +181,8 @@ fn devices() -> Vec<Device> {
         kernel_slack: None,
         drops: None,
         qdisc: None,
+        filter_drops: None,
+        xdp: None,
         appeared: false,
         vanished: false,
         vlan: None,

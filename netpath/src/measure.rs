@@ -16,7 +16,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
-use crate::node::devices::qdiscs::RootQdisc;
+use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -41,6 +41,8 @@ pub struct Measurement {
     counters: CounterReader,
     opened: Instant,
     opened_skew_ns: u64,
+    /// When the window was opened; `None` if the kernel does not tell.
+    qdiscs: Option<Qdiscs>,
     started_at: Timestamp,
 }
 
@@ -53,7 +55,6 @@ struct Followed {
     /// Before netpath counted.
     at_start: Option<KernelCounters>,
     drops_at_start: Option<Drops>,
-    qdisc_at_start: Option<RootQdisc>,
     /// How far that is from what passed before netpath counted.
     slack: KernelSlack,
     appeared: bool,
@@ -97,6 +98,7 @@ impl Measurement {
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
             opened_skew_ns: opened.skew_ns(),
+            qdiscs: opened.qdiscs,
             started_at,
         })
     }
@@ -180,7 +182,11 @@ impl Measurement {
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
                 skew_ns: Some(Skew { start: self.opened_skew_ns, end: closed.skew_ns() }),
             },
-            devices: self.devices.into_values().map(|device| device.into_device(&closed)).collect(),
+            devices: self
+                .devices
+                .into_values()
+                .map(|device| device.into_device(&closed, self.qdiscs.as_ref()))
+                .collect(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
             lost: tally.lost,
@@ -212,7 +218,6 @@ impl Followed {
             blind,
             at_start: None,
             drops_at_start: None,
-            qdisc_at_start: None,
             slack: KernelSlack::default(),
             appeared: false,
             gone: false,
@@ -224,7 +229,6 @@ impl Followed {
     fn opened(&mut self, opened: &Boundary) {
         let counted = opened.counted(self.link.ifindex);
         (self.at_start, self.drops_at_start) = (counted.map(|one| one.kernel), counted.map(|one| one.drops));
-        self.qdisc_at_start = opened.qdisc(self.link.ifindex).cloned();
         let (too_much, too_little) = opened.slack(self.link.ifindex);
         // What a start has too much, the difference lacks.
         self.slack = KernelSlack { below: too_little, above: too_much };
@@ -242,14 +246,16 @@ impl Followed {
     }
 
     /// What is known of it when the window is closed.
-    fn into_device(self, closed: &Boundary) -> Device {
+    fn into_device(self, closed: &Boundary, qdiscs_at_start: Option<&Qdiscs>) -> Device {
         let ifindex = self.link.ifindex;
         let at_end = closed.counted(ifindex).filter(|_| !self.gone);
         let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
         let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
         let (too_much, too_little) = if self.gone { Default::default() } else { closed.slack(ifindex) };
-        // That of a device that came in the window was made with it.
-        let qdisc = closed.qdisc(ifindex).filter(|_| !self.gone && (self.appeared || self.qdisc_at_start.is_some()));
+        // Those of a device that came in the window were made with it.
+        let known = !self.gone && (self.appeared || qdiscs_at_start.is_some());
+        let qdiscs = closed.qdiscs.as_ref().filter(|_| known);
+        let qdiscs_at_start = qdiscs_at_start.filter(|_| !self.appeared);
         let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
         Device {
             attach: self.attach,
@@ -257,7 +263,8 @@ impl Followed {
             kernel,
             kernel_slack: kernel.map(|_| slack),
             drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
-            qdisc: qdisc.and_then(|qdisc| qdisc.since(self.qdisc_at_start.as_ref())),
+            qdisc: qdiscs.and_then(|now| now.root_since(qdiscs_at_start, ifindex)),
+            filter_drops: qdiscs.and_then(|now| now.filter_drops_since(qdiscs_at_start, ifindex)),
             appeared: self.appeared,
             vanished: self.gone || !closed.has(ifindex),
             ..self.link.to_device()

@@ -159,6 +159,13 @@ pub struct Device {
     /// What its root qdisc did in the window; `null` if that is not known.
     #[serde(default)]
     pub qdisc: Option<Qdisc>,
+    /// Packets that legacy tc filters on the device dropped in the window, in both directions together; `null` if that is not
+    /// known.
+    #[serde(default)]
+    pub filter_drops: Option<u64>,
+    /// The XDP program on the device.
+    #[serde(default)]
+    pub xdp: Option<Xdp>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -220,7 +227,7 @@ pub struct HookCounts {
     pub unattributed_packets: u64,
 }
 
-pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, Qdisc};
+pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, Qdisc, Xdp, XdpMode};
 
 /// Where a flow went, by where its packets were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]

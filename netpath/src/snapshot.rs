@@ -82,6 +82,13 @@ pub struct Device {
     /// What its root qdisc did in the window; `None` if that is not known.
     #[serde(default)]
     pub qdisc: Option<Qdisc>,
+    /// Packets that legacy tc filters on the device dropped in the window, in both directions together; `None` if that is not
+    /// known.
+    #[serde(default)]
+    pub filter_drops: Option<u64>,
+    /// The XDP program on the device.
+    #[serde(default)]
+    pub xdp: Option<Xdp>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -194,6 +201,30 @@ pub struct Qdisc {
     pub queued_packets: i64,
     /// The same in bytes, as frames on the wire.
     pub queued_bytes: i64,
+}
+
+/// An XDP program on a device: it sees what the device received before TC ingress does, may drop or redirect it, and may send
+/// past TC egress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Xdp {
+    /// Where it runs.
+    pub mode: XdpMode,
+    /// The kernel's number for it; `None` if there are several, or the kernel does not tell.
+    pub program_id: Option<u32>,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpMode {
+    /// In the driver ("native").
+    Driver,
+    /// In the kernel's receive path, for drivers without XDP.
+    Generic,
+    /// On the network card.
+    Hardware,
+    /// There are several.
+    Several,
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.

@@ -9,7 +9,7 @@ use netpath::render::{json, table};
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Report, Window};
 use netpath::snapshot::{
     Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Observation, Qdisc, Reason, Snapshot, Tuple,
-    Unattributed, Vlan,
+    Unattributed, Vlan, Xdp, XdpMode,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -86,7 +86,8 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             queued_bytes,
         },
     );
-    let window = (option::of(slack), option::of(drops), option::of(qdisc), any::<bool>(), any::<bool>());
+    let window =
+        (option::of(slack), option::of(drops), option::of((qdisc, option::of(0..9u64))), any::<bool>(), any::<bool>());
     let some = (some, window);
     (0..6u32, select(names), class, vec(addresses, 0..3), vec(address(), 0..2), attach, any::<bool>(), some).prop_map(
         |(
@@ -112,7 +113,9 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             kernel,
             kernel_slack,
             drops,
-            qdisc,
+            filter_drops: qdisc.as_ref().and_then(|(_, filter_drops)| *filter_drops),
+            xdp: vanished.then_some(Xdp { mode: XdpMode::Generic, program_id: None }),
+            qdisc: qdisc.map(|(qdisc, _)| qdisc),
             appeared,
             vanished,
             vlan,
@@ -202,6 +205,8 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             kernel_slack: Some(slack),
             drops: None,
             qdisc: None,
+            filter_drops: None,
+            xdp: None,
             appeared: false,
             vanished: false,
             vlan: None,
@@ -303,7 +308,7 @@ proptest! {
             let not_of_flows = matches!(
                 term.name.as_str(),
                 "unattributed" | "not_attached" | "gro_gso_headers" | "ethernet_headers" | "vlan_tags" | "dropped_before_hook"
-                    | "dropped_after_hook" | "dropped_by_qdisc" | "queued" | "attach_window" | "sampling" | "residual"
+                    | "dropped_after_hook" | "dropped_by_filter" | "dropped_by_qdisc" | "queued" | "attach_window" | "sampling" | "residual"
             );
             prop_assert_eq!(of_flows, if not_of_flows { 0 } else { term.bytes }, "{}", term.name);
         }

@@ -33,6 +33,7 @@ mod topology;
 pub mod traffic;
 mod window;
 mod wiring;
+mod xdp;
 
 pub use binary::netpath_binary;
 pub use capture::{Capture, Packet};
@@ -50,3 +51,4 @@ pub use programs::Answer;
 pub use qdisc::{RootQdisc, root_qdisc, tc};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
 pub use window::Measured;
+pub use xdp::{Xdp, XdpAnswer, XdpRun};

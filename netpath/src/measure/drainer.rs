@@ -3,7 +3,6 @@
 //! In: the maps. Out: what was counted, and the devices' counters before and after each end of the window. It works on a
 //! thread of its own, since each drain waits for the kernel, and devices must be attached meanwhile.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -14,7 +13,7 @@ use anyhow::Context as _;
 
 use crate::kernel::drain::{Crowded, Drain, Tally};
 use crate::node::devices::counters::{Counted, CounterReader, Reading};
-use crate::node::devices::qdiscs::{self, RootQdisc};
+use crate::node::devices::qdiscs::{self, Qdiscs};
 use crate::snapshot::KernelCounters;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
@@ -31,7 +30,7 @@ const DRAIN_SOON: Duration = Duration::from_millis(100);
 pub struct Boundary {
     early: Reading,
     /// `None` if the kernel does not tell.
-    qdiscs: Option<HashMap<u32, RootQdisc>>,
+    pub qdiscs: Option<Qdiscs>,
     /// Read right before the flip, so that it is next to the truth.
     before: Reading,
     /// When the epoch was flipped.
@@ -53,11 +52,6 @@ impl Boundary {
     /// The device's counters next to the flip, if it was there.
     pub fn counted(&self, ifindex: u32) -> Option<Counted> {
         self.before.devices.get(&ifindex).or_else(|| self.after.devices.get(&ifindex)).copied()
-    }
-
-    /// The device's root qdisc, if the kernel tells.
-    pub fn qdisc(&self, ifindex: u32) -> Option<&RootQdisc> {
-        self.qdiscs.as_ref()?.get(&ifindex)
     }
 
     /// How much more than the truth [`counted`](Self::counted) may be, and how much less.

@@ -24,7 +24,7 @@ pub use class::EniChoice;
 pub use monitor::LinkMonitor;
 
 use crate::report::DeviceClass;
-use crate::snapshot::{self, KernelCounters};
+use crate::snapshot::{self, KernelCounters, Xdp};
 
 /// A network device as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// The id of a VLAN device.
     pub vlan_id: Option<u16>,
+    /// The XDP program on it.
+    pub xdp: Option<Xdp>,
     /// The device's own counters since it exists.
     pub counters: KernelCounters,
 }
@@ -127,6 +129,8 @@ impl Link {
             kernel_slack: None,
             drops: None,
             qdisc: None,
+            filter_drops: None,
+            xdp: self.xdp,
             appeared: false,
             vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),

@@ -57,6 +57,8 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             kernel_slack: device.kernel_slack,
             drops: device.drops,
             qdisc: device.qdisc.clone(),
+            filter_drops: device.filter_drops,
+            xdp: device.xdp,
             appeared: device.appeared,
             vanished: device.vanished,
             residual: residual::residuals(device, rx, tx, tagged.contains(&device.ifindex)),

@@ -218,6 +218,8 @@ pub(super) fn cause(name: &str) -> &'static str {
         "vlan_tags" => "VLAN tags beside packets",
         "dropped_before_hook" => "dropped before netpath saw it",
         "dropped_after_hook" => "dropped after netpath saw it",
+        "dropped_by_filter" => "dropped by a tc filter (policy)",
+        "xdp_program" => "possibly taken or sent by XDP",
         "dropped_by_qdisc" => "dropped by the device's queue (qdisc)",
         "queued" => "waiting in the device's queue (qdisc)",
         "attach_window" => "before netpath was attached",

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
 use netpath::snapshot::{
     Connection, Counts, Device, Drops, KernelCounters, Observation, Qdisc, Reason, Snapshot, Tuple, Unattributed, Vlan,
+    Xdp, XdpMode,
 };
 use serde::Deserialize;
 
@@ -108,7 +109,7 @@ impl Scenario {
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
 /// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX]
-/// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [appeared] [vanished]`
+/// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
@@ -134,6 +135,8 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         kernel_slack: None,
         drops: None,
         qdisc: None,
+        filter_drops: None,
+        xdp: None,
         appeared: false,
         vanished: false,
         vlan: None,
@@ -170,6 +173,8 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
                     queued_bytes: number()?,
                 });
             }
+            "filtered" => device.filter_drops = Some(words.next()?.parse().ok()?),
+            "xdp" => device.xdp = Some(Xdp { mode: XdpMode::Driver, program_id: Some(7) }),
             "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
             "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,
             "kernel" => {

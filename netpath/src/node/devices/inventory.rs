@@ -121,6 +121,7 @@ impl Inventory {
             layer: class::layer(raw.hardware_type),
             lower: raw.lower,
             vlan_id: raw.vlan_id,
+            xdp: raw.xdp,
             counters: raw.counters,
         };
         match self.links.insert(raw.ifindex, link.clone()) {

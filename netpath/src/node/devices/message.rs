@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u16, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
-use super::qdiscs::{self, RootQdisc};
-use crate::snapshot::KernelCounters;
+use super::qdiscs::{self, Qdisc};
+use crate::snapshot::{KernelCounters, Xdp, XdpMode};
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_ADDRESS: u16 = 1;
@@ -19,11 +19,17 @@ const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_XDP: u16 = 43;
 const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_PARENT_DEV_NAME: u16 = 56;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+/// `XDP_ATTACHED_*`: 4 is several of them.
+const XDP_MODES: [(u8, XdpMode); 4] =
+    [(1, XdpMode::Driver), (2, XdpMode::Generic), (3, XdpMode::Hardware), (4, XdpMode::Several)];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
@@ -45,6 +51,7 @@ pub struct RawLink {
     pub vlan_id: Option<u16>,
     /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
     pub parent: Option<String>,
+    pub xdp: Option<Xdp>,
     pub counters: KernelCounters,
     /// `IFLA_NEW_NETNSID`: it was moved to another namespace (only in `RTM_DELLINK`).
     pub moved: bool,
@@ -74,8 +81,8 @@ pub enum Message {
     NewRoute { route: HostRoute, replaces: bool },
     /// A route was removed.
     DelRoute(HostRoute),
-    /// A device's root qdisc (only in dumps).
-    Qdisc(RootQdisc),
+    /// A qdisc (only in dumps).
+    Qdisc(Qdisc),
     /// The end of a dump.
     Done,
     /// The kernel refuses; errno, positive. 0 is an acknowledgement.
@@ -136,7 +143,7 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Mal
         libc::RTM_NEWROUTE => route(payload)?
             .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
         libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
-        libc::RTM_NEWQDISC => qdiscs::root_qdisc(payload)?.map_or(Message::Other, Message::Qdisc),
+        libc::RTM_NEWQDISC => qdiscs::qdisc(payload)?.map_or(Message::Other, Message::Qdisc),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
             errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
@@ -162,7 +169,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     let flags = u32::from_ne_bytes(field(payload, 8)?);
     let (mut name, mut counters) = (None, None);
     let (mut kind, mut vlan_id, mut mac, mut lower, mut parent) = (None, None, None, None, None);
-    let (mut elsewhere, mut moved) = (false, false);
+    let (mut elsewhere, mut moved, mut attached_xdp) = (false, false, None);
     for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
         let attribute = attribute?;
         let value = attribute.value();
@@ -172,6 +179,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
             IFLA_LINK => lower = Some(parse_u32(value)?),
             IFLA_LINK_NETNSID => elsewhere = true,
             IFLA_NEW_NETNSID => moved = true,
+            IFLA_XDP => attached_xdp = xdp(value)?,
             IFLA_LINKINFO => (kind, vlan_id) = link_info(value)?,
             IFLA_STATS64 => counters = Some(stats64(value)?),
             IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
@@ -189,9 +197,27 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         vlan_id,
         lower: lower.filter(|&lower| !elsewhere && lower != 0 && lower != ifindex),
         parent,
+        xdp: attached_xdp,
         counters: counters.ok_or(Malformed)?,
         moved,
     }))
+}
+
+/// The XDP program; the kernel tells of none by a mode of 0.
+fn xdp(info: &[u8]) -> Result<Option<Xdp>, Malformed> {
+    let (mut mode, mut program_id) = (None, None);
+    for attribute in NlasIterator::new(info) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            IFLA_XDP_ATTACHED => {
+                let [number] = field(attribute.value(), 0)?;
+                mode = XDP_MODES.iter().find(|(known, _)| *known == number).map(|(_, mode)| *mode);
+            }
+            IFLA_XDP_PROG_ID => program_id = Some(parse_u32(attribute.value())?),
+            _ => {}
+        }
+    }
+    Ok(mode.map(|mode| Xdp { mode, program_id }))
 }
 
 /// The kind, and a VLAN device's id. The kernel puts the kind first.

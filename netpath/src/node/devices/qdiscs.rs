@@ -1,6 +1,6 @@
-//! The devices' root qdiscs and what they counted: one `RTM_GETQDISC` dump.
+//! The devices' root qdiscs and what they counted, and what legacy filters dropped: one `RTM_GETQDISC` dump.
 //!
-//! In: the network namespace of the calling thread. Out: [`RootQdisc`]s. Needs no privilege, and only reads. What a root
+//! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. What a root
 //! qdisc says includes its children: a classful one counts a drop of its child too (net/sched/sch_htb.c, `htb_enqueue`;
 //! `qdisc_tree_reduce_backlog`), and `mq` adds its children up when it is asked.
 
@@ -10,7 +10,7 @@ use netlink_packet_core::NlasIterator;
 
 use super::message::{Malformed, Message, field, lossy};
 use super::socket::{self, Subject};
-use crate::snapshot::Qdisc;
+use crate::snapshot;
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h
 const TCA_KIND: u16 = 1;
@@ -19,6 +19,7 @@ const TCA_STAB: u16 = 8;
 const TCA_STATS_BASIC: u16 = 1;
 const TCA_STATS_QUEUE: u16 = 3;
 const TC_H_ROOT: u32 = 0xffff_ffff;
+const TC_H_CLSACT: u32 = 0xffff_fff1;
 
 /// A device's root qdisc, and what it counted since it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,27 +40,68 @@ pub struct RootQdisc {
     pub dropped_packets: u32,
 }
 
-/// Reads the root qdiscs of all devices, by ifindex.
+/// What the qdiscs of all devices counted.
+#[derive(Debug, Default)]
+pub struct Qdiscs {
+    /// Root qdiscs, by ifindex.
+    pub roots: HashMap<u32, RootQdisc>,
+    /// Packets that legacy filters dropped (`TC_ACT_SHOT`), at ingress and egress together, by ifindex: what a clsact qdisc
+    /// counts as its drops (net/core/dev.c, `tc_run`).
+    pub filter_drops: HashMap<u32, u32>,
+}
+
+/// Reads them.
 ///
 /// # Errors
 /// If netlink refuses, or answers with what netpath cannot read.
-pub fn read() -> anyhow::Result<HashMap<u32, RootQdisc>> {
-    let qdisc = |message| match message {
-        Message::Qdisc(qdisc) => Some((qdisc.ifindex, qdisc)),
-        _ => None,
-    };
-    Ok(socket::dump(Subject::Qdiscs)?.into_iter().filter_map(qdisc).collect())
+pub fn read() -> anyhow::Result<Qdiscs> {
+    let mut all = Qdiscs::default();
+    for message in socket::dump(Subject::Qdiscs)? {
+        match message {
+            Message::Qdisc(Qdisc::Root(qdisc)) => {
+                all.roots.insert(qdisc.ifindex, qdisc);
+            }
+            Message::Qdisc(Qdisc::Clsact { ifindex, dropped_packets }) => {
+                all.filter_drops.insert(ifindex, dropped_packets);
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+impl Qdiscs {
+    /// What a device's root qdisc did since `earlier`, or if that is `None` since the device was made. `None` if it is not known,
+    /// or another one: what its predecessor did is not known.
+    pub fn root_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<snapshot::Qdisc> {
+        let before = match earlier {
+            Some(earlier) => Some(earlier.roots.get(&ifindex)?),
+            None => None,
+        };
+        self.roots.get(&ifindex)?.since(before)
+    }
+
+    /// What legacy filters dropped on a device since `earlier`, where there were none if it is `None`. `None` if they are gone.
+    pub fn filter_drops_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<u64> {
+        let before = earlier.and_then(|earlier| earlier.filter_drops.get(&ifindex)).copied();
+        let now = match (self.filter_drops.get(&ifindex), before) {
+            (Some(&now), _) => now,
+            (None, None) => 0,
+            (None, Some(_)) => return None,
+        };
+        now.checked_sub(before.unwrap_or(0)).map(u64::from)
+    }
 }
 
 impl RootQdisc {
     /// What it did since `earlier`, or if there is none since it was made. `None` if it is another one: replaced, or made anew.
-    pub fn since(&self, earlier: Option<&Self>) -> Option<Qdisc> {
+    fn since(&self, earlier: Option<&Self>) -> Option<snapshot::Qdisc> {
         if earlier.is_some_and(|earlier| (&earlier.kind, earlier.handle) != (&self.kind, self.handle)) {
             return None;
         }
         let counted = |of: fn(&Self) -> u32| earlier.map_or(0, of);
         let grown = |of: fn(&Self) -> u32| i64::from(of(self)) - i64::from(counted(of));
-        Some(Qdisc {
+        Some(snapshot::Qdisc {
             kind: self.kind.clone(),
             passed_bytes: self.passed_bytes.checked_sub(earlier.map_or(0, |earlier| earlier.passed_bytes))?,
             dropped_packets: self.dropped_packets.checked_sub(counted(|qdisc| qdisc.dropped_packets))?.into(),
@@ -69,12 +111,20 @@ impl RootQdisc {
     }
 }
 
-/// `struct tcmsg` and attributes. `None` unless it is a root qdisc, and one whose bytes are those of packets: a size table
+/// A qdisc that counts what netpath wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Qdisc {
+    Root(RootQdisc),
+    Clsact { ifindex: u32, dropped_packets: u32 },
+}
+
+/// `struct tcmsg` and attributes. `None` for other qdiscs, and for a root whose bytes are not those of packets: a size table
 /// (`tc qdisc … stab`) makes them something else.
-pub(super) fn root_qdisc(payload: &[u8]) -> Result<Option<RootQdisc>, Malformed> {
+pub(super) fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     let handle = u32::from_ne_bytes(field(payload, 8)?);
-    if u32::from_ne_bytes(field(payload, 12)?) != TC_H_ROOT {
+    let parent = u32::from_ne_bytes(field(payload, 12)?);
+    if parent != TC_H_ROOT && parent != TC_H_CLSACT {
         return Ok(None);
     }
     let (mut kind, mut passed_bytes, mut queue) = (None, None, None);
@@ -101,18 +151,14 @@ pub(super) fn root_qdisc(payload: &[u8]) -> Result<Option<RootQdisc>, Malformed>
             _ => {}
         }
     }
-    let qdisc = kind.zip(passed_bytes).zip(queue).map(
-        |((kind, passed_bytes), [queued_packets, queued_bytes, dropped_packets])| RootQdisc {
-            ifindex,
-            kind,
-            handle,
-            passed_bytes,
-            queued_packets,
-            queued_bytes,
-            dropped_packets,
-        },
-    );
-    Ok(qdisc)
+    let Some((kind, [queued_packets, queued_bytes, dropped_packets])) = kind.zip(queue) else { return Ok(None) };
+    if parent == TC_H_CLSACT {
+        // An ingress qdisc is in the same place, and has ingress filters only.
+        return Ok((kind == "clsact").then_some(Qdisc::Clsact { ifindex, dropped_packets }));
+    }
+    Ok(passed_bytes.map(|passed_bytes| {
+        Qdisc::Root(RootQdisc { ifindex, kind, handle, passed_bytes, queued_packets, queued_bytes, dropped_packets })
+    }))
 }
 
 #[cfg(test)]
@@ -129,15 +175,22 @@ mod tests {
 
     /// As the kernel writes it: `struct tcmsg`, the kind, statistics of which some are of no interest.
     fn message(parent: u32) -> Vec<u8> {
+        named(parent, b"tbf\0")
+    }
+
+    fn named(parent: u32, kind: &[u8]) -> Vec<u8> {
         let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
         let basic = [&1_234_567_890_123_u64.to_ne_bytes()[..], &words(&[99, 0])].concat();
         let stats = [attribute(1, &basic), attribute(9, &[1; 3]), attribute(3, &words(&[4, 5_000, 6, 7, 8]))].concat();
-        let attributes = [attribute(1, b"tbf\0"), attribute(2, &[0; 10]), attribute(7, &stats)].concat();
+        let attributes = [attribute(1, kind), attribute(2, &[0; 10]), attribute(7, &stats)].concat();
         [words(&[0, 12, 0x10000, parent, 2]), attributes].concat()
     }
 
     fn read(message: &[u8]) -> Option<RootQdisc> {
-        root_qdisc(message).expect("it is whole")
+        match qdisc(message).expect("it is whole") {
+            Some(Qdisc::Root(qdisc)) => Some(qdisc),
+            _ => None,
+        }
     }
 
     const READ: (u32, u64, u32, u32, u32) = (12, 1_234_567_890_123, 4, 5_000, 6);
@@ -153,10 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn drops_of_filters() {
+        let clsact = Some(Qdisc::Clsact { ifindex: 12, dropped_packets: 6 });
+        assert_eq!(qdisc(&named(TC_H_CLSACT, b"clsact\0")).expect("it is whole"), clsact);
+        assert_eq!(qdisc(&named(TC_H_CLSACT, b"ingress\0")).expect("it is whole"), None);
+        let reading =
+            |drops: &[(u32, u32)]| Qdiscs { filter_drops: drops.iter().copied().collect(), ..Qdiscs::default() };
+        let (earlier, now) = (reading(&[(1, 5), (2, 9), (3, 7)]), reading(&[(1, 8), (2, 1), (4, 2)]));
+        let since = |ifindex| now.filter_drops_since(Some(&earlier), ifindex);
+        // As they were; made anew; gone; new; none.
+        assert_eq!([1, 2, 3, 4, 5].map(since), [Some(3), None, None, Some(2), Some(0)]);
+        assert_eq!(now.filter_drops_since(None, 1), Some(8));
+    }
+
+    #[test]
     fn cut_off_anywhere_nothing_panics() {
         let whole = message(TC_H_ROOT);
         for length in 0..whole.len() {
-            assert!(!matches!(root_qdisc(&whole[..length]), Ok(Some(_))), "{length}");
+            assert!(!matches!(qdisc(&whole[..length]), Ok(Some(_))), "{length}");
         }
     }
 

@@ -12,8 +12,10 @@
 //! | `vlan_tags` | packets are equal and only tags differ, or each frame's 4 bytes do: a tag beside the packet |
 //! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
 //! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
+//! | `dropped_by_filter` | as many packets left the egress hook, and were not counted, as legacy filters behind it dropped |
 //! | `dropped_by_qdisc` | the device's root qdisc says it dropped packets, and passed on as many bytes less than it was given |
 //! | `queued` | it says that more of them wait in it at the end of the window than at its start, or fewer |
+//! | `xdp_program` | an XDP program is on the device, and where it may drop or send past the hooks there is a difference: a possible cause, in unknown bytes |
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
@@ -32,8 +34,10 @@ pub enum Why {
     VlanTags,
     DroppedBeforeHook,
     DroppedAfterHook,
+    DroppedByFilter,
     DroppedByQdisc,
     Queued,
+    XdpProgram,
     AttachWindow,
     Sampling,
 }
@@ -44,12 +48,13 @@ const TAG_BYTES: i128 = 4;
 
 impl Why {
     /// Those that become terms of their own.
-    pub const TERMS: [Self; 9] = [
+    pub const TERMS: [Self; 10] = [
         Self::GroGsoHeaders,
         Self::EthernetHeaders,
         Self::VlanTags,
         Self::DroppedBeforeHook,
         Self::DroppedAfterHook,
+        Self::DroppedByFilter,
         Self::DroppedByQdisc,
         Self::Queued,
         Self::AttachWindow,
@@ -80,6 +85,14 @@ impl Why {
             Self::DroppedAfterHook => (
                 "dropped_after_hook",
                 "seen by netpath's hook on the way out, then dropped before the device counted it",
+            ),
+            Self::DroppedByFilter => (
+                "dropped_by_filter",
+                "seen by netpath's hook on the way out, then dropped by a tc filter behind it, as those of a network policy do",
+            ),
+            Self::XdpProgram => (
+                "xdp_program",
+                "possibly dropped, redirected or sent by an XDP program on the device, which netpath's hooks cannot see",
             ),
             Self::DroppedByQdisc => (
                 "dropped_by_qdisc",
@@ -124,6 +137,8 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
             dropped_before: before,
             queue: if before { None } else { device.qdisc.as_ref().and_then(Queue::new) },
             tagged,
+            filter_drops: if before { 0 } else { device.filter_drops.unwrap_or(0) },
+            xdp: device.xdp.is_some(),
             attached: device.attach != Attach::None,
             appeared: device.appeared,
         }
@@ -162,6 +177,9 @@ struct Difference {
     /// What is between the egress hook and the device, if it kept packets.
     queue: Option<Queue>,
     tagged: bool,
+    /// Packets that legacy filters dropped, behind the egress hook and at ingress together.
+    filter_drops: u64,
+    xdp: bool,
     attached: bool,
     appeared: bool,
 }
@@ -194,12 +212,37 @@ impl Difference {
         if let Some(headers) = self.headers() {
             return headers.into_iter().map(|(why, bytes)| why.cause(Some(bytes), None)).collect();
         }
+        if let Some(cause) = self.filtered() {
+            return vec![cause];
+        }
         let mut causes = self.queue.as_ref().map_or_else(Vec::new, |queue| queue.suspects(-bytes));
+        if self.filter_drops != 0 && bytes < 0 {
+            // How many of them at egress is not known.
+            causes.push(Why::DroppedByFilter.cause(None, None));
+        }
         if let Some(why) = self.drops(bytes, packets) {
             let exact = causes.is_empty() && self.at_rest() && packets.unsigned_abs() == self.dropped.into();
             causes.push(why.cause(exact.then_some(bytes), Some(self.dropped)));
+            if exact {
+                return causes;
+            }
+        }
+        // What it drops or redirects was received, and what it sends is sent.
+        if self.xdp && (if self.dropped_before { bytes != 0 } else { bytes > 0 }) && !self.in_time(bytes) {
+            causes.push(Why::XdpProgram.cause(None, None));
         }
         causes
+    }
+
+    /// What filters dropped behind the egress hook, if that alone makes the difference, as nearly as the counters could be read.
+    fn filtered(&self) -> Option<Cause> {
+        let missing =
+            Count { bytes: self.hook.bytes - self.kernel.bytes, packets: self.hook.packets - self.kernel.packets };
+        let dropped = i128::from(self.filter_drops);
+        let others = self.queue.is_some() || self.dropped != 0;
+        let as_many = (-self.above.packets..=self.below.packets).contains(&(dropped - missing.packets));
+        let proven = dropped != 0 && !others && as_many && missing.bytes > self.above.bytes;
+        proven.then(|| Why::DroppedByFilter.cause(Some(-missing.bytes), Some(self.filter_drops)))
     }
 
     /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;

@@ -20,6 +20,7 @@ fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
         layer: Layer::Ethernet,
         lower: None,
         vlan_id: None,
+        xdp: None,
         counters: KernelCounters { rx_bytes: 1, rx_packets: 2, tx_bytes: 3, tx_packets: 4 },
     }
 }

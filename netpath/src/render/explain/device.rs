@@ -130,7 +130,10 @@ fn difference(word: &str, residual: &Residual, scale: Scale) -> String {
         .iter()
         .map(|why| match why.bytes {
             Some(bytes) => format!("{}: {}", cause(&why.name), scale.signed(bytes)),
-            None => format!("{}: {} packets of unknown size", cause(&why.name), why.packets.unwrap_or(0)),
+            None => why.packets.map_or_else(
+                || format!("{}: it is not known how many", cause(&why.name)),
+                |packets| format!("{}: {packets} packets of unknown size", cause(&why.name)),
+            ),
         })
         .collect();
     if residual.unexplained_bytes != 0 {

@@ -14,6 +14,7 @@ fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
         mac: None,
         lower: None,
         vlan_id: None,
+        xdp: None,
         parent: None,
         counters: KernelCounters::default(),
         moved: false,
@@ -108,6 +109,7 @@ fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
         layer: Layer::Ethernet,
         lower: None,
         vlan_id: None,
+        xdp: None,
         counters: KernelCounters::default(),
     }
 }

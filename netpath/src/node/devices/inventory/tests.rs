@@ -13,6 +13,7 @@ fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
         mac: Some([2, 0, 0, 0, 0, 1]),
         lower: None,
         vlan_id: None,
+        xdp: None,
         parent: None,
         counters: KernelCounters::default(),
         moved: false,

@@ -67,6 +67,7 @@ fn a_veth_with_its_peer_elsewhere() {
             mac: Some([2, 0, 0, 0, 0xab, 1]),
             lower: None,
             vlan_id: None,
+            xdp: None,
             parent: None,
             counters: COUNTERS,
             moved: false,
@@ -96,6 +97,20 @@ fn hardware() {
     let link = only_link(&[&attribute(56, b"0000:00:05.0\0"), &attribute(1, &[10, 0, 0, 1])]);
     assert_eq!(link.parent.as_deref(), Some("0000:00:05.0"));
     assert_eq!(link.mac, None, "a tunnel's IPv4 address is no MAC");
+}
+
+#[test]
+fn xdp_programs() {
+    let with = |mode: u8, ids: &[&[u8]]| {
+        let parts = [&[attribute(2, &[mode])], &ids.iter().map(|id| attribute(4, id)).collect::<Vec<_>>()[..]].concat();
+        only_link(&[&attribute(43, &parts.concat())]).xdp
+    };
+    assert_eq!(with(0, &[]), None);
+    let id = 77u32.to_ne_bytes();
+    assert_eq!(with(1, &[&id]), Some(Xdp { mode: XdpMode::Driver, program_id: Some(77) }));
+    assert_eq!(with(2, &[&id]), Some(Xdp { mode: XdpMode::Generic, program_id: Some(77) }));
+    assert_eq!(with(3, &[&id]), Some(Xdp { mode: XdpMode::Hardware, program_id: Some(77) }));
+    assert_eq!(with(4, &[]), Some(Xdp { mode: XdpMode::Several, program_id: None }));
 }
 
 #[test]

@@ -88,6 +88,10 @@ impl Difference {
         if !self.counts(queue, dropped_bytes) {
             return None;
         }
+        // Filters come before the qdisc. They dropped nothing on this side of the device if every packet is accounted for.
+        if self.filter_drops != 0 && !as_seen {
+            return None;
+        }
         let mut causes = queue.causes(Some(dropped_bytes), Some(queue.queued_bytes));
         if self.dropped != 0 {
             let exact = as_seen && of_device > 0;

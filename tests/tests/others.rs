@@ -1,0 +1,125 @@
+//! Other programs between netpath's hooks and a device's counters: what they drop is named as theirs. In bytes where the
+//! kernel's numbers prove it, otherwise as a possible cause.
+//!
+//! The witnesses are /proc/net/dev and tc, asked by the test, and the sizes of frames, worked out by hand.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lab::traffic::{UdpSink, send_datagrams};
+use lab::{Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, output_within, tc};
+use serde_json::{Value, json};
+
+const PAYLOAD_BYTES: usize = 1_000;
+/// Ethernet, IPv4 and UDP headers.
+const FRAME_BYTES: i64 = 14 + 20 + 8 + 1_000;
+
+/// A device of the node as netpath saw it while `work` ran, and as /proc/net/dev did.
+fn measured(lab: &Lab, device: &str, work: impl FnOnce() -> anyhow::Result<()>) -> (Value, Counters) {
+    lab.wait_until_quiet().unwrap();
+    let before = counters(&lab.node.namespace, device).unwrap();
+    let report = lab.measure(&[], work).unwrap().report;
+    let kernel = counters(&lab.node.namespace, device).unwrap().since(before);
+    let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap();
+    (device.clone(), kernel)
+}
+
+/// The causes in one direction, with what they explain.
+fn causes(device: &Value, direction: &str) -> Vec<(String, Value)> {
+    let causes = device["residual"][direction]["causes"].as_array().unwrap();
+    causes.iter().map(|cause| (cause["name"].as_str().unwrap().to_owned(), cause["bytes"].clone())).collect()
+}
+
+/// Classic BPF that drops UDP to port 9 (in IPv4 without options) and has no opinion on the rest.
+const DROP_PORT_9: &str = "bpf direct-action bytecode 4,40 0 0 36,21 0 1 9,6 0 0 2,6 0 0 4294967295,";
+
+fn filter(node: &Namespace, device: &str, hook: &str) {
+    let command = format!("filter add dev {device} {hook} protocol all prio 1");
+    let (bpf, bytecode) = DROP_PORT_9.split_once("bytecode ").unwrap();
+    let mut tc = node.command("tc").unwrap();
+    tc.args(command.split(' ')).args(bpf.trim().split(' ')).args(["bytecode", bytecode]);
+    let output = output_within(&mut tc, Duration::from_secs(5)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Packets that filters dropped on a device, as tc tells.
+fn filter_drops(node: &Namespace, device: &str) -> u64 {
+    let text = tc(node, &format!("-s -j qdisc show dev {device} clsact")).unwrap();
+    let all: Value = serde_json::from_slice(&text).unwrap();
+    all.as_array().unwrap().iter().find(|qdisc| qdisc["kind"] == "clsact").unwrap()["drops"].as_u64().unwrap()
+}
+
+/// As a network policy drops what a pod may not receive, or not send.
+#[test]
+fn what_a_filter_drops() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let sinks =
+        [9, 10].map(|port| UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), port)).unwrap());
+    for veth in [&client.veth, &server.veth] {
+        tc(node, &format!("qdisc add dev {veth} clsact")).unwrap();
+    }
+    let send = |to: &lab::Pod, from: &lab::Pod, port, count| {
+        send_datagrams(&from.namespace, SocketAddr::new(to.ipv4.into(), port), PAYLOAD_BYTES, count).map(drop)
+    };
+    let work = || {
+        send(server, client, 10, 7)?;
+        send(server, client, 9, 20)
+    };
+
+    // On the way to the server: after netpath's hook, and before the device's counter.
+    filter(node, &server.veth, "egress");
+    let before = filter_drops(node, &server.veth);
+    let (device, kernel) = measured(&lab, &server.veth, work);
+    assert_eq!(filter_drops(node, &server.veth) - before, 20);
+    assert_eq!((kernel.tx_packets, i64::try_from(kernel.tx_bytes).unwrap()), (7, 7 * FRAME_BYTES));
+    assert_eq!((&device["filter_drops"], &device["tx"]["packets"]), (&json!(20), &json!(27)));
+    assert_eq!(causes(&device, "tx"), [("dropped_by_filter".to_owned(), json!(-20 * FRAME_BYTES))]);
+    assert_eq!(device["residual"]["tx"]["unexplained_bytes"], 0);
+
+    // On the way from the client: after both.
+    filter(node, &client.veth, "ingress");
+    let (device, kernel) = measured(&lab, &client.veth, work);
+    assert_eq!((kernel.rx_packets, &device["rx"]["packets"], &device["filter_drops"]), (27, &json!(27), &json!(20)));
+    assert_eq!(device["residual"]["rx"]["bytes"], 0);
+    assert_eq!(causes(&device, "rx"), []);
+    drop(sinks);
+}
+
+#[test]
+fn what_an_xdp_program_takes() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (client, node) = (lab.pod("client"), &lab.node.namespace);
+    // veth runs XDP in the driver only if its frames fit into a page.
+    for (namespace, device) in [(&client.namespace, "eth0"), (node, client.veth.as_str())] {
+        let mut ip = namespace.command("ip").unwrap();
+        let output = output_within(ip.args(["link", "set", device, "mtu", "1500"]), Duration::from_secs(5)).unwrap();
+        assert!(output.status.success());
+    }
+    let sink = UdpSink::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 0)).unwrap();
+    let work = || send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop);
+    for (run, mode) in [(XdpRun::Generic, "generic"), (XdpRun::Driver, "driver")] {
+        let attached = Xdp::attach(node, &client.veth, XdpAnswer::Drop, run).unwrap();
+        let (device, kernel) = measured(&lab, &client.veth, work);
+        assert_eq!(device["xdp"]["mode"], mode);
+        assert!(device["xdp"]["program_id"].as_u64().unwrap() > 0);
+        // The device counted what never came to the hook.
+        assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)), "{mode}");
+        let residual = &device["residual"]["rx"];
+        assert_eq!(causes(&device, "rx"), [("xdp_program".to_owned(), Value::Null)], "{mode}");
+        assert_eq!(residual["unexplained_bytes"], json!(kernel.rx_bytes), "{mode}");
+        drop(attached);
+
+        // One that lets all pass is no reason for anything.
+        let attached = Xdp::attach(node, &client.veth, XdpAnswer::Pass, run).unwrap();
+        let (device, kernel) = measured(&lab, &client.veth, work);
+        assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(20)), "{mode}");
+        assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 0, "{mode}");
+        assert!(causes(&device, "rx").iter().all(|(name, _)| name == "ethernet_headers"), "{mode}: {device:#}");
+        drop(attached);
+    }
+    let (device, _) = measured(&lab, &client.veth, work);
+    assert_eq!(device["xdp"], Value::Null);
+}
