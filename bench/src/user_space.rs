@@ -183,6 +183,7 @@ fn devices() -> Vec<Device> {
         qdisc: None,
         filter_drops: None,
         xdp: None,
+        other_programs: None,
         appeared: false,
         vanished: false,
         vlan: None,

@@ -4,6 +4,7 @@
 //! `path`'s work.
 
 mod drainer;
+mod others;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 use self::drainer::{Boundary, Drainer};
 use crate::kernel::attach::Attacher;
+use crate::kernel::hooks::HookReader;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
@@ -168,6 +170,12 @@ impl Measurement {
             }
         }
         let attacher = self.attacher;
+        let own = attacher.program_ids();
+        let attached = self.devices.values().filter(|device| device.attach != Attach::None && !device.gone);
+        // Without it, what others took is unexplained.
+        let mut hooks = HookReader::open()
+            .and_then(|mut reader| reader.read(attached.map(|device| device.link.ifindex)))
+            .unwrap_or_default();
         // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
         // report need not wait for that; the end of the process does. Without a thread it happens right here.
         let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
@@ -185,7 +193,10 @@ impl Measurement {
             devices: self
                 .devices
                 .into_values()
-                .map(|device| device.into_device(&closed, self.qdiscs.as_ref()))
+                .map(|device| {
+                    let others = hooks.remove(&device.link.ifindex).and_then(|hooks| others::others(&hooks, &own));
+                    Device { other_programs: others, ..device.into_device(&closed, self.qdiscs.as_ref()) }
+                })
                 .collect(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),

@@ -166,6 +166,10 @@ pub struct Device {
     /// The XDP program on the device.
     #[serde(default)]
     pub xdp: Option<Xdp>,
+    /// Who else was on the device's hooks when the window was closed, in the order in which packets meet them; `null` if that is
+    /// not known.
+    #[serde(default)]
+    pub other_programs: Option<Vec<OtherProgram>>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -227,7 +231,7 @@ pub struct HookCounts {
     pub unattributed_packets: u64,
 }
 
-pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, Qdisc, Xdp, XdpMode};
+pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, OtherProgram, Qdisc, Xdp, XdpMode};
 
 /// Where a flow went, by where its packets were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]

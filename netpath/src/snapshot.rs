@@ -89,6 +89,10 @@ pub struct Device {
     /// The XDP program on the device.
     #[serde(default)]
     pub xdp: Option<Xdp>,
+    /// Who else was on the device's hooks when the window was closed, in the order in which packets meet them; `None` if that is
+    /// not known.
+    #[serde(default)]
+    pub other_programs: Option<Vec<OtherProgram>>,
     /// It came into being, or into this network namespace, in the window.
     #[serde(default)]
     pub appeared: bool,
@@ -211,6 +215,23 @@ pub struct Xdp {
     pub mode: XdpMode,
     /// The kernel's number for it; `None` if there are several, or the kernel does not tell.
     pub program_id: Option<u32>,
+}
+
+/// A program or filter on one of a device's hooks that is not netpath's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherProgram {
+    /// The hook.
+    pub direction: Direction,
+    /// Whether it comes before netpath's program.
+    pub ahead: bool,
+    /// "tcx", or the kind of a legacy filter ("bpf", "flower").
+    pub kind: String,
+    /// The kernel's number for it, if it is an eBPF program.
+    pub program_id: Option<u32>,
+    /// Its name, if it has one, sanitised only when printed.
+    pub name: Option<String>,
+    /// It runs on the network card, or may.
+    pub offloaded: bool,
 }
 
 /// Where an XDP program runs.

@@ -43,6 +43,11 @@ impl Attacher {
         Ok(())
     }
 
+    /// Ids of the programs that are attached to devices.
+    pub fn program_ids(&self) -> Vec<u32> {
+        self.ebpf.programs().filter_map(|(_, program)| program.info().ok()).map(|info| info.id()).collect()
+    }
+
     /// Forgets a device that is gone. Its links went with it.
     pub fn forget(&mut self, ifindex: u32) {
         self.links.remove(&ifindex);

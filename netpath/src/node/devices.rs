@@ -131,6 +131,7 @@ impl Link {
             qdisc: None,
             filter_drops: None,
             xdp: self.xdp,
+            other_programs: None,
             appeared: false,
             vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),

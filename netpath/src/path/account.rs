@@ -59,6 +59,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             qdisc: device.qdisc.clone(),
             filter_drops: device.filter_drops,
             xdp: device.xdp,
+            other_programs: device.other_programs.clone(),
             appeared: device.appeared,
             vanished: device.vanished,
             residual: residual::residuals(device, rx, tx, tagged.contains(&device.ifindex)),

@@ -219,6 +219,8 @@ pub(super) fn cause(name: &str) -> &'static str {
         "dropped_before_hook" => "dropped before netpath saw it",
         "dropped_after_hook" => "dropped after netpath saw it",
         "dropped_by_filter" => "dropped by a tc filter (policy)",
+        "other_program" => "possibly taken by another program",
+        "hardware_offload" => "possibly passed by the card alone",
         "xdp_program" => "possibly taken or sent by XDP",
         "dropped_by_qdisc" => "dropped by the device's queue (qdisc)",
         "queued" => "waiting in the device's queue (qdisc)",

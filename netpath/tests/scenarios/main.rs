@@ -196,7 +196,15 @@ fn rates_in_binary_units() {
 /// What `netpath explain` says of every flow, and of every device, of some scenarios.
 #[test]
 fn sentences() {
-    for name in ["pod_to_internet", "pod_to_pod", "counters_with_causes", "vxlan_and_bridge", "hostile_names"] {
+    for name in [
+        "pod_to_internet",
+        "pod_to_pod",
+        "counters_with_causes",
+        "queues",
+        "programs_on_devices",
+        "vxlan_and_bridge",
+        "hostile_names",
+    ] {
         let report = path::report(&read(name).snapshot);
         let say = |selection: &Selection| explain::text(&report, selection, 20, Scale::sums(Units::Si)).unwrap();
         let mut text = say(&Selection::flows(&[]).unwrap());

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, Observation, Qdisc, Reason, Snapshot, Tuple, Unattributed, Vlan,
-    Xdp, XdpMode,
+    Connection, Counts, Device, Drops, KernelCounters, Observation, OtherProgram, Qdisc, Reason, Snapshot, Tuple,
+    Unattributed, Vlan, Xdp, XdpMode,
 };
 use serde::Deserialize;
 
@@ -109,7 +109,7 @@ impl Scenario {
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
 /// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX]
-/// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [appeared] [vanished]`
+/// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [other rx|tx ahead|behind|offloaded]… [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
@@ -137,6 +137,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         qdisc: None,
         filter_drops: None,
         xdp: None,
+        other_programs: None,
         appeared: false,
         vanished: false,
         vlan: None,
@@ -174,6 +175,17 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
                 });
             }
             "filtered" => device.filter_drops = Some(words.next()?.parse().ok()?),
+            "other" => {
+                let (direction, place) = (words.next()?, words.next()?);
+                device.other_programs.get_or_insert_default().push(OtherProgram {
+                    direction: if direction == "rx" { Direction::Rx } else { Direction::Tx },
+                    ahead: place == "ahead",
+                    kind: if place == "offloaded" { "flower" } else { "tcx" }.to_owned(),
+                    program_id: Some(11),
+                    name: Some("cil_\u{1b}x".to_owned()),
+                    offloaded: place == "offloaded",
+                });
+            }
             "xdp" => device.xdp = Some(Xdp { mode: XdpMode::Driver, program_id: Some(7) }),
             "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
             "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,

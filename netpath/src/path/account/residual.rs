@@ -16,13 +16,15 @@
 //! | `dropped_by_qdisc` | the device's root qdisc says it dropped packets, and passed on as many bytes less than it was given |
 //! | `queued` | it says that more of them wait in it at the end of the window than at its start, or fewer |
 //! | `xdp_program` | an XDP program is on the device, and where it may drop or send past the hooks there is a difference: a possible cause, in unknown bytes |
+//! | `other_program` | another program is on the hook, before or behind netpath's, where it may take what is missing: likewise |
+//! | `hardware_offload` | the device counted more, and a filter of it is offloaded to the network card: likewise |
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
 mod queue;
 
 use self::queue::Queue;
-use crate::report::{Attach, Cause, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
+use crate::report::{Attach, Cause, Direction, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
 use crate::snapshot::{Device, Drops};
 
 /// A reason, in the order of the report.
@@ -38,6 +40,8 @@ pub enum Why {
     DroppedByQdisc,
     Queued,
     XdpProgram,
+    OtherProgram,
+    HardwareOffload,
     AttachWindow,
     Sampling,
 }
@@ -94,6 +98,14 @@ impl Why {
                 "xdp_program",
                 "possibly dropped, redirected or sent by an XDP program on the device, which netpath's hooks cannot see",
             ),
+            Self::OtherProgram => (
+                "other_program",
+                "possibly dropped or redirected by another program on the same hook, before netpath's saw it or behind it",
+            ),
+            Self::HardwareOffload => (
+                "hardware_offload",
+                "possibly passed by the network card alone, to which a filter is offloaded, so that netpath's hook did not see it",
+            ),
             Self::DroppedByQdisc => (
                 "dropped_by_qdisc",
                 "seen by netpath's hook on the way out, then dropped by the device's queue (qdisc), which comes before its counter",
@@ -125,7 +137,9 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
     let kernel = device.kernel?;
     let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
     let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
-    let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, before| {
+    let others = device.other_programs.iter().flatten();
+    let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, direction| {
+        let before = direction == Direction::Rx;
         let hook = hook.unwrap_or_default();
         Difference {
             kernel: counters(&kernel),
@@ -139,6 +153,9 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
             tagged,
             filter_drops: if before { 0 } else { device.filter_drops.unwrap_or(0) },
             xdp: device.xdp.is_some(),
+            ahead: others.clone().any(|one| one.direction == direction && one.ahead),
+            behind: others.clone().any(|one| one.direction == direction && !one.ahead),
+            offloaded: others.clone().any(|one| one.offloaded),
             attached: device.attach != Attach::None,
             appeared: device.appeared,
         }
@@ -146,7 +163,7 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
     };
     let received = |counters: &KernelCounters| Count::new(counters.rx_bytes, counters.rx_packets);
     let sent = |counters: &KernelCounters| Count::new(counters.tx_bytes, counters.tx_packets);
-    Some(Residuals { rx: of(received, rx, rx_dropped, true), tx: of(sent, tx, tx_dropped, false) })
+    Some(Residuals { rx: of(received, rx, rx_dropped, Direction::Rx), tx: of(sent, tx, tx_dropped, Direction::Tx) })
 }
 
 /// Wide enough that no sum or difference of counters overflows.
@@ -180,6 +197,10 @@ struct Difference {
     /// Packets that legacy filters dropped, behind the egress hook and at ingress together.
     filter_drops: u64,
     xdp: bool,
+    /// Whether other programs are on the hook, before netpath's and behind it, and whether any is offloaded.
+    ahead: bool,
+    behind: bool,
+    offloaded: bool,
     attached: bool,
     appeared: bool,
 }
@@ -227,11 +248,21 @@ impl Difference {
                 return causes;
             }
         }
-        // What it drops or redirects was received, and what it sends is sent.
-        if self.xdp && (if self.dropped_before { bytes != 0 } else { bytes > 0 }) && !self.in_time(bytes) {
-            causes.push(Why::XdpProgram.cause(None, None));
+        if !self.in_time(bytes) {
+            causes.extend(self.possible(bytes).map(|why| why.cause(None, None)));
         }
         causes
+    }
+
+    /// What there is that could make a difference of this sign, though no number tells of it.
+    fn possible(&self, bytes: i128) -> impl Iterator<Item = Why> {
+        // The device counted more: it was received or sent past the hook. Less: something took it behind the egress hook.
+        let more = bytes > 0;
+        // XDP comes before the hook and may change what a packet has; what it sends is sent.
+        let xdp = self.xdp && (more || self.dropped_before);
+        let other = if more { self.ahead } else { self.behind && !self.dropped_before };
+        let all = [(xdp, Why::XdpProgram), (other, Why::OtherProgram), (more && self.offloaded, Why::HardwareOffload)];
+        all.into_iter().filter_map(|(holds, why)| holds.then_some(why))
     }
 
     /// What filters dropped behind the egress hook, if that alone makes the difference, as nearly as the counters could be read.
@@ -240,8 +271,10 @@ impl Difference {
             Count { bytes: self.hook.bytes - self.kernel.bytes, packets: self.hook.packets - self.kernel.packets };
         let dropped = i128::from(self.filter_drops);
         let others = self.queue.is_some() || self.dropped != 0;
-        let as_many = (-self.above.packets..=self.below.packets).contains(&(dropped - missing.packets));
-        let proven = dropped != 0 && !others && as_many && missing.bytes > self.above.bytes;
+        let proven = dropped != 0
+            && !others
+            && self.in_time_packets(missing.packets - dropped)
+            && missing.bytes > self.above.bytes;
         proven.then(|| Why::DroppedByFilter.cause(Some(-missing.bytes), Some(self.filter_drops)))
     }
 
@@ -278,6 +311,11 @@ impl Difference {
     /// Whether no more is left than passed while counters were read.
     fn in_time(&self, rest: i128) -> bool {
         (-self.above.bytes..=self.below.bytes).contains(&rest)
+    }
+
+    /// The same for packets that the device may have counted besides.
+    fn in_time_packets(&self, more: i128) -> bool {
+        (-self.below.packets..=self.above.packets).contains(&more)
     }
 
     /// Whether packets are missing on the side of the hook where the device may have dropped some.

@@ -6,7 +6,7 @@ use super::super::table::cause;
 use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::listed;
-use crate::report::{Attach, Device, DeviceClass, PathClass, Report, Residual};
+use crate::report::{Attach, Device, DeviceClass, Direction, PathClass, Report, Residual};
 
 /// Everything that is to be said of a device, ending with a newline.
 pub(super) fn explain(device: &Device, report: &Report, scale: Scale) -> String {
@@ -25,6 +25,7 @@ pub(super) fn explain(device: &Device, report: &Report, scale: Scale) -> String 
     sentences.push(counted(device, scale));
     sentences.push(ec2(device, scale));
     sentences.push(agreement(device, scale));
+    sentences.extend(others(device));
     if let Some(blind) = &device.blind {
         sentences.push(format!("netpath did not (fully) see its traffic: {}.", sanitise(blind)));
     }
@@ -101,6 +102,21 @@ fn ec2(device: &Device, scale: Scale) -> String {
         (DeviceClass::Eni, None) => "EC2 counts it in NetworkIn and NetworkOut.".to_owned(),
         _ => "EC2 does not count it, since it is no ENI.".to_owned(),
     }
+}
+
+/// Who else may take packets from netpath, or from the device's counter.
+fn others(device: &Device) -> Option<String> {
+    let number = |id: Option<u32>| id.map_or_else(String::new, |id| format!(" {id}"));
+    let xdp = device.xdp.iter().map(|xdp| format!("XDP program{}", number(xdp.program_id)));
+    let programs = device.other_programs.iter().flatten().map(|one| {
+        let name = one.name.as_deref().map_or_else(String::new, |name| format!(" ({})", sanitise(name)));
+        let what = if one.kind == "tcx" { "program".to_owned() } else { format!("{} filter", sanitise(&one.kind)) };
+        let place = if one.ahead { "before" } else { "behind" };
+        let way = if one.direction == Direction::Rx { "in" } else { "out" };
+        format!("{what}{}{name} {place} netpath's on the way {way}", number(one.program_id))
+    });
+    let all: Vec<_> = xdp.chain(programs).collect();
+    (!all.is_empty()).then(|| format!("Others are on its hooks too: {}.", listed(&all)))
 }
 
 /// How the kernel's count and netpath's differ.

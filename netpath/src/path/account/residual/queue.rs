@@ -69,8 +69,8 @@ impl Difference {
     /// The parts of the difference if they are proven, as nearly as the counters could be read.
     pub(super) fn queue_causes(&self, queue: &Queue) -> Option<Vec<Cause>> {
         let waiting = queue.queued_packets;
-        let as_seen = self.hook.packets - i128::from(queue.dropped_packets) - waiting - i128::from(self.dropped);
-        let as_seen = self.at_rest() && self.kernel.packets == as_seen;
+        let expected = self.hook.packets - i128::from(queue.dropped_packets) - waiting - i128::from(self.dropped);
+        let as_seen = self.at_rest() && self.kernel.packets == expected;
         let headers = self.wire_bytes - self.hook.bytes;
         // Nothing is merged if there are no headers to add, or none but the tags.
         let merged = headers != 0 && headers != TAG_BYTES * self.hook.packets;
@@ -88,8 +88,8 @@ impl Difference {
         if !self.counts(queue, dropped_bytes) {
             return None;
         }
-        // Filters come before the qdisc. They dropped nothing on this side of the device if every packet is accounted for.
-        if self.filter_drops != 0 && !as_seen {
+        // Other programs come before the qdisc. They took nothing if every packet is accounted for.
+        if (self.filter_drops != 0 || self.behind) && !self.in_time_packets(expected - self.kernel.packets) {
             return None;
         }
         let mut causes = queue.causes(Some(dropped_bytes), Some(queue.queued_bytes));
