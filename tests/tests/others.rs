@@ -8,8 +8,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, output_within, tc};
+use lab::{Answer, Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, output_within, tc};
 use serde_json::{Value, json};
 
 const PAYLOAD_BYTES: usize = 1_000;
@@ -122,4 +124,81 @@ fn what_an_xdp_program_takes() {
     }
     let (device, _) = measured(&lab, &client.veth, work);
     assert_eq!(device["xdp"], Value::Null);
+}
+
+fn attach(node: &Namespace, device: &str, program: &mut SchedClassifier, hook: TcAttachType, options: TcAttachOptions) {
+    node.run(|| program.attach_with_options(device, hook, options).map(drop)).unwrap().unwrap();
+}
+
+/// The others on a hook, as the report lists them: id, name, whether it is ahead.
+fn others(device: &Value, direction: &str) -> Vec<(u64, String, bool)> {
+    let all = device["other_programs"].as_array().unwrap().iter().filter(|one| one["direction"] == direction);
+    all.map(|one| {
+        let name = one["name"].as_str().unwrap_or_default().to_owned();
+        (one["program_id"].as_u64().unwrap_or(0), name, one["ahead"].as_bool().unwrap())
+    })
+    .collect()
+}
+
+/// A program behind netpath's on the way out drops everything, or sends it elsewhere; TCX or a legacy filter.
+#[test]
+fn what_a_program_behind_takes() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
+    let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 9)).unwrap();
+    let work = || send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop);
+    let elsewhere = Answer::Redirect { ifindex: node.ifindex("eth0").unwrap() };
+    let tcx = || TcAttachOptions::TcxOrder(LinkOrder::default());
+    let legacy = || TcAttachOptions::Netlink(NlOptions { priority: 1, handle: TcHandle::new(0, 1), classid: None });
+    for (answer, options, cause, proven) in [
+        (Answer::Drop, tcx(), "other_program", false),
+        (elsewhere, tcx(), "other_program", false),
+        (elsewhere, legacy(), "other_program", false),
+        // Only this is counted: by the clsact qdisc.
+        (Answer::Drop, legacy(), "dropped_by_filter", true),
+    ] {
+        let is_tcx = matches!(options, TcAttachOptions::TcxOrder(_));
+        if !is_tcx {
+            tc(node, &format!("qdisc replace dev {} clsact", server.veth)).unwrap();
+        }
+        let mut program = answer.load("takes_it").unwrap();
+        let id = u64::from(program.info().unwrap().id());
+        attach(node, &server.veth, &mut program, TcAttachType::Egress, options);
+        let (device, kernel) = measured(&lab, &server.veth, work);
+        assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (0, &json!(20)), "{answer:?}");
+        assert_eq!(others(&device, "tx"), [(id, "takes_it".to_owned(), false)], "{answer:?}");
+        let bytes = if proven { json!(-20 * FRAME_BYTES) } else { Value::Null };
+        assert_eq!(causes(&device, "tx"), [(cause.to_owned(), bytes)], "{answer:?}");
+        let unexplained = if proven { 0 } else { -20 * FRAME_BYTES };
+        assert_eq!(device["residual"]["tx"]["unexplained_bytes"], unexplained, "{answer:?}");
+        drop(program);
+        if !is_tcx {
+            tc(node, &format!("qdisc del dev {} clsact", server.veth)).unwrap();
+        }
+    }
+    // One that takes nothing is no reason for anything.
+    let mut program = Answer::Pass.load("takes_none").unwrap();
+    attach(node, &server.veth, &mut program, TcAttachType::Egress, tcx());
+    let (device, kernel) = measured(&lab, &server.veth, work);
+    assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (20, &json!(20)));
+    assert_eq!((others(&device, "tx").len(), causes(&device, "tx").len()), (1, 0));
+}
+
+/// A program comes before netpath's while netpath measures, and lets nothing come to it.
+#[test]
+fn what_a_program_before_takes() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (client, node) = (lab.pod("client"), &lab.node.namespace);
+    let sink = UdpSink::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 9)).unwrap();
+    let mut program = Answer::Drop.load("comes_first").unwrap();
+    let id = u64::from(program.info().unwrap().id());
+    let (device, kernel) = measured(&lab, &client.veth, || {
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        attach(node, &client.veth, &mut program, TcAttachType::Ingress, first);
+        send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop)
+    });
+    assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)));
+    assert_eq!(others(&device, "rx"), [(id, "comes_first".to_owned(), true)]);
+    assert_eq!(causes(&device, "rx"), [("other_program".to_owned(), Value::Null)]);
+    assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 20 * FRAME_BYTES);
 }
