@@ -32,11 +32,11 @@ const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const REDIRECT: u32 = 23;
 
 /// `struct bpf_insn`: `r[register] = value`.
-fn set(register: u8, value: u32) -> [u8; 8] {
+pub(crate) fn set(register: u8, value: u32) -> [u8; 8] {
     instruction(0xb7, register, value)
 }
 
-fn instruction(code: u8, register: u8, value: u32) -> [u8; 8] {
+pub(crate) fn instruction(code: u8, register: u8, value: u32) -> [u8; 8] {
     let [a, b, c, d] = value.to_ne_bytes();
     [code, register, 0, 0, a, b, c, d]
 }
@@ -58,7 +58,8 @@ impl Answer {
     /// # Errors
     /// When the kernel refuses it.
     pub fn load(self, name: &str) -> Result<SchedClassifier> {
-        let program = load(&self.instructions(), name).with_context(|| format!("cannot load the program {name}"))?;
+        let program = load(BPF_PROG_TYPE_SCHED_CLS, &self.instructions(), name)
+            .with_context(|| format!("cannot load the program {name}"))?;
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
         let id = info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok());
         let loaded = loaded_programs().flatten().find(|info| Some(info.id()) == id).context("no such program")?;
@@ -80,9 +81,10 @@ struct LoadAttr {
     prog_name: [u8; 16],
 }
 
-fn load(instructions: &[u8], name: &str) -> Result<OwnedFd> {
+/// Loads a program of this type.
+pub(crate) fn load(prog_type: u32, instructions: &[u8], name: &str) -> Result<OwnedFd> {
     let mut attr = LoadAttr {
-        prog_type: BPF_PROG_TYPE_SCHED_CLS,
+        prog_type,
         insn_cnt: u32::try_from(instructions.len() / 8)?,
         insns: instructions.as_ptr() as u64,
         license: c"Dual MIT/GPL".as_ptr() as u64,

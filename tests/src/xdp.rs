@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 
 use crate::namespace::Namespace;
+use crate::programs::{instruction, load, set};
 
 /// What a program does with every frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,54 +37,11 @@ pub struct Xdp {
     _link: OwnedFd,
 }
 
-const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 
-impl Xdp {
-    /// Loads a program and puts it on a device.
-    ///
-    /// # Errors
-    /// When there is no such device, or it does not run XDP there.
-    pub fn attach(namespace: &Namespace, device: &str, answer: XdpAnswer, run: XdpRun) -> Result<Self> {
-        // r0 = answer; exit
-        let instructions: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, answer as u8, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-        let attach = || {
-            let license = c"GPL";
-            let load = LoadAttr {
-                prog_type: BPF_PROG_TYPE_XDP,
-                insn_cnt: 2,
-                insns: instructions.as_ptr() as u64,
-                license: license.as_ptr() as u64,
-            };
-            let program = bpf(BPF_PROG_LOAD, load)?;
-            let name = std::ffi::CString::new(device)?;
-            // SAFETY: a C string that lives through the call.
-            let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-            let create = LinkAttr {
-                prog_fd: program.as_raw_fd().cast_unsigned(),
-                target_ifindex: ifindex,
-                attach_type: BPF_XDP,
-                flags: run as u32,
-            };
-            bpf(BPF_LINK_CREATE, create)
-        };
-        let link = namespace.run(attach)?.with_context(|| format!("cannot put an XDP program on {device}"))?;
-        Ok(Self { _link: link })
-    }
-}
-
-/// `union bpf_attr`, member for `BPF_PROG_LOAD`: its first fields. The kernel takes the rest for zeros.
-#[repr(C)]
-struct LoadAttr {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-}
-
-/// `union bpf_attr`, member for `BPF_LINK_CREATE`: its first fields.
+/// `union bpf_attr`, member for `BPF_LINK_CREATE`: its first fields. The kernel takes the rest for zeros.
 #[repr(C)]
 struct LinkAttr {
     prog_fd: u32,
@@ -92,11 +50,27 @@ struct LinkAttr {
     flags: u32,
 }
 
-/// bpf(2), for a command that answers with a descriptor.
-fn bpf<T>(command: libc::c_long, attr: T) -> io::Result<OwnedFd> {
-    // SAFETY: both commands read an attribute of the size passed; what it points to lives through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of::<T>()) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel just gave this descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+impl Xdp {
+    /// Loads a program and puts it on a device.
+    ///
+    /// # Errors
+    /// When there is no such device, or it does not run XDP there.
+    pub fn attach(namespace: &Namespace, device: &str, answer: XdpAnswer, run: XdpRun) -> Result<Self> {
+        let instructions = [set(0, answer as u32), instruction(0x95, 0, 0)].concat();
+        let program = load(BPF_PROG_TYPE_XDP, &instructions, "others_xdp")?;
+        let attr = LinkAttr {
+            prog_fd: program.as_raw_fd().cast_unsigned(),
+            target_ifindex: namespace.ifindex(device)?,
+            attach_type: BPF_XDP,
+            flags: run as u32,
+        };
+        let create = || {
+            // SAFETY: the command reads an attribute of the size passed.
+            let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkAttr>()) };
+            i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
+        };
+        let link = namespace.run(create)?.with_context(|| format!("cannot put an XDP program on {device}"))?;
+        // SAFETY: the kernel just gave this descriptor to us alone.
+        Ok(Self { _link: unsafe { OwnedFd::from_raw_fd(link) } })
+    }
 }

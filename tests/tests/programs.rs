@@ -92,24 +92,25 @@ fn tunnels() -> Vec<(String, Vec<u8>, u64)> {
         frame.write(&mut bytes, &payload).unwrap();
         let in_ip = if inner_is_v6 { 41 } else { 4 };
         let [e0, e1] = packet_ethertype;
-        // Protocol, port, the tunnel's header, what is in it.
-        let kinds: [(&str, u8, u16, &[u8], &[u8]); 9] = [
-            ("vxlan", 17, 4789, &[8, 0, 0, 0, 0, 0, 7, 0], &bytes),
-            ("geneve", 17, 6081, &[2, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 1, 5, 5, 5, 5], &bytes),
-            ("geneve of packets", 17, 6081, &[0, 0, e0, e1, 0, 0, 7, 0], &bytes[14..]),
-            ("gretap", 47, 0, &[0, 0, 0x65, 0x58], &bytes),
-            ("gretap with key", 47, 0, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &bytes),
-            ("gre", 47, 0, &[0, 0, e0, e1], &bytes[14..]),
-            ("gre with all", 47, 0, &[0xb0, 0, e0, e1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], &bytes[14..]),
-            ("ip in ip", in_ip, 0, &[], &bytes[14..]),
+        let [whole, packet] = [&bytes[..], &bytes[14..]];
+        let behind = |header: &[u8], inside: &[u8]| [header, inside].concat();
+        // Protocol, port, the tunnel's header and what is in it.
+        let kinds = [
+            ("vxlan", 17, 4789, behind(&[8, 0, 0, 0, 0, 0, 7, 0], whole)),
+            ("geneve", 17, 6081, behind(&[2, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 1, 5, 5, 5, 5], whole)),
+            ("geneve of packets", 17, 6081, behind(&[0, 0, e0, e1, 0, 0, 7, 0], packet)),
+            ("gretap", 47, 0, behind(&[0, 0, 0x65, 0x58], whole)),
+            ("gretap with key", 47, 0, behind(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], whole)),
+            ("gre", 47, 0, behind(&[0, 0, e0, e1], packet)),
+            ("gre with all", 47, 0, behind(&[0xb0, 0, e0, e1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], packet)),
+            ("ip in ip", in_ip, 0, packet.to_vec()),
             // No tunnel at all: only the outer headers are repeated.
-            ("none", 17, 53, &[], &payload),
+            ("none", 17, 53, payload.to_vec()),
         ];
-        for (name, protocol, port, header, inside) in kinds {
+        for (name, protocol, port, carried) in kinds {
             for outer_is_v6 in [false, true] {
                 let ip =
                     if outer_is_v6 { ethernet().ipv6([1; 16], [2; 16], 9) } else { ethernet().ipv4([1; 4], [2; 4], 9) };
-                let carried = [header, inside].concat();
                 let mut outer = Vec::new();
                 if protocol == 17 {
                     ip.udp(50_000, port).write(&mut outer, &carried).unwrap();

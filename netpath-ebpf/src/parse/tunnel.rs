@@ -4,8 +4,8 @@
 //! a flow is known by its outer addresses.
 //!
 //! A super-packet is cut where its innermost transport header ends, and everything before that is copied to each frame
-//! (net/core/skbuff.c, `skb_segment`; net/ipv4/udp_offload.c, `skb_udp_tunnel_segment`; net/ipv4/gre_offload.c,
-//! `gre_gso_segment`; net/ipv4/af_inet.c, `inet_gso_segment`). Only UDP GSO of a tunnel that a process makes itself looks the
+//! (`net/core/skbuff.c`, `skb_segment`; `net/ipv4/udp_offload.c`, `skb_udp_tunnel_segment`; `net/ipv4/gre_offload.c`,
+//! `gre_gso_segment`; `net/ipv4/af_inet.c`, `inet_gso_segment`). Only UDP GSO of a tunnel that a process makes itself looks the
 //! same and is cut behind the outer headers; it is taken for the kernel's.
 //!
 //! | tunnel | told by | inside |

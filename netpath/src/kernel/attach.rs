@@ -44,6 +44,7 @@ impl Attacher {
     }
 
     /// Ids of the programs that are attached to devices.
+    #[must_use]
     pub fn program_ids(&self) -> Vec<u32> {
         self.ebpf.programs().filter_map(|(_, program)| program.info().ok()).map(|info| info.id()).collect()
     }

@@ -89,12 +89,9 @@ impl Inventory {
             Message::DelRoute(route) => self.change_routes(route.to, |routes| {
                 routes.remove(&route);
             }),
-            Message::Qdisc(_)
-            | Message::Done
-            | Message::Refused(_)
-            | Message::Interrupted
-            | Message::Other
-            | Message::Malformed => Vec::new(),
+            Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
+                Vec::new()
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads rtnetlink's messages about links, addresses, routes and qdiscs.
+//! Reads rtnetlink's messages about links, addresses and routes.
 //!
 //! In: one datagram. Out: [`Message`]s with the few facts netpath needs. Pure. A message that is not as the kernel's
 //! headers describe it becomes [`Message::Malformed`]: it is never skipped, because the caller has to know that it missed
@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u16, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
-use super::qdiscs::{self, Qdisc};
 use crate::snapshot::{KernelCounters, Xdp, XdpMode};
 
 // linux/if_link.h, linux/if_addr.h
@@ -81,8 +80,6 @@ pub enum Message {
     NewRoute { route: HostRoute, replaces: bool },
     /// A route was removed.
     DelRoute(HostRoute),
-    /// A qdisc (only in dumps).
-    Qdisc(Qdisc),
     /// The end of a dump.
     Done,
     /// The kernel refuses; errno, positive. 0 is an acknowledgement.
@@ -143,7 +140,6 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Mal
         libc::RTM_NEWROUTE => route(payload)?
             .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
         libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
-        libc::RTM_NEWQDISC => qdiscs::qdisc(payload)?.map_or(Message::Other, Message::Qdisc),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
             errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),

@@ -1,15 +1,16 @@
 //! The devices' root qdiscs and what they counted, and what legacy filters dropped: one `RTM_GETQDISC` dump.
 //!
 //! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. What a root
-//! qdisc says includes its children: a classful one counts a drop of its child too (net/sched/sch_htb.c, `htb_enqueue`;
+//! qdisc says includes its children: a classful one counts a drop of its child too (`net/sched/sch_htb.c`, `htb_enqueue`;
 //! `qdisc_tree_reduce_backlog`), and `mq` adds its children up when it is asked.
 
 use std::collections::HashMap;
+use std::io;
 
 use netlink_packet_core::NlasIterator;
 
-use super::message::{Malformed, Message, field, lossy};
-use super::socket::{self, Subject};
+use super::message::{Malformed, field, lossy};
+use crate::node::netlink::Requester;
 use crate::snapshot;
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h
@@ -18,6 +19,8 @@ const TCA_STATS2: u16 = 7;
 const TCA_STAB: u16 = 8;
 const TCA_STATS_BASIC: u16 = 1;
 const TCA_STATS_QUEUE: u16 = 3;
+/// `struct tcmsg`.
+const TCMSG_BYTES: usize = 20;
 const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_CLSACT: u32 = 0xffff_fff1;
 
@@ -50,29 +53,29 @@ pub struct Qdiscs {
     pub filter_drops: HashMap<u32, u32>,
 }
 
-/// Reads them.
+/// Reads them. Blocks for the answer.
 ///
 /// # Errors
 /// If netlink refuses, or answers with what netpath cannot read.
-pub fn read() -> anyhow::Result<Qdiscs> {
-    let mut all = Qdiscs::default();
-    for message in socket::dump(Subject::Qdiscs)? {
-        match message {
-            Message::Qdisc(Qdisc::Root(qdisc)) => {
-                all.roots.insert(qdisc.ifindex, qdisc);
-            }
-            Message::Qdisc(Qdisc::Clsact { ifindex, dropped_packets }) => {
-                all.filter_drops.insert(ifindex, dropped_packets);
-            }
-            _ => {}
+pub fn read() -> io::Result<Qdiscs> {
+    let (mut all, mut whole) = (Qdiscs::default(), true);
+    // The kernel does not say if qdiscs changed meanwhile. A device that came or went is told apart by its counters.
+    let _ = Requester::open()?.dump(libc::RTM_GETQDISC, &[0; TCMSG_BYTES], |kind, body| match qdisc(body) {
+        _ if kind != libc::RTM_NEWQDISC => {}
+        Ok(Some(Qdisc::Root(qdisc))) => drop(all.roots.insert(qdisc.ifindex, qdisc)),
+        Ok(Some(Qdisc::Clsact { ifindex, dropped_packets })) => {
+            all.filter_drops.insert(ifindex, dropped_packets);
         }
-    }
-    Ok(all)
+        Ok(None) => {}
+        Err(Malformed) => whole = false,
+    })?;
+    if whole { Ok(all) } else { Err(io::Error::other("a message about qdiscs that netpath cannot read")) }
 }
 
 impl Qdiscs {
     /// What a device's root qdisc did since `earlier`, or if that is `None` since the device was made. `None` if it is not known,
     /// or another one: what its predecessor did is not known.
+    #[must_use]
     pub fn root_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<snapshot::Qdisc> {
         let before = match earlier {
             Some(earlier) => Some(earlier.roots.get(&ifindex)?),
@@ -82,6 +85,7 @@ impl Qdiscs {
     }
 
     /// What legacy filters dropped on a device since `earlier`, where there were none if it is `None`. `None` if they are gone.
+    #[must_use]
     pub fn filter_drops_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<u64> {
         let before = earlier.and_then(|earlier| earlier.filter_drops.get(&ifindex)).copied();
         let now = match (self.filter_drops.get(&ifindex), before) {
@@ -113,14 +117,14 @@ impl RootQdisc {
 
 /// A qdisc that counts what netpath wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Qdisc {
+enum Qdisc {
     Root(RootQdisc),
     Clsact { ifindex: u32, dropped_packets: u32 },
 }
 
 /// `struct tcmsg` and attributes. `None` for other qdiscs, and for a root whose bytes are not those of packets: a size table
 /// (`tc qdisc … stab`) makes them something else.
-pub(super) fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
+fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     let handle = u32::from_ne_bytes(field(payload, 8)?);
     let parent = u32::from_ne_bytes(field(payload, 12)?);
@@ -128,7 +132,7 @@ pub(super) fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
         return Ok(None);
     }
     let (mut kind, mut passed_bytes, mut queue) = (None, None, None);
-    for attribute in NlasIterator::new(payload.get(20..).ok_or(Malformed)?) {
+    for attribute in NlasIterator::new(payload.get(TCMSG_BYTES..).ok_or(Malformed)?) {
         let attribute = attribute?;
         match attribute.kind() {
             TCA_KIND => kind = Some(lossy(attribute.value())),

@@ -27,8 +27,6 @@ pub enum Subject {
     Addresses,
     /// Routes of one family (`AF_INET`, `AF_INET6`).
     Routes(u8),
-    /// Qdiscs with their counters.
-    Qdiscs,
 }
 
 /// Dumps `subject`.
@@ -78,7 +76,6 @@ fn request(subject: Subject, sequence: u32) -> Vec<u8> {
         Subject::Links => (libc::RTM_GETLINK, 0, 16),
         Subject::Addresses => (libc::RTM_GETADDR, 0, 8),
         Subject::Routes(family) => (libc::RTM_GETROUTE, family, 12),
-        Subject::Qdiscs => (libc::RTM_GETQDISC, 0, 20),
     };
     let mut header = NetlinkHeader::default();
     header.length = 16 + body_bytes;

@@ -21,8 +21,10 @@
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
+mod others;
 mod queue;
 
+use self::others::Others;
 use self::queue::Queue;
 use crate::report::{Attach, Cause, Direction, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
 use crate::snapshot::{Device, Drops};
@@ -137,9 +139,7 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
     let kernel = device.kernel?;
     let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
     let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
-    let others = device.other_programs.iter().flatten();
     let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, direction| {
-        let before = direction == Direction::Rx;
         let hook = hook.unwrap_or_default();
         Difference {
             kernel: counters(&kernel),
@@ -148,14 +148,10 @@ pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>
             below: counters(&below),
             above: counters(&above),
             dropped,
-            dropped_before: before,
-            queue: if before { None } else { device.qdisc.as_ref().and_then(Queue::new) },
+            direction,
+            queue: device.qdisc.as_ref().and_then(Queue::new).filter(|_| direction == Direction::Tx),
             tagged,
-            filter_drops: if before { 0 } else { device.filter_drops.unwrap_or(0) },
-            xdp: device.xdp.is_some(),
-            ahead: others.clone().any(|one| one.direction == direction && one.ahead),
-            behind: others.clone().any(|one| one.direction == direction && !one.ahead),
-            offloaded: others.clone().any(|one| one.offloaded),
+            others: Others::of(device, direction),
             attached: device.attach != Attach::None,
             appeared: device.appeared,
         }
@@ -189,18 +185,13 @@ struct Difference {
     above: Count,
     /// Packets that the device says it dropped.
     dropped: u64,
-    /// The hook comes after the device's counter (ingress), not before it (egress).
-    dropped_before: bool,
+    /// The hook comes after the device's counter (ingress, rx), or before it (egress, tx).
+    direction: Direction,
     /// What is between the egress hook and the device, if it kept packets.
     queue: Option<Queue>,
+    /// Packets with VLAN tags were among those sent.
     tagged: bool,
-    /// Packets that legacy filters dropped, behind the egress hook and at ingress together.
-    filter_drops: u64,
-    xdp: bool,
-    /// Whether other programs are on the hook, before netpath's and behind it, and whether any is offloaded.
-    ahead: bool,
-    behind: bool,
-    offloaded: bool,
+    others: Others,
     attached: bool,
     appeared: bool,
 }
@@ -237,7 +228,7 @@ impl Difference {
             return vec![cause];
         }
         let mut causes = self.queue.as_ref().map_or_else(Vec::new, |queue| queue.suspects(-bytes));
-        if self.filter_drops != 0 && bytes < 0 {
+        if self.others.filter_drops != 0 && bytes < 0 {
             // How many of them at egress is not known.
             causes.push(Why::DroppedByFilter.cause(None, None));
         }
@@ -249,33 +240,9 @@ impl Difference {
             }
         }
         if !self.in_time(bytes) {
-            causes.extend(self.possible(bytes).map(|why| why.cause(None, None)));
+            causes.extend(self.others.suspects(bytes));
         }
         causes
-    }
-
-    /// What there is that could make a difference of this sign, though no number tells of it.
-    fn possible(&self, bytes: i128) -> impl Iterator<Item = Why> {
-        // The device counted more: it was received or sent past the hook. Less: something took it behind the egress hook.
-        let more = bytes > 0;
-        // XDP comes before the hook and may change what a packet has; what it sends is sent.
-        let xdp = self.xdp && (more || self.dropped_before);
-        let other = if more { self.ahead } else { self.behind && !self.dropped_before };
-        let all = [(xdp, Why::XdpProgram), (other, Why::OtherProgram), (more && self.offloaded, Why::HardwareOffload)];
-        all.into_iter().filter_map(|(holds, why)| holds.then_some(why))
-    }
-
-    /// What filters dropped behind the egress hook, if that alone makes the difference, as nearly as the counters could be read.
-    fn filtered(&self) -> Option<Cause> {
-        let missing =
-            Count { bytes: self.hook.bytes - self.kernel.bytes, packets: self.hook.packets - self.kernel.packets };
-        let dropped = i128::from(self.filter_drops);
-        let others = self.queue.is_some() || self.dropped != 0;
-        let proven = dropped != 0
-            && !others
-            && self.in_time_packets(missing.packets - dropped)
-            && missing.bytes > self.above.bytes;
-        proven.then(|| Why::DroppedByFilter.cause(Some(-missing.bytes), Some(self.filter_drops)))
     }
 
     /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
@@ -320,10 +287,10 @@ impl Difference {
 
     /// Whether packets are missing on the side of the hook where the device may have dropped some.
     fn drops(&self, bytes: i128, packets: i128) -> Option<Why> {
-        match (self.dropped, self.dropped_before) {
+        match (self.dropped, self.direction) {
             (0, _) => None,
-            (_, true) => (bytes > 0 && packets > 0).then_some(Why::DroppedBeforeHook),
-            (_, false) => (bytes < 0 && packets < 0).then_some(Why::DroppedAfterHook),
+            (_, Direction::Rx) => (bytes > 0 && packets > 0).then_some(Why::DroppedBeforeHook),
+            (_, Direction::Tx) => (bytes < 0 && packets < 0).then_some(Why::DroppedAfterHook),
         }
     }
 

@@ -89,7 +89,7 @@ impl Difference {
             return None;
         }
         // Other programs come before the qdisc. They took nothing if every packet is accounted for.
-        if (self.filter_drops != 0 || self.behind) && !self.in_time_packets(expected - self.kernel.packets) {
+        if self.others.may_take() && !self.in_time_packets(expected - self.kernel.packets) {
             return None;
         }
         let mut causes = queue.causes(Some(dropped_bytes), Some(queue.queued_bytes));
