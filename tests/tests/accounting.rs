@@ -129,31 +129,40 @@ fn the_terms_are_the_kernels_count_to_the_byte() {
 fn under_load_at_both_ends_the_rest_is_sampling() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let (client, server) = (lab.pod("client"), lab.pod("server"));
-    let mut windows = 0;
-    thread::scope(|scope| {
-        let target = SocketAddr::new(server.ipv4.into(), 5201);
-        let load = scope
-            .spawn(move || iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(10)).unwrap());
-        thread::sleep(Duration::from_secs(1));
-        loop {
-            let before = node_network_total_bytes(&lab);
-            let report = report_for(&lab, "500ms");
-            let most = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
-            if load.is_finished() {
-                break;
+    let (mut windows, mut loads) = (0, 0);
+    // On a busy machine few windows fit into one load.
+    while windows < 3 && loads < 5 {
+        loads += 1;
+        thread::scope(|scope| {
+            let target = SocketAddr::new(server.ipv4.into(), 5201);
+            let load = scope.spawn(move || {
+                iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(10)).unwrap()
+            });
+            thread::sleep(Duration::from_secs(1));
+            loop {
+                let before = node_network_total_bytes(&lab);
+                let report = report_for(&lab, "500ms");
+                let most = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
+                if load.is_finished() {
+                    break;
+                }
+                assert!(total(&report) > 0 && total(&report) < most, "{} of {most}", total(&report));
+                assert_explained(&report);
+                let skew = &report["window"]["skew_ns"];
+                assert!(integer(&skew["start"]) > 0 && integer(&skew["end"]) > 0, "{skew}");
+                let slack = &device(&report, &client.veth)["kernel_slack"];
+                eprintln!(
+                    "skew {skew} ns, slack {slack}, sampling {} of {}",
+                    term(&report, "sampling"),
+                    total(&report)
+                );
+                if integer(&slack["below"]["rx_bytes"]) > 0 && integer(&slack["above"]["rx_bytes"]) > 0 {
+                    windows += 1;
+                }
             }
-            assert!(total(&report) > 0 && total(&report) < most, "{} of {most}", total(&report));
-            assert_explained(&report);
-            let skew = &report["window"]["skew_ns"];
-            assert!(integer(&skew["start"]) > 0 && integer(&skew["end"]) > 0, "{skew}");
-            let slack = &device(&report, &client.veth)["kernel_slack"];
-            eprintln!("skew {skew} ns, slack {slack}, sampling {} of {}", term(&report, "sampling"), total(&report));
-            if integer(&slack["below"]["rx_bytes"]) > 0 && integer(&slack["above"]["rx_bytes"]) > 0 {
-                windows += 1;
-            }
-        }
-        load.join().unwrap();
-    });
+            load.join().unwrap();
+        });
+    }
     assert!(windows >= 3, "the load ran at both ends of only {windows} windows");
 }
 
