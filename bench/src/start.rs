@@ -33,7 +33,7 @@ pub struct Started {
 pub fn start(lab: &Lab) -> Result<Started> {
     let to = SocketAddr::new(lab.pod("pod").ipv4.into(), PORT);
     let mut command = lab.node.namespace.command(netpath_binary()?)?;
-    command.args(["report", "--format", "json", "--eni", "eth*", "--"]);
+    command.args(["report", "--offline", "--format", "json", "--eni", "eth*", "--"]);
     command.arg(std::env::current_exe()?).args(["child", "send", &to.to_string()]);
     let begin = monotonic_ns();
     let output = output_within(&mut command, LIMIT)?;

@@ -80,6 +80,9 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
             connections: connections.clone(),
             conntrack: Conntrack::Ok,
             conntrack_reason: None,
+            enis: Vec::new(),
+            ipam: None,
+            sources: Vec::new(),
         };
         drop(tally);
         let (report, report_ms) = timed(|| path::report(&snapshot));

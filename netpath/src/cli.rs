@@ -1,10 +1,13 @@
 //! The command line, as clap types. It must not do anything but describe and parse.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::node::enis::{self, Places};
 use crate::path::select::{Condition, Filter};
 use crate::render::units::Units;
 use crate::report::{GroupBy, PathClass};
@@ -201,12 +204,30 @@ pub struct ManArgs {
     pub folder: PathBuf,
 }
 
-/// Which devices to take for ENIs.
+/// Which devices to take for ENIs, and whom to ask about them.
 #[derive(Debug, Args)]
 pub struct EniArgs {
     /// Take devices whose name matches for ENIs, instead of deciding by driver. May be given more than once.
     #[arg(long = "eni", value_name = "GLOB")]
     pub globs: Vec<String>,
+    /// Where the VPC CNI's ipamd serves its introspection: the variable `INTROSPECTION_BIND_ADDRESS` of aws-node.
+    #[arg(long = "ipamd-introspection", value_name = "ADDRESS:PORT", default_value_t = enis::INTROSPECTION, hide_short_help = true)]
+    pub introspection: SocketAddr,
+    /// Where the VPC CNI's ipamd serves its metrics.
+    #[arg(long = "ipamd-metrics", value_name = "ADDRESS:PORT", default_value_t = enis::METRICS, hide_short_help = true)]
+    pub metrics: SocketAddr,
+    /// Send no packet: ask neither the instance metadata service nor ipamd. ENIs then have no more names than the kernel
+    /// has for them.
+    #[arg(long, env = "NETPATH_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub offline: bool,
+}
+
+impl EniArgs {
+    /// Whom to ask.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        if self.offline { Places::none() } else { Places::new(self.introspection, self.metrics) }
+    }
 }
 
 /// An output format.

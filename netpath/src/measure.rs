@@ -20,7 +20,9 @@ use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
+use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
 
 /// What to measure.
@@ -30,6 +32,8 @@ pub struct Options<'a> {
     pub eni_globs: &'a [String],
     /// Room in the kernel's maps, for IPv4 and IPv6 each.
     pub max_flows: u32,
+    /// Whom to ask about ENIs.
+    pub places: Places,
 }
 
 /// A window that is open.
@@ -41,6 +45,8 @@ pub struct Measurement {
     devices: BTreeMap<u32, Followed>,
     /// For devices that appear in the window.
     counters: CounterReader,
+    /// About ENIs, when the window was opened.
+    answers: Answers,
     opened: Instant,
     opened_skew_ns: u64,
     /// When the window was opened; `None` if the kernel does not tell.
@@ -59,6 +65,8 @@ struct Followed {
     drops_at_start: Option<Drops>,
     /// How far that is from what passed before netpath counted.
     slack: KernelSlack,
+    /// As `at_start`, of an ENI that tells.
+    allowances_at_start: Option<Allowances>,
     appeared: bool,
     gone: bool,
     /// When it went, if that can be told.
@@ -67,8 +75,9 @@ struct Followed {
 
 impl Measurement {
     /// Attaches to every device that packets of pods or ENIs pass, and opens the window. Must be called in a tokio runtime.
-    pub fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+    pub fn start(options: Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
+        let inquiry = Inquiry::start(options.places);
         let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
@@ -85,6 +94,8 @@ impl Measurement {
                 names.join(", ").escape_debug()
             );
         }
+        // Its questions are packets on an ENI: they must not be in the window.
+        let answers = inquiry.wait();
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
         let (drainer, opened) = Drainer::start(drain)?;
@@ -97,6 +108,7 @@ impl Measurement {
             drainer,
             conntrack,
             devices,
+            answers,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
             opened_skew_ns: opened.skew_ns(),
@@ -169,6 +181,8 @@ impl Measurement {
                 _ => {}
             }
         }
+        let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
+        let known = self.answers.again(&candidates).about(&candidates);
         let attacher = self.attacher;
         let own = attacher.program_ids();
         let attached = self.devices.values().filter(|device| device.attach != Attach::None && !device.gone);
@@ -184,7 +198,7 @@ impl Measurement {
             Err(error) => error.into(),
         };
         Ok(Snapshot {
-            node: node_info()?,
+            node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -195,7 +209,9 @@ impl Measurement {
                 .into_values()
                 .map(|device| {
                     let others = hooks.remove(&device.link.ifindex).and_then(|hooks| others::others(&hooks, &own));
-                    Device { other_programs: others, ..device.into_device(&closed, self.qdiscs.as_ref()) }
+                    let eni = known.enis.iter().find(|eni| eni.ifindex == Some(device.link.ifindex));
+                    let eni_id = eni.and_then(|eni| eni.id.as_ref()).map(|id| id.value.clone());
+                    Device { other_programs: others, eni_id, ..device.into_device(&closed, self.qdiscs.as_ref()) }
                 })
                 .collect(),
             observations: tally.observations().collect(),
@@ -204,6 +220,9 @@ impl Measurement {
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,
+            enis: known.enis,
+            ipam: known.ipam,
+            sources: known.sources,
         })
     }
 }
@@ -230,6 +249,7 @@ impl Followed {
             at_start: None,
             drops_at_start: None,
             slack: KernelSlack::default(),
+            allowances_at_start: None,
             appeared: false,
             gone: false,
             at_going: None,
@@ -243,6 +263,7 @@ impl Followed {
         let (too_much, too_little) = opened.slack(self.link.ifindex);
         // What a start has too much, the difference lacks.
         self.slack = KernelSlack { below: too_little, above: too_much };
+        self.allowances_at_start = self.allowances();
     }
 
     /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
@@ -254,6 +275,18 @@ impl Followed {
             self.drops_at_start = Some(attached.drops);
             self.slack.below = attached.kernel.since(self.link.counters).unwrap_or_default();
         }
+        self.allowances_at_start = self.allowances();
+    }
+
+    /// What its driver has counted so far against EC2's allowances, if it is an ENI.
+    fn allowances(&self) -> Option<Allowances> {
+        (self.link.class == DeviceClass::Eni && !self.gone).then(|| enis::allowances(&self.link.name))?
+    }
+
+    /// What may be said of it as an ENI, when the window is closed.
+    fn candidate(&self) -> Candidate<'_> {
+        let allowances = self.allowances_at_start.and_then(|start| Some(self.allowances()?.since(start)));
+        Candidate { link: &self.link, allowances }
     }
 
     /// What is known of it when the window is closed.

@@ -39,6 +39,15 @@ pub struct Report {
     /// `flows` added up, if that was asked for.
     #[serde(default)]
     pub grouping: Option<Grouping>,
+    /// ENIs and branch ENIs, those with a device first, in order of ifindex.
+    #[serde(default)]
+    pub enis: Vec<Eni>,
+    /// What ipamd's metrics say; `null` if they could not be read.
+    #[serde(default)]
+    pub ipam: Option<Ipam>,
+    /// What was asked for facts about the node, and how that went.
+    #[serde(default)]
+    pub sources: Vec<Source>,
 }
 
 /// The node.
@@ -231,6 +240,9 @@ pub struct HookCounts {
     pub unattributed_packets: u64,
 }
 
+pub use crate::snapshot::enis::{
+    Allowances, Eni, EniRole, Fact, Ipam, IpamMetric, Origin, PodAddresses, Source, SourceState,
+};
 pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, OtherProgram, Qdisc, Xdp, XdpMode};
 
 /// Where a flow went, by where its packets were seen.

@@ -3,10 +3,13 @@
 //! In: filled by `kernel` and `node`. Out: read by `path`. A snapshot serialises, so that scenarios are data files and a
 //! recorded window can be replayed without root. It must not hold handles, and must not compute.
 
+pub mod enis;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use self::enis::{Eni, Ipam, Source};
 use crate::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
 
 /// One window of one node.
@@ -32,6 +35,15 @@ pub struct Snapshot {
     /// If they cannot be: why, and what to do, as one line.
     #[serde(default)]
     pub conntrack_reason: Option<String>,
+    /// ENIs and branch ENIs, those with a device first, in order of ifindex.
+    #[serde(default)]
+    pub enis: Vec<Eni>,
+    /// What ipamd's metrics say, if they could be read.
+    #[serde(default)]
+    pub ipam: Option<Ipam>,
+    /// What was asked for facts about the node, and how that went.
+    #[serde(default)]
+    pub sources: Vec<Source>,
 }
 
 /// A conntrack entry: what the node does to a connection's addresses.

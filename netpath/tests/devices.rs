@@ -10,7 +10,9 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 fn netpath(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_netpath")).args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netpath"));
+    // The machine may be an EC2 instance; what it would tell of itself is no part of this.
+    command.args(arguments).env("NETPATH_OFFLINE", "1").output().unwrap()
 }
 
 fn stdout(output: &Output) -> &str {

@@ -179,6 +179,9 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
                 unattributed,
                 lost: Counts::default(),
                 conntrack_reason: None,
+                enis: Vec::new(),
+                ipam: None,
+                sources: Vec::new(),
                 connections,
                 conntrack,
             }
@@ -227,6 +230,9 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
         connections: Vec::new(),
         conntrack: Conntrack::Ok,
         conntrack_reason: None,
+        enis: Vec::new(),
+        ipam: None,
+        sources: Vec::new(),
     }
 }
 

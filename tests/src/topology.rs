@@ -44,6 +44,7 @@ pub struct Lab {
     pub vpc: Namespace,
     pods: Vec<Pod>,
     cable: Option<Cable>,
+    online: bool,
 }
 
 /// A namespace with one IPv4 and one IPv6 address on `eth0`.
@@ -88,6 +89,7 @@ pub enum Eni {
 pub struct LabBuilder {
     pods: Vec<(String, Eni)>,
     card: bool,
+    online: bool,
 }
 
 impl LabBuilder {
@@ -109,6 +111,14 @@ impl LabBuilder {
     #[must_use]
     pub fn card(mut self) -> Self {
         self.card = true;
+        self
+    }
+
+    /// Lets netpath ask the instance metadata service and ipamd. What it asks, and their answers, are packets that the
+    /// lab's counters have and the window that netpath measures has not.
+    #[must_use]
+    pub fn online(mut self) -> Self {
+        self.online = true;
         self
     }
 
@@ -140,6 +150,7 @@ impl LabBuilder {
             vpc: namespace("vpc"),
             pods: Vec::new(),
             cable: None,
+            online: self.online,
         };
         ensure!(self.pods.len() <= 200, "a lab has room for 200 pods, not for {}", self.pods.len());
         for (index, (name, eni)) in (21..).zip(self.pods) {
@@ -201,6 +212,9 @@ impl Lab {
     pub fn netpath(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = self.node.namespace.command(crate::netpath_binary()?)?;
         command.args(arguments);
+        if !self.online {
+            command.env("NETPATH_OFFLINE", "1");
+        }
         Ok(command)
     }
 

@@ -9,15 +9,20 @@ use anyhow::Context as _;
 
 use crate::cli::{DevicesArgs, DevicesFormat};
 use crate::node::devices::{self, EniChoice};
+use crate::node::enis::{Candidate, Inquiry};
 use crate::render;
 
 /// Runs the subcommand.
 pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
-    let links = devices::list(&EniChoice::new(&args.eni.globs)?)?;
+    let choice = EniChoice::new(&args.eni.globs)?;
+    let inquiry = Inquiry::start(args.eni.places());
+    let links = devices::list(&choice)?;
+    let candidates: Vec<_> = links.iter().map(|link| Candidate { link, allowances: None }).collect();
+    let known = inquiry.wait().about(&candidates);
     let mut text = Vec::new();
     match args.format {
-        DevicesFormat::Table => render::devices::table(&links, &mut text),
-        DevicesFormat::Json => render::devices::json(&links, &mut text),
+        DevicesFormat::Table => render::devices::table(&links, &known, &mut text),
+        DevicesFormat::Json => render::devices::json(&links, &known, &mut text),
     }
     .context("cannot format the list")?;
     match io::stdout().lock().write_all(&text) {

@@ -3,8 +3,7 @@
 //! In: the options, and a window that it measures or a report that was written before. Out: sentences on stdout, and the
 //! exit status of the command that was measured, if there was one.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -36,8 +35,8 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 fn read(path: &Path) -> anyhow::Result<Report> {
     let name = path.display().to_string();
     let name = name.escape_debug();
-    let file = File::open(path).with_context(|| format!("cannot read {name}; give --from a report that is there"))?;
-    let report: Report = serde_json::from_reader(BufReader::new(file))
+    let text = fs::read(path).with_context(|| format!("cannot read {name}; give --from a report that is there"))?;
+    let report: Report = serde_json::from_slice(&text)
         .with_context(|| format!("{name} is no report; write one with netpath report --format json --output FILE"))?;
     ensure!(
         report.schema == SCHEMA,

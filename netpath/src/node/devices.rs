@@ -33,6 +33,8 @@ pub struct Link {
     pub ifindex: u32,
     /// Name, with U+FFFD for bytes that are not UTF-8. Sanitised only when printed.
     pub name: String,
+    /// Further names of it, as `ip link property` sets them.
+    pub altnames: Vec<String>,
     /// What it is, by evidence.
     pub class: DeviceClass,
     /// Why it is taken for an ENI; `None` if it is not.

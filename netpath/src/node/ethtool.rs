@@ -1,12 +1,16 @@
-//! Asks a device which driver runs it: the ioctl behind `ethtool -i`.
+//! Asks a device which driver runs it, and what that driver counts: the ioctls behind `ethtool -i` and `ethtool -S`.
 //!
-//! In: a device's name in the calling thread's network namespace. Out: driver and bus address. Needs no privilege. sysfs
-//! (`/sys/class/net/X/device/driver`) would tell the same, but it shows the namespace it was mounted in, which in a
-//! container is often another one. It must not change a device.
+//! In: a device's name in the calling thread's network namespace. Out: driver and bus address, and statistics by name. Needs no
+//! privilege. sysfs (`/sys/class/net/X/device/driver`) would tell the driver, too, but it shows the namespace it was
+//! mounted in, which in a container is often another one. It must not change a device.
+
+mod statistics;
 
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
+
+pub use self::statistics::statistics;
 
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const GDRVINFO: u32 = 3;
@@ -44,11 +48,6 @@ const _: () = assert!(size_of::<Drvinfo>() == 196);
 /// # Errors
 /// `EOPNOTSUPP` if the device does not tell (loopback), `ENODEV` if there is none of that name (any more).
 pub fn driver_info(name: &[u8]) -> io::Result<DriverInfo> {
-    if name.len() >= libc::IFNAMSIZ || name.contains(&0) {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    // Any socket will do: the ioctl is handled above the socket's family, in the network namespace the socket was made in.
-    let socket = UnixDatagram::unbound()?;
     let mut info = Drvinfo {
         cmd: GDRVINFO,
         driver: [0; 32],
@@ -63,22 +62,31 @@ pub fn driver_info(name: &[u8]) -> io::Result<DriverInfo> {
         eedump_len: 0,
         regdump_len: 0,
     };
-    let mut request = libc::ifreq {
-        ifr_name: [0; libc::IFNAMSIZ],
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut info).cast() },
-    };
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
-    }
-    // SAFETY: the descriptor is open; `request` is a valid `struct ifreq` whose data points to a `struct ethtool_drvinfo`,
-    // which is what ETHTOOL_GDRVINFO reads and writes, and both outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: a `struct ethtool_drvinfo` is what ETHTOOL_GDRVINFO reads and writes, and it outlives the call.
+    unsafe { ask(name, (&raw mut info).cast())? };
     // Software devices write "N/A" or repeat their kind ("tun"): only what has the look of a bus address is one.
     let bus = text(&info.bus_info).filter(|bus| bus.contains(|c: char| c.is_ascii_digit()));
     Ok(DriverInfo { driver: text(&info.driver), bus })
+}
+
+/// One ethtool command, to the device `name`.
+///
+/// # Safety
+/// `data` points to the structure that the command in its first four bytes reads and writes.
+unsafe fn ask(name: &[u8], data: *mut libc::c_char) -> io::Result<()> {
+    if name.len() >= libc::IFNAMSIZ || name.contains(&0) {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    // Any socket will do: the ioctl is handled above the socket's family, in the network namespace the socket was made in.
+    let socket = UnixDatagram::unbound()?;
+    let mut request =
+        libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: data } };
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the descriptor is open; `request` is a valid `struct ifreq`, and the caller vouches for what its data points to.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The text before the first NUL, `None` if it is empty.

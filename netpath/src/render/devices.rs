@@ -7,10 +7,12 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::enis;
 use super::text::sanitise;
 use crate::node::devices::{EniEvidence, Link};
+use crate::node::enis::Known;
 use crate::path::container_insights;
-use crate::report::DeviceClass;
+use crate::report::{DeviceClass, Eni, Ipam, Source};
 
 /// The value of `schema` in the JSON list.
 pub const SCHEMA: &str = "netpath.devices/1";
@@ -18,16 +20,21 @@ pub const SCHEMA: &str = "netpath.devices/1";
 /// How many addresses the table shows of one device: `kube-ipvs0` has one for every service.
 const SHOWN_ADDRESSES: usize = 3;
 
-/// Writes the list as JSON: [`Link`]'s fields, and `counted_by_container_insights`.
+/// Writes the list as JSON: [`Link`]'s fields, and `counted_by_container_insights`; and what is known of ENIs, as in a
+/// report.
 ///
 /// # Errors
 /// If `out` fails.
-pub fn json(links: &[Link], out: &mut impl Write) -> io::Result<()> {
+pub fn json(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct List<'a> {
         schema: &'a str,
         netpath_version: &'a str,
+        instance_id: Option<&'a str>,
         devices: Vec<Device<'a>>,
+        enis: &'a [Eni],
+        ipam: Option<&'a Ipam>,
+        sources: &'a [Source],
     }
     #[derive(Serialize)]
     struct Device<'a> {
@@ -37,10 +44,16 @@ pub fn json(links: &[Link], out: &mut impl Write) -> io::Result<()> {
     }
     let device = |link| Device { link, counted_by_container_insights: counted(link) };
     let devices = links.iter().map(device).collect();
-    serde_json::to_writer_pretty(
-        &mut *out,
-        &List { schema: SCHEMA, netpath_version: env!("CARGO_PKG_VERSION"), devices },
-    )?;
+    let list = List {
+        schema: SCHEMA,
+        netpath_version: env!("CARGO_PKG_VERSION"),
+        instance_id: known.instance_id.as_deref(),
+        devices,
+        enis: &known.enis,
+        ipam: known.ipam.as_ref(),
+        sources: &known.sources,
+    };
+    serde_json::to_writer_pretty(&mut *out, &list)?;
     writeln!(out)
 }
 
@@ -48,7 +61,7 @@ pub fn json(links: &[Link], out: &mut impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// If `out` fails.
-pub fn table(links: &[Link], out: &mut impl Write) -> io::Result<()> {
+pub fn table(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", sum(links))?;
     for sentence in enis(links).into_iter().chain(misleading(links)) {
         writeln!(out, "{sentence}")?;
@@ -86,6 +99,19 @@ pub fn table(links: &[Link], out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
+    }
+    for (heading, table) in enis::blocks(&known.enis, known.ipam.as_ref(), known.instance_id.as_deref()) {
+        writeln!(out, "\n{heading}")?;
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+    }
+    let warnings = enis::warnings(&known.enis, known.ipam.as_ref(), &known.sources);
+    if !warnings.is_empty() {
+        writeln!(out)?;
+    }
+    for warning in warnings {
+        writeln!(out, "{warning}.")?;
     }
     Ok(())
 }

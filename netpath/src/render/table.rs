@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
+use super::enis;
 use super::text::sanitise;
 use super::units::{Scale, Units, duration, share};
 use crate::report::{Conntrack, Device, DeviceClass, Flow, HookCounts, PathClass, Report, Scope, Totals};
@@ -50,6 +51,12 @@ pub fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<
         None => conversations::write(report, out, style)?,
     }
     devices(report, out, style)?;
+    for (title, mut table) in enis::blocks(&report.enis, report.ipam.as_ref(), report.node.instance_id.as_deref()) {
+        writeln!(out)?;
+        heading(out, style, &title, "")?;
+        fit(&mut table, style);
+        write_table(out, &table)?;
+    }
     health(report, out, style)
 }
 
@@ -57,12 +64,23 @@ fn heading(out: &mut impl Write, style: Style, text: &str, rest: &str) -> io::Re
     if style.colour { writeln!(out, "\x1b[1m{text}\x1b[0m{rest}") } else { writeln!(out, "{text}{rest}") }
 }
 
-/// A table with a header and no lines, whose columns in `right` hold numbers. Where space is short only the last column
-/// wraps: a broken address could be taken for another one.
+/// A table with a header and no lines, whose columns in `right` hold numbers.
 fn plain_table<const N: usize>(style: Style, header: [&str; N], right: std::ops::RangeInclusive<usize>) -> Table {
-    const LAST_COLUMN_AT_LEAST: u16 = 24;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
+    fit(&mut table, style);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Lets the last column wrap where space is short, and no other: a broken address could be taken for another one.
+fn fit(table: &mut Table, style: Style) {
+    const LAST_COLUMN_AT_LEAST: u16 = 24;
     match style.width {
         // Two for the indentation.
         Some(width) => {
@@ -72,18 +90,14 @@ fn plain_table<const N: usize>(style: Style, header: [&str; N], right: std::ops:
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
     }
+    let last = table.column_count().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        column.set_constraint(if index + 1 < N {
+        column.set_constraint(if index < last {
             ColumnConstraint::ContentWidth
         } else {
             ColumnConstraint::LowerBoundary(Width::Fixed(LAST_COLUMN_AT_LEAST))
         });
     }
-    table
 }
 
 fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
@@ -357,6 +371,7 @@ fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()>
             lines.push(format!("{meaning}: {count} ({action})"));
         }
     }
+    lines.extend(enis::warnings(&report.enis, report.ipam.as_ref(), &report.sources));
     if lines.is_empty() {
         return Ok(());
     }

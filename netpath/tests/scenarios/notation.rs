@@ -102,6 +102,9 @@ impl Scenario {
             conntrack: file.conntrack,
             lost: Counts::default(),
             conntrack_reason: None,
+            enis: Vec::new(),
+            ipam: None,
+            sources: Vec::new(),
         };
         Ok(Self { what: file.what, snapshot, expect: file.expect })
     }

@@ -107,6 +107,7 @@ impl Inventory {
         let link = Link {
             ifindex: raw.ifindex,
             name,
+            altnames: raw.altnames,
             class,
             eni_evidence,
             kind: raw.kind,

@@ -20,6 +20,8 @@ const IFLA_STATS64: u16 = 23;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_NEW_NETNSID: u16 = 45;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_PARENT_DEV_NAME: u16 = 56;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -38,6 +40,8 @@ pub struct RawLink {
     pub ifindex: u32,
     /// Bytes: the kernel does not ask for UTF-8.
     pub name: Vec<u8>,
+    /// `IFLA_ALT_IFNAME`: further names of the same device (kernel 5.5 and newer).
+    pub altnames: Vec<String>,
     /// `ARPHRD_*`.
     pub hardware_type: u16,
     /// `IFF_*`.
@@ -163,7 +167,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     let hardware_type = u16::from_ne_bytes(field(payload, 2)?);
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     let flags = u32::from_ne_bytes(field(payload, 8)?);
-    let (mut name, mut counters) = (None, None);
+    let (mut name, mut altnames, mut counters) = (None, Vec::new(), None);
     let (mut kind, mut vlan_id, mut mac, mut lower, mut parent) = (None, None, None, None, None);
     let (mut elsewhere, mut moved, mut attached_xdp) = (false, false, None);
     for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
@@ -177,6 +181,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
             IFLA_NEW_NETNSID => moved = true,
             IFLA_XDP => attached_xdp = xdp(value)?,
             IFLA_LINKINFO => (kind, vlan_id) = link_info(value)?,
+            IFLA_PROP_LIST => altnames = alternative_names(value)?,
             IFLA_STATS64 => counters = Some(stats64(value)?),
             IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
             _ => {}
@@ -185,6 +190,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     Ok(Some(RawLink {
         ifindex,
         name: name.ok_or(Malformed)?,
+        altnames,
         hardware_type,
         flags,
         kind,
@@ -214,6 +220,18 @@ fn xdp(info: &[u8]) -> Result<Option<Xdp>, Malformed> {
         }
     }
     Ok(mode.map(|mode| Xdp { mode, program_id }))
+}
+
+/// The device's further names.
+fn alternative_names(properties: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut names = Vec::new();
+    for attribute in NlasIterator::new(properties) {
+        let attribute = attribute?;
+        if attribute.kind() == IFLA_ALT_IFNAME {
+            names.push(lossy(attribute.value()));
+        }
+    }
+    Ok(names)
 }
 
 /// The kind, and a VLAN device's id. The kernel puts the kind first.

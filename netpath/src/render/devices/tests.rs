@@ -9,6 +9,7 @@ fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
     Link {
         ifindex,
         name: name.to_owned(),
+        altnames: Vec::new(),
         class,
         eni_evidence: None,
         kind: None,
@@ -62,7 +63,7 @@ fn node() -> Vec<Link> {
 
 fn table_of(links: &[Link]) -> String {
     let mut text = Vec::new();
-    table(links, &mut text).unwrap();
+    table(links, &Known::default(), &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -90,7 +91,7 @@ fn table_with_every_reason() {
 #[test]
 fn json_of_a_node() {
     let mut text = Vec::new();
-    json(&node()[..3], &mut text).unwrap();
+    json(&node()[..3], &Known::default(), &mut text).unwrap();
     let mut value: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(value["netpath_version"].take(), env!("CARGO_PKG_VERSION"));
     insta::assert_json_snapshot!(value);

@@ -8,6 +8,7 @@ fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
     RawLink {
         ifindex: 7,
         name: name.as_bytes().to_vec(),
+        altnames: Vec::new(),
         hardware_type,
         flags: 0,
         kind: kind.map(str::to_owned),
@@ -98,6 +99,7 @@ fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
     Link {
         ifindex,
         name: name.to_owned(),
+        altnames: Vec::new(),
         class,
         eni_evidence: None,
         kind: None,

@@ -7,6 +7,7 @@ fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
     RawLink {
         ifindex,
         name: name.as_bytes().to_vec(),
+        altnames: Vec::new(),
         hardware_type: libc::ARPHRD_ETHER,
         flags: u32::from(up),
         kind: Some("veth".to_owned()),

@@ -61,6 +61,7 @@ fn a_veth_with_its_peer_elsewhere() {
         [Message::NewLink(RawLink {
             ifindex: 9,
             name: b"eni\xff\x1b".to_vec(),
+            altnames: Vec::new(),
             hardware_type: 1,
             flags: 0x1043,
             kind: Some("veth".to_owned()),
@@ -90,6 +91,17 @@ fn lower_devices() {
     assert_eq!(only_link(&[&attribute(5, &0u32.to_ne_bytes())]).lower, None);
     assert_eq!(only_link(&[&attribute(5, &9u32.to_ne_bytes())]).lower, None);
     assert_eq!(only_link(&[]).lower, None);
+}
+
+#[test]
+fn further_names() {
+    let names =
+        [attribute(53, b"eni-0123456789abcdef0\0"), attribute(99, b"newer"), attribute(53, b"a\xff\0")].concat();
+    let link = only_link(&[&attribute(0x8034, &names)]);
+    assert_eq!(link.altnames, ["eni-0123456789abcdef0", "a\u{fffd}"]);
+    assert!(only_link(&[]).altnames.is_empty());
+    let cut = netlink(16, 0, &[&ifinfomsg(0), &attribute(3, b"x\0"), &stats(), &attribute(52, &[200, 0, 53, 0])]);
+    assert_eq!(messages(&cut), [Message::Malformed]);
 }
 
 #[test]

@@ -1,0 +1,299 @@
+//! ENIs: which of EC2's interfaces each device is, what addresses it holds, and what ipamd's metrics say.
+//!
+//! In: devices with their altnames, the instance metadata service, and the VPC CNI's ipamd on its two ports of this node.
+//! Out: [`Eni`]s, [`Ipam`], and a [`Source`] for each that was asked. Every source is optional, and all are asked at once, in
+//! a thread of their own, within [`WITHIN`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
+//!
+//! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
+//! the answers before it opens the window, and asks again when it has closed it.
+
+mod allowances;
+mod http;
+mod imds;
+mod ipamd;
+mod join;
+mod metrics;
+mod names;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use tokio::time::timeout;
+
+pub use self::allowances::allowances;
+use self::http::Connection;
+use self::imds::Endpoint;
+use self::metrics::Values;
+use super::devices::Link;
+use crate::report::DeviceClass;
+use crate::snapshot::enis::{Allowances, Eni, Ipam, Source, SourceState};
+
+/// How long all questions together may take.
+pub const WITHIN: Duration = Duration::from_millis(1500);
+/// ipamd is on this node.
+const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// More than ipamd has to say of the largest instance with every address taken.
+const ANSWER_BYTES: usize = 8 << 20;
+
+/// Where ipamd serves its introspection, unless its `INTROSPECTION_BIND_ADDRESS` says otherwise.
+pub const INTROSPECTION: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61679);
+/// Where ipamd serves its metrics.
+pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61678);
+
+/// Whom to ask, and where.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    imds: Option<Endpoint>,
+    introspection: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+}
+
+impl Places {
+    /// Nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// ipamd at these addresses, and IMDS where the environment says.
+    #[must_use]
+    pub fn new(introspection: SocketAddr, metrics: SocketAddr) -> Self {
+        let imds = Endpoint::from_environment(|name| std::env::var(name).ok());
+        Self { imds: Some(imds), introspection: Some(introspection), metrics: Some(metrics) }
+    }
+}
+
+/// Why a source did not tell everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    state: SourceState,
+    /// One line.
+    reason: String,
+}
+
+impl Failure {
+    fn malformed(reason: impl Into<String>) -> Self {
+        Self { state: SourceState::Malformed, reason: reason.into() }
+    }
+
+    fn absent(reason: impl Into<String>) -> Self {
+        Self { state: SourceState::Absent, reason: reason.into() }
+    }
+
+    /// Says what it is about.
+    fn about(self, what: &str) -> Self {
+        Self { reason: format!("{} ({what})", self.reason), ..self }
+    }
+
+    fn timed_out(hint: &str) -> Self {
+        let reason = format!("it did not answer within {} ms{hint}", WITHIN.as_millis());
+        Self { state: SourceState::TimedOut, reason }
+    }
+}
+
+/// What one source told, and what it did not.
+#[derive(Clone, Debug)]
+struct Told<T> {
+    facts: T,
+    outcome: Result<(), Failure>,
+}
+
+/// What the sources told. `None`: it was not asked.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    imds: Option<Told<imds::Facts>>,
+    introspection: Option<Told<Vec<ipamd::Eni>>>,
+    metrics: Option<Told<Values>>,
+}
+
+/// Questions under way.
+#[derive(Debug)]
+pub struct Inquiry {
+    places: Places,
+    end: Instant,
+    round: mpsc::Receiver<Round>,
+}
+
+/// What all sources told, at one or two times.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    places: Places,
+    now: Round,
+    /// ipamd's metrics when the window was opened.
+    first_metrics: Values,
+}
+
+/// A device, and what its driver counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The device.
+    pub link: &'a Link,
+    /// ENA's counters of the window.
+    pub allowances: Option<Allowances>,
+}
+
+/// What is known of ENIs.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// EC2's id of this instance.
+    pub instance_id: Option<String>,
+    /// ENIs and branch ENIs, those with a device first, in the order of the candidates.
+    pub enis: Vec<Eni>,
+    /// ipamd's metrics, if they could be read.
+    pub ipam: Option<Ipam>,
+    /// What was asked, and how that went.
+    pub sources: Vec<Source>,
+}
+
+impl Inquiry {
+    /// Begins to ask, in the network namespace of the calling thread.
+    #[must_use]
+    pub fn start(places: Places) -> Self {
+        let (sender, round) = mpsc::sync_channel(1);
+        let to_ask = places.clone();
+        // Without a thread nobody sends, and all count as timed out.
+        let _ = std::thread::Builder::new().name("enis".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Ok(runtime) = runtime {
+                // The receiver may have given up.
+                let _ = sender.send(runtime.block_on(ask(to_ask)));
+            }
+        });
+        Self { places, end: Instant::now() + WITHIN, round }
+    }
+
+    /// Waits for the answers, [`WITHIN`] after the start at the latest.
+    #[must_use]
+    pub fn wait(self) -> Answers {
+        let now = self.receive();
+        let first_metrics = now.metrics.as_ref().map(|told| told.facts.clone()).unwrap_or_default();
+        Answers { places: self.places, now, first_metrics }
+    }
+
+    fn receive(&self) -> Round {
+        // The thread keeps to the time, too. It gets some more, to say what it has by then.
+        let left = self.end.saturating_duration_since(Instant::now()) + Duration::from_millis(200);
+        self.round.recv_timeout(left).unwrap_or_else(|_| Round {
+            imds: self.places.imds.as_ref().map(|_| Told::late()),
+            introspection: self.places.introspection.map(|_| Told::late()),
+            metrics: self.places.metrics.map(|_| Told::late()),
+        })
+    }
+}
+
+impl<T: Default> Told<T> {
+    fn late() -> Self {
+        Self { facts: T::default(), outcome: Err(Failure::timed_out("")) }
+    }
+}
+
+/// Asks all of them at once.
+async fn ask(places: Places) -> Round {
+    let imds = async {
+        let endpoint = places.imds?;
+        let mut facts = imds::Facts::default();
+        let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts)).await.unwrap_or_else(|_| {
+            Err(Failure::timed_out("; in a container, the instance's metadata hop limit may be too low for it"))
+        });
+        Some(Told { facts, outcome })
+    };
+    let introspection = async {
+        let body = within(get(places.introspection?, "/v1/enis")).await;
+        Some(match body.and_then(|body| ipamd::parse(&body)) {
+            Ok((facts, outcome)) => Told { facts, outcome },
+            Err(failure) => Told { facts: Vec::new(), outcome: Err(failure) },
+        })
+    };
+    let metrics = async {
+        let body = within(get(places.metrics?, "/metrics")).await;
+        Some(match body.and_then(|body| metrics::parse(&body)) {
+            Ok(facts) => Told { facts, outcome: Ok(()) },
+            Err(failure) => Told { facts: Values::new(), outcome: Err(failure) },
+        })
+    };
+    let (imds, introspection, metrics) = tokio::join!(imds, introspection, metrics);
+    Round { imds, introspection, metrics }
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<bytes::Bytes, Failure> {
+    let mut connection = Connection::open(address, CONNECT_WITHIN).await.map_err(|error| {
+        error.failure(&format!("nothing listens at {address}: the VPC CNI is not here, or does not serve it"))
+    })?;
+    connection.ask(Method::GET, path, &[], ANSWER_BYTES).await?.ok()
+}
+
+impl Answers {
+    /// Asks again at the end of a window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
+    /// not told of. Who does not answer this time has said what it had to say before.
+    #[must_use]
+    pub fn again(mut self, candidates: &[Candidate<'_>]) -> Self {
+        let told = self.now.imds.as_ref().map_or(&[][..], |told| &told.facts.interfaces);
+        let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
+        let mut macs = enis.filter_map(|candidate| candidate.link.mac.as_ref());
+        let news = macs.any(|mac| told.iter().all(|interface| interface.mac != *mac));
+        let places = Places {
+            imds: self.places.imds.clone().filter(|_| news && answered(self.now.imds.as_ref())),
+            introspection: self.places.introspection.filter(|_| answered(self.now.introspection.as_ref())),
+            metrics: self.places.metrics.filter(|_| answered(self.now.metrics.as_ref())),
+        };
+        if places.imds.is_none() && places.introspection.is_none() && places.metrics.is_none() {
+            return self;
+        }
+        let later = Inquiry::start(places).receive();
+        self.now.imds = later.imds.filter(|told| told.outcome.is_ok()).or(self.now.imds);
+        self.now.introspection = later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection);
+        match later.metrics.filter(|told| told.outcome.is_ok()) {
+            Some(later) => self.now.metrics = Some(later),
+            // Nothing is known of the window.
+            None => self.first_metrics = Values::new(),
+        }
+        self
+    }
+
+    /// Puts together what is known. In: the devices that are ENIs or may be branch ENIs, among any others.
+    #[must_use]
+    pub fn about(&self, candidates: &[Candidate<'_>]) -> Known {
+        let imds = self.now.imds.as_ref().map(|told| &told.facts);
+        let ipamd = self.now.introspection.as_ref().map_or(&[][..], |told| &told.facts);
+        let enis = join::join(candidates, imds, ipamd);
+        let named = candidates.iter().any(|candidate| join::altnames(candidate.link).any());
+        let altnames = if named {
+            Ok(())
+        } else {
+            Err(Failure::absent("no device has an ENI's id for a name: amazon-ec2-net-utils did not set any"))
+        };
+        let not_asked = Err(Failure::absent("not asked, as --offline says"));
+        let sources = [
+            ("altnames", Some(&altnames)),
+            ("imds", self.now.imds.as_ref().map(|told| &told.outcome)),
+            ("ipamd_enis", self.now.introspection.as_ref().map(|told| &told.outcome)),
+            ("ipamd_metrics", self.now.metrics.as_ref().map(|told| &told.outcome)),
+        ];
+        let metrics = self.now.metrics.as_ref().filter(|told| told.outcome.is_ok());
+        Known {
+            instance_id: imds.and_then(|facts| facts.instance_id.clone()),
+            enis,
+            ipam: metrics.map(|told| metrics::ipam(&self.first_metrics, &told.facts)),
+            sources: sources.map(|(name, outcome)| source(name, outcome.unwrap_or(&not_asked))).into(),
+        }
+    }
+}
+
+fn answered<T>(told: Option<&Told<T>>) -> bool {
+    told.is_some_and(|told| told.outcome.is_ok())
+}
+
+fn source(name: &str, outcome: &Result<(), Failure>) -> Source {
+    let (state, reason) = match outcome {
+        Ok(()) => (SourceState::Ok, None),
+        Err(failure) => (failure.state, Some(failure.reason.clone())),
+    };
+    Source { name: name.to_owned(), state, reason }
+}

@@ -1,0 +1,138 @@
+//! HTTP/1.1 to the services of the node itself: few, small, bounded questions.
+//!
+//! In: an address. Out: an answer's status and body, or why there is none. No names are resolved, no redirect is followed,
+//! no proxy is asked. It must not wait without an end: the caller sets the time within which everything has to be done.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::HOST;
+use hyper::http::request;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Failure;
+use crate::snapshot::enis::SourceState;
+
+/// For the status line and the headers.
+const HEAD_BYTES: usize = 32 << 10;
+
+/// A connection. Questions go over it one after the other; a server that closes it is connected to again.
+pub struct Connection {
+    address: SocketAddr,
+    sender: SendRequest<Empty<Bytes>>,
+}
+
+/// What a server answered.
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Unconnected {
+    /// Nobody is there: refused, no route, or no answer within the time.
+    Nobody(io::Error),
+    /// Something on this node forbids it.
+    Forbidden(io::Error),
+}
+
+impl Connection {
+    /// Connects within `within`.
+    pub async fn open(address: SocketAddr, within: Duration) -> Result<Self, Unconnected> {
+        let stream = match timeout(within, TcpStream::connect(address)).await {
+            Err(_) => return Err(Unconnected::Nobody(io::ErrorKind::TimedOut.into())),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Unconnected::Forbidden(error));
+            }
+            Ok(Err(error)) => return Err(Unconnected::Nobody(error)),
+            Ok(Ok(stream)) => stream,
+        };
+        // Closed with a reset: the packets by which two sides part would fall into the window that is measured.
+        let reset = stream.set_zero_linger();
+        let shaken = Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = reset.and(shaken.map_err(io::Error::other)).map_err(Unconnected::Nobody)?;
+        // It ends with the sender, or with the runtime. What goes wrong on it, the sender is told.
+        tokio::spawn(connection);
+        Ok(Self { address, sender })
+    }
+
+    /// Asks for `path`, with `headers`. An answer of more than `limit` bytes is none.
+    pub async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        if self.sender.ready().await.is_err() {
+            let again = Self::open(self.address, Duration::MAX).await;
+            *self = again.map_err(|_| Failure::malformed("it closes connections without an answer"))?;
+        }
+        let host = (HOST.as_str(), &*self.address.to_string());
+        let request = headers
+            .iter()
+            .chain([&host])
+            .fold(Request::builder().method(method).uri(path), |request: request::Builder, (name, value)| {
+                request.header(*name, *value)
+            })
+            .body(Empty::new())
+            .map_err(|_| Failure::malformed("it told something that cannot be part of a request"))?;
+        let answer = self.sender.send_request(request).await.map_err(|error| not_http(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Failure::malformed(format!("its answer is longer than {limit} bytes"))
+            } else {
+                Failure::malformed("its answer broke off")
+            }
+        })?;
+        Ok(Answer { status, body: body.to_bytes() })
+    }
+}
+
+impl Answer {
+    /// The body, if all is well.
+    pub fn ok(self) -> Result<Bytes, Failure> {
+        match self.status {
+            StatusCode::OK => Ok(self.body),
+            status => Err(Failure::status(status)),
+        }
+    }
+}
+
+fn not_http(error: &hyper::Error) -> Failure {
+    Failure::malformed(if error.is_parse() {
+        "its answer is not HTTP, or begins with too much of it"
+    } else {
+        "it closed the connection without an answer"
+    })
+}
+
+impl Failure {
+    /// The server is there, and does not say what it was asked.
+    pub fn status(status: StatusCode) -> Self {
+        // The number alone: the words behind it are the server's.
+        Self { state: SourceState::Refused, reason: format!("it answers with status {}", status.as_u16()) }
+    }
+}
+
+impl Unconnected {
+    /// With what it means if nobody is there.
+    pub fn failure(&self, nobody: &str) -> Failure {
+        match self {
+            Self::Nobody(error) => Failure::absent(format!("{nobody} ({})", error.kind())),
+            Self::Forbidden(error) => Failure {
+                state: SourceState::Refused,
+                reason: format!("this node forbids connecting to it ({}); look at its firewall", error.kind()),
+            },
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! EC2's instance metadata service, version 2: which ENIs the instance has, by their hardware addresses.
+//!
+//! In: where the service is. Out: [`Facts`], as many as were told in the time there was. Nothing but names and addresses is
+//! asked for, never credentials. It must not fail because of one odd answer: what is not as documented is left out, and said.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use tokio::join;
+
+use super::http::{Connection, Unconnected};
+use super::{Failure, names};
+use crate::snapshot::enis::SourceState;
+
+/// Off EC2 nothing may answer at all; on EC2 the service is a fraction of a millisecond away.
+const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// Everything that is asked for is a few lines.
+const ANSWER_BYTES: usize = 64 << 10;
+/// More ENIs than any instance has, and more addresses than any ENI.
+const MOST: usize = 256;
+/// Seconds for which the token is good: as long as anything here can take, and some more.
+const TOKEN_SECONDS: &str = "60";
+
+const IPV4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+const IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80);
+
+/// Where the service is to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// At its two documented addresses, the IPv4 one first.
+    Usual,
+    /// Here.
+    At(SocketAddr),
+    /// Not at all: why.
+    Nowhere(Failure),
+}
+
+impl Endpoint {
+    /// As the environment says, by the variables that AWS's own tools obey: `AWS_EC2_METADATA_DISABLED`,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Self::Nowhere(Failure::absent("not asked, as AWS_EC2_METADATA_DISABLED says"));
+        }
+        if let Some(url) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
+            return address(&url).map_or_else(
+                || {
+                    Self::Nowhere(Failure::malformed(
+                        "AWS_EC2_METADATA_SERVICE_ENDPOINT is not like http://169.254.169.254",
+                    ))
+                },
+                Self::At,
+            );
+        }
+        match set("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE") {
+            Some(mode) if mode.eq_ignore_ascii_case("IPv6") => Self::At(IPV6),
+            Some(mode) if mode.eq_ignore_ascii_case("IPv4") => Self::At(IPV4),
+            _ => Self::Usual,
+        }
+    }
+}
+
+/// "<http://169.254.169.254>", with or without a port and a slash at the end.
+fn address(url: &str) -> Option<SocketAddr> {
+    let host = url.strip_prefix("http://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    host.parse().ok().or_else(|| format!("{host}:80").parse().ok())
+}
+
+/// What the service told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// This instance's id.
+    pub instance_id: Option<String>,
+    /// Hardware address of the primary ENI.
+    pub primary: Option<String>,
+    /// Every ENI, also those that are in another network namespace.
+    pub interfaces: Vec<Interface>,
+}
+
+/// An ENI. `None`: it was not told. Empty: there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Hardware address.
+    pub mac: String,
+    /// `interface-id`.
+    pub id: Option<String>,
+    /// `device-number`.
+    pub device_number: Option<u32>,
+    ipv4s: Option<Vec<IpAddr>>,
+    ipv6s: Option<Vec<IpAddr>>,
+    ipv4_prefixes: Option<Vec<String>>,
+    ipv6_prefixes: Option<Vec<String>>,
+}
+
+impl Interface {
+    /// One without prefixes, of which everything was told.
+    #[cfg(test)]
+    pub fn new(mac: &str, id: &str, device_number: u32, ipv4s: &[IpAddr]) -> Self {
+        Self {
+            mac: mac.to_owned(),
+            id: Some(id.to_owned()),
+            device_number: Some(device_number),
+            ipv4s: Some(ipv4s.to_vec()),
+            ipv6s: Some(Vec::new()),
+            ipv4_prefixes: Some(Vec::new()),
+            ipv6_prefixes: Some(Vec::new()),
+        }
+    }
+
+    /// Its addresses, IPv4 first, if all are known.
+    pub fn addresses(&self) -> Option<Vec<IpAddr>> {
+        Some([self.ipv4s.as_deref()?, self.ipv6s.as_deref()?].concat())
+    }
+
+    /// The prefixes that were delegated to it, IPv4 first, if all are known.
+    pub fn prefixes(&self) -> Option<Vec<String>> {
+        Some([self.ipv4_prefixes.as_deref()?, self.ipv6_prefixes.as_deref()?].concat())
+    }
+}
+
+/// Asks, and writes what is told into `facts` as it comes, so that it is not lost if there is no time for the rest.
+pub async fn read(endpoint: &Endpoint, facts: &mut Facts) -> Result<(), Failure> {
+    let opened = match endpoint {
+        Endpoint::Nowhere(why) => return Err(why.clone()),
+        Endpoint::At(address) => Connection::open(*address, CONNECT_WITHIN).await,
+        Endpoint::Usual => {
+            let (ipv4, ipv6) = join!(Connection::open(IPV4, CONNECT_WITHIN), Connection::open(IPV6, CONNECT_WITHIN));
+            match (ipv4, ipv6) {
+                (Err(Unconnected::Nobody(_)), Ok(ipv6)) => Ok(ipv6),
+                (ipv4, _) => ipv4,
+            }
+        }
+    };
+    let mut connection = opened.map_err(|error| error.failure("nothing is at its address: not on EC2"))?;
+    let ttl = ("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
+    let answer = connection.ask(Method::PUT, "/latest/api/token", &[ttl], ANSWER_BYTES).await?;
+    if answer.status == StatusCode::FORBIDDEN {
+        let reason = "it is switched off for this instance (status 403)".to_owned();
+        return Err(Failure { state: SourceState::Refused, reason });
+    }
+    let token = answer.ok()?;
+    let token = text(&token).ok_or_else(|| Failure::malformed("its token is no text"))?;
+    let token = ("X-aws-ec2-metadata-token", token);
+    let mut outcome = Ok(());
+    let mut questions = VecDeque::from([Question::InstanceId, Question::Primary, Question::Interfaces]);
+    while let Some(question) = questions.pop_front() {
+        let key = question.key(facts);
+        let path = format!("/latest/meta-data/{key}");
+        let answer = connection.ask(Method::GET, &path, &[token], ANSWER_BYTES).await?;
+        let taken = match answer.status {
+            StatusCode::OK => question.take(&answer.body, facts),
+            // So it says that a list is empty.
+            StatusCode::NOT_FOUND => question.take(b"", facts),
+            status => Err(Failure::status(status)),
+        };
+        if question == Question::Interfaces {
+            let each = 0..facts.interfaces.len();
+            questions.extend(each.flat_map(|at| OF_AN_INTERFACE.map(|field| Question::Of(at, field))));
+        }
+        // The first thing that is odd is told; the others are asked all the same.
+        outcome = outcome.and(taken.map_err(|failure| failure.about(&key)));
+    }
+    outcome
+}
+
+/// Something to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    InstanceId,
+    Primary,
+    Interfaces,
+    /// Of the interface at this place in the list.
+    Of(usize, Field),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Id,
+    DeviceNumber,
+    Ipv4s,
+    Ipv6s,
+    Ipv4Prefixes,
+    Ipv6Prefixes,
+}
+
+/// What is asked of each ENI.
+const OF_AN_INTERFACE: [Field; 6] =
+    [Field::Id, Field::DeviceNumber, Field::Ipv4s, Field::Ipv6s, Field::Ipv4Prefixes, Field::Ipv6Prefixes];
+
+impl Question {
+    /// Where IMDS has the answer, under `/latest/meta-data/`.
+    fn key(self, facts: &Facts) -> String {
+        match self {
+            Self::InstanceId => "instance-id".to_owned(),
+            Self::Primary => "mac".to_owned(),
+            Self::Interfaces => "network/interfaces/macs/".to_owned(),
+            Self::Of(at, field) => {
+                let field = match field {
+                    Field::Id => "interface-id",
+                    Field::DeviceNumber => "device-number",
+                    Field::Ipv4s => "local-ipv4s",
+                    Field::Ipv6s => "ipv6s",
+                    Field::Ipv4Prefixes => "ipv4-prefix",
+                    Field::Ipv6Prefixes => "ipv6-prefix",
+                };
+                format!("network/interfaces/macs/{}/{field}", facts.interfaces[at].mac)
+            }
+        }
+    }
+
+    /// Takes the answer, if it has the form that it should have.
+    fn take(self, body: &[u8], facts: &mut Facts) -> Result<(), Failure> {
+        let odd = || Failure::malformed("it is not of the form that it should have");
+        let text = text(body).ok_or_else(odd)?;
+        let address = |line: &str| line.parse().ok();
+        let prefix = |line: &str| names::prefix(line).map(|_| line.to_owned());
+        let known = match self {
+            Self::InstanceId => put(&mut facts.instance_id, names::instance_id(text)),
+            Self::Primary => put(&mut facts.primary, names::mac(text)),
+            Self::Interfaces => {
+                let macs = lines(text, |line| names::mac(line.strip_suffix('/').unwrap_or(line))).ok_or_else(odd)?;
+                facts.interfaces = macs.into_iter().map(|mac| Interface { mac, ..Interface::default() }).collect();
+                true
+            }
+            Self::Of(at, field) => {
+                let interface = &mut facts.interfaces[at];
+                match field {
+                    Field::Id => put(&mut interface.id, names::eni_id(text)),
+                    Field::DeviceNumber => put(&mut interface.device_number, text.parse().ok()),
+                    Field::Ipv4s => put(&mut interface.ipv4s, lines(text, address)),
+                    Field::Ipv6s => put(&mut interface.ipv6s, lines(text, address)),
+                    Field::Ipv4Prefixes => put(&mut interface.ipv4_prefixes, lines(text, prefix)),
+                    Field::Ipv6Prefixes => put(&mut interface.ipv6_prefixes, lines(text, prefix)),
+                }
+            }
+        };
+        if known { Ok(()) } else { Err(odd()) }
+    }
+}
+
+/// Whether there is a value.
+fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    *place = value;
+    place.is_some()
+}
+
+/// A list, one a line. One odd line makes all of it unknown, and so do more than there can be.
+fn lines<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let values: Option<Vec<T>> = lines.take(MOST + 1).map(read).collect();
+    values.filter(|values| values.len() <= MOST)
+}
+
+fn text(body: &[u8]) -> Option<&str> {
+    std::str::from_utf8(body).ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists() {
+        let macs = |body: &[u8]| {
+            let mut facts = Facts::default();
+            Question::Interfaces.take(body, &mut facts).map(|()| facts.interfaces.len())
+        };
+        assert_eq!(macs(b"02:00:00:00:00:02/\n02:00:00:00:00:0A/\n"), Ok(2));
+        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MOST).as_bytes())), (Ok(0), Ok(MOST)));
+        for odd in [
+            &b"\xff"[..],
+            b"<html>",
+            b"02:00:00:00:00:02/\n../../iam/",
+            "02:00:00:00:00:02/\n".repeat(MOST + 1).as_bytes(),
+        ] {
+            assert!(macs(odd).is_err());
+        }
+    }
+
+    /// Half of a list must not look like all of it.
+    #[test]
+    fn addresses_are_known_if_both_families_are() {
+        let mut facts = Facts { interfaces: vec![Interface::default()], ..Facts::default() };
+        Question::Of(0, Field::Ipv4s).take(b"10.0.0.5", &mut facts).expect("an address");
+        assert_eq!(facts.interfaces[0].addresses(), None);
+        Question::Of(0, Field::Ipv6s).take(b"", &mut facts).expect("none");
+        assert_eq!(facts.interfaces[0].addresses().map(|all| all.len()), Some(1));
+        assert!(Question::Of(0, Field::Ipv6s).take(b"::1\n::x", &mut facts).is_err());
+        assert_eq!(facts.interfaces[0].addresses(), None);
+    }
+
+    fn endpoint(variables: &[(&str, &str)]) -> Endpoint {
+        Endpoint::from_environment(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn where_the_environment_says() {
+        const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+        assert_eq!(endpoint(&[]), Endpoint::Usual);
+        assert_eq!(endpoint(&[(ENDPOINT, "")]), Endpoint::Usual);
+        for (url, address) in [
+            ("http://169.254.169.254", "169.254.169.254:80"),
+            ("http://169.254.169.254/", "169.254.169.254:80"),
+            ("http://127.0.0.1:1338", "127.0.0.1:1338"),
+            ("http://[fd00:ec2::254]", "[fd00:ec2::254]:80"),
+            ("http://[fd00:ec2::254]:81/", "[fd00:ec2::254]:81"),
+        ] {
+            assert_eq!(endpoint(&[(ENDPOINT, url)]), Endpoint::At(address.parse().expect("an address")));
+        }
+        for bad in [
+            "169.254.169.254",
+            "https://169.254.169.254",
+            "http://metadata",
+            "http://127.0.0.1/path",
+            "http://1.2.3.4@5.6.7.8",
+        ] {
+            let Endpoint::Nowhere(failure) = endpoint(&[(ENDPOINT, bad)]) else { panic!("{bad}") };
+            assert_eq!(failure.state, SourceState::Malformed);
+        }
+        let mode = |mode| endpoint(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode)]);
+        assert_eq!((mode("IPv6"), mode("ipv4"), mode("x")), (Endpoint::At(IPV6), Endpoint::At(IPV4), Endpoint::Usual));
+        let off = endpoint(&[("AWS_EC2_METADATA_DISABLED", "true"), (ENDPOINT, "http://127.0.0.1")]);
+        assert!(matches!(off, Endpoint::Nowhere(Failure { state: SourceState::Absent, .. })));
+        assert_eq!(endpoint(&[("AWS_EC2_METADATA_DISABLED", "false")]), Endpoint::Usual);
+    }
+}

@@ -1,0 +1,314 @@
+//! ENIs as netpath finds them: altnames that `ip` sets, and IMDS and ipamd as small servers in the lab. IMDS is beyond the
+//! node's ENI, as on EC2, so that what netpath asks it are packets like all others. Needs root.
+//!
+//! Branch ENIs are VLAN devices, which kernels without the module 8021q do not have: see `netpath/src/node/enis/join/tests.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod ethtool;
+mod hostile;
+mod server;
+mod services;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lab::{Eni, Lab, output_within};
+use serde_json::{Value, json};
+use server::{Reply, Server};
+use services::{Metadata, introspection, managed, metrics};
+
+const A: &str = "eni-0aaaaaaaaaaaaaaaa";
+const B: &str = "eni-0bbbbbbbbbbbbbbbb";
+const INSTANCE: &str = "i-0123456789abcdef0";
+const IMDS: &str = "169.254.169.254:80";
+const INTROSPECTION: &str = "127.0.0.1:61679";
+const METRICS: &str = "127.0.0.1:61678";
+
+/// A node with two ENIs. The router has IMDS's addresses.
+fn lab() -> Lab {
+    let lab = Lab::builder().pod_on("client", Eni::Secondary).online().start().unwrap();
+    ip(lab.vpc.name(), "address add 169.254.169.254/32 dev lo");
+    ip(lab.vpc.name(), "address add fd00:ec2::254/128 dev lo nodad");
+    lab
+}
+
+fn ip(namespace: &str, arguments: &str) {
+    let status = Command::new("ip").args(["-n", namespace]).args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn on_node(lab: &Lab, arguments: &str) {
+    ip(lab.node.namespace.name(), arguments);
+}
+
+/// A device's hardware address, as `ip` says.
+fn mac(lab: &Lab, device: &str) -> String {
+    let output =
+        Command::new("ip").args(["-n", lab.node.namespace.name(), "-json", "link", "show", device]).output().unwrap();
+    let links: Value = serde_json::from_slice(&output.stdout).unwrap();
+    links[0]["address"].as_str().unwrap().to_owned()
+}
+
+/// What the node's two ENIs are to IMDS.
+fn metadata(lab: &Lab) -> Metadata {
+    Metadata::instance(INSTANCE, &mac(lab, "eth0"))
+        .eni(
+            &mac(lab, "eth0"),
+            0,
+            A,
+            &[("local-ipv4s", "10.0.0.5\n10.0.0.21\n10.0.0.22"), ("ipv6s", "2001:db8:a:1::5")],
+        )
+        .eni(&mac(lab, "eth1"), 1, B, &[("local-ipv4s", "10.0.0.6"), ("ipv4-prefix", "10.0.7.16/28")])
+}
+
+fn imds(lab: &Lab, address: &str) -> Server {
+    let metadata = metadata(lab);
+    Server::start(&lab.vpc, address, move |request| metadata.answer(request))
+}
+
+/// A report of a window in which nothing happens.
+fn report(lab: &Lab) -> Value {
+    lab.measure(&[], || Ok(())).unwrap().report
+}
+
+/// What netpath prints.
+fn text(lab: &Lab, arguments: &[&str]) -> String {
+    let mut command = lab.netpath(arguments).unwrap();
+    let output = output_within(&mut command, Duration::from_mins(1)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn list(lab: &Lab) -> Value {
+    serde_json::from_str(&text(lab, &["devices", "--eni", "eth*", "--format", "json"])).unwrap()
+}
+
+/// The ENI of a device.
+fn eni<'a>(report: &'a Value, device: &str) -> &'a Value {
+    let enis = report["enis"].as_array().unwrap();
+    enis.iter().find(|eni| eni["device"] == device).unwrap_or_else(|| panic!("no {device} in {enis:#?}"))
+}
+
+fn state(report: &Value, source: &str) -> String {
+    let sources = report["sources"].as_array().unwrap();
+    let found = sources.iter().find(|one| one["name"] == source).unwrap_or_else(|| panic!("{sources:#?}"));
+    assert_eq!(found["reason"].is_null(), found["state"] == "ok", "{found}");
+    found["state"].as_str().unwrap().to_owned()
+}
+
+fn states(report: &Value) -> [String; 4] {
+    ["altnames", "imds", "ipamd_enis", "ipamd_metrics"].map(|source| state(report, source))
+}
+
+fn fact(value: impl Into<Value>, origin: &str) -> Value {
+    json!({"value": value.into(), "origin": origin})
+}
+
+#[test]
+fn every_source_at_once() {
+    let lab = lab();
+    on_node(&lab, &format!("link property add dev eth0 altname {A} altname device-number-0"));
+    let metadata_service = imds(&lab, IMDS);
+    let _introspection = Server::start(&lab.node.namespace, INTROSPECTION, |request| match request.path.as_str() {
+        "/v1/enis" => Reply::ok(introspection(&[managed(A, 0, false), managed(B, 1, true)])),
+        _ => Reply::Whole(404, String::new()),
+    });
+    let _metrics = Server::start(&lab.node.namespace, METRICS, |_| Reply::ok(metrics(0)));
+
+    let report = report(&lab);
+    assert_eq!(states(&report), ["ok"; 4]);
+    assert_eq!(report["node"]["instance_id"], INSTANCE);
+    for (device, id) in [("eth0", A), ("eth1", B)] {
+        let devices = report["devices"].as_array().unwrap();
+        assert_eq!(devices.iter().find(|one| one["name"] == device).unwrap()["eni_id"], id);
+    }
+    let (eth0, eth1) = (eni(&report, "eth0"), eni(&report, "eth1"));
+    assert_eq!((&eth0["id"], &eth1["id"]), (&fact(A, "altname"), &fact(B, "imds")));
+    assert_eq!((&eth0["device_index"], &eth1["device_index"]), (&fact(0, "altname"), &fact(1, "imds")));
+    assert_eq!((&eth0["role"], &eth1["role"]), (&fact("primary", "ipamd"), &fact("trunk", "ipamd")));
+    let addresses = ["10.0.0.5", "10.0.0.21", "10.0.0.22", "2001:db8:a:1::5"];
+    assert_eq!(eth0["addresses"], fact(addresses.as_slice(), "imds"));
+    assert_eq!(
+        (&eth0["prefixes"], &eth1["prefixes"]),
+        (&fact(json!([]), "imds"), &fact(json!(["10.0.7.16/28"]), "imds"))
+    );
+    assert_eq!(eth1["pod_addresses"], fact(json!({"assigned": 2, "total": 18, "free": 16}), "ipamd"));
+    assert!(eth0["allowances"].is_null(), "a veth's driver has none of ENA's counters");
+
+    let metric = |name: &str| {
+        let all = report["ipam"]["metrics"].as_array().unwrap();
+        all.iter().find(|one| one["helper_name"] == name).map(|one| (one["value"].clone(), one["in_window"].clone()))
+    };
+    assert_eq!(metric("eniAllocated"), Some((json!(2), Value::Null)));
+    assert_eq!(metric("maxIPAddresses"), Some((json!(56), Value::Null)));
+    assert_eq!(metric("awsAPIErr"), Some((json!(4), json!(0))));
+    assert_eq!(metric("ipamdErr"), Some((json!(5), json!(0))));
+    assert_eq!(metric("addReqCount"), None, "this ipamd does not have it");
+
+    // What netpath asked: version 2, nothing but what it says, and nothing of it in the window.
+    let log = metadata_service.log();
+    assert_eq!((log[0].method.as_str(), log[0].path.as_str()), ("PUT", "/latest/api/token"));
+    for request in &log[1..] {
+        let of_an_eni = request.path.starts_with("/latest/meta-data/network/interfaces/macs/");
+        let of_the_instance = ["/latest/meta-data/instance-id", "/latest/meta-data/mac"].contains(&&*request.path);
+        assert!(of_an_eni || of_the_instance, "{request:?}");
+    }
+    let flows = report["flows"].as_array().unwrap();
+    assert!(flows.iter().all(|flow| flow["scope"] != "imds"), "{flows:#?}");
+
+    let devices = list(&lab);
+    for key in ["enis", "sources"] {
+        assert_eq!(devices[key], report[key], "{key}");
+    }
+    assert_eq!(devices["instance_id"], INSTANCE);
+    for table in
+        [text(&lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(&lab, &["devices", "--eni", "eth*"])]
+    {
+        for part in [A, B, INSTANCE, "trunk", "2 of 18, 16 free", "eniAllocated", "awscni_eni_allocated"] {
+            assert!(table.contains(part), "no {part} in:\n{table}");
+        }
+        assert!(!table.contains("was asked"), "{table}");
+    }
+}
+
+#[test]
+fn nobody_to_ask_is_no_news() {
+    let lab = lab();
+    let report = report(&lab);
+    assert_eq!(states(&report), ["absent"; 4]);
+    assert!(report["node"]["instance_id"].is_null() && report["ipam"].is_null());
+    let device = |name: &str| {
+        let mut eni: serde_json::Map<String, Value> = eni(&report, name).as_object().unwrap().clone();
+        eni.retain(|_, value| !value.is_null());
+        eni.keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(device("eth0"), ["device", "ifindex", "mac"]);
+    for table in
+        [text(&lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(&lab, &["devices", "--eni", "eth*"])]
+    {
+        for part in ["ENIS", "IPAMD", "was asked"] {
+            assert!(!table.contains(part), "{part} in:\n{table}");
+        }
+    }
+}
+
+#[test]
+fn altnames_alone_also_those_that_come_in_the_window() {
+    let lab = lab();
+    on_node(&lab, &format!("link property add dev eth0 altname {A} altname device-number-0.1 altname enp0s5"));
+    let work = || {
+        on_node(&lab, &format!("link property add dev eth1 altname {B} altname device-number-1"));
+        Ok(())
+    };
+    let report = lab.measure(&[], work).unwrap().report;
+    assert_eq!(states(&report), ["ok", "absent", "absent", "absent"]);
+    let (eth0, eth1) = (eni(&report, "eth0"), eni(&report, "eth1"));
+    assert_eq!((&eth0["id"], &eth1["id"]), (&fact(A, "altname"), &fact(B, "altname")));
+    assert_eq!((&eth0["device_index"], &eth0["network_card"]), (&fact(0, "altname"), &fact(1, "altname")));
+    let devices = list(&lab);
+    let named = devices["devices"].as_array().unwrap().iter().find(|one| one["name"] == "eth0").unwrap();
+    assert_eq!(named["altnames"], json!([A, "device-number-0.1", "enp0s5"]));
+}
+
+#[test]
+fn by_ipv6_where_ipv4_has_nobody() {
+    let lab = lab();
+    let _imds = imds(&lab, "[fd00:ec2::254]:80");
+    let report = report(&lab);
+    assert_eq!(state(&report, "imds"), "ok");
+    assert_eq!(eni(&report, "eth1")["id"], fact(B, "imds"));
+}
+
+/// An ENI that is attached in the window: IMDS did not know it at its beginning.
+#[test]
+fn an_eni_that_comes_in_the_window() {
+    const C: &str = "eni-0cccccccccccccccc";
+    const MAC: &str = "02:00:00:00:cc:02";
+    let lab = lab();
+    let (before, after) = (metadata(&lab), metadata(&lab).eni(MAC, 2, C, &[]));
+    let attached = Arc::new(AtomicU64::new(0));
+    let seen = attached.clone();
+    let _imds = Server::start(&lab.vpc, IMDS, move |request| {
+        if seen.load(Ordering::SeqCst) == 1 { after.answer(request) } else { before.answer(request) }
+    });
+    let errors = attached.clone();
+    let _metrics =
+        Server::start(&lab.node.namespace, METRICS, move |_| Reply::ok(metrics(3 * errors.load(Ordering::SeqCst))));
+    let work = || {
+        attached.store(1, Ordering::SeqCst);
+        on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name eth2peer"));
+        on_node(&lab, "link set eth2 up");
+        Ok(())
+    };
+    let report = lab.measure(&[], work).unwrap().report;
+    assert_eq!(eni(&report, "eth2")["id"], fact(C, "imds"));
+    let metrics = report["ipam"]["metrics"].as_array().unwrap();
+    let errors = metrics.iter().find(|one| one["name"] == "awscni_ipamd_error_count").unwrap();
+    assert_eq!((&errors["value"], &errors["in_window"]), (&json!(8), &json!(3)));
+    let flows = report["flows"].as_array().unwrap();
+    assert!(flows.iter().all(|flow| flow["scope"] != "imds"), "{flows:#?}");
+}
+
+#[test]
+fn sources_that_contradict_each_other() {
+    let lab = lab();
+    on_node(&lab, &format!("link property add dev eth0 altname {B}"));
+    let _imds = imds(&lab, IMDS);
+    let report = report(&lab);
+    assert!(eni(&report, "eth0")["id"].is_null());
+    let table = text(&lab, &["devices", "--eni", "eth*"]);
+    assert!(table.contains(&format!("eth0 has no ENI id here: its altname says {B}, IMDS says {A}")), "{table}");
+}
+
+/// As AWS's own tools obey it.
+#[test]
+fn the_environment_says_where_imds_is() {
+    let lab = lab();
+    let usual = imds(&lab, IMDS);
+    let other = Server::start(&lab.node.namespace, "127.0.0.1:1338", {
+        let metadata = metadata(&lab);
+        move |request| metadata.answer(request)
+    });
+    let list = |name: &str, value: &str| -> Value {
+        let mut command = lab.netpath(&["devices", "--eni", "eth*", "--format", "json"]).unwrap();
+        let output = output_within(command.env(name, value), Duration::from_mins(1)).unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let off = list("AWS_EC2_METADATA_DISABLED", "TRUE");
+    assert_eq!((state(&off, "imds").as_str(), usual.log().len()), ("absent", 0));
+    let elsewhere = list("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1338/");
+    assert_eq!((state(&elsewhere, "imds").as_str(), usual.log().len()), ("ok", 0));
+    assert!(!other.log().is_empty());
+    let odd = list("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://example.com");
+    assert_eq!((state(&odd, "imds").as_str(), usual.log().len()), ("malformed", 0));
+}
+
+#[test]
+fn offline_nobody_is_asked() {
+    let lab = lab();
+    let imds = imds(&lab, IMDS);
+    let ipamd = [INTROSPECTION, METRICS].map(|address| Server::start(&lab.node.namespace, address, |_| Reply::Silence));
+    let report = lab.measure(&["--offline"], || Ok(())).unwrap().report;
+    assert_eq!(states(&report), ["absent"; 4]);
+    let mut command = lab.netpath(&["devices", "--eni", "eth*"]).unwrap();
+    output_within(command.env("NETPATH_OFFLINE", "1"), Duration::from_mins(1)).unwrap();
+    assert_eq!(imds.log().len() + ipamd.iter().map(|server| server.log().len()).sum::<usize>(), 0);
+}
+
+#[test]
+fn ipamd_where_the_options_say() {
+    let lab = lab();
+    let body = introspection(&[managed(B, 1, false)]);
+    let _introspection = Server::start(&lab.node.namespace, "127.0.0.2:7001", move |_| Reply::ok(body.clone()));
+    let _metrics = Server::start(&lab.node.namespace, "[::1]:7002", |_| Reply::ok(metrics(0)));
+    let options = ["--ipamd-introspection", "127.0.0.2:7001", "--ipamd-metrics", "[::1]:7002"];
+    let report = lab.measure(&options, || Ok(())).unwrap().report;
+    assert_eq!(states(&report), ["absent", "absent", "ok", "ok"]);
+    // Nobody tells which device it is.
+    let enis = report["enis"].as_array().unwrap();
+    let unplaced = enis.iter().find(|eni| eni["id"] == fact(B, "ipamd")).unwrap();
+    assert!(unplaced["device"].is_null() && unplaced["pod_addresses"]["value"]["free"] == 16);
+}
