@@ -80,6 +80,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
             connections: connections.clone(),
             conntrack: Conntrack::Ok,
             conntrack_reason: None,
+            names: netpath::snapshot::Names::default(),
         };
         drop(tally);
         let (report, report_ms) = timed(|| path::report(&snapshot));
@@ -187,7 +188,7 @@ fn devices() -> Vec<Device> {
         appeared: false,
         vanished: false,
         vlan: None,
-        pod: None,
+        formerly_routed: vec![],
         eni_id: None,
     };
     let eni = device(ENI, "eth0".to_owned(), DeviceClass::Eni, vec![format!("{NODE}/16")], vec![]);

@@ -6,7 +6,9 @@
 mod drainer;
 mod others;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -20,6 +22,7 @@ use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::node::pods::{Follower, HostRoot};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
 
@@ -30,6 +33,8 @@ pub struct Options<'a> {
     pub eni_globs: &'a [String],
     /// Room in the kernel's maps, for IPv4 and IPv6 each.
     pub max_flows: u32,
+    /// The folder that is the host's `/`; `None` to find it.
+    pub host_root: Option<&'a Path>,
 }
 
 /// A window that is open.
@@ -38,6 +43,7 @@ pub struct Measurement {
     attacher: Attacher,
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
+    names: Follower,
     devices: BTreeMap<u32, Followed>,
     /// For devices that appear in the window.
     counters: CounterReader,
@@ -61,6 +67,8 @@ struct Followed {
     slack: KernelSlack,
     appeared: bool,
     gone: bool,
+    /// Addresses that were routed to it at some time in the window.
+    formerly_routed: BTreeSet<IpAddr>,
     /// When it went, if that can be told.
     at_going: Option<KernelCounters>,
 }
@@ -69,6 +77,7 @@ impl Measurement {
     /// Attaches to every device that packets of pods or ENIs pass, and opens the window. Must be called in a tokio runtime.
     pub fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
+        let host = HostRoot::find(options.host_root)?;
         let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
@@ -87,6 +96,7 @@ impl Measurement {
         }
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
+        let names = Follower::start(host);
         let (drainer, opened) = Drainer::start(drain)?;
         for device in devices.values_mut() {
             device.opened(&opened);
@@ -96,6 +106,7 @@ impl Measurement {
             attacher,
             drainer,
             conntrack,
+            names,
             devices,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
@@ -129,11 +140,14 @@ impl Measurement {
             LinkEvent::Appeared(link) => {
                 let mut followed = Followed::attach(&mut self.attacher, link);
                 followed.appeared(&mut self.counters);
+                if followed.link.class == DeviceClass::Veth {
+                    self.names.veth_appeared();
+                }
                 self.devices.insert(followed.link.ifindex, followed);
             }
             LinkEvent::Changed(link) => {
                 if let Some(device) = self.devices.get_mut(&link.ifindex) {
-                    device.link = link;
+                    device.formerly_routed.extend(std::mem::replace(&mut device.link, link).routed);
                 }
             }
             LinkEvent::Gone { ifindex, last, .. } => {
@@ -183,6 +197,7 @@ impl Measurement {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
         };
+        let names = self.names.finish();
         Ok(Snapshot {
             node: node_info()?,
             window: Window {
@@ -204,6 +219,7 @@ impl Measurement {
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,
+            names,
         })
     }
 }
@@ -232,6 +248,7 @@ impl Followed {
             slack: KernelSlack::default(),
             appeared: false,
             gone: false,
+            formerly_routed: BTreeSet::new(),
             at_going: None,
         }
     }
@@ -278,6 +295,7 @@ impl Followed {
             filter_drops: qdiscs.and_then(|now| now.filter_drops_since(qdiscs_at_start, ifindex)),
             appeared: self.appeared,
             vanished: self.gone || !closed.has(ifindex),
+            formerly_routed: self.formerly_routed.into_iter().filter(|it| !self.link.routed.contains(it)).collect(),
             ..self.link.to_device()
         }
     }

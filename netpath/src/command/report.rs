@@ -68,7 +68,11 @@ async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
     attaching.enable_steady_tick(REDRAW_EVERY);
-    let started = Measurement::start(&Options { eni_globs: &args.eni.globs, max_flows: args.max_flows });
+    let started = Measurement::start(&Options {
+        eni_globs: &args.eni.globs,
+        max_flows: args.max_flows,
+        host_root: args.host_root.as_deref(),
+    });
     attaching.finish_and_clear();
     let mut measurement = started?;
     let mut window = Window::open(args, signals)?;
