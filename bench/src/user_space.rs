@@ -83,6 +83,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),
+            names: netpath::snapshot::Names::default(),
         };
         drop(tally);
         let (report, report_ms) = timed(|| path::report(&snapshot));
@@ -190,7 +191,7 @@ fn devices() -> Vec<Device> {
         appeared: false,
         vanished: false,
         vlan: None,
-        pod: None,
+        formerly_routed: vec![],
         eni_id: None,
     };
     let eni = device(ENI, "eth0".to_owned(), DeviceClass::Eni, vec![format!("{NODE}/16")], vec![]);

@@ -139,7 +139,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "flow")]
     pub device: Option<String>,
     /// Read this report (JSON, as `netpath report` writes it) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root"])]
     pub from: Option<PathBuf>,
     /// Explain this many flows, those with the most bytes.
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -162,6 +162,9 @@ pub struct MeasureArgs {
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
+    /// Where the host's files are, for the names of pods [default: found by netpath: /, or /host or /proc/1/root in a pod].
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
     /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,

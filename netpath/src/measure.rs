@@ -6,7 +6,9 @@
 mod drainer;
 mod others;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -21,6 +23,7 @@ use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
+use crate::node::pods::{Follower, HostRoot};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -34,6 +37,8 @@ pub struct Options<'a> {
     pub max_flows: u32,
     /// Whom to ask about ENIs.
     pub places: Places,
+    /// The folder that is the host's `/`; `None` to find it.
+    pub host_root: Option<&'a Path>,
 }
 
 /// A window that is open.
@@ -42,6 +47,7 @@ pub struct Measurement {
     attacher: Attacher,
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
+    names: Follower,
     devices: BTreeMap<u32, Followed>,
     /// For devices that appear in the window.
     counters: CounterReader,
@@ -69,6 +75,8 @@ struct Followed {
     allowances_at_start: Option<Allowances>,
     appeared: bool,
     gone: bool,
+    /// Addresses that were routed to it at some time in the window.
+    formerly_routed: BTreeSet<IpAddr>,
     /// When it went, if that can be told.
     at_going: Option<KernelCounters>,
 }
@@ -78,6 +86,7 @@ impl Measurement {
     pub fn start(options: Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
         let inquiry = Inquiry::start(options.places);
+        let host = HostRoot::find(options.host_root)?;
         let (mut attacher, drain) = load(options.max_flows)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
@@ -98,6 +107,7 @@ impl Measurement {
         let answers = inquiry.wait();
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
+        let names = Follower::start(host);
         let (drainer, opened) = Drainer::start(drain)?;
         for device in devices.values_mut() {
             device.opened(&opened);
@@ -107,6 +117,7 @@ impl Measurement {
             attacher,
             drainer,
             conntrack,
+            names,
             devices,
             answers,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
@@ -141,11 +152,14 @@ impl Measurement {
             LinkEvent::Appeared(link) => {
                 let mut followed = Followed::attach(&mut self.attacher, link);
                 followed.appeared(&mut self.counters);
+                if followed.link.class == DeviceClass::Veth {
+                    self.names.veth_appeared();
+                }
                 self.devices.insert(followed.link.ifindex, followed);
             }
             LinkEvent::Changed(link) => {
                 if let Some(device) = self.devices.get_mut(&link.ifindex) {
-                    device.link = link;
+                    device.formerly_routed.extend(std::mem::replace(&mut device.link, link).routed);
                 }
             }
             LinkEvent::Gone { ifindex, last, .. } => {
@@ -197,6 +211,7 @@ impl Measurement {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
         };
+        let names = self.names.finish();
         Ok(Snapshot {
             node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
             window: Window {
@@ -223,6 +238,7 @@ impl Measurement {
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,
+            names,
         })
     }
 }
@@ -252,6 +268,7 @@ impl Followed {
             allowances_at_start: None,
             appeared: false,
             gone: false,
+            formerly_routed: BTreeSet::new(),
             at_going: None,
         }
     }
@@ -311,6 +328,7 @@ impl Followed {
             filter_drops: qdiscs.and_then(|now| now.filter_drops_since(qdiscs_at_start, ifindex)),
             appeared: self.appeared,
             vanished: self.gone || !closed.has(ifindex),
+            formerly_routed: self.formerly_routed.into_iter().filter(|it| !self.link.routed.contains(it)).collect(),
             ..self.link.to_device()
         }
     }

@@ -1,7 +1,8 @@
-//! Facts about the node: devices, ENIs, conntrack.
+//! Facts about the node: devices, ENIs, conntrack, names of pods and services.
 
 pub mod conntrack;
 pub mod devices;
 pub mod enis;
 pub mod ethtool;
 pub mod netlink;
+pub mod pods;

@@ -9,6 +9,7 @@ pub mod container_insights;
 mod flows;
 pub mod group;
 mod join;
+mod names;
 mod nat;
 mod order;
 mod scope;
@@ -24,10 +25,11 @@ pub fn report(snapshot: &Snapshot) -> Report {
     let mut devices: Vec<_> = snapshot.devices.iter().collect();
     devices.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
     let topology = topology::Topology::new(&devices);
+    let names = names::Names::new(snapshot, &devices, &topology);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);
     let ambiguous_flows = joined.flows.iter().filter(|flow| flow.ambiguous).count() as u64;
-    let mut flows = flows::flows(snapshot, joined, &topology);
-    let devices = account::devices(snapshot, &devices);
+    let mut flows = flows::flows(snapshot, joined, &topology, &names);
+    let devices = account::devices(snapshot, &devices, &names);
     Report {
         schema: SCHEMA.to_owned(),
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -39,6 +41,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
         enis: snapshot.enis.clone(),
         ipam: snapshot.ipam.clone(),
         sources: snapshot.sources.clone(),
+        names: names.summary(&devices),
         devices,
         flows,
         selection: None,

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use self::enis::{Eni, Ipam, Source};
-use crate::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
+use crate::report::{Attach, Conntrack, DeviceClass, Direction, NameSource, NameSourceReport, NodeInfo, Window};
 
 /// One window of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,56 @@ pub struct Snapshot {
     /// What was asked for facts about the node, and how that went.
     #[serde(default)]
     pub sources: Vec<Source>,
+    /// What the node's own records say of the names of its pods and services.
+    #[serde(default)]
+    pub names: Names,
+}
+
+/// What the node's own records say of names. No source is believed here: `path::names` decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// What each source was good for; empty if none was asked.
+    pub sources: Vec<NameSourceReport>,
+    /// What each source says of each pod. A pod that two sources know is here twice.
+    pub pods: Vec<PodRecord>,
+    /// What the node's NAT rules say of services.
+    pub services: Vec<ServiceRecord>,
+}
+
+/// What one source says of one pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRecord {
+    /// Who says so.
+    pub source: NameSource,
+    /// Kubernetes namespace: a DNS label.
+    pub namespace: String,
+    /// Pod name: a DNS subdomain.
+    pub name: String,
+    /// Kubernetes' id of the pod, if the source has it.
+    pub uid: Option<String>,
+    /// The pod's addresses, as far as the source has them.
+    pub addresses: Vec<IpAddr>,
+    /// Devices of this node that are the other end of a veth in the pod's network namespace.
+    pub veths: Vec<u32>,
+    /// The source said so when the window was opened.
+    pub at_start: bool,
+    /// The source still said so when it was closed.
+    pub at_end: bool,
+}
+
+/// A service's address, as a NAT rule of this node has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Who says so.
+    pub source: NameSource,
+    /// `namespace/name:port`, or `namespace/name` for a port without a name.
+    pub name: String,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// Its address: a cluster IP, external IP or load balancer's.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
 }
 
 /// A conntrack entry: what the node does to a connection's addresses.
@@ -79,6 +129,9 @@ pub struct Device {
     pub addresses: Vec<String>,
     /// Addresses that the routing table sends to this device alone (`/32`, `/128`): those of the pod behind it.
     pub routed: Vec<IpAddr>,
+    /// The same earlier in the window, and no longer: those of a pod that is gone.
+    #[serde(default)]
+    pub formerly_routed: Vec<IpAddr>,
     /// How netpath was attached.
     pub attach: Attach,
     /// Why the device's traffic was not (fully) seen.
@@ -114,9 +167,6 @@ pub struct Device {
     /// For a VLAN device, what it stands on; otherwise, or where that is unknown, `None`.
     #[serde(default)]
     pub vlan: Option<Vlan>,
-    /// The pod behind a veth, as `namespace/name`.
-    #[serde(default)]
-    pub pod: Option<String>,
     /// EC2's id of the ENI.
     #[serde(default)]
     pub eni_id: Option<String>,

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netpath::path::report;
 use netpath::render::{json, table};
-use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Report, Window};
+use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NameSource, NodeInfo, Report, Window};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Observation, Qdisc, Reason, Snapshot, Tuple,
-    Unattributed, Vlan, Xdp, XdpMode,
+    Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Names, Observation, PodRecord, Qdisc, Reason,
+    Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -59,6 +59,22 @@ fn kernel(largest: u64) -> impl Strategy<Value = KernelCounters> {
     })
 }
 
+/// What a source says of one of few pods.
+fn record() -> impl Strategy<Value = PodRecord> {
+    let source = select(vec![NameSource::VpcCni, NameSource::Cri, NameSource::PodLogs]);
+    (source, select(vec!["a", "b", "c"]), vec(address(), 0..2), vec(0..6u32, 0..2), any::<bool>(), any::<bool>())
+        .prop_map(|(source, name, addresses, veths, at_start, at_end)| PodRecord {
+            source,
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            uid: None,
+            addresses,
+            veths,
+            at_start,
+            at_end,
+        })
+}
+
 fn device(largest: u64) -> impl Strategy<Value = Device> {
     let class = select(vec![
         DeviceClass::Eni,
@@ -76,7 +92,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
     let addresses = select(vec!["10.0.0.5/24", "fe80::1/64", "10.0.0.5/99", "nonsense", "/", "0.0.0.0/0"]);
     let slack = (kernel(largest), kernel(largest)).prop_map(|(below, above)| KernelSlack { below, above });
     let drops = (0..9u64, 0..9u64).prop_map(|(rx_packets, tx_packets)| Drops { rx_packets, tx_packets });
-    let some = (option::of(kernel(largest)), option::of(vlan), option::of(Just("pod".to_owned())));
+    let some = (option::of(kernel(largest)), option::of(vlan));
     let qdisc = (0..largest, 0..9u64, -9..9i64, -9_999..9_999i64).prop_map(
         |(passed_bytes, dropped_packets, queued_packets, queued_bytes)| Qdisc {
             kind: "tbf".to_owned(),
@@ -98,7 +114,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             routed,
             attach,
             blind,
-            ((kernel, vlan, pod), (kernel_slack, drops, qdisc, appeared, vanished)),
+            ((kernel, vlan), (kernel_slack, drops, qdisc, appeared, vanished)),
         )| Device {
             ifindex,
             name: name.to_owned(),
@@ -120,7 +136,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             appeared,
             vanished,
             vlan,
-            pod,
+            formerly_routed: Vec::new(),
             eni_id: None,
         },
     )
@@ -152,9 +168,10 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
         vec(unattributed, 0..4),
         vec((connection, option::of(any::<Index>())), 0..10),
         conntrack,
+        vec(record(), 0..5),
         0..3u64,
     )
-        .prop_map(|(devices, mut observations, unattributed, connections, conntrack, seconds)| {
+        .prop_map(|(devices, mut observations, unattributed, connections, conntrack, pods, seconds)| {
             // A snapshot has one observation for a hook, VLANs and tuple.
             let mut seen = HashSet::new();
             observations.retain(|one| seen.insert((one.ifindex, one.direction, one.vlans, one.tuple)));
@@ -182,6 +199,7 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
                 enis: Vec::new(),
                 ipam: None,
                 sources: Vec::new(),
+                names: Names { pods, ..Names::default() },
                 connections,
                 conntrack,
             }
@@ -215,7 +233,7 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             appeared: false,
             vanished: false,
             vlan: None,
-            pod: None,
+            formerly_routed: Vec::new(),
             eni_id: None,
         }],
         observations: vec![Observation {
@@ -233,6 +251,7 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
         enis: Vec::new(),
         ipam: None,
         sources: Vec::new(),
+        names: Names::default(),
     }
 }
 
@@ -276,6 +295,39 @@ proptest! {
         for (flow, id) in report.flows.iter().zip(1..) {
             prop_assert_eq!(flow.id, id);
             prop_assert_eq!(flow.bytes, flow.hops[0].bytes);
+        }
+    }
+
+    /// No name stands against a record: neither one about the veth, nor one about the address for all of the window.
+    #[test]
+    fn no_name_against_a_record(snapshot in snapshot(1 << 40)) {
+        let report = report(&snapshot);
+        let own: Vec<&str> = snapshot.devices.iter().flat_map(|device| &device.addresses).map(String::as_str).collect();
+        for flow in &report.flows {
+            let (first, last) = (&flow.hops[0], &flow.hops[flow.hops.len() - 1]);
+            for (pod, address, hop, direction) in
+                [(&flow.src_pod, flow.src, first, Direction::Rx), (&flow.dst_pod, last.dst, last, Direction::Tx)]
+            {
+                let Some(pod) = pod else { continue };
+                let others = || snapshot.names.pods.iter().filter(|record| format!("default/{}", record.name) != *pod);
+                let known = snapshot.names.pods.iter().any(|record| format!("default/{}", record.name) == *pod);
+                prop_assert!(known, "nobody has heard of {pod}");
+                let class = report.devices.iter().find(|device| device.ifindex == hop.ifindex).map(|device| device.class);
+                if hop.direction == direction && class == Some(DeviceClass::Veth)
+                    && flow.hops.iter().all(|other| other.direction != direction || other.ifindex == hop.ifindex)
+                {
+                    prop_assert!(!others().any(|record| record.veths.contains(&hop.ifindex)), "{pod} {flow:?}");
+                }
+                // Where conntrack knows the flow, its ends may be others than the hops'. Which of several pods with one address
+                // it was, the veth tells.
+                let with_address = snapshot.names.pods.iter().filter(|record| record.addresses.contains(&address));
+                let disputed = with_address.map(|record| &record.name).collect::<HashSet<_>>().len() > 1;
+                let is_own = own.iter().any(|text| text.starts_with(&format!("{address}/")));
+                if flow.from_initiator.is_none() && !disputed && !is_own && !address.is_loopback() && !address.is_unspecified() {
+                    let throughout = |record: &PodRecord| record.at_start && record.at_end && record.addresses.contains(&address);
+                    prop_assert!(!others().any(throughout), "{pod} {flow:?}");
+                }
+            }
         }
     }
 

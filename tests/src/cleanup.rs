@@ -17,6 +17,13 @@ use crate::namespace::{DIRECTORY, check};
 use crate::process::kill;
 
 static BUILDING: Mutex<()> = Mutex::new(());
+/// Folders that an exit would leave behind.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Has a folder removed by [`remove_all_and_stop_building`], too.
+pub(crate) fn remember(folder: &Path) {
+    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(folder.to_owned());
+}
 
 /// Held while a lab is being built, so that nothing is added behind the back of [`remove_all_and_stop_building`].
 pub(crate) fn building() -> MutexGuard<'static, ()> {
@@ -28,6 +35,10 @@ pub(crate) fn building() -> MutexGuard<'static, ()> {
 pub fn remove_all_and_stop_building() {
     std::mem::forget(building());
     remove(&namespaces_of(process::id()));
+    for folder in FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // Mostly its owner has removed it.
+        let _ = fs::remove_dir_all(folder);
+    }
 }
 
 /// The namespaces of all labs of a process, by name.

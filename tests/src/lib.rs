@@ -29,6 +29,7 @@ mod offload;
 mod process;
 mod programs;
 mod qdisc;
+mod records;
 mod topology;
 pub mod traffic;
 mod window;

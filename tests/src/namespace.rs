@@ -29,6 +29,16 @@ impl Namespace {
         Self { name: name.into() }
     }
 
+    /// The namespace that a file stands for, wherever that is. Its name is the path.
+    ///
+    /// # Panics
+    /// When the path is relative or not UTF-8.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        assert!(path.is_absolute(), "{} is relative", path.display());
+        Self { name: path.to_str().expect("a path in UTF-8").to_owned() }
+    }
+
     /// The name, as `ip netns` lists it.
     #[must_use]
     pub fn name(&self) -> &str {

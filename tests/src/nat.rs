@@ -87,6 +87,28 @@ impl Lab {
         ))
     }
 
+    /// Gives a TCP service a name (`namespace`, `name`, `port`), where kube-proxy's nftables mode has it. No packet passes
+    /// these rules.
+    ///
+    /// # Errors
+    /// When nftables refuses the rules.
+    pub fn name_service(&self, service: SocketAddr, [namespace, name, port]: [&str; 3]) -> Result<()> {
+        let family = family(service, service)?;
+        let address = if service.is_ipv4() { "ipv4_addr" } else { "ipv6_addr" };
+        let chain = format!("service-ULMVA6XW-{namespace}/{name}/tcp/{port}");
+        self.nft(&format!(
+            "table {family} kube-proxy {{
+               chain {chain} {{ }}
+               map service-ips {{
+                 type {address} . inet_proto . inet_service : verdict
+                 elements = {{ {} . tcp . {} : goto {chain} }}
+               }}
+             }}",
+            service.ip(),
+            service.port()
+        ))
+    }
+
     /// As [`cluster_ip`](Self::cluster_ip), with the rules that kube-proxy's iptables mode makes; IPv4 TCP only.
     ///
     /// # Errors

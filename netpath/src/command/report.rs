@@ -72,6 +72,7 @@ async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
         places: args.eni.places(),
+        host_root: args.host_root.as_deref(),
     });
     attaching.finish_and_clear();
     let mut measurement = started?;

@@ -125,6 +125,7 @@ impl Link {
             mac: self.mac.clone(),
             addresses: self.addresses.clone(),
             routed: self.routed.clone(),
+            formerly_routed: Vec::new(),
             attach: crate::report::Attach::None,
             blind: None,
             kernel: None,
@@ -137,10 +138,24 @@ impl Link {
             appeared: false,
             vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
-            pod: None,
             eni_id: None,
         }
     }
+}
+
+/// The veths whose other end is in another network namespace: their index, and the kernel's number for that namespace.
+///
+/// # Errors
+/// If netlink refuses.
+pub(crate) fn veths_to_elsewhere() -> anyhow::Result<Vec<(u32, i32)>> {
+    let messages = socket::dump(socket::Subject::Links).context("cannot list the network devices")?;
+    let veth = |message| match message {
+        message::Message::NewLink(link) if matches!(link.kind.as_deref(), Some("veth" | "netkit")) => {
+            Some((link.ifindex, link.elsewhere?))
+        }
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(veth).collect())
 }
 
 /// Lists the devices there are, in order of ifindex.

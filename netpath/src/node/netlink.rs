@@ -1,4 +1,4 @@
-//! Asks the kernel over rtnetlink, one question at a time, and hands out what it answers.
+//! Asks the kernel over netlink, one question at a time, and hands out what it answers.
 //!
 //! In: a request's type and body. Out: the type and body of each message of the answer, errors as the kernel's errno. It
 //! must not know what a message means.
@@ -23,9 +23,14 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Opens a socket in the network namespace of the calling thread.
+    /// Opens a socket to rtnetlink in the network namespace of the calling thread.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::open_to(NETLINK_ROUTE)
+    }
+
+    /// Opens a socket to another part of the kernel (`NETLINK_*`).
+    pub fn open_to(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES] })
     }

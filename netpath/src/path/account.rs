@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use hashbrown::{HashMap, HashSet};
 
 use super::container_insights::counted;
+use super::names::{Named, Names};
 use super::topology::Topology;
 use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
 use crate::snapshot::{self, Counts, Observation, Reason, Snapshot};
 
 /// The devices with what their hooks saw.
 #[must_use]
-pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device> {
+pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], names: &Names) -> Vec<Device> {
     let mut hooks: HashMap<(u32, Direction), HookCounts> = HashMap::new();
     for seen in &snapshot.observations {
         add(hooks.entry((seen.ifindex, seen.direction)).or_default(), seen.counts);
@@ -38,6 +39,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             hooks.remove(&(device.ifindex, direction)).or(attached.then(HookCounts::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
+        let pod = names.veth(device.ifindex);
         Device {
             ifindex: device.ifindex,
             name: device.name.clone(),
@@ -47,7 +49,8 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             mac: device.mac.clone(),
             addresses: device.addresses.clone(),
             eni_id: device.eni_id.clone(),
-            pod: device.pod.clone(),
+            pod: pod.map(Named::full),
+            pod_origin: pod.map(|pod| pod.origin),
             attach: device.attach,
             blind: device.blind.clone(),
             counted_by_container_insights: counted(&device.name),

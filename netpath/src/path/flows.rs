@@ -3,12 +3,12 @@
 //! In: a snapshot and its joined hops. Out: the report's flows, most bytes first. It must not add up across flows.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
 use super::classify::{Evidence, classify, left_node_between_local_pods};
 use super::join::{Conversation, Joined, JoinedFlow};
+use super::names::{Named, Names};
 use super::nat::Forms;
 use super::order::order;
 use super::scope::scope;
@@ -18,7 +18,7 @@ use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
 
 /// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot.
 #[must_use]
-pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Vec<Flow> {
+pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology, names: &Names) -> Vec<Flow> {
     let no_room = |lost: &Unattributed| lost.reason == Reason::MapFull && lost.direction == Direction::Tx;
     let records_lost =
         snapshot.lost.packets > 0 || snapshot.unattributed.iter().any(|lost| no_room(lost) && lost.counts.packets > 0);
@@ -51,7 +51,10 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Ve
             records_lost,
         };
         let path = classify(&evidence, topology);
-        let pod = |address: IpAddr| topology.pod(address).and_then(|device| device.pod.clone());
+        let src_pod = names.source(evidence.from, hops, topology);
+        let dst_pod = names.destination(evidence.to, hops, topology);
+        let asked = flow.entry.map_or(first.tuple, |entry| snapshot.connections[entry.connection as usize].original);
+        let service = names.service(asked.proto, asked.dst, asked.dport).map(ToOwned::to_owned);
         result.push(Flow {
             id,
             conversation,
@@ -68,8 +71,11 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology) -> Ve
             bytes: first.counts.bytes,
             packets: first.counts.packets,
             wire_bytes: first.counts.wire_bytes,
-            src_pod: pod(evidence.from),
-            dst_pod: pod(evidence.to),
+            src_pod: src_pod.map(Named::full),
+            dst_pod: dst_pod.map(Named::full),
+            src_pod_origin: src_pod.map(|pod| pod.origin),
+            dst_pod_origin: dst_pod.map(|pod| pod.origin),
+            service,
             hops: hops.iter().map(|hop| report_hop(hop, topology)).collect(),
             terms: Vec::new(),
         });

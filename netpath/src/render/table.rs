@@ -5,6 +5,7 @@
 
 mod conversations;
 mod groups;
+mod names;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -350,6 +351,7 @@ fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()>
         (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
         (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
     }
+    lines.extend(names::missing(&report.names));
     for (count, meaning, action) in [
         (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
         (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),

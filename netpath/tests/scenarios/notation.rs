@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use netpath::report::{Attach, Conntrack, DeviceClass, Direction, Flow, NodeInfo, PathClass, Window};
+use netpath::report::{
+    Attach, Conntrack, DeviceClass, Direction, Flow, NameSource, NameSourceReport, NodeInfo, PathClass, Window,
+};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, Observation, OtherProgram, Qdisc, Reason, Snapshot, Tuple,
-    Unattributed, Vlan, Xdp, XdpMode,
+    Connection, Counts, Device, Drops, KernelCounters, Names, Observation, OtherProgram, PodRecord, Qdisc, Reason,
+    ServiceRecord, Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
 };
 use serde::Deserialize;
 
@@ -53,6 +55,10 @@ struct File {
     unattributed: Vec<String>,
     #[serde(default)]
     connections: Vec<String>,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    sources: Vec<NameSourceReport>,
     expect: Expect,
 }
 
@@ -61,9 +67,10 @@ type Result<T> = std::result::Result<T, String>;
 impl Scenario {
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        let mut devices = Vec::new();
+        let (mut devices, mut names) = (Vec::new(), Names::default());
         for (line, ifindex) in file.devices.iter().zip(2..) {
-            let device = device(line, ifindex, &devices).ok_or_else(|| format!("device '{line}'"))?;
+            let (device, pod) = device(line, ifindex, &devices).ok_or_else(|| format!("device '{line}'"))?;
+            names.pods.extend(pod.and_then(|pod| record(&device, &pod)));
             devices.push(device);
         }
         let read = |line: &String| observation(line, &devices).ok_or_else(|| format!("seen '{line}'"));
@@ -88,6 +95,9 @@ impl Scenario {
             }
             device.kernel = Some(kernel);
         }
+        let read = |line: &String| service(line).ok_or_else(|| format!("service '{line}'"));
+        names.services = file.services.iter().map(read).collect::<Result<Vec<_>>>()?;
+        names.sources = file.sources;
         let snapshot = Snapshot {
             node: NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
             window: Window {
@@ -105,6 +115,7 @@ impl Scenario {
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),
+            names,
         };
         Ok(Self { what: file.what, snapshot, expect: file.expect })
     }
@@ -113,7 +124,7 @@ impl Scenario {
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
 /// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX]
 /// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [other rx|tx ahead|behind|offloaded]… [appeared] [vanished]`
-fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
+fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option<String>)> {
     let mut words = line.split_whitespace().peekable();
     let mut device = Device {
         ifindex,
@@ -132,6 +143,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         mac: None,
         addresses: Vec::new(),
         routed: Vec::new(),
+        formerly_routed: Vec::new(),
         attach: Attach::Tcx,
         blind: None,
         kernel: Some(KernelCounters::default()),
@@ -144,14 +156,14 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
         appeared: false,
         vanished: false,
         vlan: None,
-        pod: None,
         eni_id: None,
     };
+    let mut pod = None;
     while let Some(word) = words.next() {
         match word {
             "pod" => {
                 device.routed.push(words.next()?.parse().ok()?);
-                device.pod = words.next_if(|word| word.contains('/')).map(str::to_owned);
+                pod = words.next_if(|word| word.contains('/')).map(str::to_owned);
             }
             "on" => {
                 let lower = words.next()?;
@@ -210,7 +222,22 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<Device> {
             _ => return None,
         }
     }
-    Some(device)
+    Some((device, pod))
+}
+
+/// What the VPC CNI would say of the pod behind the device.
+fn record(device: &Device, pod: &str) -> Option<PodRecord> {
+    let (namespace, name) = pod.split_once('/')?;
+    Some(PodRecord {
+        source: NameSource::VpcCni,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: None,
+        addresses: device.routed.clone(),
+        veths: Vec::new(),
+        at_start: !device.appeared,
+        at_end: !device.vanished,
+    })
 }
 
 /// `RX TX`: bytes by which the counters moved while they were being read.
@@ -258,6 +285,14 @@ fn connection(line: &str) -> Option<Connection> {
     Some(Connection { zone, original, reply: tuple(proto, words.next()?, words.next()?, words.next()?)? })
 }
 
+/// `PROTO ADDRESS:PORT NAME`, as kube-proxy's rules say.
+fn service(line: &str) -> Option<ServiceRecord> {
+    let mut words = line.split_whitespace();
+    let proto = protocol(words.next()?)?;
+    let (address, port) = end(words.next()?)?;
+    Some(ServiceRecord { source: NameSource::KubeProxy, name: words.next()?.to_owned(), proto, address, port })
+}
+
 fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Option<(u32, Direction)> {
     let name = words.next()?;
     let direction = match words.next()? {
@@ -275,8 +310,8 @@ fn counts<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Counts> {
     words.next().is_none().then_some(Counts { packets, bytes, wire_bytes })
 }
 
-fn tuple(proto: &str, from: &str, arrow: &str, to: &str) -> Option<Tuple> {
-    let proto = match proto {
+fn protocol(name: &str) -> Option<u8> {
+    Some(match name {
         "icmp" => 1,
         "igmp" => 2,
         "tcp" => 6,
@@ -284,7 +319,11 @@ fn tuple(proto: &str, from: &str, arrow: &str, to: &str) -> Option<Tuple> {
         "gre" => 47,
         "icmpv6" => 58,
         _ => return None,
-    };
+    })
+}
+
+fn tuple(proto: &str, from: &str, arrow: &str, to: &str) -> Option<Tuple> {
+    let proto = protocol(proto)?;
     (arrow == ">").then_some(())?;
     let (src, sport) = end(from)?;
     let (dst, dport) = end(to)?;

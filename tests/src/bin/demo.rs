@@ -49,6 +49,10 @@ fn demonstrate(options: &[String]) -> Result<ExitCode> {
     say("a node with the pods client and server, a VPC, and a host outside, all in network namespaces");
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let files = lab.host_files()?;
+    let mut options = options.to_vec();
+    options.extend(["--host-root".to_owned(), files.path().display().to_string()]);
+    let options = &options;
     say("what leaves the VPC gets the node's address and a random port (SNAT)");
     lab.snat()?;
 
@@ -69,6 +73,7 @@ fn demonstrate(options: &[String]) -> Result<ExitCode> {
     say(&format!("A SERVICE: pod client downloads {SERVICE_BYTES} bytes from {SERVICE} (ClusterIP)"));
     say(&format!("  the node sends what is for the service to its backend {backend}, pod server (DNAT)"));
     lab.cluster_ip(SERVICE.parse()?, backend)?;
+    lab.name_service(SERVICE.parse()?, ["default", "server", "http"])?;
     let _service = TcpServer::start(&server.namespace, backend, Serve::Send(SERVICE_BYTES))?;
     scene(&lab, options, &[DOWNLOAD, client.namespace.name(), SERVICE])?;
     Ok(ExitCode::SUCCESS)

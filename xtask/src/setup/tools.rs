@@ -17,14 +17,38 @@ struct Manager {
 }
 
 /// What the lab, its tests and the demonstration run.
-const PROGRAMS: [&str; 8] = ["ip", "tc", "iperf3", "nft", "iptables", "tcpdump", "conntrack", "ethtool"];
+const PROGRAMS: [&str; 11] = [
+    "ip",
+    "tc",
+    "iperf3",
+    "nft",
+    "iptables",
+    "tcpdump",
+    "conntrack",
+    "ethtool",
+    "containerd",
+    "runc",
+    "/usr/lib/cni/ptp",
+];
 
 /// The package managers that are known, most particular first.
 const MANAGERS: [Manager; 4] = [
     Manager {
         command: "apt-get",
         install: &["install", "--yes", "--no-install-recommends"],
-        packages: ["iproute2", "iproute2", "iperf3", "nftables", "iptables", "tcpdump", "conntrack", "ethtool"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf3",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack",
+            "ethtool",
+            "containerd",
+            "runc",
+            "containernetworking-plugins",
+        ],
     },
     Manager {
         command: "dnf",
@@ -38,17 +62,44 @@ const MANAGERS: [Manager; 4] = [
             "tcpdump",
             "conntrack-tools",
             "ethtool",
+            "containerd",
+            "runc",
+            "containernetworking-plugins",
         ],
     },
     Manager {
         command: "pacman",
         install: &["-S", "--needed", "--noconfirm"],
-        packages: ["iproute2", "iproute2", "iperf3", "nftables", "iptables", "tcpdump", "conntrack-tools", "ethtool"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf3",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack-tools",
+            "ethtool",
+            "containerd",
+            "runc",
+            "cni-plugins",
+        ],
     },
     Manager {
         command: "zypper",
         install: &["--non-interactive", "install"],
-        packages: ["iproute2", "iproute2", "iperf", "nftables", "iptables", "tcpdump", "conntrack-tools", "ethtool"],
+        packages: [
+            "iproute2",
+            "iproute2",
+            "iperf",
+            "nftables",
+            "iptables",
+            "tcpdump",
+            "conntrack-tools",
+            "ethtool",
+            "containerd",
+            "runc",
+            "cni-plugins",
+        ],
     },
 ];
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_u16, parse_u32};
+use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u16, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
 use crate::snapshot::{KernelCounters, Xdp, XdpMode};
@@ -50,6 +50,8 @@ pub struct RawLink {
     pub mac: Option<[u8; 6]>,
     /// `IFLA_LINK`, if it is in this namespace.
     pub lower: Option<u32>,
+    /// `IFLA_LINK_NETNSID`: the kernel's number for the other namespace that `IFLA_LINK` is in.
+    pub elsewhere: Option<i32>,
     /// `IFLA_VLAN_ID` of a VLAN device.
     pub vlan_id: Option<u16>,
     /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
@@ -169,7 +171,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     let flags = u32::from_ne_bytes(field(payload, 8)?);
     let (mut name, mut altnames, mut counters) = (None, Vec::new(), None);
     let (mut kind, mut vlan_id, mut mac, mut lower, mut parent) = (None, None, None, None, None);
-    let (mut elsewhere, mut moved, mut attached_xdp) = (false, false, None);
+    let (mut elsewhere, mut moved, mut attached_xdp) = (None, false, None);
     for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
         let attribute = attribute?;
         let value = attribute.value();
@@ -177,7 +179,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
             IFLA_IFNAME => name = Some(c_string(value).to_vec()),
             IFLA_ADDRESS => mac = value.try_into().ok(),
             IFLA_LINK => lower = Some(parse_u32(value)?),
-            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_LINK_NETNSID => elsewhere = Some(parse_i32(value)?),
             IFLA_NEW_NETNSID => moved = true,
             IFLA_XDP => attached_xdp = xdp(value)?,
             IFLA_LINKINFO => (kind, vlan_id) = link_info(value)?,
@@ -197,7 +199,8 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         mac,
         // A tunnel that is bound to no device says 0.
         vlan_id,
-        lower: lower.filter(|&lower| !elsewhere && lower != 0 && lower != ifindex),
+        lower: lower.filter(|&lower| elsewhere.is_none() && lower != 0 && lower != ifindex),
+        elsewhere,
         parent,
         xdp: attached_xdp,
         counters: counters.ok_or(Malformed)?,

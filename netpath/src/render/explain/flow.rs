@@ -26,6 +26,7 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     }
     let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow, &devices))];
     sentences.extend(pods(flow));
+    sentences.extend(flow.service.as_deref().map(|name| format!("It belongs to service {}.", sanitise(name))));
     sentences.extend(translated(flow));
     sentences.push(container_insights(flow, &devices, scale));
     sentences.push(ec2(flow, &devices, scale));

@@ -3,6 +3,7 @@
 //! In: the report's flows. Out: rows with the most bytes first. The initiator is whom conntrack calls so; where that is
 //! unknown, the end with the higher port (servers listen on low ones), else the source of the flow with the most bytes.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{Style, heading, plain_table, write_table};
-use crate::report::{Flow, Hop, PathClass, Report, Scope};
+use crate::report::{Direction, Flow, Hop, PathClass, Report, Scope};
 
 /// Writes the conversations with the most bytes.
 pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
@@ -69,17 +70,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn row(&self, scale: Scale) -> [String; 8] {
-        // Without the initiator's flow, the last hop of an answer shows the initiator's addresses best.
-        let (flow, from, to) = match (self.from_initiator.first(), self.from_responder.first()) {
-            (Some(flow), _) => (*flow, end(flow.src, flow.sport), end(flow.dst, flow.dport)),
-            (None, Some(flow)) => {
-                let hop = flow.hops.last();
-                let (src, sport) = hop.map_or((flow.src, flow.sport), |hop| (hop.src, hop.sport));
-                let (dst, dport) = hop.map_or((flow.dst, flow.dport), |hop| (hop.dst, hop.dport));
-                (*flow, end(dst, dport), end(src, sport))
-            }
+        let (flow, initiator) = match (self.from_initiator.first(), self.from_responder.first()) {
+            (Some(flow), _) => (*flow, true),
+            (None, Some(flow)) => (*flow, false),
             (None, None) => return Default::default(),
         };
+        let ends = Ends::of(flow, initiator);
         let amount = |flows: &[&Flow], sum: u64| if flows.is_empty() { "-".to_owned() } else { scale.bytes(sum) };
         let devices: Vec<_> = flow.hops.iter().map(|hop| sanitise(&hop.device)).collect();
         let mut paths: Vec<PathClass> = Vec::new();
@@ -90,26 +86,81 @@ impl<'a> Conversation<'a> {
         }
         [
             sanitise(&flow.proto).into_owned(),
-            from,
-            to,
+            ends.from.shown(),
+            ends.to.shown(),
             amount(&self.from_initiator, self.sent()),
             amount(&self.from_responder, self.received()),
             paths.into_iter().map(PathClass::name).collect::<Vec<_>>().join(", "),
             devices.join(" → "),
-            notes(flow).join("; "),
+            notes(flow, &ends).join("; "),
         ]
     }
 }
 
-/// What is to be said of a flow besides: pods, translation, special addresses.
-fn notes(flow: &Flow) -> Vec<String> {
-    let mut notes = Vec::new();
-    match (flow.src_pod.as_deref().map(sanitise), flow.dst_pod.as_deref().map(sanitise)) {
-        (Some(src), Some(dst)) => notes.push(format!("{src} → {dst}")),
-        (Some(src), None) => notes.push(format!("from {src}")),
-        (None, Some(dst)) => notes.push(format!("to {dst}")),
-        (None, None) => {}
+/// The ends of a conversation, as its initiator sees them.
+struct Ends<'a> {
+    from: End<'a>,
+    to: End<'a>,
+}
+
+/// One end.
+struct End<'a> {
+    address: String,
+    /// What to call it instead.
+    name: Option<Cow<'a, str>>,
+    /// The pod that is there under another address, or perhaps under another.
+    behind: Option<Cow<'a, str>>,
+}
+
+impl<'a> End<'a> {
+    /// `own`: the address is the pod's own.
+    fn new((address, port): (IpAddr, Option<u16>), pod: Option<&'a str>, own: bool) -> Self {
+        let pod = pod.map(sanitise);
+        let with_port = |pod: Cow<'a, str>| port.map_or(pod.clone(), |port| format!("{pod}:{port}").into());
+        let (name, behind) = if own { (pod.map(with_port), None) } else { (None, pod) };
+        Self { address: end(address, port), name, behind }
     }
+
+    fn shown(&self) -> String {
+        self.name.as_deref().unwrap_or(&self.address).to_owned()
+    }
+}
+
+impl<'a> Ends<'a> {
+    fn of(flow: &'a Flow, initiator: bool) -> Self {
+        let (src, dst) = ((flow.src, flow.sport), (flow.dst, flow.dport));
+        let (src_pod, dst_pod) = (flow.src_pod.as_deref(), flow.dst_pod.as_deref());
+        let last = flow.hops.last();
+        let (last_src, last_dst) = last.map_or((src, dst), |hop| ((hop.src, hop.sport), (hop.dst, hop.dport)));
+        // A packet has its sender's own address where it comes in, before NAT, and its receiver's own where it goes out.
+        let came_in = flow.hops.first().is_some_and(|hop| hop.direction == Direction::Rx);
+        let went_out = last.is_some_and(|hop| hop.direction == Direction::Tx);
+        let (from, mut to) = if initiator {
+            (End::new(src, src_pod, came_in), End::new(dst, dst_pod, went_out && last_dst == dst))
+        } else {
+            // Without the initiator's flow, the last hop of an answer shows the initiator's addresses best.
+            (End::new(last_dst, dst_pod, went_out), End::new(last_src, src_pod, came_in && last_src == src))
+        };
+        if let Some(service) = flow.service.as_deref() {
+            to.name = Some(sanitise(service));
+        }
+        Self { from, to }
+    }
+}
+
+/// What is to be said of a flow besides: addresses where names stand for them, pods behind others' addresses, translation,
+/// special addresses.
+fn notes(flow: &Flow, ends: &Ends) -> Vec<String> {
+    let mut notes = Vec::new();
+    let (from, to) = (&ends.from, &ends.to);
+    match (from.name.is_some(), to.name.is_some()) {
+        (true, true) => notes.push(format!("{} → {}", from.address, to.address)),
+        (true, false) => notes.push(format!("from {}", from.address)),
+        (false, true) => notes.push(format!("to {}", to.address)),
+        (false, false) => {}
+    }
+    notes.extend(from.behind.iter().map(|pod| format!("from pod {pod}")));
+    notes.extend(to.behind.iter().map(|pod| format!("to pod {pod}")));
     if let Some(last) = flow.hops.last() {
         notes.extend(translation(flow, last));
     }

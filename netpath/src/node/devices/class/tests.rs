@@ -14,6 +14,7 @@ fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
         kind: kind.map(str::to_owned),
         mac: None,
         lower: None,
+        elsewhere: None,
         vlan_id: None,
         xdp: None,
         parent: None,

@@ -13,6 +13,7 @@ fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
         kind: Some("veth".to_owned()),
         mac: Some([2, 0, 0, 0, 0, 1]),
         lower: None,
+        elsewhere: None,
         vlan_id: None,
         xdp: None,
         parent: None,

@@ -67,6 +67,7 @@ fn a_veth_with_its_peer_elsewhere() {
             kind: Some("veth".to_owned()),
             mac: Some([2, 0, 0, 0, 0xab, 1]),
             lower: None,
+            elsewhere: Some(0),
             vlan_id: None,
             xdp: None,
             parent: None,

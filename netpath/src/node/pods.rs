@@ -1,0 +1,170 @@
+//! What this node's own records say of the names of its pods and services, without the API server.
+//!
+//! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out: [`Names`](crate::snapshot::Names), from a [`Follower`]
+//! that reads them when the window opens, when pods come, and when it closes. Which name is whose is not decided here: that
+//! is `path::names`'.
+//!
+//! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
+//! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is written.
+
+mod cri;
+mod follow;
+pub mod grpc;
+mod ipam;
+mod logs;
+mod netns;
+mod processes;
+mod root;
+mod services;
+
+use std::net::IpAddr;
+
+pub use follow::Follower;
+pub use root::HostRoot;
+
+use crate::report::NameSourceState;
+
+/// What one source says at one moment.
+#[derive(Debug, Default)]
+struct Said {
+    pods: Vec<SaidPod>,
+    services: Vec<crate::snapshot::ServiceRecord>,
+    /// If not all is well.
+    trouble: Option<Trouble>,
+}
+
+impl Said {
+    /// Nothing but why.
+    fn nothing(trouble: Trouble) -> Self {
+        Self { trouble: Some(trouble), ..Self::default() }
+    }
+
+    /// `pods`, and how many of its entries the source had that could not be used.
+    fn pods(pods: Vec<SaidPod>, left_out: usize) -> Self {
+        let trouble = (left_out > 0).then(|| {
+            let why = format!("{left_out} of its entries are not as Kubernetes writes them, and were left out");
+            Trouble::new(NameSourceState::Incomplete, why)
+        });
+        Self { pods, services: Vec::new(), trouble }
+    }
+}
+
+/// What one source says of one pod.
+#[derive(Debug, Default)]
+struct SaidPod {
+    /// Namespace and name; `None` if the source knows only the uid.
+    name: Option<PodName>,
+    uid: Option<String>,
+    /// The runtime's id of its sandbox: another one if it was replaced by a pod of the same name.
+    sandbox: Option<String>,
+    addresses: Vec<IpAddr>,
+    /// Devices whose other end is in its network namespace.
+    veths: Vec<u32>,
+}
+
+/// Why a source has nothing, or less than it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    state: NameSourceState,
+    /// One line; from elsewhere, so to be sanitised when printed.
+    reason: String,
+}
+
+impl Trouble {
+    fn new(state: NameSourceState, reason: impl Into<String>) -> Self {
+        Self { state, reason: reason.into() }
+    }
+}
+
+/// A pod's namespace and name as Kubernetes allows them: nothing else is taken for a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct PodName {
+    namespace: String,
+    name: String,
+}
+
+impl PodName {
+    /// `None` if one of them is no name that Kubernetes would give.
+    fn new(namespace: &str, name: &str) -> Option<Self> {
+        (is_label(namespace) && is_subdomain(name))
+            .then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// RFC 1123 label: namespaces, services, ports.
+fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.first().copied().is_some_and(plain)
+        && bytes.last().copied().is_some_and(plain)
+        && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
+}
+
+/// RFC 1123 subdomain: pods.
+fn is_subdomain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().copied().is_some_and(plain)
+            && bytes.last().copied().is_some_and(plain)
+            && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(part)
+}
+
+/// A pod's uid: a UUID in lower case, or for static pods 32 hex digits.
+fn is_uid(text: &str) -> bool {
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    match text.len() {
+        32 => text.bytes().all(hex),
+        36 => text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => hex(byte),
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_kubernetes_allows_is_a_name() {
+        for (namespace, name) in [
+            ("default", "web-0"),
+            ("kube-system", "kube-proxy-x7z9q"),
+            ("a", "a.b-c.d"),
+            ("n0", "ip-10-0-0-5.ec2.internal"),
+        ] {
+            assert!(PodName::new(namespace, name).is_some(), "{namespace}/{name}");
+        }
+        let long = "a".repeat(254);
+        for (namespace, name) in [
+            ("", "web"),
+            ("default", ""),
+            ("Default", "web"),
+            ("a.b", "web"),
+            ("-a", "web"),
+            ("default", "web_0"),
+            ("default", "web-"),
+            ("default", "web..0"),
+            ("default", "a/b"),
+            ("default", "\u{1b}[31mweb"),
+            ("default", "wéb"),
+            ("default", long.as_str()),
+            (&long[..64], "web"),
+        ] {
+            assert!(PodName::new(namespace, name).is_none(), "{namespace}/{name}");
+        }
+    }
+
+    #[test]
+    fn uids() {
+        assert!(is_uid("0d0eb7a4-8b6c-4f0e-9a52-2c1d33a4b5c6") && is_uid("0123456789abcdef0123456789abcdef"));
+        for not in ["", "0d0eb7a4_8b6c_4f0e_9a52_2c1d33a4b5c6", "0123456789ABCDEF0123456789ABCDEF", "0d0eb7a4"] {
+            assert!(!is_uid(not), "{not}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Asks the container runtime for its pod sandboxes (CRI, `runtime.v1.RuntimeService`; kubernetes/cri-api).
+//!
+//! In: the runtime's socket on the host. Out: for each sandbox namespace, name and uid of its pod; for those that run and
+//! have a network of their own also addresses and the network namespace. It only lists: it starts and stops nothing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use rustix::fs::{FileType, fstat};
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::grpc::{Channel, GrpcError};
+use super::root::{HostRoot, link};
+use super::{PodName, Said, SaidPod, Trouble, is_uid, netns};
+use crate::report::NameSourceState;
+
+/// Where runtimes listen: containerd, CRI-O, and containerd as k3s and RKE2 start it.
+const SOCKETS: [&str; 3] =
+    ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"];
+/// Less than a whole reading may take, so that what was heard by then is not lost.
+const LIMIT: Duration = Duration::from_millis(1_500);
+/// Sandboxes that are asked about at a time.
+const AT_A_TIME: usize = 16;
+/// `PodSandboxState.SANDBOX_READY` and `NamespaceMode.NODE`.
+const READY: i32 = 0;
+const NODE: i32 = 2;
+
+/// The messages, as far as they are needed: the numbers are cri-api's (`pkg/apis/runtime/v1/api.proto`).
+mod api {
+    use std::collections::HashMap;
+
+    use prost::Message;
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct ListRequest {}
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct ListResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub items: Vec<Sandbox>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Metadata {
+        #[prost(string, tag = "1")]
+        pub name: String,
+        #[prost(string, tag = "2")]
+        pub uid: String,
+        #[prost(string, tag = "3")]
+        pub namespace: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Sandbox {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(message, optional, tag = "2")]
+        pub metadata: Option<Metadata>,
+        #[prost(int32, tag = "3")]
+        pub state: i32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct StatusRequest {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(bool, tag = "2")]
+        pub verbose: bool,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct StatusResponse {
+        #[prost(message, optional, tag = "1")]
+        pub status: Option<Status>,
+        #[prost(map = "string, string", tag = "2")]
+        pub info: HashMap<String, String>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Status {
+        #[prost(int32, tag = "3")]
+        pub state: i32,
+        #[prost(message, optional, tag = "5")]
+        pub network: Option<Network>,
+        #[prost(message, optional, tag = "6")]
+        pub linux: Option<Linux>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Network {
+        #[prost(string, tag = "1")]
+        pub ip: String,
+        #[prost(message, repeated, tag = "2")]
+        pub additional: Vec<Ip>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Ip {
+        #[prost(string, tag = "1")]
+        pub ip: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Linux {
+        #[prost(message, optional, tag = "2")]
+        pub namespaces: Option<Namespaces>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Namespaces {
+        #[prost(message, optional, tag = "2")]
+        pub options: Option<Options>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Options {
+        #[prost(int32, tag = "1")]
+        pub network: i32,
+    }
+}
+
+/// What is known of a running sandbox; it does not change while the sandbox runs.
+#[derive(Clone, Debug, Default)]
+struct Network {
+    addresses: Vec<IpAddr>,
+    /// Path of its network namespace on the host.
+    netns: Option<String>,
+}
+
+/// A container runtime. It remembers sandboxes that it has asked about.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    known: Mutex<HashMap<String, Network>>,
+}
+
+impl Runtime {
+    /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
+    pub fn read(&self, root: &HostRoot) -> Said {
+        self.ask(root).unwrap_or_else(Said::nothing)
+    }
+
+    fn ask(&self, root: &HostRoot) -> Result<Said, Trouble> {
+        let (path, place) = socket(root)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Trouble::new(NameSourceState::Unreadable, format!("cannot start tokio: {error}")))?;
+        let mut heard = Heard {
+            known: std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner)),
+            listed: None,
+        };
+        let outcome = runtime.block_on(async { timeout(LIMIT, converse(&link(&place), &mut heard)).await });
+        let trouble = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Trouble::new(state(&error), format!("{path}: {error}"))),
+            Err(_) => {
+                let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
+                Some(Trouble::new(NameSourceState::Slow, why))
+            }
+        };
+        let mut said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, root);
+        said.trouble = trouble.or(said.trouble);
+        if let Some(listed) = &heard.listed {
+            heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = heard.known;
+        Ok(said)
+    }
+}
+
+/// What was heard so far.
+struct Heard {
+    listed: Option<Vec<api::Sandbox>>,
+    known: HashMap<String, Network>,
+}
+
+/// The first socket that is there.
+fn socket(root: &HostRoot) -> Result<(&'static str, std::os::fd::OwnedFd), Trouble> {
+    let mut trouble: Option<Trouble> = None;
+    for path in SOCKETS {
+        match root.place(path) {
+            Ok(place) => {
+                let kind = fstat(&place).map(|stat| FileType::from_raw_mode(stat.st_mode));
+                if kind == Ok(FileType::Socket) {
+                    return Ok((path, place));
+                }
+                return Err(Trouble::new(NameSourceState::Malformed, format!("{path} is not a socket")));
+            }
+            Err(other) if other.state == NameSourceState::Absent => {}
+            Err(other) => trouble = Some(other),
+        }
+    }
+    Err(trouble.unwrap_or_else(|| {
+        Trouble::new(NameSourceState::Absent, format!("no container runtime listens at {}", SOCKETS.join(", ")))
+    }))
+}
+
+fn state(error: &GrpcError) -> NameSourceState {
+    match error {
+        GrpcError::Protocol(_) => NameSourceState::Malformed,
+        GrpcError::Connect(_) | GrpcError::Status { .. } => NameSourceState::Unreadable,
+    }
+}
+
+async fn converse(socket: &std::path::Path, heard: &mut Heard) -> Result<(), GrpcError> {
+    let channel = Arc::new(Channel::connect(socket).await?);
+    let list: api::ListResponse = call(&channel, "ListPodSandbox", &api::ListRequest {}).await?;
+    let unknown: Vec<String> = list
+        .items
+        .iter()
+        .filter(|sandbox| sandbox.state == READY && !heard.known.contains_key(&sandbox.id))
+        .map(|sandbox| sandbox.id.clone())
+        .collect();
+    heard.listed = Some(list.items);
+    let mut asked = JoinSet::new();
+    let mut unknown = unknown.into_iter();
+    loop {
+        while asked.len() < AT_A_TIME
+            && let Some(id) = unknown.next()
+        {
+            let channel = Arc::clone(&channel);
+            asked.spawn(async move {
+                let request = api::StatusRequest { id: id.clone(), verbose: true };
+                let status: Result<api::StatusResponse, _> = call(&channel, "PodSandboxStatus", &request).await;
+                (id, status)
+            });
+        }
+        let Some(answer) = asked.join_next().await else { return Ok(()) };
+        match answer {
+            Ok((id, Ok(status))) => {
+                if let Some(network) = network(&status) {
+                    heard.known.insert(id, network);
+                }
+            }
+            // It has gone since it was listed.
+            Ok((_, Err(GrpcError::Status { .. }))) => {}
+            Ok((_, Err(error))) => return Err(error),
+            Err(error) => return Err(GrpcError::Protocol(error.to_string())),
+        }
+    }
+}
+
+async fn call<A: Message + Default>(channel: &Channel, method: &str, request: &impl Message) -> Result<A, GrpcError> {
+    channel.call(&format!("/runtime.v1.RuntimeService/{method}"), request).await
+}
+
+/// The network of a sandbox that runs; `None` if it no longer does.
+fn network(answer: &api::StatusResponse) -> Option<Network> {
+    let status = answer.status.as_ref().filter(|status| status.state == READY)?;
+    let options = status.linux.as_ref().and_then(|linux| linux.namespaces.as_ref()?.options.as_ref());
+    if options.is_some_and(|options| options.network == NODE) {
+        return Some(Network::default());
+    }
+    let texts = status.network.iter().flat_map(|network| {
+        std::iter::once(&network.ip).chain(network.additional.iter().map(|additional| &additional.ip))
+    });
+    Some(Network {
+        addresses: texts.filter_map(|text| text.parse().ok()).collect(),
+        netns: answer.info.get("info").and_then(|info| namespace(info)),
+    })
+}
+
+/// The path of the network namespace, from the JSON that containerd and CRI-O add to a verbose status.
+fn namespace(info: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Info {
+        #[serde(rename = "runtimeSpec")]
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        linux: Linux,
+    }
+    #[derive(Deserialize)]
+    struct Linux {
+        namespaces: Vec<Namespace>,
+    }
+    #[derive(Deserialize)]
+    struct Namespace {
+        #[serde(rename = "type")]
+        kind: String,
+        path: Option<String>,
+    }
+    let info: Info = serde_json::from_str(info).ok()?;
+    info.spec.linux.namespaces.into_iter().find(|namespace| namespace.kind == "network")?.path
+}
+
+fn said(listed: &[api::Sandbox], known: &HashMap<String, Network>, root: &HostRoot) -> Said {
+    let network = |sandbox: &api::Sandbox| known.get(&sandbox.id).filter(|_| sandbox.state == READY);
+    let valid: Vec<(PodName, &api::Sandbox)> = listed
+        .iter()
+        .filter_map(|sandbox| {
+            let metadata = sandbox.metadata.as_ref()?;
+            Some((PodName::new(&metadata.namespace, &metadata.name)?, sandbox))
+        })
+        .collect();
+    let left_out = listed.len() - valid.len();
+    let veths = netns::veths_into(&valid, |(_, sandbox)| root.namespace(network(sandbox)?.netns.as_deref()?).ok());
+    let (mut veths, trouble) = match veths {
+        Ok(veths) => (veths.into_iter(), None),
+        Err(trouble) => (Vec::new().into_iter(), Some(trouble)),
+    };
+    let pods = valid.into_iter().map(|(name, sandbox)| SaidPod {
+        name: Some(name),
+        sandbox: Some(sandbox.id.clone()),
+        uid: sandbox.metadata.as_ref().map(|metadata| metadata.uid.clone()).filter(|uid| is_uid(uid)),
+        addresses: network(sandbox).map(|network| network.addresses.clone()).unwrap_or_default(),
+        veths: veths.next().unwrap_or_default(),
+    });
+    let said = Said::pods(pods.collect(), left_out);
+    Said { trouble: trouble.or(said.trouble), ..said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_namespaces() {
+        let containerd = r#"{"pid":7,"runtimeSpec":{"ociVersion":"1.0","linux":{"namespaces":[{"type":"pid"},
+            {"type":"network","path":"/var/run/netns/cni-1f"}]}},"cniResult":{}}"#;
+        assert_eq!(namespace(containerd).as_deref(), Some("/var/run/netns/cni-1f"));
+        for none in ["", "{}", r#"{"runtimeSpec":{"linux":{"namespaces":[{"type":"network"}]}}}"#] {
+            assert_eq!(namespace(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn sandboxes_without_a_network_of_their_own() {
+        let answer = |state, mode| api::StatusResponse {
+            status: Some(api::Status {
+                state,
+                network: Some(api::Network {
+                    ip: "10.0.0.21".to_owned(),
+                    additional: vec![api::Ip { ip: "2001:db8::21".to_owned() }, api::Ip { ip: "?".to_owned() }],
+                }),
+                linux: Some(api::Linux {
+                    namespaces: Some(api::Namespaces { options: Some(api::Options { network: mode }) }),
+                }),
+            }),
+            info: HashMap::new(),
+        };
+        let addresses = |state, mode| network(&answer(state, mode)).map(|network| network.addresses.len());
+        assert_eq!(addresses(READY, 0), Some(2));
+        assert_eq!(addresses(READY, NODE), Some(0));
+        assert_eq!(addresses(1, 0), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The VPC CNI's record of which pod has which address (amazon-vpc-cni-k8s, `pkg/ipamd/datastore/data_store.go`,
+//! `CheckpointData`). It is written whole at every change, and renamed into place.
+//!
+//! In: the host's `/var/run/aws-node/ipam.json`. Out: namespace, name and address of each pod. Pods with a security group of
+//! their own are not in it.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::root::HostRoot;
+use super::{PodName, Said, SaidPod, Trouble};
+use crate::report::NameSourceState;
+
+const PATH: &str = "/var/run/aws-node/ipam.json";
+/// One entry has about 300 bytes; a node has less than a thousand pods.
+const LIMIT_BYTES: u64 = 4 << 20;
+const VERSION: &str = "vpc-cni-ipam/1";
+
+#[derive(Deserialize)]
+struct Checkpoint {
+    version: String,
+    allocations: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct Allocation {
+    #[serde(default, rename = "containerID")]
+    sandbox: String,
+    #[serde(default)]
+    ipv4: String,
+    #[serde(default)]
+    ipv6: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default, rename = "k8sPodNamespace")]
+    namespace: String,
+    #[serde(default, rename = "k8sPodName")]
+    name: String,
+}
+
+/// Reads the file.
+pub fn read(root: &HostRoot) -> Said {
+    root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(Said::nothing)
+}
+
+fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
+    let malformed = |why: &str| Trouble::new(NameSourceState::Malformed, format!("{PATH} {why}"));
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(malformed("is empty"));
+    }
+    let checkpoint: Checkpoint = serde_json::from_slice(bytes)
+        .map_err(|error| malformed(&format!("is not as the VPC CNI writes it: {error}")))?;
+    if checkpoint.version != VERSION {
+        return Err(malformed(&format!("is of version '{}', not {VERSION}", checkpoint.version)));
+    }
+    let entries = checkpoint.allocations.unwrap_or_default();
+    let whole = entries.len();
+    let pods: Vec<SaidPod> = entries.into_iter().filter_map(pod).collect();
+    let left_out = whole - pods.len();
+    Ok(Said::pods(pods, left_out))
+}
+
+fn pod(entry: Value) -> Option<SaidPod> {
+    let Allocation { sandbox, ipv4, ipv6, metadata } = serde_json::from_value(entry).ok()?;
+    let name = PodName::new(&metadata.namespace, &metadata.name)?;
+    let texts = [ipv4, ipv6];
+    let addresses: Option<Vec<IpAddr>> =
+        texts.iter().filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
+    let addresses = addresses.filter(|addresses| !addresses.is_empty())?;
+    Some(SaidPod { name: Some(name), sandbox: Some(sandbox), addresses, ..SaidPod::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As ipamd writes it.
+    const FILE: &str = r#"{"version":"vpc-cni-ipam/1","allocations":[
+        {"networkName":"aws-cni","containerID":"3d1f","ifName":"eth0","ipv4":"10.0.0.21","allocationTimestamp":1700000000000000000,
+         "metadata":{"k8sPodNamespace":"default","k8sPodName":"client"}},
+        {"networkName":"aws-cni","containerID":"77aa","ifName":"eth0","ipv6":"2001:db8::22","allocationTimestamp":1700000000000000001,
+         "metadata":{"k8sPodNamespace":"kube-system","k8sPodName":"coredns-5d78c9869d-x2x7t","interfacesCount":1}}]}"#;
+
+    fn named(said: &Said) -> Vec<String> {
+        let one = |pod: &SaidPod| {
+            let name = pod.name.as_ref().expect("a name");
+            format!("{}/{} {:?}", name.namespace, name.name, pod.addresses)
+        };
+        said.pods.iter().map(one).collect()
+    }
+
+    #[test]
+    fn as_the_cni_writes_it() {
+        let said = parse(FILE.as_bytes()).expect("well formed");
+        assert_eq!(named(&said), ["default/client [10.0.0.21]", "kube-system/coredns-5d78c9869d-x2x7t [2001:db8::22]"]);
+        assert_eq!(said.trouble, None);
+        let none = parse(br#"{"version":"vpc-cni-ipam/1","allocations":null}"#).expect("a node without pods");
+        assert!(none.pods.is_empty() && none.trouble.is_none());
+    }
+
+    #[test]
+    fn entries_that_are_no_pods_are_left_out() {
+        for entry in [
+            r#"{"ipv4":"10.0.0.22","metadata":{"k8sPodNamespace":"default","k8sPodName":"\u001b[31m"}}"#,
+            r#"{"ipv4":"10.0.0.22","metadata":{"k8sPodNamespace":"a/b","k8sPodName":"c"}}"#,
+            r#"{"ipv4":"10.0.0.22"}"#,
+            r#"{"ipv4":"10.0.0.999","metadata":{"k8sPodNamespace":"default","k8sPodName":"c"}}"#,
+            r#"{"metadata":{"k8sPodNamespace":"default","k8sPodName":"c"}}"#,
+            r#"{"ipv4":7,"metadata":[]}"#,
+            "null",
+        ] {
+            let said = parse(FILE.replace("\"allocations\":[", &format!("\"allocations\":[{entry},")).as_bytes());
+            let said = said.expect(entry);
+            assert_eq!(said.pods.len(), 2, "{entry}");
+            assert_eq!(said.trouble.expect(entry).state, NameSourceState::Incomplete, "{entry}");
+        }
+    }
+
+    #[test]
+    fn other_files() {
+        for (file, why) in [
+            ("", "is empty"),
+            (" \n", "is empty"),
+            ("{", "is not as the VPC CNI writes it"),
+            ("[]", "is not as the VPC CNI writes it"),
+            (r#"{"version":"vpc-cni-ipam/2","allocations":[]}"#, "is of version 'vpc-cni-ipam/2'"),
+            (&"[".repeat(100_000), "is not as the VPC CNI writes it"),
+        ] {
+            let trouble = parse(file.as_bytes()).expect_err(why);
+            assert!(trouble.state == NameSourceState::Malformed && trouble.reason.contains(why), "{trouble:?}");
+        }
+        for end in 0..FILE.len() {
+            assert!(parse(&FILE.as_bytes()[..end]).is_err(), "cut at {end}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which veths of this network namespace have their other end in a given one.
+//!
+//! In: network namespaces, to be opened. Out: indices of devices. The kernel numbers the namespaces that it knows from here
+//! (`RTM_GETNSID`), and says that number at each veth (`IFLA_LINK_NETNSID`). A number is given anew when its namespace is
+//! gone; so a namespace is held open while it is looked up, and nothing can be taken for another's.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use netlink_packet_core::{NlasIterator, parse_i32};
+
+use super::Trouble;
+use crate::node::devices;
+use crate::node::netlink::Requester;
+use crate::report::NameSourceState;
+
+// linux/rtnetlink.h, linux/net_namespace.h; the attributes are not in libc.
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+/// `struct rtgenmsg`, padded.
+const HEADER_BYTES: usize = 4;
+
+/// So many are held open at a time; a process may often have no more than 1,024 files open.
+const AT_A_TIME: usize = 64;
+
+/// For each of `namespaces`, the veths that lead into it; none for one that `open` cannot open any more.
+pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> Result<Vec<Vec<u32>>, Trouble> {
+    let mut found = Vec::with_capacity(namespaces.len());
+    for some in namespaces.chunks(AT_A_TIME) {
+        found.extend(look_up(&some.iter().map(&open).collect::<Vec<_>>()).map_err(|error| {
+            let why = format!("the kernel does not tell which veth leads into which network namespace: {error:#}");
+            Trouble::new(NameSourceState::Unreadable, why)
+        })?);
+    }
+    Ok(found)
+}
+
+fn look_up(held: &[Option<OwnedFd>]) -> anyhow::Result<Vec<Vec<u32>>> {
+    // First the veths: to say a number of a namespace, the kernel gives it one.
+    let veths = devices::veths_to_elsewhere()?;
+    let mut requester = Requester::open()?;
+    let mut found = Vec::with_capacity(held.len());
+    for namespace in held {
+        let number = match namespace {
+            Some(namespace) => number(&mut requester, namespace)?,
+            None => None,
+        };
+        let leads = |&&(_, elsewhere): &&(u32, i32)| Some(elsewhere) == number;
+        found.push(veths.iter().filter(leads).map(|(ifindex, _)| *ifindex).collect());
+    }
+    Ok(found)
+}
+
+/// The kernel's number for a namespace; `None` if it has none, or the descriptor is not of a namespace.
+fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut body = vec![0; HEADER_BYTES];
+    body.extend(8u16.to_ne_bytes());
+    body.extend(NETNSA_FD.to_ne_bytes());
+    body.extend(namespace.as_raw_fd().to_ne_bytes());
+    let mut number = None;
+    let answered = requester.get(libc::RTM_GETNSID, &body, |message_type, body| {
+        if message_type == libc::RTM_NEWNSID {
+            let attributes = NlasIterator::new(body.get(HEADER_BYTES..).unwrap_or_default());
+            let value = attributes.flatten().find(|attribute| attribute.kind() == NETNSA_NSID);
+            number = value.and_then(|value| parse_i32(value.value()).ok()).filter(|number| *number >= 0);
+        }
+    });
+    match answered {
+        // Not a namespace.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        answered => answered.map(|()| number),
+    }
+}

@@ -1,0 +1,303 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::report::{Attach, Conntrack, DeviceClass, Direction, NameLink, NameSource, NodeInfo, Report, Window};
+use crate::snapshot::{Counts, Device, Names, Observation, PodRecord, ServiceRecord, Snapshot, Tuple};
+
+/// `sha1("default.client")` begins so (`printf default.client | sha1sum`).
+const CLIENT_VETH: &str = "enia7a3e029a7b";
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn device(ifindex: u32, name: &str, class: DeviceClass, routed: &[&str]) -> Device {
+    Device {
+        ifindex,
+        name: name.to_owned(),
+        class,
+        kind: None,
+        driver: None,
+        mac: None,
+        addresses: Vec::new(),
+        routed: routed.iter().map(|text| address(text)).collect(),
+        formerly_routed: Vec::new(),
+        attach: Attach::Tcx,
+        blind: None,
+        kernel: None,
+        kernel_slack: None,
+        drops: None,
+        filter_drops: None,
+        other_programs: None,
+        qdisc: None,
+        xdp: None,
+        appeared: false,
+        vanished: false,
+        vlan: None,
+        eni_id: None,
+    }
+}
+
+fn veth(ifindex: u32, name: &str, routed: &[&str]) -> Device {
+    device(ifindex, name, DeviceClass::Veth, routed)
+}
+
+/// Said throughout the window.
+fn says(source: NameSource, pod: &str, addresses: &[&str], veths: &[u32]) -> PodRecord {
+    let (namespace, name) = pod.split_once('/').expect("namespace/name");
+    PodRecord {
+        source,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: None,
+        addresses: addresses.iter().map(|text| address(text)).collect(),
+        veths: veths.to_vec(),
+        at_start: true,
+        at_end: true,
+    }
+}
+
+/// A node with `devices`, and a packet from each of its veths to 198.51.100.7 and back, by the addresses of `flows`:
+/// `(ifindex, address of the pod)`.
+fn report(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str)]) -> Report {
+    let flows: Vec<_> = flows.iter().zip(40_000..).map(|(&(ifindex, pod), sport)| (ifindex, pod, sport)).collect();
+    report_of(devices, pods, &flows)
+}
+
+/// The same with the pods' ports.
+fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u16)]) -> Report {
+    let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
+    let out = device(1, "eth0", DeviceClass::Eni, &[]);
+    let out = Device { addresses: vec!["10.0.0.5/24".to_owned()], ..out };
+    let mut observations = Vec::new();
+    for &(ifindex, pod, sport) in flows {
+        let tuple = Tuple { proto: 6, src: address(pod), sport, dst: address("198.51.100.7"), dport: 443 };
+        let seen = |ifindex, direction, tuple| Observation { ifindex, direction, vlans: [0, 0], tuple, counts };
+        observations.push(seen(ifindex, Direction::Rx, tuple));
+        observations.push(seen(1, Direction::Tx, tuple));
+        observations.push(seen(1, Direction::Rx, tuple.reversed()));
+        observations.push(seen(ifindex, Direction::Tx, tuple.reversed()));
+    }
+    crate::path::report(&Snapshot {
+        node: NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
+        window: Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+        devices: devices.into_iter().chain([out]).collect(),
+        observations,
+        unattributed: Vec::new(),
+        lost: Counts::default(),
+        connections: Vec::new(),
+        conntrack: Conntrack::Ok,
+        conntrack_reason: None,
+        enis: Vec::new(),
+        ipam: None,
+        sources: Vec::new(),
+        names: Names { sources: Vec::new(), pods, services: Vec::new() },
+    })
+}
+
+/// The pod of each veth, and of each flow by its port: the source's, which must be the answer's destination.
+fn names(report: &Report) -> (BTreeMap<u32, String>, BTreeMap<u16, String>) {
+    let veths = report.devices.iter().filter_map(|device| Some((device.ifindex, device.pod.clone()?)));
+    let mut ends = BTreeMap::new();
+    for flow in &report.flows {
+        let (pod, other, port) = if flow.dport == Some(443) {
+            (&flow.src_pod, &flow.dst_pod, flow.sport)
+        } else {
+            (&flow.dst_pod, &flow.src_pod, flow.dport)
+        };
+        assert_eq!(*other, None, "198.51.100.7 is no pod's");
+        let pod = pod.clone().unwrap_or_default();
+        let port = port.expect("TCP has ports");
+        assert_eq!(ends.entry(port).or_insert_with(|| pod.clone()), &pod, "both directions are the pod's");
+    }
+    (veths.collect(), ends)
+}
+
+fn one(ifindex: u32, pod: &str) -> (BTreeMap<u32, String>, BTreeMap<u16, String>) {
+    ([(ifindex, pod.to_owned())].into(), [(40_000, pod.to_owned())].into())
+}
+
+fn nobody() -> (BTreeMap<u32, String>, BTreeMap<u16, String>) {
+    (BTreeMap::new(), [(40_000, String::new())].into())
+}
+
+#[test]
+fn each_link_names_a_veth_and_its_flows() {
+    use NameLink::{Address, NetworkNamespace, VethName};
+    use NameSource::{Cri, PodLogs, Processes, VpcCni};
+    for (name, routed, record, link) in [
+        ("veth1", &[][..], says(Processes, "default/client", &[], &[7]), NetworkNamespace),
+        (CLIENT_VETH, &[], says(PodLogs, "default/client", &[], &[]), VethName),
+        // A security-group pod's veth has another prefix.
+        ("vlana7a3e029a7b", &[], says(PodLogs, "default/client", &[], &[]), VethName),
+        ("veth1", &["10.0.0.21"], says(VpcCni, "default/client", &["10.0.0.21"], &[]), Address),
+        (CLIENT_VETH, &["10.0.0.21"], says(Cri, "default/client", &["10.0.0.21"], &[7]), NetworkNamespace),
+    ] {
+        let source = record.source;
+        let report = report(vec![veth(7, name, routed)], vec![record], &[(7, "10.0.0.21")]);
+        assert_eq!(names(&report), one(7, "default/client"), "{name} {link:?}");
+        let origin = report.devices[1].pod_origin.expect("a name has an origin");
+        assert_eq!((origin.source, origin.by), (source, link));
+        assert_eq!(report.names.unknown_veths, 0);
+    }
+}
+
+/// `printf default.client.1 | sha1sum`
+#[test]
+fn a_second_network_card() {
+    let devices = vec![veth(7, CLIENT_VETH, &[]), veth(8, "enie4d5e8e033d", &[])];
+    let report = report(devices, vec![says(NameSource::PodLogs, "default/client", &[], &[])], &[(8, "10.0.0.21")]);
+    assert_eq!(names(&report).0[&8], "default/client");
+}
+
+#[test]
+fn the_first_source_in_order_is_the_origin() {
+    let records = [NameSource::PodLogs, NameSource::Cri, NameSource::VpcCni]
+        .map(|source| says(source, "default/client", &["10.0.0.21"], &[]));
+    let report = report(vec![veth(7, "veth1", &["10.0.0.21"])], records.to_vec(), &[(7, "10.0.0.21")]);
+    assert_eq!(report.devices[1].pod_origin.expect("named").source, NameSource::VpcCni);
+    assert_eq!(
+        report.flows[0].src_pod_origin.or(report.flows[0].dst_pod_origin).expect("named").source,
+        NameSource::VpcCni
+    );
+}
+
+#[test]
+fn who_is_unknown_stays_unnamed() {
+    let report = report(vec![veth(7, "veth1", &["10.0.0.21"])], Vec::new(), &[(7, "10.0.0.21")]);
+    assert_eq!(names(&report), nobody());
+    assert_eq!(report.names.unknown_veths, 1);
+}
+
+#[test]
+fn sources_that_disagree_name_nothing() {
+    let records = vec![
+        says(NameSource::VpcCni, "default/one", &["10.0.0.21"], &[]),
+        says(NameSource::Cri, "default/two", &["10.0.0.21"], &[]),
+    ];
+    let by_address = report(vec![veth(7, "veth1", &["10.0.0.21"])], records, &[(7, "10.0.0.21")]);
+    assert_eq!(names(&by_address), nobody());
+    assert_eq!(by_address.names.disputed_addresses, 1);
+
+    let records =
+        vec![says(NameSource::Processes, "default/one", &[], &[7]), says(NameSource::Cri, "default/two", &[], &[7])];
+    let by_veth = report(vec![veth(7, "veth1", &[])], records, &[(7, "10.0.0.21")]);
+    assert_eq!(names(&by_veth), nobody());
+    assert_eq!(by_veth.names.disputed_veths, 1);
+
+    // The veth's name says one thing, the address another.
+    let records = vec![
+        says(NameSource::PodLogs, "default/client", &[], &[]),
+        says(NameSource::VpcCni, "default/two", &["10.0.0.21"], &[]),
+    ];
+    let both = report(vec![veth(7, CLIENT_VETH, &["10.0.0.21"])], records, &[(7, "10.0.0.21")]);
+    assert_eq!(names(&both), nobody());
+}
+
+/// The veths tell apart two pods that had one address in the window.
+#[test]
+fn an_address_that_passed_on_is_split_by_veth() {
+    let former = Device { formerly_routed: vec![address("10.0.0.21")], vanished: true, ..veth(7, CLIENT_VETH, &[]) };
+    let later = Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    let records = vec![
+        PodRecord { at_end: false, ..says(NameSource::Cri, "default/client", &["10.0.0.21"], &[]) },
+        PodRecord { at_start: false, ..says(NameSource::Cri, "default/two", &["10.0.0.21"], &[8]) },
+    ];
+    let report = report(vec![former, later], records, &[(7, "10.0.0.21"), (8, "10.0.0.21")]);
+    let (veths, flows) = names(&report);
+    assert_eq!(veths, [(7, "default/client".to_owned()), (8, "default/two".to_owned())].into());
+    assert_eq!(flows, [(40_000, "default/client".to_owned()), (40_001, "default/two".to_owned())].into());
+    assert_eq!(report.names.disputed_addresses, 1);
+}
+
+/// A pod that no reading caught took over an address: the name of the one before must not stick to it.
+#[test]
+fn an_address_that_passed_to_an_unknown_pod() {
+    let known = || says(NameSource::VpcCni, "default/client", &["10.0.0.21"], &[]);
+    let later = || Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    // The first pod and its veth are gone.
+    let gone = Device { vanished: true, formerly_routed: vec![address("10.0.0.21")], ..veth(7, CLIENT_VETH, &[]) };
+    let records = vec![PodRecord { at_end: false, ..known() }];
+    let all = report(vec![gone, later()], records.clone(), &[(7, "10.0.0.21"), (8, "10.0.0.21")]);
+    assert_eq!(names(&all).0, [(7, "default/client".to_owned())].into());
+    assert_eq!(names(&all).1, [(40_000, "default/client".to_owned()), (40_001, String::new())].into());
+    // Its veth was gone before the window.
+    let late = report(vec![later()], records, &[(8, "10.0.0.21")]);
+    assert_eq!(names(&late), nobody());
+    // The record is stale throughout.
+    let stale = report(vec![later()], vec![known()], &[(8, "10.0.0.21")]);
+    assert_eq!(names(&stale), nobody());
+}
+
+/// One flow of two pods, with the same address and port one after the other: nobody's.
+#[test]
+fn one_tuple_of_two_pods() {
+    let records = vec![
+        PodRecord { at_end: false, ..says(NameSource::Cri, "default/one", &["10.0.0.21"], &[7]) },
+        PodRecord { at_start: false, ..says(NameSource::Cri, "default/two", &["10.0.0.21"], &[8]) },
+    ];
+    let devices = vec![veth(7, "veth1", &[]), veth(8, "veth2", &[])];
+    let report = report_of(devices, records, &[(7, "10.0.0.21", 40_000), (8, "10.0.0.21", 40_000)]);
+    let (veths, flows) = names(&report);
+    assert_eq!(veths, [(7, "default/one".to_owned()), (8, "default/two".to_owned())].into());
+    assert_eq!(flows, [(40_000, String::new())].into());
+}
+
+/// What is not seen on a veth is named by its address, if that was one pod's throughout; the node's own is nobody's.
+#[test]
+fn by_address_alone() {
+    let flow = |record: PodRecord, pod: &str| {
+        let report = report(vec![veth(7, "veth1", &["10.0.0.21"])], vec![record], &[(1, pod)]);
+        names(&report).1[&40_000].clone()
+    };
+    let record = || says(NameSource::VpcCni, "default/client", &["10.0.0.21", "10.0.0.5"], &[]);
+    assert_eq!(flow(record(), "10.0.0.21"), "default/client");
+    assert_eq!(flow(record(), "10.0.0.5"), "");
+    assert_eq!(flow(PodRecord { at_end: false, ..record() }, "10.0.0.21"), "");
+    assert_eq!(flow(PodRecord { at_start: false, ..record() }, "10.0.0.21"), "");
+}
+
+#[test]
+fn records_of_devices_that_are_not_there() {
+    let records = vec![says(NameSource::Cri, "default/client", &[], &[1, 99])];
+    let report = report(vec![veth(7, "veth1", &[])], records, &[(7, "10.0.0.21")]);
+    assert_eq!(names(&report), nobody(), "neither an ENI nor a device that is gone has a pod");
+}
+
+#[test]
+fn services() {
+    let record = |name: &str, port| ServiceRecord {
+        source: NameSource::KubeProxy,
+        name: name.to_owned(),
+        proto: 6,
+        address: address("198.51.100.7"),
+        port,
+    };
+    for (services, expected) in [
+        (vec![record("default/web:http", 443)], Some("default/web:http")),
+        (vec![record("default/web:http", 80)], None),
+        // The address went from one service to another in the window.
+        (vec![record("default/web:http", 443), record("default/other", 443)], None),
+    ] {
+        let mut snapshot = Snapshot {
+            node: NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
+            window: Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+            devices: vec![veth(7, "veth1", &[])],
+            observations: Vec::new(),
+            unattributed: Vec::new(),
+            lost: Counts::default(),
+            connections: Vec::new(),
+            conntrack: Conntrack::Ok,
+            conntrack_reason: None,
+            enis: Vec::new(),
+            ipam: None,
+            sources: Vec::new(),
+            names: Names { sources: Vec::new(), pods: Vec::new(), services },
+        };
+        let tuple =
+            Tuple { proto: 6, src: address("10.0.0.21"), sport: 40_000, dst: address("198.51.100.7"), dport: 443 };
+        let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
+        snapshot.observations.push(Observation { ifindex: 7, direction: Direction::Rx, vlans: [0, 0], tuple, counts });
+        assert_eq!(crate::path::report(&snapshot).flows[0].service.as_deref(), expected);
+    }
+}

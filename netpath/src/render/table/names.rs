@@ -1,0 +1,45 @@
+//! The lines about names that are missing, and why.
+//!
+//! In: what the report says of names. Out: sentences; none if every veth with traffic has its pod's name and every source
+//! that is there could be read.
+
+use super::super::text::sanitise;
+use crate::report::{NameSource, NameSourceState, Names};
+
+/// What is missing, and why.
+pub(super) fn missing(names: &Names) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_broken = |state| !matches!(state, NameSourceState::Ok | NameSourceState::Absent);
+    for source in names.sources.iter().filter(|source| is_broken(source.state)) {
+        let reason = source.reason.as_deref().map_or_else(|| "no reason is known".into(), sanitise);
+        lines.push(format!("names are missing that {} would have: {reason}", source_name(source.source)));
+    }
+    let asked = !names.sources.is_empty();
+    if asked && names.unknown_veths > 0 {
+        let why = if names.sources.iter().all(|source| source.state == NameSourceState::Absent) {
+            "this node keeps no record of pods where netpath looked; name the folder of the host's files with --host-root"
+        } else {
+            "no source of names has their pods"
+        };
+        lines.push(format!("veths without a pod's name: {} ({why})", names.unknown_veths));
+    }
+    for (count, meaning) in [
+        (names.disputed_veths, "veths without a pod's name, as sources give them to different pods"),
+        (names.disputed_addresses, "addresses without a pod's name, as several pods had them in this window"),
+    ] {
+        if count > 0 {
+            lines.push(format!("{meaning}: {count} (measure for a shorter time)"));
+        }
+    }
+    lines
+}
+
+fn source_name(source: NameSource) -> &'static str {
+    match source {
+        NameSource::VpcCni => "the VPC CNI (ipam.json)",
+        NameSource::Cri => "the container runtime (CRI)",
+        NameSource::Processes => "pods' processes",
+        NameSource::PodLogs => "the folders of pods' logs",
+        NameSource::KubeProxy => "kube-proxy's rules",
+    }
+}
