@@ -3,6 +3,7 @@
 //! In: a snapshot and the report's flows. Out: the report's sums. A byte is counted once in the totals, at its flow's
 //! first hop; in the accounting it is counted wherever Container Insights counts it, under the name of why.
 
+mod blind;
 mod outside;
 mod residual;
 mod terms;
@@ -38,6 +39,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             hooks.remove(&(device.ifindex, direction)).or(attached.then(HookCounts::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
+        let residual = residual::residuals(device, rx, tx, tagged.contains(&device.ifindex));
         Device {
             ifindex: device.ifindex,
             name: device.name.clone(),
@@ -49,7 +51,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             eni_id: device.eni_id.clone(),
             pod: device.pod.clone(),
             attach: device.attach,
-            blind: device.blind.clone(),
+            blind: blind::reason(device, residual.as_ref()),
             counted_by_container_insights: counted(&device.name),
             rx,
             tx,
@@ -62,7 +64,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             other_programs: device.other_programs.clone(),
             appeared: device.appeared,
             vanished: device.vanished,
-            residual: residual::residuals(device, rx, tx, tagged.contains(&device.ifindex)),
+            residual,
         }
     };
     sorted.iter().map(&mut report_device).collect()
@@ -105,7 +107,7 @@ pub fn accounting(duration_ns: u64, devices: &[Device], flows: &mut [Flow], topo
 
 /// What netpath knows of its own gaps.
 #[must_use]
-pub fn health(snapshot: &Snapshot, flows: &[Flow], ambiguous_flows: u64) -> Health {
+pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous_flows: u64) -> Health {
     let packets = |reason| {
         let lost = snapshot.unattributed.iter().filter(|lost| lost.reason == reason);
         lost.fold(0u64, |sum, lost| sum.saturating_add(lost.counts.packets))
@@ -120,6 +122,6 @@ pub fn health(snapshot: &Snapshot, flows: &[Flow], ambiguous_flows: u64) -> Heal
         conntrack_reason: snapshot.conntrack_reason.clone(),
         unjoined_flows: flows.iter().filter(|flow| flow.path == PathClass::Unresolved).count() as u64,
         ambiguous_flows,
-        blind_devices: snapshot.devices.iter().filter(|device| device.blind.is_some()).count() as u64,
+        blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,
     }
 }

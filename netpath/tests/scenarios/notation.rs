@@ -258,13 +258,17 @@ fn connection(line: &str) -> Option<Connection> {
     Some(Connection { zone, original, reply: tuple(proto, words.next()?, words.next()?, words.next()?)? })
 }
 
+fn direction(word: &str) -> Option<Direction> {
+    match word {
+        "rx" => Some(Direction::Rx),
+        "tx" => Some(Direction::Tx),
+        _ => None,
+    }
+}
+
 fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Option<(u32, Direction)> {
     let name = words.next()?;
-    let direction = match words.next()? {
-        "rx" => Direction::Rx,
-        "tx" => Direction::Tx,
-        _ => return None,
-    };
+    let direction = direction(words.next()?)?;
     Some((devices.iter().find(|device| device.name == name)?.ifindex, direction))
 }
 
