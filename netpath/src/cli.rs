@@ -49,6 +49,8 @@ Examples:
   netpath report --group-by namespace         sums instead of conversations
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
+Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all others before the window is open, and these
+when it is closed; a command runs with what it would have without netpath.
 Kernel memory with the defaults: 40 MB and 0.5 MB a CPU, whatever the traffic (41 MB on 2 CPUs, 87 MB on 96).
 Each flow that --max-flows makes room for takes another 0.5 kB.")]
 pub struct ReportArgs {

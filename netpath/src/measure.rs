@@ -22,6 +22,7 @@ use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
+use crate::privilege::{self, Purpose};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -35,6 +36,8 @@ pub struct Options<'a> {
     pub max_flows: u32,
     /// Whom to ask about ENIs.
     pub places: Places,
+    /// What the process needs its capabilities for, beside measuring.
+    pub purpose: Purpose,
 }
 
 /// A window that is open.
@@ -53,6 +56,7 @@ pub struct Measurement {
     opened_skew_ns: u64,
     /// When the window was opened; `None` if the kernel does not tell.
     qdiscs: Option<Qdiscs>,
+    purpose: Purpose,
     started_at: Timestamp,
 }
 
@@ -85,6 +89,8 @@ impl Measurement {
         let monitor = LinkMonitor::open(&choice)?;
         let lookout = Lookout::new(monitor.links().iter().map(|link| link.ifindex))
             .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
+        // Before a thread is started that would inherit them.
+        privilege::while_measuring(options.purpose)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
         let mut devices = BTreeMap::new();
@@ -119,6 +125,7 @@ impl Measurement {
             opened: opened.at,
             opened_skew_ns: opened.skew_ns(),
             qdiscs: opened.qdiscs,
+            purpose: options.purpose,
             started_at,
         })
     }
@@ -206,6 +213,8 @@ impl Measurement {
         }
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
+        // Nothing below asks the kernel for anything. The conntrack thread has its own, and ends.
+        privilege::after_measuring(self.purpose)?;
         let attacher = self.attacher;
         // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
         // report need not wait for that; the end of the process does. Without a thread it happens right here.
