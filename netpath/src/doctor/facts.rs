@@ -140,11 +140,10 @@ impl Facts {
 
 fn inspect(links: Vec<Link>) -> anyhow::Result<Vec<Inspected>> {
     let mut reader = HookReader::open().context("cannot open a netlink socket")?;
+    let read = reader.read(links.iter().map(|link| link.ifindex)).map_err(|error| error.to_string());
     let inspect = |link: Link| {
-        let hooks = match reader.read([link.ifindex]) {
-            Ok(mut hooks) => hooks.remove(&link.ifindex).ok_or_else(|| "it is gone".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
+        let hooks = read.as_ref().map_err(Clone::clone);
+        let hooks = hooks.and_then(|all| all.get(&link.ifindex).cloned().ok_or_else(|| "it is gone".to_owned()));
         Inspected { link, hooks }
     };
     Ok(links.into_iter().map(inspect).collect())
