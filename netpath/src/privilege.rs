@@ -10,7 +10,8 @@
 //! | `CAP_PERFMON` | programs that compare and subtract packet pointers, which the verifier allows to nobody else |
 //! | `CAP_NET_ADMIN` | programs for tc, attaching them, asking who else is there, conntrack |
 //!
-//! With more it can do more: `CAP_SYS_ADMIN` gets other programs' names, and stands in for the first two.
+//! With more it can do more: `CAP_SYS_ADMIN` stands in for the first two, and gets the names of other programs that are on
+//! the hooks at the start. Those that come later have a number only.
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};

@@ -3,7 +3,6 @@
 pub mod devices;
 pub mod doctor;
 mod enis;
-
 pub mod explain;
 pub mod json;
 pub mod table;
