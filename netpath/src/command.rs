@@ -2,6 +2,7 @@
 
 mod completions;
 mod devices;
+mod doctor;
 mod explain;
 mod report;
 
@@ -19,6 +20,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };

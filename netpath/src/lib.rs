@@ -5,11 +5,13 @@
 
 pub mod cli;
 pub mod command;
+pub mod doctor;
 pub mod kernel;
 pub mod measure;
 
 pub mod node;
 pub mod path;
+pub mod privilege;
 pub mod render;
 pub mod report;
 pub mod snapshot;

@@ -5,6 +5,7 @@
 
 mod drainer;
 mod others;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use self::drainer::{Boundary, Drainer};
+use self::place::{Lookout, Place};
 use crate::kernel::attach::Attacher;
-use crate::kernel::hooks::HookReader;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
@@ -24,6 +25,7 @@ use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
 use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
 use crate::node::pods::{Follower, HostRoot};
+use crate::privilege::{self, Purpose};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
@@ -39,6 +41,8 @@ pub struct Options<'a> {
     pub places: Places,
     /// The folder that is the host's `/`; `None` to find it.
     pub host_root: Option<&'a Path>,
+    /// What the process needs its capabilities for, beside measuring.
+    pub purpose: Purpose,
 }
 
 /// A window that is open.
@@ -49,6 +53,7 @@ pub struct Measurement {
     conntrack: Result<Tracker, ConntrackError>,
     names: Follower,
     devices: BTreeMap<u32, Followed>,
+    lookout: Lookout,
     /// For devices that appear in the window.
     counters: CounterReader,
     /// About ENIs, when the window was opened.
@@ -57,6 +62,7 @@ pub struct Measurement {
     opened_skew_ns: u64,
     /// When the window was opened; `None` if the kernel does not tell.
     qdiscs: Option<Qdiscs>,
+    purpose: Purpose,
     started_at: Timestamp,
 }
 
@@ -66,6 +72,7 @@ struct Followed {
     link: Link,
     attach: Attach,
     blind: Option<String>,
+    place: Place,
     /// Before netpath counted.
     at_start: Option<KernelCounters>,
     drops_at_start: Option<Drops>,
@@ -88,9 +95,13 @@ impl Measurement {
         let inquiry = Inquiry::start(options.places);
         let host = HostRoot::find(options.host_root)?;
         let (mut attacher, drain) = load(options.max_flows)?;
+        let monitor = LinkMonitor::open(&choice)?;
+        let lookout = Lookout::new(monitor.links().iter().map(|link| link.ifindex))
+            .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
+        // Before a thread is started that would inherit them.
+        privilege::while_measuring(options.purpose)?;
         // Before anything is counted, so that no connection that is seen is unknown.
         let conntrack = Tracker::start(Limits::default());
-        let monitor = LinkMonitor::open(&choice)?;
         let mut devices = BTreeMap::new();
         for link in monitor.links() {
             let followed = Followed::attach(&mut attacher, link);
@@ -120,10 +131,12 @@ impl Measurement {
             names,
             devices,
             answers,
+            lookout,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
             opened_skew_ns: opened.skew_ns(),
             qdiscs: opened.qdiscs,
+            purpose: options.purpose,
             started_at,
         })
     }
@@ -140,11 +153,21 @@ impl Measurement {
         self.drainer.flows()
     }
 
-    /// Waits for a change of the devices and follows it. Cancel safe.
+    /// Waits for a change of the devices, or until it is time to look at their hooks, and follows it. Cancel safe.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
-        let event = self.monitor.next().await?;
-        self.take(event);
+        tokio::select! {
+            event = self.monitor.next() => self.take(event?),
+            // The next look, or the last one, makes good for one that failed.
+            () = self.lookout.due() => drop(self.look()),
+        }
         Ok(())
+    }
+
+    /// Looks at netpath's place on the hooks.
+    fn look(&mut self) -> anyhow::Result<()> {
+        let own = self.attacher.program_ids();
+        let places = attached(&mut self.devices).map(|(ifindex, one)| (ifindex, &mut one.place)).collect();
+        Ok(self.lookout.look(&own, places)?)
     }
 
     fn take(&mut self, event: LinkEvent) {
@@ -181,6 +204,13 @@ impl Measurement {
         }
         let (tally, closed) = self.drainer.finish()?;
         let duration = closed.at - self.opened;
+        // What is on the hooks now was there all the time: nobody can put netpath's programs back.
+        if let Err(error) = self.look() {
+            let unknown = format!("it could not be checked that netpath's programs stayed on its hooks: {error:#}");
+            for (_, device) in attached(&mut self.devices) {
+                device.place.lost.get_or_insert_with(|| unknown.clone());
+            }
+        }
         while let Some(event) = self.monitor.try_next()? {
             match event {
                 // A pod that started in the window got its address and route after its device.
@@ -197,13 +227,9 @@ impl Measurement {
         }
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
+        // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
+        privilege::after_measuring(self.purpose)?;
         let attacher = self.attacher;
-        let own = attacher.program_ids();
-        let attached = self.devices.values().filter(|device| device.attach != Attach::None && !device.gone);
-        // Without it, what others took is unexplained.
-        let mut hooks = HookReader::open()
-            .and_then(|mut reader| reader.read(attached.map(|device| device.link.ifindex)))
-            .unwrap_or_default();
         // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
         // report need not wait for that; the end of the process does. Without a thread it happens right here.
         let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
@@ -223,10 +249,9 @@ impl Measurement {
                 .devices
                 .into_values()
                 .map(|device| {
-                    let others = hooks.remove(&device.link.ifindex).and_then(|hooks| others::others(&hooks, &own));
                     let eni = known.enis.iter().find(|eni| eni.ifindex == Some(device.link.ifindex));
                     let eni_id = eni.and_then(|eni| eni.id.as_ref()).map(|id| id.value.clone());
-                    Device { other_programs: others, eni_id, ..device.into_device(&closed, self.qdiscs.as_ref()) }
+                    Device { eni_id, ..device.into_device(&closed, self.qdiscs.as_ref()) }
                 })
                 .collect(),
             observations: tally.observations().collect(),
@@ -262,6 +287,7 @@ impl Followed {
             link,
             attach,
             blind,
+            place: Place::default(),
             at_start: None,
             drops_at_start: None,
             slack: KernelSlack::default(),
@@ -320,7 +346,8 @@ impl Followed {
         let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
         Device {
             attach: self.attach,
-            blind: self.blind,
+            blind: self.blind.or(self.place.lost),
+            other_programs: self.place.others,
             kernel,
             kernel_slack: kernel.map(|_| slack),
             drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
@@ -332,6 +359,12 @@ impl Followed {
             ..self.link.to_device()
         }
     }
+}
+
+/// The devices that netpath is attached to.
+fn attached(devices: &mut BTreeMap<u32, Followed>) -> impl Iterator<Item = (u32, &mut Followed)> {
+    let is_attached = |device: &Followed| device.attach != Attach::None && !device.gone;
+    devices.iter_mut().filter(move |(_, device)| is_attached(device)).map(|(ifindex, device)| (*ifindex, device))
 }
 
 /// The innermost error: what the kernel said.

@@ -22,14 +22,15 @@ use crate::snapshot::Snapshot;
 /// Explains a window: which flows there were, where each went, and what the node's byte counts are made of.
 #[must_use]
 pub fn report(snapshot: &Snapshot) -> Report {
-    let mut devices: Vec<_> = snapshot.devices.iter().collect();
-    devices.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
-    let topology = topology::Topology::new(&devices);
-    let names = names::Names::new(snapshot, &devices, &topology);
+    let mut seen: Vec<_> = snapshot.devices.iter().collect();
+    seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
+    let mut devices = account::devices(snapshot, &seen);
+    let topology = topology::Topology::new(&seen, devices.iter().any(|device| device.blind.is_some()));
+    let names = names::Names::new(snapshot, &seen, &topology);
+    names.name(&mut devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);
     let ambiguous_flows = joined.flows.iter().filter(|flow| flow.ambiguous).count() as u64;
     let mut flows = flows::flows(snapshot, joined, &topology, &names);
-    let devices = account::devices(snapshot, &devices, &names);
     Report {
         schema: SCHEMA.to_owned(),
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -37,7 +38,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
         window: snapshot.window.clone(),
         totals: account::totals(&flows, |ifindex| topology.is_tunnel(ifindex)),
         accounting: account::accounting(snapshot.window.duration_ns, &devices, &mut flows, &topology),
-        health: account::health(snapshot, &flows, ambiguous_flows),
+        health: account::health(snapshot, &devices, &flows, ambiguous_flows),
         enis: snapshot.enis.clone(),
         ipam: snapshot.ipam.clone(),
         sources: snapshot.sources.clone(),

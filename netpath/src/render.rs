@@ -1,6 +1,7 @@
 //! Writes a report, one file a format.
 
 pub mod devices;
+pub mod doctor;
 mod enis;
 pub mod explain;
 pub mod json;

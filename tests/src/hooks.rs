@@ -1,6 +1,9 @@
-//! Which programs are on the TCX hooks of a namespace's devices, as the kernel tells. A witness: reads, never writes.
+//! Which programs are on the TCX hooks of a namespace's devices, as the kernel tells, and a way to take one off.
 
-use anyhow::{Context as _, Result};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use crate::{Namespace, device_counters};
@@ -22,4 +25,53 @@ pub fn attached_programs(namespace: &Namespace) -> Result<Vec<String>> {
         Ok::<_, aya::programs::ProgramError>(names)
     };
     namespace.run(query)?.context("cannot ask what is attached")
+}
+
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// `union bpf_attr`, member for `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttr {
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: [u32; 2],
+    prog_ids: u64,
+    count: u32,
+    padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// Takes the first TCX program off a hook, whosever it is, as `bpftool link detach` does.
+///
+/// # Errors
+/// When there is none, or the kernel refuses.
+pub fn detach_first(namespace: &Namespace, device: &str, hook: TcAttachType) -> Result<()> {
+    let (mut programs, mut links) = ([0u32; 64], [0u32; 64]);
+    let mut query = QueryAttr {
+        target_ifindex: namespace.ifindex(device)?,
+        attach_type: if matches!(hook, TcAttachType::Ingress) { 46 } else { 47 },
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: 64,
+        link_ids: links.as_mut_ptr() as u64,
+        ..QueryAttr::default()
+    };
+    namespace.run(|| bpf(BPF_PROG_QUERY, &mut query))?.context("cannot ask what is attached")?;
+    ensure!(query.count > 0, "no program is on {device}");
+    // SAFETY: the kernel just gave this descriptor to us alone.
+    let link = unsafe { OwnedFd::from_raw_fd(bpf(BPF_LINK_GET_FD_BY_ID, &mut [links[0], 0, 0])?) };
+    bpf(BPF_LINK_DETACH, &mut [link.as_raw_fd()]).map(drop).context("cannot detach")
+}
+
+/// Runs `bpf(2)`. `attr` is the member of `union bpf_attr` that the command takes, and the addresses in it are valid.
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> Result<i32> {
+    // SAFETY: as every caller in this file promises; the size passed is the size of what `attr` points to.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    ensure!(answer >= 0, io::Error::last_os_error());
+    Ok(i32::try_from(answer)?)
 }

@@ -198,7 +198,8 @@ fn what_a_program_before_takes() {
         send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop)
     });
     assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)));
-    assert_eq!(others(&device, "rx"), [(id, "comes_first".to_owned(), true)]);
+    // Asking for its name takes a capability that netpath has given up by then.
+    assert_eq!(others(&device, "rx"), [(id, String::new(), true)]);
     assert_eq!(causes(&device, "rx"), [("other_program".to_owned(), Value::Null)]);
     assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 20 * FRAME_BYTES);
 }

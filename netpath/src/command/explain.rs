@@ -25,7 +25,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let (report, status) = match &args.from {
         Some(path) => (read(path)?, ExitCode::SUCCESS),
-        None => measured(&args.measure)?,
+        None => measured(&args.measure, false)?,
     };
     let text = explain::text(&report, &selection, args.top, Scale::sums(args.units))?;
     Output::Stdout.write(|out| out.write_all(text.as_bytes()))?;

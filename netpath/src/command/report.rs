@@ -4,6 +4,7 @@
 //! there was one. Everything that can be found wrong before measuring is found then, so that no window is lost to a
 //! mistyped path.
 
+mod folder;
 pub(super) mod output;
 mod window;
 
@@ -19,6 +20,7 @@ use self::output::Output;
 use self::window::{Signals, Window};
 use crate::cli::{Format, MeasureArgs, ReportArgs};
 use crate::measure::{Measurement, Options};
+use crate::privilege::Purpose;
 use crate::render::table::Style;
 use crate::report::Report;
 use crate::snapshot::Snapshot;
@@ -29,7 +31,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// Measures and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let output = Output::open(args.output.as_deref())?;
-    let (mut report, status) = measured(&args.measure)?;
+    let (mut report, status) = measured(&args.measure, matches!(output, Output::File { .. }))?;
     path::select::select(&mut report, &args.filter.filter());
     if let Some(by) = args.group_by {
         path::group::group(&mut report, by);
@@ -42,10 +44,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
-/// Measures one window. The exit status is that of the command that was measured, if there was one.
-pub(super) fn measured(args: &MeasureArgs) -> anyhow::Result<(Report, ExitCode)> {
+/// Measures one window. The exit status is that of the command that was measured, if there was one. `writes_file`: the caller
+/// will.
+pub(super) fn measured(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Report, ExitCode)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    let (snapshot, status) = runtime.block_on(measure(args))?;
+    let (snapshot, status) = runtime.block_on(measure(args, writes_file))?;
     Ok((path::report(&snapshot), status))
 }
 
@@ -62,17 +65,19 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
     }
 }
 
-async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
+async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
     let signals = Signals::new()?;
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
-    attaching.enable_steady_tick(REDRAW_EVERY);
+    // Drawn once: what draws it again is a thread, which would keep the capabilities that `Measurement` gives up.
+    attaching.tick();
     let started = Measurement::start(Options {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
         places: args.eni.places(),
         host_root: args.host_root.as_deref(),
+        purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },
     });
     attaching.finish_and_clear();
     let mut measurement = started?;

@@ -7,7 +7,7 @@
 mod message;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::{fmt, io};
 
 use self::message::{RTM_GETQDISC, RTM_GETTFILTER, tcmsg};
 use super::bpf;
@@ -87,6 +87,47 @@ pub struct Filter {
     pub chain: u32,
     /// What is known of a filter of kind "bpf".
     pub bpf: Option<BpfFilter>,
+}
+
+impl Hook {
+    /// Everybody on it, in order and in words.
+    #[must_use]
+    pub fn everybody(&self) -> Vec<String> {
+        let tcx = self.tcx.iter().flatten().map(ToString::to_string);
+        tcx.chain(self.filters.iter().map(ToString::to_string)).collect()
+    }
+}
+
+/// "`cil_from_netdev` (TCX program 47)".
+impl fmt::Display for TcxProgram {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.program.name {
+            Some(name) => write!(to, "{name} (TCX program {})", self.program.id),
+            None => write!(to, "TCX program {}", self.program.id),
+        }
+    }
+}
+
+/// "`handle_ingress` (filter of priority 1, program 47)", "a flower filter of priority 2".
+impl fmt::Display for Filter {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let priority = self.priority;
+        match self.program() {
+            Some(Program { id, name: Some(name), .. }) => {
+                write!(to, "{name} (filter of priority {priority}, program {id})")
+            }
+            Some(Program { id, name: None, .. }) => write!(to, "program {id} (filter of priority {priority})"),
+            None => write!(to, "a {} filter of priority {priority}", self.kind),
+        }
+    }
+}
+
+impl Filter {
+    /// The eBPF program that it is, if it is one.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        self.bpf.as_ref()?.program.as_ref()
+    }
 }
 
 /// A legacy filter that is an eBPF program (or a classic BPF one, which has no id).

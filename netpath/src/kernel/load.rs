@@ -60,6 +60,15 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
+/// The oldest kernel that netpath can use.
+pub const OLDEST: KernelVersion = KernelVersion::new(6, 6, 0);
+
+/// Whether this binary has its eBPF programs.
+#[must_use]
+pub fn has_object() -> bool {
+    !OBJECT.is_empty()
+}
+
 /// Loads the object with room for `max_flows` flows of each address family, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
@@ -111,14 +120,15 @@ fn can_load(object: &[u8], kernel: KernelVersion, status: &str) -> Result<(), Lo
     if object.is_empty() {
         return Err(LoadError::NoObject);
     }
-    if kernel < KernelVersion::new(6, 6, 0) {
+    if kernel < OLDEST {
         return Err(LoadError::KernelTooOld(kernel));
     }
     missing_capabilities(status).map_or(Ok(()), |missing| Err(LoadError::Capabilities(missing)))
 }
 
 /// Which capabilities `/proc/self/status` says are missing, in words.
-fn missing_capabilities(status: &str) -> Option<String> {
+#[must_use]
+pub fn missing_capabilities(status: &str) -> Option<String> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
     let has = |capability: u32| effective & 1 << capability != 0;

@@ -14,14 +14,12 @@ pub fn others(hooks: &DeviceHooks, own: &[u32]) -> Option<Vec<OtherProgram>> {
     Some(all)
 }
 
+/// netpath's own program is the mark: what packets meet before it is ahead.
 fn on_hook(hook: &Hook, direction: Direction, own: &[u32]) -> Option<Vec<OtherProgram>> {
-    let is_own = |id: u32| own.contains(&id);
     let tcx = hook.tcx.as_ref()?;
-    // If netpath's is gone, all of them were in its way.
-    let position = tcx.iter().position(|one| is_own(one.program.id)).unwrap_or(tcx.len());
-    let programs = tcx.iter().enumerate().map(|(at, one)| OtherProgram {
+    let programs = tcx.iter().map(|one| OtherProgram {
         direction,
-        ahead: at < position,
+        ahead: true,
         kind: "tcx".to_owned(),
         program_id: Some(one.program.id),
         name: one.program.name.clone(),
@@ -29,16 +27,31 @@ fn on_hook(hook: &Hook, direction: Direction, own: &[u32]) -> Option<Vec<OtherPr
     });
     let filters = hook.filters.iter().map(|filter| {
         let bpf = filter.bpf.as_ref();
-        let program = bpf.and_then(|bpf| bpf.program.as_ref());
+        let program = filter.program();
         OtherProgram {
             direction,
-            // TCX programs run before filters.
-            ahead: false,
+            // What is in another chain runs only if a filter of the first one sends packets there.
+            ahead: filter.chain == 0,
             kind: filter.kind.clone(),
             program_id: program.map(|program| program.id),
             name: program.and_then(|program| program.name.clone()).or_else(|| bpf?.name.clone()),
             offloaded: bpf.is_some_and(|bpf| bpf.skip_sw || bpf.in_hw),
         }
     });
-    Some(programs.chain(filters).filter(|one| !one.program_id.is_some_and(is_own)).collect())
+    let mut all: Vec<_> = programs.chain(filters).collect();
+    let is_own = |one: &OtherProgram| one.program_id.is_some_and(|id| own.contains(&id));
+    // If netpath's is gone, all that come where it was were in its way.
+    let position = all.iter().position(is_own).unwrap_or(tcx.len());
+    for one in &mut all[position..] {
+        one.ahead = false;
+    }
+    all.retain(|one| !is_own(one));
+    Some(all)
+}
+
+/// Whether netpath's own program is on a hook; `None` if the caller may not know.
+pub fn is_there(hook: &Hook, own: &[u32]) -> Option<bool> {
+    let tcx = hook.tcx.as_ref()?.iter().map(|one| &one.program);
+    let filters = hook.filters.iter().filter_map(|filter| filter.program());
+    Some(tcx.chain(filters).any(|program| own.contains(&program.id)))
 }

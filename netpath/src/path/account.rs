@@ -3,6 +3,7 @@
 //! In: a snapshot and the report's flows. Out: the report's sums. A byte is counted once in the totals, at its flow's
 //! first hop; in the accounting it is counted wherever Container Insights counts it, under the name of why.
 
+mod blind;
 mod outside;
 mod residual;
 mod terms;
@@ -12,14 +13,13 @@ use std::collections::BTreeMap;
 use hashbrown::{HashMap, HashSet};
 
 use super::container_insights::counted;
-use super::names::{Named, Names};
 use super::topology::Topology;
 use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
 use crate::snapshot::{self, Counts, Observation, Reason, Snapshot};
 
-/// The devices with what their hooks saw.
+/// The devices with what their hooks saw; still without the names of their pods.
 #[must_use]
-pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], names: &Names) -> Vec<Device> {
+pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device> {
     let mut hooks: HashMap<(u32, Direction), HookCounts> = HashMap::new();
     for seen in &snapshot.observations {
         add(hooks.entry((seen.ifindex, seen.direction)).or_default(), seen.counts);
@@ -39,7 +39,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], names: &Names)
             hooks.remove(&(device.ifindex, direction)).or(attached.then(HookCounts::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
-        let pod = names.veth(device.ifindex);
+        let residual = residual::residuals(device, rx, tx, tagged.contains(&device.ifindex));
         Device {
             ifindex: device.ifindex,
             name: device.name.clone(),
@@ -49,10 +49,10 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], names: &Names)
             mac: device.mac.clone(),
             addresses: device.addresses.clone(),
             eni_id: device.eni_id.clone(),
-            pod: pod.map(Named::full),
-            pod_origin: pod.map(|pod| pod.origin),
+            pod: None,
+            pod_origin: None,
             attach: device.attach,
-            blind: device.blind.clone(),
+            blind: blind::reason(device, residual.as_ref()),
             counted_by_container_insights: counted(&device.name),
             rx,
             tx,
@@ -65,7 +65,7 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], names: &Names)
             other_programs: device.other_programs.clone(),
             appeared: device.appeared,
             vanished: device.vanished,
-            residual: residual::residuals(device, rx, tx, tagged.contains(&device.ifindex)),
+            residual,
         }
     };
     sorted.iter().map(&mut report_device).collect()
@@ -108,7 +108,7 @@ pub fn accounting(duration_ns: u64, devices: &[Device], flows: &mut [Flow], topo
 
 /// What netpath knows of its own gaps.
 #[must_use]
-pub fn health(snapshot: &Snapshot, flows: &[Flow], ambiguous_flows: u64) -> Health {
+pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous_flows: u64) -> Health {
     let packets = |reason| {
         let lost = snapshot.unattributed.iter().filter(|lost| lost.reason == reason);
         lost.fold(0u64, |sum, lost| sum.saturating_add(lost.counts.packets))
@@ -123,6 +123,6 @@ pub fn health(snapshot: &Snapshot, flows: &[Flow], ambiguous_flows: u64) -> Heal
         conntrack_reason: snapshot.conntrack_reason.clone(),
         unjoined_flows: flows.iter().filter(|flow| flow.path == PathClass::Unresolved).count() as u64,
         ambiguous_flows,
-        blind_devices: snapshot.devices.iter().filter(|device| device.blind.is_some()).count() as u64,
+        blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,
     }
 }

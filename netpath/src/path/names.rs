@@ -137,6 +137,15 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Names the devices.
+    pub fn name(&self, devices: &mut [report::Device]) {
+        for device in devices {
+            let pod = self.veth(device.ifindex);
+            device.pod = pod.map(Named::full);
+            device.pod_origin = pod.map(|pod| pod.origin);
+        }
+    }
+
     /// The pod that a flow comes from: `from` is its address before NAT, `hops` are in order.
     #[must_use]
     pub fn source(&self, from: IpAddr, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {

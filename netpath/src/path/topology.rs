@@ -43,9 +43,10 @@ pub struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// Reads the devices. Of two devices with one ifindex the first in `devices` counts.
+    /// Reads the devices. Of two devices with one ifindex the first in `devices` counts. `blind`: on some of them netpath saw
+    /// not all that passed.
     #[must_use]
-    pub fn new(devices: &[&'a Device]) -> Self {
+    pub fn new(devices: &[&'a Device], blind: bool) -> Self {
         let mut by_index: HashMap<u32, &'a Device> = HashMap::new();
         for device in devices {
             by_index.entry(device.ifindex).or_insert(device);
@@ -56,7 +57,7 @@ impl<'a> Topology<'a> {
             broadcast: HashSet::new(),
             pods: HashMap::new(),
             stripped: HashMap::new(),
-            hidden: devices.iter().any(|device| hides(device)),
+            hidden: blind || devices.iter().any(|device| hides(device)),
         };
         for device in devices {
             for (address, prefix) in device.addresses.iter().filter_map(|text| parse(text)) {
@@ -152,10 +153,10 @@ fn broadcast(address: IpAddr, prefix: u32) -> Option<Ipv4Addr> {
     (1..31).contains(&prefix).then(|| Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> prefix))
 }
 
-/// A device that netpath did not (fully) watch, unless its own counter says that it sent nothing.
+/// A device that netpath did not watch, unless its own counter says that it sent nothing.
 fn hides(device: &Device) -> bool {
     let idle = device.kernel.is_some_and(|kernel| kernel.tx_packets == 0);
-    device.blind.is_some() || device.attach == Attach::None && device.class != DeviceClass::Loopback && !idle
+    device.attach == Attach::None && device.class != DeviceClass::Loopback && !idle
 }
 
 fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {

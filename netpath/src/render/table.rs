@@ -329,7 +329,7 @@ fn device_notes(device: &Device, scale: Scale) -> String {
     notes.join(", ")
 }
 
-fn device_class(class: DeviceClass) -> &'static str {
+pub(super) fn device_class(class: DeviceClass) -> &'static str {
     match class {
         DeviceClass::Eni => "ENI",
         DeviceClass::Veth => "veth",

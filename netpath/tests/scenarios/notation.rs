@@ -293,13 +293,17 @@ fn service(line: &str) -> Option<ServiceRecord> {
     Some(ServiceRecord { source: NameSource::KubeProxy, name: words.next()?.to_owned(), proto, address, port })
 }
 
+fn direction(word: &str) -> Option<Direction> {
+    match word {
+        "rx" => Some(Direction::Rx),
+        "tx" => Some(Direction::Tx),
+        _ => None,
+    }
+}
+
 fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Option<(u32, Direction)> {
     let name = words.next()?;
-    let direction = match words.next()? {
-        "rx" => Direction::Rx,
-        "tx" => Direction::Tx,
-        _ => return None,
-    };
+    let direction = direction(words.next()?)?;
     Some((devices.iter().find(|device| device.name == name)?.ifindex, direction))
 }
 

@@ -1,8 +1,10 @@
 //! Where the report goes: stdout, or a file that appears whole or not at all.
 //!
 //! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it at the end, so
-//! that a failure leaves an older report as it was; anything else (a pipe, a device) is written as it is.
+//! that a failure leaves an older report as it was, and a link is replaced, not followed; anything else (a pipe, a device) is
+//! written as it is.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
+use super::folder::Folder;
+
 /// An opened destination.
 #[derive(Debug)]
 pub enum Output {
@@ -18,9 +22,13 @@ pub enum Output {
     Stdout,
     /// A regular file.
     File {
-        /// In the same folder as `path`.
+        /// In the folder, and dropped before it.
         beside: NamedTempFile,
         /// Where it will be.
+        folder: Folder,
+        /// Its name there.
+        name: OsString,
+        /// As the caller says it.
         path: PathBuf,
     },
     /// A pipe or device.
@@ -37,23 +45,23 @@ impl Output {
                 path.display().to_string().escape_debug()
             )
         };
-        match std::fs::metadata(path) {
+        let name = path.file_name().ok_or_else(|| fix(&"it is a directory"))?.to_owned();
+        let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| fix(&error))?;
+        let place = folder.path().join(&name);
+        match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
-                Ok(Self::Special(OpenOptions::new().write(true).open(path).map_err(|error| fix(&error))?))
+                folder.check(&name).map_err(|error| fix(&error))?;
+                Ok(Self::Special(OpenOptions::new().write(true).open(place).map_err(|error| fix(&error))?))
             }
             _ => {
-                let folder = match path.parent() {
-                    Some(folder) if folder != Path::new("") => folder,
-                    _ => Path::new("."),
-                };
                 // 0666 less the umask, as for any new file.
                 let beside = tempfile::Builder::new()
                     .prefix(".netpath-")
                     .permissions(Permissions::from_mode(0o666))
-                    .tempfile_in(folder)
+                    .tempfile_in(folder.path())
                     .map_err(|error| fix(&error))?;
-                Ok(Self::File { beside, path: path.to_owned() })
+                Ok(Self::File { beside, folder, name, path: path.to_owned() })
             }
         }
     }
@@ -66,10 +74,11 @@ impl Output {
                 written => written.context("cannot write the report to stdout; give --output FILE"),
             },
             Self::Special(file) => buffered(file, render).context("cannot write the report; choose another --output"),
-            Self::File { mut beside, path } => {
+            // Dropped in reverse order: a file that was not written whole is removed by way of the folder.
+            Self::File { folder, name, path, mut beside } => {
                 let fix = || format!("cannot write {}; check the disk's space", path.display());
                 buffered(beside.as_file_mut(), render).with_context(fix)?;
-                beside.persist(&path).with_context(fix)?;
+                beside.persist(folder.path().join(name)).with_context(fix)?;
                 Ok(())
             }
         }

@@ -1,0 +1,23 @@
+//! `netpath doctor`: says whether a report would be right here, and what to do if not.
+//!
+//! In: the arguments. Out: findings on stdout; exit status 1 if a report would be wrong. Needs no root, and says what it
+//! could not see without; changes nothing.
+
+use std::process::ExitCode;
+
+use crate::cli::{DoctorArgs, DoctorFormat};
+use crate::command::report::output::Output;
+use crate::doctor::facts::Facts;
+use crate::doctor::{Level, diagnose};
+use crate::node::devices::EniChoice;
+use crate::render;
+
+/// Runs the subcommand.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let diagnosis = diagnose(&Facts::gather(&EniChoice::new(&args.eni.globs)?)?);
+    Output::Stdout.write(|mut out| match args.format {
+        DoctorFormat::Table => render::doctor::table(&diagnosis, &mut out),
+        DoctorFormat::Json => render::doctor::json(&diagnosis, &mut out),
+    })?;
+    Ok(if diagnosis.level == Level::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,123 @@
+//! Opens the folder that a report is written to, without going where another user's link leads.
+//!
+//! In: a path. Out: the opened folder. In a folder that everybody may write to, as /tmp, a link counts only if it is the
+//! caller's or the folder's owner's: the kernel's own rule (`fs.protected_symlinks`), which may be switched off. Nothing is
+//! looked up twice, so nobody can exchange a part of the path in between.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::process::geteuid;
+
+/// As many links as the kernel follows in one path (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
+/// An opened folder.
+#[derive(Debug)]
+pub struct Folder(OwnedFd);
+
+impl Folder {
+    /// Opens it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut folder = root(path)?;
+        let mut rest: VecDeque<OsString> = parts(path);
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            let next = openat(&folder, &part, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let stat = fstat(&next)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                folder = next;
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(rustix::io::Errno::LOOP.into());
+            }
+            trust(&fstat(&folder)?, &stat)?;
+            let target = PathBuf::from(OsString::from_vec(readlinkat(&next, "", Vec::new())?.into_bytes()));
+            if target.is_absolute() {
+                folder = root(&target)?;
+            }
+            for part in parts(&target).into_iter().rev() {
+                rest.push_front(part);
+            }
+        }
+        Ok(Self(folder))
+    }
+
+    /// The folder itself, as a path that leads nowhere else.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Makes sure that an entry is no link of a stranger's.
+    pub fn check(&self, entry: &std::ffi::OsStr) -> io::Result<()> {
+        let stat = rustix::fs::statat(&self.0, entry, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if is_link { trust(&fstat(&self.0)?, &stat) } else { Ok(()) }
+    }
+}
+
+fn root(path: &Path) -> io::Result<OwnedFd> {
+    let start = if path.is_absolute() { "/" } else { "." };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(rustix::fs::CWD, start, flags, Mode::empty())?)
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let is_step = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(is_step).map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// Whether a link in a folder may be followed.
+fn trust(folder: &Stat, link: &Stat) -> io::Result<()> {
+    let shared = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX | Mode::WOTH);
+    if !shared || link.st_uid == geteuid().as_raw() || link.st_uid == folder.st_uid {
+        return Ok(());
+    }
+    Err(io::Error::other("it is, or is behind, a link of another user's in a folder that everybody may write to"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_as_the_kernel_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("a/b")).expect("folders");
+        symlink("a", at("relative")).expect("a link");
+        symlink(at("relative/b"), at("absolute")).expect("a link");
+        symlink("../a/../absolute", at("a/up")).expect("a link");
+        symlink("loop", at("loop")).expect("a link");
+        let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
+        for name in ["a", "relative", "relative/b", "absolute", "a/up", "a/b/../up/..", "none", "loop"] {
+            let opened = Folder::open(&at(name)).ok().and_then(|opened| inode(&opened.path()));
+            assert_eq!(opened, inode(&at(name)), "{name}");
+        }
+        assert_eq!(inode(&Folder::open(Path::new(".")).expect("here").path()), inode(Path::new(".")));
+    }
+
+    #[test]
+    fn whose_links_are_trusted() {
+        let stat = |mode, uid| {
+            let mut stat = fstat(root(Path::new("/")).expect("/")).expect("a stat");
+            (stat.st_mode, stat.st_uid) = (mode, uid);
+            stat
+        };
+        let me = geteuid().as_raw();
+        assert!(trust(&stat(0o41777, 7), &stat(0o120_777, 8)).is_err());
+        assert!(trust(&stat(0o41777, 7), &stat(0o120_777, 7)).is_ok(), "the folder's owner's");
+        assert!(trust(&stat(0o41777, 7), &stat(0o120_777, me)).is_ok(), "one's own");
+        assert!(trust(&stat(0o40755, 7), &stat(0o120_777, 8)).is_ok(), "nobody else can put one there");
+    }
+}

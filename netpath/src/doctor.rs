@@ -1,0 +1,218 @@
+//! Whether a report would be right here, and what is in the way: purely, from facts.
+//!
+//! In: [`Facts`]. Out: a [`Diagnosis`]: findings, each with what to do. A finding fails only if a report could not be made or
+//! would be wrong; what merely leaves something unknown warns. No I/O: that is [`facts`]'.
+
+pub mod devices;
+pub mod facts;
+
+use serde::Serialize;
+
+use self::facts::{Conntrack, Facts, Namespace};
+
+/// The value of `schema` in a diagnosis.
+pub const SCHEMA: &str = "netpath.doctor/1";
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// A report would be right, and lack something; or it cannot be told from here.
+    Warn,
+    /// There would be no report, or a wrong one.
+    Fail,
+}
+
+/// What was found out about one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// About what: "kernel", "capabilities".
+    pub check: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// What there is, with what it means.
+    pub found: String,
+    /// What to do about it; `None` if it is as it should be.
+    pub todo: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, level: Level::Ok, found: found.into(), todo: None }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { check, level: Level::Warn, found: found.into(), todo: Some(todo.into()) }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { check, level: Level::Fail, found: found.into(), todo: Some(todo.into()) }
+    }
+}
+
+/// All that was found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// netpath's version.
+    pub netpath_version: &'static str,
+    /// The worst of all levels.
+    pub level: Level,
+    /// About the node and this process.
+    pub findings: Vec<Finding>,
+    /// About each device.
+    pub devices: Vec<devices::Device>,
+}
+
+const AS_ROOT: &str =
+    "run netpath as root (sudo), or in a privileged pod ('kubectl debug node/NODE --profile=sysadmin')";
+
+/// Judges the facts.
+#[must_use]
+pub fn diagnose(facts: &Facts) -> Diagnosis {
+    let devices: Vec<_> = facts.devices.iter().map(|device| devices::judge(device, facts.tcx())).collect();
+    let mut findings = vec![
+        program(facts),
+        kernel(facts),
+        btf(facts),
+        capabilities(facts),
+        lockdown(facts),
+        memory(facts),
+        conntrack(facts),
+        namespace(facts),
+    ];
+    findings.extend(devices::findings(facts));
+    let levels = findings.iter().map(|one| one.level).chain(devices.iter().map(|one| one.level));
+    let level = levels.max().unwrap_or(Level::Ok);
+    Diagnosis { schema: SCHEMA, netpath_version: env!("CARGO_PKG_VERSION"), level, findings, devices }
+}
+
+fn program(facts: &Facts) -> Finding {
+    if facts.has_object {
+        Finding::ok("netpath", format!("version {}, with its eBPF programs", env!("CARGO_PKG_VERSION")))
+    } else {
+        Finding::fail(
+            "netpath",
+            "built without its eBPF programs, so it cannot measure",
+            "build it with 'cargo xtask setup && cargo build --release -p netpath'",
+        )
+    }
+}
+
+fn kernel(facts: &Facts) -> Finding {
+    let release = &facts.release;
+    match facts.kernel {
+        None => Finding::warn("kernel", format!("Linux {release}: cannot tell how old it is"), "try netpath report"),
+        Some(version) if version < facts.oldest => Finding::fail(
+            "kernel",
+            format!("Linux {release}, and netpath needs {} or newer", facts.oldest),
+            "run netpath on a node with a newer kernel",
+        ),
+        Some(_) if facts.tcx() => Finding::ok(
+            "kernel",
+            format!("Linux {release}: TCX, so netpath's programs go first and are gone with the process"),
+        ),
+        Some(_) => Finding::ok(
+            "kernel",
+            format!("Linux {release}: no TCX (Linux 6.6), so netpath's programs become filters of clsact qdiscs"),
+        ),
+    }
+}
+
+fn btf(facts: &Facts) -> Finding {
+    let there = if facts.btf { "there" } else { "not there" };
+    Finding::ok("BTF", format!("{there} (netpath's programs do not need the kernel's type information)"))
+}
+
+fn capabilities(facts: &Facts) -> Finding {
+    match &facts.missing_capabilities {
+        Some(missing) => Finding::fail("capabilities", format!("missing {missing}"), AS_ROOT),
+        None => Finding::ok("capabilities", "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or what stands in for them"),
+    }
+}
+
+fn lockdown(facts: &Facts) -> Finding {
+    match facts.lockdown.as_deref() {
+        None => Finding::ok("lockdown", "not known, or not in this kernel (/sys/kernel/security/lockdown)"),
+        Some("none") => Finding::ok("lockdown", "none"),
+        Some(mode) => {
+            Finding::ok("lockdown", format!("{mode}: allows programs that, like netpath's, read nothing but packets"))
+        }
+    }
+}
+
+fn memory(facts: &Facts) -> Finding {
+    let need = facts.map_bytes();
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let wants = format!("{} MB of kernel memory on {} CPUs", megabytes(need), facts.cpus);
+    let less = |limit: Option<u64>| limit.filter(|limit| *limit < need);
+    if let Some(limit) = less(facts.locked_limit) {
+        return Finding::fail(
+            "memory",
+            format!("netpath needs {wants}, and may lock {} MB", megabytes(limit)),
+            "raise the limit (ulimit -l unlimited), or run netpath as root",
+        );
+    }
+    if let Some(limit) = less(facts.cgroup_limit) {
+        return Finding::fail(
+            "memory",
+            format!("netpath needs {wants}, and its cgroup may have {} MB", megabytes(limit)),
+            "raise the memory limit of the pod, or give netpath report a smaller --max-flows",
+        );
+    }
+    if let Some(available) = less(facts.available) {
+        return Finding::fail(
+            "memory",
+            format!("netpath needs {wants}, and {} MB are available", megabytes(available)),
+            "give netpath report a smaller --max-flows",
+        );
+    }
+    Finding::ok("memory", format!("netpath report takes {wants}, whatever the traffic"))
+}
+
+fn conntrack(facts: &Facts) -> Finding {
+    match facts.conntrack {
+        Conntrack::Unknown => {
+            Finding::warn("conntrack", "not known: /proc/sys/net cannot be read", "mount /proc, or try netpath report")
+        }
+        Conntrack::Absent => Finding::warn(
+            "conntrack",
+            "not loaded: NAT cannot be followed",
+            "nothing, if this node does no NAT; else 'modprobe nf_conntrack_netlink'",
+        ),
+        Conntrack::There { events: false, .. } => Finding::warn(
+            "conntrack",
+            "its events are off: connections that begin and end in the window are not seen",
+            "'sysctl -w net.netfilter.nf_conntrack_events=1'",
+        ),
+        Conntrack::There { count, max, .. } if max > 0 && count >= max / 10 * 9 => Finding::warn(
+            "conntrack",
+            format!(
+                "nearly full ({count} of {max} connections): the kernel drops packets of connections that do not fit"
+            ),
+            "raise net.netfilter.nf_conntrack_max",
+        ),
+        Conntrack::There { count, max, .. } => Finding::ok("conntrack", format!("{count} of {max} connections")),
+    }
+}
+
+fn namespace(facts: &Facts) -> Finding {
+    let enter = "give the pod hostNetwork: true ('kubectl debug node/NODE' does), or 'nsenter -t 1 -n netpath …'";
+    match facts.namespace {
+        Namespace::Nodes => Finding::ok("namespace", "the node's own network"),
+        Namespace::Other => {
+            Finding::warn("namespace", "not the node's network: netpath sees the devices of this one only", enter)
+        }
+        Namespace::Unknown => Finding::warn(
+            "namespace",
+            "not known whether this is the node's network: process 1 of the node cannot be looked at",
+            format!("nothing, if the devices below are the node's; else {enter}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

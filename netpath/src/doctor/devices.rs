@@ -1,0 +1,129 @@
+//! Whether netpath would see all that passes a device, by who is on its hooks.
+//!
+//! In: a device and its hooks. Out: who is there in order, and a verdict. By TCX netpath goes first, so nobody who is there
+//! now can hide packets from it. Legacy filters of one priority run the last added first; what is not eBPF and has the
+//! first priority stays ahead.
+
+use serde::Serialize;
+
+use super::facts::{Facts, Inspected};
+use super::{Finding, Level};
+use crate::kernel::hooks::{Hook, Qdisc};
+use crate::report::DeviceClass;
+
+/// `BPF_MPROG_MAX`.
+const MOST_PROGRAMS: usize = 64;
+
+/// A device and what was found out about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// Name.
+    pub name: String,
+    /// The kernel's index.
+    pub ifindex: u32,
+    /// What netpath takes it for.
+    pub class: DeviceClass,
+    /// Whether netpath attaches to devices of that class.
+    pub measured: bool,
+    /// Who is on its ingress hook, in order.
+    pub rx: Vec<String>,
+    /// Who is on its egress hook, in order.
+    pub tx: Vec<String>,
+    /// How bad it is.
+    pub level: Level,
+    /// Why netpath would be blind, or may be; `None` if it would see everything.
+    pub found: Option<String>,
+    /// What to do about it.
+    pub todo: Option<String>,
+}
+
+/// Judges one device. `tcx`: the kernel has it.
+#[must_use]
+pub fn judge(device: &Inspected, tcx: bool) -> Device {
+    let link = &device.link;
+    let measured = is_measured(link.class);
+    let (level, found, todo) = match &device.hooks {
+        _ if !measured => (Level::Ok, None, None),
+        Err(error) => (
+            Level::Warn,
+            Some(format!("not known who is on its hooks: {error}")),
+            Some("check that 'tc filter show' works".to_owned()),
+        ),
+        Ok(hooks) => match obstacle(hooks.qdisc, [&hooks.rx, &hooks.tx], tcx) {
+            Some((level, found, todo)) => (level, Some(found), Some(todo.to_owned())),
+            None => (Level::Ok, None, None),
+        },
+    };
+    let words = |hook: fn(&crate::kernel::hooks::DeviceHooks) -> &Hook| {
+        device.hooks.as_ref().map(|hooks| hook(hooks).everybody()).unwrap_or_default()
+    };
+    Device {
+        name: link.name.clone(),
+        ifindex: link.ifindex,
+        class: link.class,
+        measured,
+        rx: words(|hooks| &hooks.rx),
+        tx: words(|hooks| &hooks.tx),
+        level,
+        found,
+        todo,
+    }
+}
+
+fn is_measured(class: DeviceClass) -> bool {
+    !matches!(class, DeviceClass::Loopback | DeviceClass::Other)
+}
+
+fn obstacle(qdisc: Option<Qdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<(Level, String, &'static str)> {
+    if tcx {
+        let full = hooks.iter().any(|hook| hook.tcx.as_ref().is_some_and(|all| all.len() >= MOST_PROGRAMS));
+        let found = format!("blind: {MOST_PROGRAMS} programs are on a hook, and there is room for no more");
+        return full.then_some((Level::Fail, found, "find out who attaches so many ('bpftool net')"));
+    }
+    if qdisc == Some(Qdisc::Ingress) {
+        let found = "blind: somebody's ingress qdisc is in the place of clsact".to_owned();
+        return Some((
+            Level::Fail,
+            found,
+            "find out whose it is ('tc filter show'), and do without it or without this device",
+        ));
+    }
+    let ahead = |hook: &&Hook| {
+        let first =
+            hook.filters.iter().find(|filter| filter.chain == 0 && filter.kind != "bpf" && filter.priority <= 1);
+        first.map(ToString::to_string)
+    };
+    let first = hooks.iter().find_map(ahead)?;
+    let found = format!("may be blind: {first} runs before netpath's, and what it drops or redirects is not seen");
+    Some((Level::Warn, found, "compare the device's own counters in netpath's report"))
+}
+
+/// What can be said of all devices together.
+#[must_use]
+pub fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let of = |class: DeviceClass| facts.devices.iter().filter(move |device| device.link.class == class).count();
+    let measured = facts.devices.iter().filter(|device| is_measured(device.link.class)).count();
+    findings.push(match (measured, of(DeviceClass::Eni)) {
+        (0, _) => Finding::fail(
+            "devices",
+            "none to measure",
+            "run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
+        ),
+        (_, 0) => Finding::warn(
+            "devices",
+            format!("{measured} to measure, and netpath takes none of them for an ENI"),
+            "if one is, name it: --eni 'eth*'",
+        ),
+        (_, enis) => Finding::ok("devices", format!("{measured} to measure, {enis} of them ENIs")),
+    });
+    let hidden = |device: &Inspected| device.hooks.as_ref().is_ok_and(|hooks| hooks.rx.tcx.is_none());
+    if facts.tcx() && facts.devices.iter().any(hidden) {
+        findings.push(Finding::warn(
+            "hooks",
+            "not known which TCX programs are on the devices: asking needs CAP_NET_ADMIN",
+            super::AS_ROOT,
+        ));
+    }
+    findings
+}

@@ -1,0 +1,257 @@
+//! What `netpath doctor` looks at: this kernel, this process, the devices and their hooks.
+//!
+//! In: /proc, /sys, rtnetlink, `bpf(2)`. Out: [`Facts`]. It needs no privilege, and what it may not know is unknown. It must
+//! not load, attach or change anything.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use aya::util::KernelVersion;
+use caps::{CapSet, Capability};
+
+use crate::kernel::hooks::{DeviceHooks, HookReader};
+use crate::kernel::load;
+use crate::node::devices::{self, EniChoice, Link};
+
+/// Kernel memory of the maps with the default flags: what `netpath report --help` says.
+const MAP_BYTES: u64 = 40_000_000;
+const MAP_BYTES_PER_CPU: u64 = 500_000;
+
+/// The first kernel with TCX.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
+/// From here on a cgroup's limit counts for maps, and not the user's (`RLIMIT_MEMLOCK`).
+const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
+
+/// Everything that is judged.
+#[derive(Debug)]
+pub struct Facts {
+    /// `uname -r`.
+    pub release: String,
+    /// Its version.
+    pub kernel: Option<KernelVersion>,
+    /// The oldest kernel that netpath can use.
+    pub oldest: KernelVersion,
+    /// Whether this binary has its eBPF programs.
+    pub has_object: bool,
+    /// Whether the kernel tells its types.
+    pub btf: bool,
+    /// What is missing, in words.
+    pub missing_capabilities: Option<String>,
+    /// "none", "integrity", "confidentiality"; `None` if it cannot be told.
+    pub lockdown: Option<String>,
+    /// Bytes that this process may lock; `None` if any number, or if the kernel does not count maps as locked (Linux 5.11).
+    pub locked_limit: Option<u64>,
+    /// Bytes that this process's cgroup may have; `None` if any number, or not known.
+    pub cgroup_limit: Option<u64>,
+    /// Bytes that are available on this machine.
+    pub available: Option<u64>,
+    /// CPUs that there can be.
+    pub cpus: u64,
+    /// Connection tracking in this network namespace.
+    pub conntrack: Conntrack,
+    /// Whose network namespace this is.
+    pub namespace: Namespace,
+    /// The devices in it.
+    pub devices: Vec<Inspected>,
+}
+
+/// A device and its hooks, or why they are not known.
+#[derive(Debug)]
+pub struct Inspected {
+    /// The device.
+    pub link: Link,
+    /// Who is there.
+    pub hooks: Result<DeviceHooks, String>,
+}
+
+/// Connection tracking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conntrack {
+    /// It cannot be told.
+    Unknown,
+    /// Not loaded.
+    Absent,
+    /// Loaded.
+    There {
+        /// Connections in the table.
+        count: u64,
+        /// Connections for which there is room.
+        max: u64,
+        /// Whether the kernel tells of new and ended ones.
+        events: bool,
+    },
+}
+
+/// Whose network namespace netpath is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// That of the node's process 1.
+    Nodes,
+    /// Another.
+    Other,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Facts {
+    /// Whether the kernel has TCX.
+    #[must_use]
+    pub fn tcx(&self) -> bool {
+        self.kernel.is_none_or(|version| version >= TCX)
+    }
+
+    /// Kernel memory of netpath's maps.
+    #[must_use]
+    pub fn map_bytes(&self) -> u64 {
+        MAP_BYTES + MAP_BYTES_PER_CPU * self.cpus
+    }
+
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// If there is no /proc, or the devices cannot be listed.
+    pub fn gather(eni: &EniChoice) -> anyhow::Result<Self> {
+        let release = read("/proc/sys/kernel/osrelease").context("cannot read /proc; mount it")?;
+        let status = read("/proc/self/status").context("cannot read /proc; mount it")?;
+        let kernel = KernelVersion::current().ok();
+        Ok(Self {
+            kernel,
+            release,
+            oldest: load::OLDEST,
+            has_object: load::has_object(),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            missing_capabilities: load::missing_capabilities(&status),
+            lockdown: read("/sys/kernel/security/lockdown").as_deref().and_then(selected),
+            // Whoever has that capability may lock more, and netpath does.
+            locked_limit: locked_limit().filter(|_| {
+                let may_lock_more = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE);
+                kernel.is_some_and(|version| version < WITHOUT_MEMLOCK) && !may_lock_more.unwrap_or(false)
+            }),
+            cgroup_limit: cgroup_limit(),
+            available: read("/proc/meminfo").as_deref().and_then(available),
+            cpus: read("/sys/devices/system/cpu/possible").as_deref().map_or(1, cpus),
+            conntrack: conntrack(Path::new("/proc/sys/net")),
+            namespace: namespace(Path::new("/")),
+            devices: inspect(devices::list(eni)?)?,
+        })
+    }
+}
+
+fn inspect(links: Vec<Link>) -> anyhow::Result<Vec<Inspected>> {
+    let mut reader = HookReader::open().context("cannot open a netlink socket")?;
+    let read = reader.read(links.iter().map(|link| link.ifindex)).map_err(|error| error.to_string());
+    let inspect = |link: Link| {
+        let hooks = read.as_ref().map_err(Clone::clone);
+        let hooks = hooks.and_then(|all| all.get(&link.ifindex).cloned().ok_or_else(|| "it is gone".to_owned()));
+        Inspected { link, hooks }
+    };
+    Ok(links.into_iter().map(inspect).collect())
+}
+
+/// The text of a file, without white space at its ends.
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// "integrity" of "none \[integrity\] confidentiality".
+fn selected(choices: &str) -> Option<String> {
+    Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// One more than the highest number in "0-3,8".
+fn cpus(possible: &str) -> u64 {
+    let numbers = possible.split(['-', ',']).filter_map(|number| number.parse::<u64>().ok());
+    numbers.max().unwrap_or(0) + 1
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+fn locked_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) takes a pointer to a limit that lives through the call.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
+    (known && limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max)
+}
+
+/// Of cgroup v2, as seen from inside a container or from the node: the lowest on the way up.
+fn cgroup_limit() -> Option<u64> {
+    let own = read("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let own = Path::new("/sys/fs/cgroup").join(own);
+    own.ancestors().filter_map(|group| read(group.join("memory.max"))?.parse().ok()).min()
+}
+
+fn conntrack(sysctl_net: &Path) -> Conntrack {
+    if !sysctl_net.join("core").exists() {
+        return Conntrack::Unknown;
+    }
+    let number = |name| read(sysctl_net.join("netfilter").join(name))?.parse::<u64>().ok();
+    match (number("nf_conntrack_count"), number("nf_conntrack_max")) {
+        (Some(count), Some(max)) => Conntrack::There { count, max, events: number("nf_conntrack_events") != Some(0) },
+        _ => Conntrack::Absent,
+    }
+}
+
+fn namespace(root: &Path) -> Namespace {
+    let name = |path: &str| fs::read_link(root.join(path)).ok();
+    // The first pid namespace has a fixed number (include/linux/proc_ns.h, PROC_PID_INIT_INO). In another one, process 1
+    // is a container's, and the node's is to be found where a debug pod has the node's files.
+    let in_first = name("proc/self/ns/pid").is_some_and(|name| name.as_os_str() == "pid:[4026531836]");
+    let nodes = name(if in_first { "proc/1/ns/net" } else { "host/proc/1/ns/net" });
+    match (name("proc/self/ns/net"), nodes) {
+        (Some(own), Some(nodes)) if own == nodes => Namespace::Nodes,
+        (Some(_), Some(_)) => Namespace::Other,
+        _ => Namespace::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_files_say() {
+        assert_eq!(selected("none [integrity] confidentiality").as_deref(), Some("integrity"));
+        assert_eq!(selected("[none] integrity confidentiality").as_deref(), Some("none"));
+        assert_eq!((cpus("0"), cpus("0-3"), cpus("0-3,8-95"), cpus("")), (1, 4, 96, 1));
+        assert_eq!(available("MemTotal: 2 kB\nMemAvailable:   1000 kB\n"), Some(1_024_000));
+    }
+
+    #[test]
+    fn whose_network_it_is() {
+        let of = |links: &[(&str, &str)]| {
+            let root = tempfile::tempdir().expect("a folder");
+            for (path, name) in links {
+                let path = root.path().join(path);
+                fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+                std::os::unix::fs::symlink(name, path).expect("a link");
+            }
+            namespace(root.path())
+        };
+        let (first, own) = (("proc/self/ns/pid", "pid:[4026531836]"), ("proc/self/ns/net", "net:[1]"));
+        assert_eq!(of(&[first, own, ("proc/1/ns/net", "net:[1]")]), Namespace::Nodes);
+        assert_eq!(of(&[first, own, ("proc/1/ns/net", "net:[2]")]), Namespace::Other);
+        assert_eq!(of(&[first, own]), Namespace::Unknown, "not root");
+        let container = ("proc/self/ns/pid", "pid:[4026532000]");
+        assert_eq!(of(&[container, own, ("proc/1/ns/net", "net:[1]")]), Namespace::Unknown, "a container's process 1");
+        assert_eq!(of(&[container, own, ("host/proc/1/ns/net", "net:[1]")]), Namespace::Nodes);
+        assert_eq!(of(&[container, own, ("host/proc/1/ns/net", "net:[2]")]), Namespace::Other);
+    }
+
+    #[test]
+    fn what_conntrack_says() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(conntrack(folder.path()), Conntrack::Unknown);
+        fs::create_dir(folder.path().join("core")).expect("a folder");
+        assert_eq!(conntrack(folder.path()), Conntrack::Absent);
+        fs::create_dir(folder.path().join("netfilter")).expect("a folder");
+        for (name, value) in [("count", "7\n"), ("max", "262144\n"), ("events", "0\n")] {
+            fs::write(folder.path().join(format!("netfilter/nf_conntrack_{name}")), value).expect("written");
+        }
+        assert_eq!(conntrack(folder.path()), Conntrack::There { count: 7, max: 262_144, events: false });
+    }
+}

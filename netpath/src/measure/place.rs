@@ -1,0 +1,151 @@
+//! Keeps an eye on netpath's place on the hooks: whether its programs are still there, and who runs before them.
+//!
+//! In: who is on the hooks, when it looks. Out: what it saw in the window, in words. A program that ran before netpath's may
+//! have kept packets from it; whether it did is for `path::account` to say, which has the numbers. TCX sends no messages, so
+//! this looks: every few seconds for those that come and go, and once when the window is closed. What was taken off stays
+//! off, so the last look sees that in any case.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::others;
+use crate::kernel::hooks::{DeviceHooks, HookReader};
+use crate::snapshot::OtherProgram;
+
+/// How long between two looks, unless they take long.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// At most one part in so many of the time is spent looking. A look at 1,000 devices takes some milliseconds.
+const REST: u32 = 200;
+
+/// Looks at the hooks of devices.
+#[derive(Debug)]
+pub struct Lookout {
+    hooks: HookReader,
+    next: Instant,
+}
+
+/// What was seen of one device in the window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Who else is there, and who ran before netpath at some time; `None` if that is not known.
+    pub others: Option<Vec<OtherProgram>>,
+    /// That netpath's program is not there any more, or that nobody knows, as one sentence without an end.
+    pub lost: Option<String>,
+}
+
+impl Lookout {
+    /// Reads who is on these devices' hooks, since programs' names may be asked for now, and perhaps not later.
+    pub fn new(devices: impl IntoIterator<Item = u32>) -> io::Result<Self> {
+        let mut hooks = HookReader::open()?;
+        hooks.read(devices)?;
+        Ok(Self { hooks, next: Instant::now() })
+    }
+
+    /// Waits until it is time to look again. Cancel safe.
+    pub async fn due(&self) {
+        sleep_until(self.next).await;
+    }
+
+    /// Looks at these devices, to which netpath's programs `own` are attached.
+    pub fn look(&mut self, own: &[u32], devices: BTreeMap<u32, &mut Place>) -> io::Result<()> {
+        let began = Instant::now();
+        let hooks = self.hooks.read(devices.keys().copied());
+        let now = Instant::now();
+        self.next = now + LOOK_EVERY.max((now - began) * REST);
+        let hooks = hooks?;
+        for (ifindex, place) in devices {
+            // One that is gone is told of by a message about devices.
+            if let Some(hooks) = hooks.get(&ifindex) {
+                place.see(hooks, own);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    fn see(&mut self, hooks: &DeviceHooks, own: &[u32]) {
+        for (hook, name) in [(&hooks.rx, "ingress"), (&hooks.tx, "egress")] {
+            if others::is_there(hook, own) == Some(false) && self.lost.is_none() {
+                let there = hook.everybody();
+                let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
+                self.lost = Some(format!(
+                    "its {name} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
+                ));
+            }
+        }
+        let mut now = others::others(hooks, own);
+        if let (Some(now), Some(before)) = (&mut now, self.others.take()) {
+            let gone: Vec<_> = before.into_iter().filter(|one| one.ahead && !now.contains(one)).collect();
+            now.extend(gone);
+        }
+        self.others = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::hooks::{BpfFilter, Filter, Hook, Program, TcxProgram};
+
+    fn program(id: u32) -> Program {
+        Program { id, name: (id == 7).then(|| "other".to_owned()), tag: None }
+    }
+
+    fn tcx(ids: &[u32]) -> Vec<TcxProgram> {
+        ids.iter().map(|&id| TcxProgram { program: program(id), link_id: None }).collect()
+    }
+
+    fn filter(chain: u32, id: Option<u32>) -> Filter {
+        Filter {
+            kind: if id.is_some() { "bpf" } else { "flower" }.to_owned(),
+            parent: 0,
+            shared_block: None,
+            priority: 1,
+            handle: 1,
+            protocol: 3,
+            chain,
+            bpf: id.map(|id| BpfFilter { program: Some(program(id)), ..BpfFilter::default() }),
+        }
+    }
+
+    /// Those ahead on the ingress hook, of two looks at it. netpath's programs are 1 and 2.
+    fn ahead(first: Hook, second: Hook) -> (Vec<String>, Option<String>) {
+        let mut place = Place::default();
+        for rx in [first, second] {
+            let tx = Hook { tcx: Some(tcx(&[2])), filters: vec![] };
+            place.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
+        }
+        let ahead = place.others.into_iter().flatten().filter(|one| one.ahead);
+        (ahead.map(|one| one.program_id.map_or(one.kind, |id| id.to_string())).collect(), place.lost)
+    }
+
+    #[test]
+    fn by_tcx_filters_never_come_before() {
+        let hook = |ids: &[u32]| Hook { tcx: Some(tcx(ids)), filters: vec![filter(0, Some(6))] };
+        assert_eq!(ahead(hook(&[1, 7]), hook(&[1])), (vec![], None));
+        let both = vec!["8".to_owned(), "7".to_owned()];
+        assert_eq!(ahead(hook(&[7, 1, 9]), hook(&[8, 1, 9])), (both, None), "who is ahead, and who was");
+    }
+
+    #[test]
+    fn by_clsact_both_do() {
+        let filters =
+            vec![filter(0, None), filter(5, Some(9)), filter(0, Some(7)), filter(0, Some(1)), filter(0, Some(6))];
+        let hook = || Hook { tcx: Some(tcx(&[8])), filters: filters.clone() };
+        let expected = ["8", "flower", "7"].map(str::to_owned).to_vec();
+        assert_eq!(ahead(hook(), hook()), (expected, None));
+    }
+
+    #[test]
+    fn what_was_lost_is_said_with_who_is_there() {
+        let hook = |ids: &[u32]| Hook { tcx: Some(tcx(ids)), filters: vec![] };
+        let (_, lost) = ahead(hook(&[1]), hook(&[7]));
+        let lost = lost.expect("the ingress program");
+        assert!(lost.starts_with("its ingress hook") && lost.ends_with("now there: other (TCX program 7)"), "{lost}");
+        assert_eq!(ahead(Hook::default(), Hook::default()).1, None, "the kernel did not tell");
+    }
+}

@@ -1,0 +1,66 @@
+//! Writes what `netpath doctor` found: a table for people, JSON (schema `netpath.doctor/1`) for programs.
+//!
+//! In: a diagnosis. Out: text. The table sanitises what it prints; JSON has everything as it is.
+
+use std::io::{self, Write};
+
+use super::table::device_class;
+use super::text::sanitise;
+use crate::doctor::devices::Device;
+use crate::doctor::{Diagnosis, Level};
+
+/// Writes it as JSON.
+///
+/// # Errors
+/// If `out` fails.
+pub fn json(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, diagnosis)?;
+    writeln!(out)
+}
+
+/// Writes it for people: the verdict, each finding with what to do, then the devices that somebody is on or that something
+/// is wrong with.
+///
+/// # Errors
+/// If `out` fails.
+pub fn table(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
+    let verdict = match diagnosis.level {
+        Level::Ok => "A report of netpath would be right here.",
+        Level::Warn => "A report of netpath would be right here; what to know is marked WARN.",
+        Level::Fail => "A report of netpath would be wrong here, or there would be none.",
+    };
+    writeln!(out, "{verdict}\n")?;
+    for finding in &diagnosis.findings {
+        writeln!(out, "  {}  {:<12}  {}", level(finding.level), finding.check, sanitise(&finding.found))?;
+        todo(finding.todo.as_deref(), out)?;
+    }
+    let worth = |device: &&Device| device.found.is_some() || !(device.rx.is_empty() && device.tx.is_empty());
+    let devices: Vec<&Device> = diagnosis.devices.iter().filter(worth).collect();
+    let measured = diagnosis.devices.iter().filter(|device| device.measured).count();
+    writeln!(out, "\nWHO ELSE IS ON THE DEVICES   {} of {measured} measured", devices.len())?;
+    for device in devices {
+        writeln!(out, "  {}  {} ({})", level(device.level), sanitise(&device.name), device_class(device.class))?;
+        for (hook, programs) in [("ingress", &device.rx), ("egress", &device.tx)] {
+            if !programs.is_empty() {
+                writeln!(out, "        {hook:<7}  {}", sanitise(&programs.join(", ")))?;
+            }
+        }
+        if let Some(found) = &device.found {
+            writeln!(out, "        {}", sanitise(found))?;
+        }
+        todo(device.todo.as_deref(), out)?;
+    }
+    Ok(())
+}
+
+fn todo(todo: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    todo.map_or(Ok(()), |todo| writeln!(out, "        → {todo}"))
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok  ",
+        Level::Warn => "WARN",
+        Level::Fail => "FAIL",
+    }
+}

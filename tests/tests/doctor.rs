@@ -1,0 +1,123 @@
+//! `netpath doctor` as a user runs it, against what was attached, what files say, and what `netpath report` then does.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::process::Output;
+
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::{LinkOrder, TcAttachType};
+use lab::{Answer, Lab, netpath_binary};
+use serde_json::Value;
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").start().unwrap()
+}
+
+fn doctor(lab: &Lab, arguments: &[&str]) -> Output {
+    let arguments = [&["doctor", "--eni", "eth*"], arguments].concat();
+    lab.netpath(&arguments).unwrap().output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let diagnosis: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(diagnosis["schema"], "netpath.doctor/1");
+    let is_failure = diagnosis["level"] == "fail";
+    assert_eq!(output.status.code(), Some(i32::from(is_failure)), "{diagnosis}");
+    diagnosis
+}
+
+fn finding<'a>(diagnosis: &'a Value, check: &str) -> &'a Value {
+    diagnosis["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap()
+}
+
+fn device<'a>(diagnosis: &'a Value, name: &str) -> &'a Value {
+    diagnosis["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap()
+}
+
+#[test]
+fn it_says_who_is_on_the_hooks_in_order() {
+    let lab = lab();
+    let (node, veth) = (&lab.node.namespace, lab.pod("client").veth.clone());
+    let qdisc = node.command("tc").unwrap().args(["qdisc", "add", "dev", &veth, "clsact"]).status().unwrap();
+    assert!(qdisc.success());
+    let mut programs = Vec::new();
+    let legacy = NlOptions { priority: 1, handle: TcHandle::new(0, 1), classid: None };
+    for (name, options) in [
+        ("second", TcAttachOptions::TcxOrder(LinkOrder::first())),
+        ("first", TcAttachOptions::TcxOrder(LinkOrder::first())),
+        ("handle_ingress", TcAttachOptions::Netlink(legacy)),
+    ] {
+        let mut program = Answer::Next.load(name).unwrap();
+        let attach = || program.attach_with_options(&veth, TcAttachType::Ingress, options).map(drop);
+        node.run(attach).unwrap().unwrap();
+        programs.push(program);
+    }
+    let id = |index: usize| programs[index].info().unwrap().id();
+    let expected = serde_json::json!([
+        format!("first (TCX program {})", id(1)),
+        format!("second (TCX program {})", id(0)),
+        format!("handle_ingress (filter of priority 1, program {})", id(2)),
+    ]);
+    let diagnosis = json(&doctor(&lab, &["--format", "json"]));
+    let found = device(&diagnosis, &veth);
+    assert_eq!((&found["rx"], &found["tx"]), (&expected, &serde_json::json!([])));
+    assert_eq!((&found["level"], &found["class"]), (&"ok".into(), &"veth".into()), "netpath goes first");
+    assert_eq!(device(&diagnosis, "eth0")["class"], "eni");
+
+    let table = String::from_utf8(doctor(&lab, &[]).stdout).unwrap();
+    let line = format!(
+        "ingress  {}",
+        expected.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>().join(", ")
+    );
+    assert!(table.contains(&line), "{table}");
+}
+
+#[test]
+fn what_it_says_of_this_machine() {
+    let lab = lab();
+    let diagnosis = json(&doctor(&lab, &["--format", "json"]));
+    assert_ne!(diagnosis["level"], "fail", "netpath can measure in a lab: {diagnosis}");
+    let found = |check| finding(&diagnosis, check)["found"].as_str().unwrap();
+    assert!(found("kernel").contains(fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim()));
+    assert!(found("BTF").starts_with(if fs::exists("/sys/kernel/btf/vmlinux").unwrap() { "there" } else { "not" }));
+    let max =
+        lab.node.namespace.run(|| fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap()).unwrap();
+    assert!(found("conntrack").contains(&format!("of {} connections", max.trim())), "{diagnosis}");
+    assert!(found("devices").starts_with("2 to measure, 1 of them ENIs"), "{diagnosis}");
+    // The lab's node is not this machine's network; where this test runs in a container, that cannot be told.
+    assert_eq!(finding(&diagnosis, "namespace")["level"], "warn", "{diagnosis}");
+}
+
+#[test]
+fn without_root_it_says_what_it_could_not_see() {
+    let lab = lab();
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let netpath = folder.path().join("netpath");
+    fs::copy(netpath_binary().unwrap(), &netpath).unwrap();
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"];
+    let mut command = lab.node.namespace.command("setpriv").unwrap();
+    command.args(user).arg(&netpath).args(["doctor", "--eni", "eth*", "--format", "json"]);
+    let output = command.output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let diagnosis = json(&output);
+    assert_eq!(diagnosis["level"], "fail");
+    assert_eq!(finding(&diagnosis, "capabilities")["level"], "fail");
+    assert_eq!(finding(&diagnosis, "hooks")["level"], "warn");
+    assert!(finding(&diagnosis, "namespace")["found"].as_str().unwrap().starts_with("not known"));
+
+    let mut command = lab.node.namespace.command("setpriv").unwrap();
+    let report = command.args(user).arg(&netpath).args(["report", "--eni", "eth*"]).output().unwrap();
+    assert_eq!(report.status.code(), Some(1), "and so it is");
+}
+
+#[test]
+fn nothing_to_measure() {
+    let output =
+        std::process::Command::new("unshare").arg("--net").arg(netpath_binary().unwrap()).arg("doctor").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("FAIL  devices       none to measure"), "{table}");
+}
