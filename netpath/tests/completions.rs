@@ -40,7 +40,9 @@ fn each_subcommand_has_a_man_page() {
     assert!(netpath().arg("man").arg(&pages).status().unwrap().success());
     let help = String::from_utf8(netpath().arg("--help").output().unwrap().stdout).unwrap();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    // What goes on in the next line is indented further.
+    let names = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    let names: Vec<&str> = names.collect();
     assert!(names.contains(&"report"), "{help}");
     for name in names.into_iter().filter(|name| *name != "help") {
         let page = std::fs::read_to_string(pages.join(format!("netpath-{name}.1"))).unwrap();

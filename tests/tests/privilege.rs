@@ -50,11 +50,12 @@ fn sets(inheritable: u64, permitted: u64, effective: u64, bounding: u64) -> BTre
 /// Name and status of each thread of a process.
 fn threads(process: u32) -> Vec<(String, String)> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // Threads that read names come and go.
     let read = |task: fs::DirEntry| {
-        let read = |name| fs::read_to_string(task.path().join(name)).unwrap();
-        (read("comm").trim().to_owned(), read("status"))
+        let read = |name| fs::read_to_string(task.path().join(name)).ok();
+        Some((read("comm")?.trim().to_owned(), read("status")?))
     };
-    tasks.map(|task| read(task.unwrap())).collect()
+    tasks.filter_map(|task| read(task.unwrap())).collect()
 }
 
 /// Waits for something to be true.
