@@ -521,6 +521,8 @@ pub enum GroupBy {
     Path,
     /// The devices they passed.
     Device,
+    /// The services whose addresses their initiators used.
+    Service,
 }
 
 /// Flows, added up.
@@ -535,7 +537,7 @@ pub struct Grouping {
 /// The flows that have something in common. A flow between two pods is in the groups of both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// `namespace/name` of the pod, name of the namespace, path or device; `null` for flows that have none.
+    /// `namespace/name` of the pod, name of the namespace, path, device or service; `null` for flows that have none.
     pub name: Option<String>,
     /// How many; of a device, how often one passed a hook of it.
     pub flows: u64,
@@ -543,7 +545,7 @@ pub struct Group {
     pub bytes: u64,
     /// Packets, likewise.
     pub packets: u64,
-    /// Of `bytes`, those that the pod or namespace sent, or that left by the device; `null` for a path.
+    /// Of `bytes`, those that the pod, namespace or service sent, or that left by the device; `null` for a path.
     pub sent_bytes: Option<u64>,
     /// Of `bytes`, those that it received. What a pod sends to itself is both.
     pub received_bytes: Option<u64>,

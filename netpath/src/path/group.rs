@@ -32,6 +32,12 @@ pub fn group(report: &mut Report, by: GroupBy) {
             GroupBy::Path => add(Some(flow.path.name()), Side::None, flow.bytes, flow.packets),
             GroupBy::Pod => by_ends(flow, |pod| pod, &mut add),
             GroupBy::Namespace => by_ends(flow, namespace, &mut add),
+            GroupBy::Service => {
+                // Only what conntrack knows has a service, so that it also knows whose direction it is.
+                let side = if flow.from_initiator == Some(false) { Side::Sent } else { Side::Received };
+                let side = if flow.service.is_some() { side } else { Side::None };
+                add(flow.service.as_deref(), side, flow.bytes, flow.packets);
+            }
             GroupBy::Device => {
                 for hop in &flow.hops {
                     let side = if hop.direction == Direction::Tx { Side::Sent } else { Side::Received };

@@ -12,7 +12,11 @@ use super::read;
 
 /// The published case as `netpath report` with these options would show it.
 fn report(options: &str) -> Report {
-    let mut report = path::report(&read("published_iperf").snapshot);
+    report_of("published_iperf", options)
+}
+
+fn report_of(scenario: &str, options: &str) -> Report {
+    let mut report = path::report(&read(scenario).snapshot);
     let words = ["netpath", "report"].into_iter().chain(options.split_whitespace());
     let Command::Report(args) = Cli::try_parse_from(words).unwrap().command else { panic!("{options}") };
     select::select(&mut report, &args.filter.filter());
@@ -69,7 +73,11 @@ fn the_node_stays_whole() {
 type Row = (Option<String>, u64, Option<u64>, Option<u64>);
 
 fn groups(options: &str) -> Vec<Row> {
-    let groups = report(options).grouping.unwrap().groups;
+    rows(report(options))
+}
+
+fn rows(report: Report) -> Vec<Row> {
+    let groups = report.grouping.unwrap().groups;
     groups.into_iter().map(|group| (group.name, group.bytes, group.sent_bytes, group.received_bytes)).collect()
 }
 
@@ -97,6 +105,14 @@ fn groups_have_the_sums_of_their_flows() {
             (name("enibb"), there + back, Some(there), Some(back)),
         ]
     );
+    assert_eq!(
+        rows(report_of("names", "--group-by service")),
+        [
+            (name("default/web:http"), 10_000, Some(9_000), Some(1_000)),
+            (name("kube-system/kube-dns:dns"), 100, Some(0), Some(100)),
+        ]
+    );
+    assert_eq!(rows(report_of("pod_to_pod", "--group-by service"))[0].0, None);
     let by = report("--group-by device --proto udp").grouping.unwrap();
     assert_eq!((by.by, by.groups.len()), (GroupBy::Device, 0));
 }

@@ -16,6 +16,7 @@ pub(super) fn write(grouping: &Grouping, out: &mut impl Write, style: Style, sca
         GroupBy::Pod => ("BY POD", "POD", "(no known pod)", ["SENT", "RECEIVED"]),
         GroupBy::Namespace => ("BY NAMESPACE", "NAMESPACE", "(no known pod)", ["SENT", "RECEIVED"]),
         GroupBy::Path => ("BY PATH", "PATH", "", ["SENT", "RECEIVED"]),
+        GroupBy::Service => ("BY SERVICE", "SERVICE", "(no known service)", ["SENT", "RECEIVED"]),
         GroupBy::Device => ("BY DEVICE", "DEVICE", "", ["TX", "RX"]),
     };
     let shown = groups.len().min(style.top);
