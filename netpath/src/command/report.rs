@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use console::{Term, colors_enabled};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::yield_now;
 use tokio::time::interval;
 
 use self::output::Output;
@@ -64,16 +65,21 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
 
 async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
     attaching.enable_steady_tick(REDRAW_EVERY);
-    let started = Measurement::start(Options {
+    let options = Options {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
         places: args.eni.places(),
         host_root: args.host_root.as_deref(),
-    });
+    };
+    let started = tokio::select! {
+        biased;
+        () = signals.either() => Err(anyhow::anyhow!("interrupted before the window was open; run it again to measure")),
+        started = Measurement::start(options) => started,
+    };
     attaching.finish_and_clear();
     let mut measurement = started?;
     let mut window = Window::open(args, signals)?;
@@ -81,11 +87,17 @@ async fn measure(args: &MeasureArgs) -> anyhow::Result<(Snapshot, ExitCode)> {
     let mut redraw = interval(REDRAW_EVERY);
     let status = loop {
         tokio::select! {
+            // In this order, or the end would have to wait while devices come and go.
+            biased;
             status = window.closed() => break status?,
-            changed = measurement.follow() => changed?,
             _ = redraw.tick() => {
                 progress.set_position(progress.elapsed().as_secs());
                 progress.set_message(format!("{} devices, {} flows", measurement.attached(), measurement.flows()));
+            }
+            changed = measurement.follow() => {
+                changed?;
+                // Lets tokio see the clock and signals.
+                yield_now().await;
             }
         }
     };
