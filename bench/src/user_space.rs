@@ -80,6 +80,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
             connections: connections.clone(),
             conntrack: Conntrack::Ok,
             conntrack_reason: None,
+            device_overruns: 0,
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::render::text::sanitise;
 
 /// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
 #[must_use]
@@ -25,7 +26,10 @@ pub fn main() -> ExitCode {
         Command::Man(args) => completions::man(&args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("netpath: {error:#}");
+        // Parts of it may come from anywhere: names, files, other programs.
+        for line in format!("netpath: {error:#}").lines() {
+            eprintln!("{}", sanitise(line));
+        }
         ExitCode::FAILURE
     })
 }

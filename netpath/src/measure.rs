@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use tokio::task::yield_now;
 
 use self::drainer::{Boundary, Drainer};
 use self::place::{Lookout, Place};
@@ -29,6 +30,10 @@ use crate::privilege::{self, Purpose};
 use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
 use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
+
+/// The index under which the first device is that is gone, and whose own index another has since; the next ones count down.
+/// The kernel's begin at 1.
+const FIRST_ASIDE: u32 = i32::MAX.cast_unsigned();
 
 /// What to measure.
 #[derive(Debug)]
@@ -52,8 +57,13 @@ pub struct Measurement {
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
     names: Follower,
+    /// By the index that their counts have: the kernel's, but for those that are gone and whose index another has since.
     devices: BTreeMap<u32, Followed>,
     lookout: Lookout,
+    /// What such a device gets next.
+    next_aside: u32,
+    /// How often messages about devices were lost.
+    device_overruns: u64,
     /// For devices that appear in the window.
     counters: CounterReader,
     /// About ENIs, when the window was opened.
@@ -90,7 +100,8 @@ struct Followed {
 
 impl Measurement {
     /// Attaches to every device that packets of pods or ENIs pass, and opens the window. Must be called in a tokio runtime.
-    pub fn start(options: Options<'_>) -> anyhow::Result<Self> {
+    /// It is given up when the future is dropped, at the next device at the latest.
+    pub async fn start(options: Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
         let inquiry = Inquiry::start(options.places);
         let host = HostRoot::find(options.host_root)?;
@@ -106,6 +117,7 @@ impl Measurement {
         for link in monitor.links() {
             let followed = Followed::attach(&mut attacher, link);
             devices.insert(followed.link.ifindex, followed);
+            yield_now().await;
         }
         if !devices.values().any(|device| device.attach == Attach::Tcx) {
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
@@ -130,6 +142,8 @@ impl Measurement {
             conntrack,
             names,
             devices,
+            next_aside: FIRST_ASIDE,
+            device_overruns: 0,
             answers,
             lookout,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
@@ -153,7 +167,9 @@ impl Measurement {
         self.drainer.flows()
     }
 
-    /// Waits for a change of the devices, or until it is time to look at their hooks, and follows it. Cancel safe.
+    /// Waits for a change of the devices, or until it is time to look at their hooks, and follows it. Cancel safe. What it does
+    /// for a new device blocks for two grace periods: when many come at once, whoever calls this has to look after other things
+    /// in between.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
         tokio::select! {
             event = self.monitor.next() => self.take(event?),
@@ -173,6 +189,10 @@ impl Measurement {
     fn take(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Appeared(link) => {
+                if let Some(aside) = self.make_room(link.ifindex) {
+                    // Before anything of the new device is counted.
+                    self.drainer.set_aside(link.ifindex, aside);
+                }
                 let mut followed = Followed::attach(&mut self.attacher, link);
                 followed.appeared(&mut self.counters);
                 if followed.link.class == DeviceClass::Veth {
@@ -193,16 +213,42 @@ impl Measurement {
                 }
             }
             // The monitor reads all devices again, and what changed follows.
-            LinkEvent::Lost => {}
+            LinkEvent::Lost => self.device_overruns += 1,
         }
+    }
+
+    /// Sets aside the device that had this index before, if there was one, and says under which index.
+    fn make_room(&mut self, ifindex: u32) -> Option<u32> {
+        let former = self.devices.remove(&ifindex)?;
+        let aside = self.next_aside;
+        self.next_aside -= 1;
+        self.devices.insert(aside, Followed { link: Link { ifindex: aside, ..former.link }, ..former });
+        Some(aside)
+    }
+
+    /// Takes in a device that came too late to be attached to, and yet in the window.
+    fn too_late(&mut self, link: Link) {
+        let blind = is_watched(link.class).then(|| "it appeared when the window was being closed".to_owned());
+        let mut device = Followed::new(link, Attach::None, blind);
+        device.appeared(&mut self.counters);
+        self.devices.insert(device.link.ifindex, device);
     }
 
     /// Closes the window: reads what was counted, then lets go of every device.
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
         while let Some(event) = self.monitor.try_next()? {
-            self.take(event);
+            match event {
+                // Attaching to hundreds of devices would keep the window open for seconds.
+                LinkEvent::Appeared(link) => {
+                    if let Some(aside) = self.make_room(link.ifindex) {
+                        self.drainer.set_aside(link.ifindex, aside);
+                    }
+                    self.too_late(link);
+                }
+                _ => self.take(event),
+            }
         }
-        let (tally, closed) = self.drainer.finish()?;
+        let (mut tally, closed) = self.drainer.finish()?;
         let duration = closed.at - self.opened;
         // What is on the hooks now was there all the time: nobody can put netpath's programs back.
         if let Err(error) = self.look() {
@@ -215,12 +261,14 @@ impl Measurement {
             match event {
                 // A pod that started in the window got its address and route after its device.
                 LinkEvent::Changed(_) => self.take(event),
-                // It came too late to be attached to, and yet in the window.
-                LinkEvent::Appeared(link) if closed.has(link.ifindex) => {
-                    let blind = Some("it appeared when the window was being closed".to_owned());
-                    let mut device = Followed::new(link, Attach::None, blind);
-                    device.appeared(&mut self.counters);
-                    self.devices.insert(device.link.ifindex, device);
+                // If the index is still another's, that one was there when the window was closed, and this one was not.
+                LinkEvent::Appeared(link)
+                    if closed.has(link.ifindex) && self.devices.get(&link.ifindex).is_none_or(|former| former.gone) =>
+                {
+                    if let Some(aside) = self.make_room(link.ifindex) {
+                        tally.set_aside(link.ifindex, aside);
+                    }
+                    self.too_late(link);
                 }
                 _ => {}
             }
@@ -260,6 +308,7 @@ impl Measurement {
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,
+            device_overruns: self.device_overruns,
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,
@@ -268,16 +317,25 @@ impl Measurement {
     }
 }
 
+/// Whether packets of pods or ENIs pass such devices.
+fn is_watched(class: DeviceClass) -> bool {
+    use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
+    match class {
+        Loopback | Other => false,
+        Eni | Veth | Vlan | Bridge | Tunnel => true,
+    }
+}
+
 impl Followed {
     /// Attaches to the device, if packets of pods or ENIs pass it.
     fn attach(attacher: &mut Attacher, link: Link) -> Self {
-        use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
-        let (attach, blind) = match link.class {
-            Loopback | Other => (Attach::None, None),
-            Eni | Veth | Vlan | Bridge | Tunnel => match attacher.attach(link.ifindex, &link.name, link.layer) {
+        let (attach, blind) = if is_watched(link.class) {
+            match attacher.attach(link.ifindex, &link.name, link.layer) {
                 Ok(()) => (Attach::Tcx, None),
                 Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
-            },
+            }
+        } else {
+            (Attach::None, None)
         };
         Self::new(link, attach, blind)
     }

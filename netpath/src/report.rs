@@ -214,7 +214,8 @@ pub enum Attach {
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {
-    /// The kernel's index.
+    /// The kernel's index. Of a device that is gone and whose index another one has since: a number of its own, from 2³¹ − 1
+    /// downwards.
     pub ifindex: u32,
     /// Name.
     pub name: String,
@@ -667,6 +668,10 @@ pub struct Health {
     pub ambiguous_flows: u64,
     /// Devices whose traffic was not (fully) seen.
     pub blind_devices: u64,
+    /// How often the kernel dropped messages about devices, since too many waited. The devices were read anew then; those that
+    /// had come and gone meanwhile are not in the report.
+    #[serde(default)]
+    pub device_overruns: u64,
 }
 
 /// Whether NAT could be followed.

@@ -35,6 +35,9 @@ pub struct Snapshot {
     /// If they cannot be: why, and what to do, as one line.
     #[serde(default)]
     pub conntrack_reason: Option<String>,
+    /// How often the kernel dropped messages about devices, since too many waited.
+    #[serde(default)]
+    pub device_overruns: u64,
     /// ENIs and branch ENIs, those with a device first, in order of ifindex.
     #[serde(default)]
     pub enis: Vec<Eni>,

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, loaded_programs};
@@ -26,10 +26,17 @@ pub enum Answer {
     },
 }
 
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-/// The helper `bpf_redirect`.
+/// The helpers `bpf_tail_call`, `bpf_skb_vlan_push`, `bpf_redirect`.
+const TAIL_CALL: u32 = 12;
+const VLAN_PUSH: u32 = 18;
 const REDIRECT: u32 = 23;
+/// Where `struct __sk_buff` has the mark.
+const SKB_MARK: u8 = 8;
 
 /// `struct bpf_insn`: `r[register] = value`.
 pub(crate) fn set(register: u8, value: u32) -> [u8; 8] {
@@ -58,13 +65,61 @@ impl Answer {
     /// # Errors
     /// When the kernel refuses it.
     pub fn load(self, name: &str) -> Result<SchedClassifier> {
-        let program = load(BPF_PROG_TYPE_SCHED_CLS, &self.instructions(), name)
-            .with_context(|| format!("cannot load the program {name}"))?;
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
-        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok());
-        let loaded = loaded_programs().flatten().find(|info| Some(info.id()) == id).context("no such program")?;
-        Ok(SchedClassifier::from_program_info(loaded, name.to_owned().into())?)
+        loaded(&self.instructions(), name)
     }
+}
+
+/// `skb->mark` for [`behind_vlan_push`]: this tag control information.
+#[must_use]
+pub const fn vlan_mark(tci: u16) -> u32 {
+    1 << 16 | tci as u32
+}
+
+/// A program that puts the VLAN tag of [`vlan_mark`] beside the packet, if it has such a mark, and then becomes `program`:
+/// `BPF_PROG_TEST_RUN` has no other way to such a tag. It can as long as the descriptor is open.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn behind_vlan_push(program: BorrowedFd<'_>) -> Result<(SchedClassifier, OwnedFd)> {
+    let word = |fd: i32| u32::try_from(fd).context("a descriptor");
+    let mut create = [BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 1];
+    let map = descriptor(bpf(BPF_MAP_CREATE, &mut create)?)?;
+    let (key, value) = (0_u32, word(program.as_raw_fd())?);
+    let mut update = [map.as_raw_fd().try_into()?, &raw const key as u64, &raw const value as u64, 0_u64];
+    bpf(BPF_MAP_UPDATE_ELEM, &mut update).context("cannot call the program")?;
+    // `struct bpf_insn` of two registers: destination in the lower half of a byte, source in the upper.
+    let of_two = |code: u8, destination: u8, source: u8, offset: u8, value: u32| {
+        let mut all = instruction(code, source << 4 | destination, value);
+        all[2] = offset;
+        all
+    };
+    let instructions = [
+        of_two(0xbf, 6, 1, 0, 0),
+        of_two(0x61, 3, 1, SKB_MARK, 0),
+        // Without a mark, on with what follows the call.
+        of_two(0x15, 3, 0, 3, 0),
+        set(2, u32::from(0x8100_u16.to_be())),
+        instruction(0x57, 3, 0xffff),
+        instruction(0x85, 0, VLAN_PUSH),
+        of_two(0xbf, 1, 6, 0, 0),
+        of_two(0x18, 2, 1, 0, word(map.as_raw_fd())?),
+        [0; 8],
+        set(3, 0),
+        instruction(0x85, 0, TAIL_CALL),
+        // Only if the call failed.
+        set(0, 0x7fff_ffff),
+        instruction(0x95, 0, 0),
+    ];
+    Ok((loaded(&instructions.concat(), "vlan_push")?, map))
+}
+
+fn loaded(instructions: &[u8], name: &str) -> Result<SchedClassifier> {
+    let program =
+        load(BPF_PROG_TYPE_SCHED_CLS, instructions, name).with_context(|| format!("cannot load the program {name}"))?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok());
+    let loaded = loaded_programs().flatten().find(|info| Some(info.id()) == id).context("no such program")?;
+    Ok(SchedClassifier::from_program_info(loaded, name.to_owned().into())?)
 }
 
 /// `union bpf_attr`, member for `BPF_PROG_LOAD`, up to `prog_name`.
@@ -91,10 +146,18 @@ pub(crate) fn load(prog_type: u32, instructions: &[u8], name: &str) -> Result<Ow
         ..LoadAttr::default()
     };
     attr.prog_name.get_mut(..name.len()).context("too long a name")?.copy_from_slice(name.as_bytes());
-    // SAFETY: the attribute is the command's, of the size passed, and its addresses are of `insn_cnt` instructions and of a
-    // C string, both alive during the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw mut attr, size_of::<LoadAttr>()) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    descriptor(bpf(BPF_PROG_LOAD, &mut attr)?)
+}
+
+/// `bpf(2)`. `attr` must be the command's member of `union bpf_attr`, with addresses that are alive.
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the attribute is of the size passed, and the callers above see to what it points to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes over what `bpf(2)` made.
+fn descriptor(fd: libc::c_long) -> Result<OwnedFd> {
     // SAFETY: the kernel just gave this descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd.try_into()?) })
 }

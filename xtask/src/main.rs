@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod fuzz;
 mod process;
 mod setup;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test that can run here, and say which could not
     Test(test::Args),
+    /// Run every fuzz target for a bounded time (needs a C++ compiler)
+    Fuzz(fuzz::Args),
     /// Measure what netpath costs and write docs/performance.md (needs root and four minutes without other load)
     Bench(bench::Args),
     /// Build the static release binary that is copied to nodes: target/dist/netpath
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dist => dist::run(),
     };

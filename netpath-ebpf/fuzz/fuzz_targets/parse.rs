@@ -1,4 +1,5 @@
-//! Fuzzes the packet parser: whatever the bytes, it must not panic, and must agree with etherparse.
+//! Fuzzes the packet parser: whatever the bytes, it must not panic, must agree with etherparse, and the quick look at plain
+//! packets must agree with it.
 //!
 //! In: one byte that says what the frame starts with (its two lowest bits), two of a VLAN tag beside the frame, and the
 //! frame. Out: a crash if the parsers disagree.
@@ -19,4 +20,5 @@ fuzz_target!(|data: &[u8]| {
         _ => Start::Ip { ethertype_be: 0x86dd_u16.to_be() },
     };
     oracle::check(frame, start);
+    oracle::check_plain(frame);
 });

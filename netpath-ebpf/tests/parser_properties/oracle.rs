@@ -1,7 +1,7 @@
 //! What etherparse, a parser that netpath does not use otherwise, makes of a frame: the judge of netpath's own.
 //!
-//! In: the bytes of a frame and what they start with. Out: a panic if the two disagree ([`check`]). Shared by the
-//! property tests and the fuzzer. It must not call the parser to find out what to expect of it.
+//! In: the bytes of a frame and what they start with. Out: a panic if the two disagree ([`check`]), or netpath's own two
+//! ([`check_plain`]). Shared by the property tests and the fuzzer. It must not call the parser to find out what to expect of it.
 //!
 //! Where etherparse answers another question, or none, the expectation is made from the slices it gives:
 //!
@@ -24,7 +24,7 @@ use etherparse::{
 };
 use netpath_ebpf::{
     Direction, Hook, Ports, Reason, Tag,
-    parse::{Fragment, Network, Packet, Start, Stop, ipv4, ipv6, network},
+    parse::{Fragment, Network, Packet, PlainTag, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
 };
 
 /// The hook of all frames here.
@@ -314,4 +314,28 @@ fn transport(
         headers_len_bytes: 0,
     };
     Expected::Flow(flow, len.map(|len| u32::try_from(end + len).expect("a frame is short")))
+}
+
+/// What the quick look at plain packets finds must be what the whole parser finds. Says whether it found anything, with a
+/// tag in the frame, one beside it, or none.
+pub fn check_plain(bytes: &[u8]) -> bool {
+    const TCI: u16 = 0xe123;
+    let mut any = false;
+    let tags =
+        [(Some(PlainTag::NONE), None), (Some(PlainTag::beside(TCI)), Some(TCI)), (PlainTag::in_frame(bytes), None)];
+    for (tag, vlan_tci) in tags {
+        let Some(tag) = tag else { continue };
+        let whole = network(bytes, Start::Ethernet { vlan_tci });
+        if let Some(found) = plain_v4(bytes, tag, HOOK) {
+            let Ok(Network::V4(link)) = whole else { panic!("{whole:?} is not IPv4") };
+            assert_eq!(Ok(found), ipv4(bytes, link, HOOK));
+            any = true;
+        }
+        if let Some(found) = plain_v6(bytes, tag, HOOK) {
+            let Ok(Network::V6(link)) = whole else { panic!("{whole:?} is not IPv6") };
+            assert_eq!(Ok(found), ipv6(bytes, link, HOOK));
+            any = true;
+        }
+    }
+    any
 }

@@ -1,5 +1,4 @@
-//! Any bytes as a netlink datagram: reading must end, without panicking. Run from `netpath`:
-//! `cargo +nightly fuzz run ctnetlink fuzz/corpus/ctnetlink fuzz/seeds/ctnetlink`
+//! Any bytes as a datagram of conntrack: reading must end, without panicking.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use console::{Term, colors_enabled};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::yield_now;
 use tokio::time::interval;
 
 use self::output::Output;
@@ -67,18 +68,23 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
 
 async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Measurement` gives up.
     attaching.tick();
-    let started = Measurement::start(Options {
+    let options = Options {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
         places: args.eni.places(),
         host_root: args.host_root.as_deref(),
         purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },
-    });
+    };
+    let started = tokio::select! {
+        biased;
+        () = signals.either() => Err(anyhow::anyhow!("interrupted before the window was open; run it again to measure")),
+        started = Measurement::start(options) => started,
+    };
     attaching.finish_and_clear();
     let mut measurement = started?;
     let mut window = Window::open(args, signals)?;
@@ -86,11 +92,17 @@ async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snaps
     let mut redraw = interval(REDRAW_EVERY);
     let status = loop {
         tokio::select! {
+            // In this order, or the end would have to wait while devices come and go.
+            biased;
             status = window.closed() => break status?,
-            changed = measurement.follow() => changed?,
             _ = redraw.tick() => {
                 progress.set_position(progress.elapsed().as_secs());
                 progress.set_message(format!("{} devices, {} flows", measurement.attached(), measurement.flows()));
+            }
+            changed = measurement.follow() => {
+                changed?;
+                // Lets tokio see the clock and signals.
+                yield_now().await;
             }
         }
     };

@@ -176,6 +176,26 @@ impl Tally {
         self.len() == 0
     }
 
+    /// Puts what was counted at one device under another index: the kernel may give the index to the next device.
+    pub fn set_aside(&mut self, ifindex: u32, aside: u32) {
+        fn moved<K: Eq + Hash + Copy>(
+            all: &mut HashMap<K, Counts>,
+            hook: impl Fn(&mut K) -> &mut Hook,
+            from: u32,
+            to: u32,
+        ) {
+            let own: Vec<_> = all.extract_if(|key, _| hook(&mut key.clone()).ifindex() == from).collect();
+            for (mut key, counts) in own {
+                let hook = hook(&mut key);
+                *hook = Hook::new(to, hook.direction());
+                *all.entry(key).or_default() += counts;
+            }
+        }
+        moved(&mut self.v4, |key| &mut key.hook, ifindex, aside);
+        moved(&mut self.v6, |key| &mut key.hook, ifindex, aside);
+        moved(&mut self.unattributed, |key| &mut key.hook, ifindex, aside);
+    }
+
     /// Every flow at every hook, in no particular order.
     pub fn observations(&self) -> impl Iterator<Item = Observation> {
         let v4 = self.v4.iter().map(|(key, counts)| {

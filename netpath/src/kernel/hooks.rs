@@ -4,7 +4,7 @@
 //! not judge what it finds. What may not be known is `None`: the kernel tells everybody of legacy filters, of TCX programs
 //! only with `CAP_NET_ADMIN`, and of programs' names only with `CAP_SYS_ADMIN`.
 
-mod message;
+pub mod message;
 
 use std::collections::{BTreeMap, HashMap};
 use std::{fmt, io};

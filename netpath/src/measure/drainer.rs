@@ -81,10 +81,17 @@ fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boun
 
 const FLIP: &str = "cannot flip the flow maps' epoch";
 
+/// What the thread is told; it stops when nobody can tell it anything.
+enum Order {
+    /// See [`Drainer::set_aside`]. What is sent back tells that it is done.
+    SetAside { ifindex: u32, aside: u32, done: mpsc::Sender<()> },
+}
+
 /// The thread that drains.
 pub struct Drainer {
     thread: Option<JoinHandle<anyhow::Result<(Tally, Boundary)>>>,
-    stop: mpsc::Sender<()>,
+    /// Until the window is closed.
+    orders: Option<mpsc::Sender<Order>>,
     flows: Arc<AtomicUsize>,
 }
 
@@ -94,16 +101,25 @@ impl Drainer {
         let mut counters = CounterReader::open().context("cannot open a netlink socket")?;
         let opened = cross(&mut drain, &mut counters)?;
         let Crowded(_) = collect(&mut drain, &mut Tally::default())?;
-        let (stop, stopped) = mpsc::channel();
+        let (orders, ordered) = mpsc::channel();
         let flows = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&flows);
         let work = move || {
             let mut tally = Tally::default();
             let mut wait = DRAIN_EVERY;
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            loop {
+                let order = ordered.recv_timeout(wait);
+                if matches!(order, Err(RecvTimeoutError::Disconnected)) {
+                    break;
+                }
                 drain.flip().context(FLIP)?;
                 let Crowded(crowded) = collect(&mut drain, &mut tally)?;
                 wait = if crowded { DRAIN_SOON } else { DRAIN_EVERY };
+                if let Ok(Order::SetAside { ifindex, aside, done }) = order {
+                    tally.set_aside(ifindex, aside);
+                    // Nobody waits for it if the window is being given up.
+                    let _ = done.send(());
+                }
                 seen.store(tally.len(), Ordering::Relaxed);
             }
             let closed = cross(&mut drain, &mut counters)?;
@@ -111,7 +127,7 @@ impl Drainer {
             Ok((tally, closed))
         };
         let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
-        Ok((Self { thread: Some(thread), stop, flows }, opened))
+        Ok((Self { thread: Some(thread), orders: Some(orders), flows }, opened))
     }
 
     /// How many flows were seen so far, at all hooks together.
@@ -119,10 +135,21 @@ impl Drainer {
         self.flows.load(Ordering::Relaxed)
     }
 
+    /// Puts what was counted at a device so far under another index, so that the device that has its index now begins
+    /// anew. Blocks for a drain.
+    pub fn set_aside(&self, ifindex: u32, aside: u32) {
+        let (done, is_done) = mpsc::channel();
+        // If the thread has failed, its error comes when the window is closed.
+        if let Some(orders) = &self.orders
+            && orders.send(Order::SetAside { ifindex, aside, done }).is_ok()
+        {
+            let _ = is_done.recv();
+        }
+    }
+
     /// Closes the window. Blocks for a drain that is going on, and the last one.
     pub fn finish(&mut self) -> anyhow::Result<(Tally, Boundary)> {
-        // If the thread has failed already, nobody hears this, and its error comes next.
-        let _ = self.stop.send(());
+        drop(self.orders.take());
         let thread = self.thread.take().context("the window was closed before")?;
         thread.join().map_err(|_| anyhow::anyhow!("the thread that reads the flow maps failed"))?
     }

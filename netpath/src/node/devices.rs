@@ -10,7 +10,7 @@
 mod class;
 pub mod counters;
 mod inventory;
-mod message;
+pub mod message;
 mod monitor;
 pub mod qdiscs;
 mod socket;

@@ -10,9 +10,9 @@
 mod allowances;
 mod http;
 mod imds;
-mod ipamd;
+pub mod ipamd;
 mod join;
-mod metrics;
+pub mod metrics;
 mod names;
 
 use std::future::Future;
@@ -68,7 +68,7 @@ impl Places {
 
 /// Why a source did not tell everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Failure {
+pub struct Failure {
     state: SourceState,
     /// One line.
     reason: String,

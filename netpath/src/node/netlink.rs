@@ -88,13 +88,15 @@ fn message(message_type: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8>
 
 /// Whether the kernel is done.
 #[derive(Debug, PartialEq)]
-enum Answer {
+pub enum Answer {
+    /// It is.
     Done,
+    /// More will follow.
     More,
 }
 
-/// Reads the messages of one datagram that answer request `sequence`.
-fn answers(
+/// Reads the messages of one datagram that answer request `sequence`, and hands type and body of each to `each`.
+pub fn answers(
     mut datagram: &[u8],
     sequence: u32,
     interrupted: &mut bool,

@@ -124,5 +124,6 @@ pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous
         unjoined_flows: flows.iter().filter(|flow| flow.path == PathClass::Unresolved).count() as u64,
         ambiguous_flows,
         blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,
+        device_overruns: snapshot.device_overruns,
     }
 }

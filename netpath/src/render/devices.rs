@@ -53,8 +53,7 @@ pub fn json(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<(
         ipam: known.ipam.as_ref(),
         sources: &known.sources,
     };
-    serde_json::to_writer_pretty(&mut *out, &list)?;
-    writeln!(out)
+    super::json::pretty(&list, out)
 }
 
 /// Writes the list as a table, with what matters in words above it.

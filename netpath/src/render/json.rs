@@ -1,12 +1,66 @@
 //! The report as JSON, schema `netpath.report/1`: the model as it stands.
+//!
+//! In: anything that serialises. Out: text that a terminal may get: JSON itself escapes the control characters of ASCII, and
+//! what else a terminal obeys, or hides what is written, is escaped here.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
+use super::text::is_unsafe;
 use crate::report::Report;
 
 /// Writes the report, indented, with a newline at the end.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    // Control characters in names are escaped by JSON itself.
-    serde_json::to_writer_pretty(&mut *out, report)?;
+    pretty(report, out)
+}
+
+/// Writes anything, indented, with a newline at the end.
+pub(super) fn pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(Escaped(&mut *out), value)?;
     writeln!(out)
+}
+
+/// What is written to it, with unsafe characters as `\u009b`. They are only in strings, so that it reads the same.
+struct Escaped<W>(W);
+
+impl<W: Write> Write for Escaped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // serde_json writes whole characters.
+        match std::str::from_utf8(bytes) {
+            Ok(text) if bytes.iter().any(|byte| *byte >= 0x7f) => {
+                for c in text.chars() {
+                    // Not the newlines of indentation.
+                    if c >= '\u{7f}' && is_unsafe(c) {
+                        for unit in c.encode_utf16(&mut [0; 2]) {
+                            write!(self.0, "\\u{unit:04x}")?;
+                        }
+                    } else {
+                        self.0.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())?;
+                    }
+                }
+            }
+            _ => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_read_the_same() {
+        let name = "eth\u{9b}31m\u{7f}\u{202e}\u{e0001}\u{1b}[2J münchen 網卡";
+        let mut text = Vec::new();
+        pretty(&[name], &mut text).expect("written");
+        let text = String::from_utf8(text).expect("text");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).expect("JSON"), [name]);
+        assert_eq!(text, "[\n  \"eth\\u009b31m\\u007f\\u202e\\udb40\\udc01\\u001b[2J münchen 網卡\"\n]\n");
+    }
 }

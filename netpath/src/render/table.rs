@@ -351,6 +351,12 @@ fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()>
         (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
         (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
     }
+    if health.device_overruns > 0 {
+        lines.push(
+            "devices changed faster than netpath could read: some that came and went may not be listed; measure again"
+                .to_owned(),
+        );
+    }
     lines.extend(names::missing(&report.names));
     for (count, meaning, action) in [
         (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),

@@ -112,6 +112,7 @@ impl Scenario {
             conntrack: file.conntrack,
             lost: Counts::default(),
             conntrack_reason: None,
+            device_overruns: 0,
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),

@@ -39,6 +39,14 @@ impl Signals {
         let take = |kind| signal(kind).context("cannot handle signals");
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
+
+    /// Waits for either. Cancel safe.
+    pub async fn either(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 impl Window {
@@ -69,17 +77,16 @@ impl Window {
     /// A signal ends a timed window. The window of a command ends with the command: Ctrl-C on a terminal goes to both,
     /// and SIGTERM is handed on.
     pub async fn closed(&mut self) -> anyhow::Result<ExitCode> {
-        let Signals { interrupt, terminate } = &mut self.signals;
         match &mut self.end {
             End::At { end, .. } => {
                 tokio::select! {
                     () = sleep_until(*end) => {}
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+                    () = self.signals.either() => {}
                 }
                 Ok(ExitCode::SUCCESS)
             }
             End::With(child) => loop {
+                let Signals { interrupt, terminate } = &mut self.signals;
                 tokio::select! {
                     status = child.wait() => return Ok(exit_code(status.context("cannot wait for the command")?)),
                     _ = interrupt.recv() => {}

@@ -8,8 +8,8 @@ use netlink_packet_core::{DecodeError, NlasIterator, parse_u32};
 
 use super::{BpfFilter, Filter, Program, Qdisc};
 
-pub const RTM_GETQDISC: u16 = libc::RTM_GETQDISC;
-pub const RTM_GETTFILTER: u16 = libc::RTM_GETTFILTER;
+pub(super) const RTM_GETQDISC: u16 = libc::RTM_GETQDISC;
+pub(super) const RTM_GETTFILTER: u16 = libc::RTM_GETTFILTER;
 
 /// `struct tcmsg`: family, padding, ifindex, handle, parent, info.
 const TCMSG_BYTES: usize = 20;
@@ -40,7 +40,7 @@ impl From<DecodeError> for Malformed {
 }
 
 /// The body of a request: a device (0 for all), and the hook.
-pub fn tcmsg(ifindex: u32, parent: u32) -> [u8; TCMSG_BYTES] {
+pub(super) fn tcmsg(ifindex: u32, parent: u32) -> [u8; TCMSG_BYTES] {
     let mut bytes = [0; TCMSG_BYTES];
     bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     bytes[12..16].copy_from_slice(&parent.to_ne_bytes());

@@ -81,7 +81,8 @@ fn request(ifindex: u32) -> [u8; STATS_BYTES] {
 }
 
 /// The device and counters of a `struct if_stats_msg` and its attributes.
-fn stats(kind: u16, body: &[u8]) -> Option<(u32, Counted)> {
+#[must_use]
+pub fn stats(kind: u16, body: &[u8]) -> Option<(u32, Counted)> {
     if kind != RTM_NEWSTATS {
         return None;
     }

@@ -37,6 +37,7 @@ const IFA_LOCAL: u16 = 2;
 /// A link as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawLink {
+    /// Its index.
     pub ifindex: u32,
     /// Bytes: the kernel does not ask for UTF-8.
     pub name: Vec<u8>,
@@ -46,7 +47,9 @@ pub struct RawLink {
     pub hardware_type: u16,
     /// `IFF_*`.
     pub flags: u32,
+    /// `IFLA_INFO_KIND`.
     pub kind: Option<String>,
+    /// `IFLA_ADDRESS`, if it is of 6 bytes.
     pub mac: Option<[u8; 6]>,
     /// `IFLA_LINK`, if it is in this namespace.
     pub lower: Option<u32>,
@@ -56,7 +59,9 @@ pub struct RawLink {
     pub vlan_id: Option<u16>,
     /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
     pub parent: Option<String>,
+    /// What XDP programs it has.
     pub xdp: Option<Xdp>,
+    /// `IFLA_STATS64`.
     pub counters: KernelCounters,
     /// `IFLA_NEW_NETNSID`: it was moved to another namespace (only in `RTM_DELLINK`).
     pub moved: bool,
@@ -65,13 +70,16 @@ pub struct RawLink {
 /// A `/32` or `/128` route of the main table straight to a device. Ordered so that the one the kernel takes is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostRoute {
+    /// The destination.
     pub to: IpAddr,
     /// Lower is preferred.
     pub metric: u32,
+    /// The device.
     pub ifindex: u32,
 }
 
 /// What a message says.
+#[expect(missing_docs, reason = "the fields are what their names say")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A link is there, or changed.
@@ -99,6 +107,7 @@ pub enum Message {
 }
 
 /// Reads the messages of one datagram.
+#[must_use]
 pub fn messages(datagram: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut rest = datagram;
@@ -120,7 +129,7 @@ pub fn messages(datagram: &[u8]) -> Vec<Message> {
 
 /// A message is not as the kernel's headers describe it.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 impl From<DecodeError> for Malformed {
     fn from(_: DecodeError) -> Self {

@@ -60,19 +60,28 @@ pub struct Qdiscs {
 pub fn read() -> io::Result<Qdiscs> {
     let (mut all, mut whole) = (Qdiscs::default(), true);
     // The kernel does not say if qdiscs changed meanwhile. A device that came or went is told apart by its counters.
-    let _ = Requester::open()?.dump(libc::RTM_GETQDISC, &[0; TCMSG_BYTES], |kind, body| match qdisc(body) {
-        _ if kind != libc::RTM_NEWQDISC => {}
-        Ok(Some(Qdisc::Root(qdisc))) => drop(all.roots.insert(qdisc.ifindex, qdisc)),
-        Ok(Some(Qdisc::Clsact { ifindex, dropped_packets })) => {
-            all.filter_drops.insert(ifindex, dropped_packets);
-        }
-        Ok(None) => {}
-        Err(Malformed) => whole = false,
+    let _ = Requester::open()?.dump(libc::RTM_GETQDISC, &[0; TCMSG_BYTES], |kind, body| {
+        whole &= all.take(kind, body).is_ok();
     })?;
     if whole { Ok(all) } else { Err(io::Error::other("a message about qdiscs that netpath cannot read")) }
 }
 
 impl Qdiscs {
+    /// Takes in a message of the answer.
+    pub fn take(&mut self, message_type: u16, body: &[u8]) -> Result<(), Malformed> {
+        if message_type != libc::RTM_NEWQDISC {
+            return Ok(());
+        }
+        match qdisc(body)? {
+            Some(Qdisc::Root(qdisc)) => drop(self.roots.insert(qdisc.ifindex, qdisc)),
+            Some(Qdisc::Clsact { ifindex, dropped_packets }) => {
+                self.filter_drops.insert(ifindex, dropped_packets);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
     /// What a device's root qdisc did since `earlier`, or if that is `None` since the device was made. `None` if it is not known,
     /// or another one: what its predecessor did is not known.
     #[must_use]

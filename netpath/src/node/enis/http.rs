@@ -118,7 +118,7 @@ fn not_http(error: &hyper::Error) -> Failure {
 
 impl Failure {
     /// The server is there, and does not say what it was asked.
-    pub fn status(status: StatusCode) -> Self {
+    pub(super) fn status(status: StatusCode) -> Self {
         // The number alone: the words behind it are the server's.
         Self { state: SourceState::Refused, reason: format!("it answers with status {}", status.as_u16()) }
     }

@@ -84,6 +84,7 @@ fn end_of_labels(labels: &str) -> Option<usize> {
 }
 
 /// What there is to report: the last values, and what counters grew by since the first.
+#[must_use]
 pub fn ipam(first: &Values, last: &Values) -> Ipam {
     let metric = |&(name, helper_name, counter): &(&'static str, Option<&str>, bool)| {
         let value = *last.get(name)?;

@@ -1,0 +1,212 @@
+//! The programs themselves, run by the kernel over any bytes (`BPF_PROG_TEST_RUN`): they answer -1 to every packet, and
+//! count it under the key that the parser finds on the host, for what `wire` says, whichever way they take.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod frames;
+mod model;
+mod tunnels;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::sync::{Mutex, PoisonError};
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use lab::Lab;
+use netpath::kernel::attach::Attacher;
+use netpath::kernel::drain::{Drain, Tally};
+use netpath::kernel::load::load;
+use netpath::node::devices::Layer;
+use netpath_ebpf::{Direction, Reason, map};
+
+use self::frames::{Beside, Random, with_ethernet, without_ethernet};
+use self::model::{Counted, Model, Sum, Way, Words, add};
+
+/// `BPF_PROG_TEST_RUN` gives packets the loopback device unless told otherwise.
+const LOOPBACK: u32 = 1;
+const FRAMES: u64 = 30_000;
+
+#[test]
+fn every_answer_is_minus_one_and_every_count_is_the_parsers() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let veth = lab.node.namespace.ifindex(&lab.pod("client").veth).unwrap();
+    for (name, direction, ethernet) in [
+        (map::RX, Direction::Rx, true),
+        (map::TX, Direction::Tx, true),
+        (map::RX_IP, Direction::Rx, false),
+        (map::TX_IP, Direction::Tx, false),
+    ] {
+        let ways = lab.node.namespace.run(|| run(name, direction, ethernet, [LOOPBACK, veth])).unwrap();
+        println!("{name}: {ways:?}");
+        let least: &[Way] = if ethernet {
+            use Way::{General, GeneralTunnel, Hit, PlainEviction, PlainMiss, PlainSuper, Rest};
+            &[Hit, PlainMiss, PlainEviction, PlainSuper, General, GeneralTunnel, Rest]
+        } else {
+            &[Way::General, Way::Rest]
+        };
+        for way in least {
+            assert!(ways.get(way).is_some_and(|packets| *packets > 300), "{name}: hardly any packet was {way:?}");
+        }
+        assert!(ways.values().sum::<u64>() > FRAMES, "{name}: the kernel refused more than a few");
+    }
+}
+
+/// Runs a program over packets of two devices, holds it against the model, and returns how many packets went each way.
+fn run(name: &'static str, direction: Direction, ethernet: bool, devices: [u32; 2]) -> BTreeMap<Way, u64> {
+    stay_on_this_cpu();
+    let Loaded { program, mut drain, maps, .. } = loaded(name);
+    let (program, _callable) = lab::behind_vlan_push(program.fd().unwrap().as_fd()).unwrap();
+    let mut tally = Tally::default();
+    drain.drain(&mut tally).unwrap();
+    let epoch = 2;
+
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut model = Model::new(epoch, direction, ethernet);
+    let seeds = if ethernet { with_ethernet() } else { without_ethernet() };
+    for _ in 0..FRAMES {
+        let frame = random.frame(&seeds);
+        let ifindex = devices[random.below(2)];
+        // Once more or several times, so that flows have their slots.
+        for _ in 0..=random.below(3) {
+            let beside = random.beside();
+            match answer(&program, ifindex, &frame, beside) {
+                Some(answer) => assert_eq!(answer, -1, "{frame:02x?} {beside:?}"),
+                None => continue,
+            }
+            model.see(ifindex, &frame, beside);
+        }
+    }
+
+    let mut in_maps = flow_map::<5>(&maps, map::V4[epoch as usize & 1]);
+    in_maps.append(&mut flow_map::<11>(&maps, map::V6[epoch as usize & 1]));
+    assert_eq!(in_maps, model.flows, "{name}: what slots were emptied into");
+    drain.drain(&mut tally).unwrap();
+    assert_eq!(tally.lost.packets, 0);
+    assert_eq!(counted(&tally), model.all, "{name}");
+    let reasons: HashSet<u32> = model.all.keys().filter_map(|counted| Some(counted.err()?.1)).collect();
+    assert!(reasons.len() >= if ethernet { 3 } else { 2 }, "{name}: only {reasons:?} occurred");
+    model.ways
+}
+
+/// One of netpath's programs, freshly loaded.
+struct Loaded {
+    program: SchedClassifier,
+    drain: Drain,
+    /// Ids of the maps.
+    maps: HashSet<u32>,
+    /// Keeps the programs.
+    _attacher: Attacher,
+}
+
+fn loaded(name: &'static str) -> Loaded {
+    // Two tests that load at one time could take each other's.
+    static LOADING: Mutex<()> = Mutex::new(());
+    let _one = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    let (programs, maps): (HashSet<_>, HashSet<_>) = (own("prog_id"), own("map_id"));
+    let (mut attacher, drain) = load(65_536).unwrap();
+    if [map::RX_IP, map::TX_IP].contains(&name) {
+        // They are loaded with the first device that needs them. Nothing passes this one.
+        attacher.attach(LOOPBACK, "lo", Layer::Ip).unwrap();
+    }
+    let programs: HashSet<u32> = own("prog_id").difference(&programs).copied().collect();
+    let maps = own("map_id").difference(&maps).copied().collect();
+    let is_it = |info: &ProgramInfo| programs.contains(&info.id()) && info.name_as_str() == Some(name);
+    let program = loaded_programs().flatten().find(is_it).unwrap();
+    let program = SchedClassifier::from_program_info(program, name.into()).unwrap();
+    Loaded { program, drain, maps, _attacher: attacher }
+}
+
+/// Runs the program over one packet. `None` if the kernel makes no packet of these bytes: they claim to be IP, and have no
+/// room for its header.
+fn answer(program: &SchedClassifier, ifindex: u32, frame: &[u8], beside: Beside) -> Option<i32> {
+    // `struct __sk_buff`; the kernel takes these fields of it, and `lab::behind_vlan_push` the mark.
+    const MARK: usize = 8;
+    const IFINDEX: usize = 40;
+    const GSO_SEGS: usize = 164;
+    const GSO_SIZE: usize = 176;
+    let mut context = [0; 192];
+    let mut put = |at: usize, value: u32| context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    put(MARK, beside.vlan_tci.map_or(0, lab::vlan_mark));
+    put(IFINDEX, ifindex);
+    put(GSO_SEGS, beside.gso_segs);
+    put(GSO_SIZE, beside.gso_size);
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.ctx_in = Some(&context);
+    options.repeat = 1;
+    match program.test_run(options) {
+        Ok(result) => Some(result.return_value.cast_signed()),
+        Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
+            assert!(frame.len() < 14 + 40, "{frame:02x?} {beside:?}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Keeps this thread on the CPU it is on: each CPU has a cache of its own.
+fn stay_on_this_cpu() {
+    // SAFETY: the set is a plain value that lives through the calls.
+    let kept = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap(), &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    assert_eq!(kept, 0);
+}
+
+/// The ids of the programs or maps that this process holds, by /proc.
+fn own(key: &str) -> HashSet<u32> {
+    let texts = fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()));
+    // The descriptor that lists the folder is gone by now.
+    let id = |text: String| {
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse::<u32>().ok())
+    };
+    texts.flatten().filter_map(id).collect()
+}
+
+/// What is in a flow map.
+fn flow_map<const WORDS: usize>(ids: &HashSet<u32>, name: &str) -> BTreeMap<Words, Sum>
+where
+    [u32; WORDS]: Pod,
+{
+    let id = ids.iter().find(|id| MapInfo::from_id(**id).unwrap().name_as_str() == Some(name)).unwrap();
+    let map: HashMap<_, [u32; WORDS], Sum> = Map::HashMap(MapData::from_id(*id).unwrap()).try_into().unwrap();
+    let words = |key: [u32; WORDS]| {
+        key.chunks(2).map(|pair| u64::from(*pair.get(1).unwrap_or(&0)) << 32 | u64::from(pair[0])).collect()
+    };
+    map.iter().map(|entry| entry.unwrap()).map(|(key, counts)| (words(key), counts)).collect()
+}
+
+/// What netpath read from cache and maps.
+fn counted(tally: &Tally) -> BTreeMap<Counted, Sum> {
+    let sum = |counts: netpath::snapshot::Counts| netpath_ebpf::Counts {
+        packets: counts.packets,
+        bytes: counts.bytes,
+        extra_bytes: counts.wire_bytes - counts.bytes,
+    };
+    let mut all = BTreeMap::new();
+    for flow in tally.observations() {
+        let t = flow.tuple;
+        let key = Ok((flow.ifindex, t.src, t.dst, t.proto, t.sport, t.dport, flow.vlans));
+        add(&mut all, key, sum(flow.counts));
+    }
+    for rest in tally.unattributed() {
+        add(&mut all, Err((rest.ifindex, number(rest.reason))), sum(rest.counts));
+    }
+    all
+}
+
+fn number(reason: netpath::snapshot::Reason) -> u32 {
+    use netpath::snapshot::Reason as Seen;
+    let reason = match reason {
+        Seen::NonIp => Reason::NonIp,
+        Seen::Unparsed => Reason::Unparsed,
+        Seen::OrphanFragment => Reason::OrphanFragment,
+        Seen::MapFull => Reason::MapFull,
+    };
+    reason as u32
+}
