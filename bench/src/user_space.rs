@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Lab, output_within};
 use netpath::path;
 use netpath::render::{self, table::Style, units::Units};
-use netpath::report::{Attach, Conntrack, DeviceClass, Direction, NodeInfo, Window};
+use netpath::report::{Attach, DeviceClass, Direction, NodeInfo, Window};
 use netpath::snapshot::{Connection, Counts, Device, Snapshot, Tuple};
 
 use crate::clock::{peak_memory_bytes, process_cpu_ns, reset_peak_memory};
@@ -71,20 +71,15 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
         let tally = tally?;
         ensure!(tally.len() == observations as usize, "the drain gave {} of {observations} flows", tally.len());
         let snapshot = Snapshot {
-            node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-            window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1_000_000_000, skew_ns: None },
             devices: devices(),
             observations: tally.observations().collect(),
             unattributed: tally.unattributed().collect(),
             lost: tally.lost,
             connections: connections.clone(),
-            conntrack: Conntrack::Ok,
-            conntrack_reason: None,
-            device_overruns: 0,
-            enis: Vec::new(),
-            ipam: None,
-            sources: Vec::new(),
-            names: netpath::snapshot::Names::default(),
+            ..Snapshot::new(
+                NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+                Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1_000_000_000, skew_ns: None },
+            )
         };
         drop(tally);
         let (report, report_ms) = timed(|| path::report(&snapshot));
@@ -172,28 +167,10 @@ fn key(ifindex: u32, direction: Direction, tuple: Tuple) -> Result<[u32; 5]> {
 
 fn devices() -> Vec<Device> {
     let device = |ifindex, name: String, class, addresses, routed| Device {
-        ifindex,
-        name,
-        class,
-        kind: None,
-        driver: None,
-        mac: None,
         addresses,
         routed,
         attach: Attach::Tcx,
-        blind: None,
-        kernel: None,
-        kernel_slack: None,
-        drops: None,
-        qdisc: None,
-        filter_drops: None,
-        xdp: None,
-        other_programs: None,
-        appeared: false,
-        vanished: false,
-        vlan: None,
-        formerly_routed: vec![],
-        eni_id: None,
+        ..Device::new(ifindex, name, class)
     };
     let eni = device(ENI, "eth0".to_owned(), DeviceClass::Eni, vec![format!("{NODE}/16")], vec![]);
     let veths = (0..PODS).map(|number| {

@@ -116,12 +116,6 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             blind,
             ((kernel, vlan), (kernel_slack, drops, qdisc, appeared, vanished)),
         )| Device {
-            ifindex,
-            name: name.to_owned(),
-            class,
-            kind: None,
-            driver: None,
-            mac: None,
             addresses: addresses.into_iter().map(str::to_owned).collect(),
             routed,
             attach,
@@ -131,13 +125,11 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             drops,
             filter_drops: qdisc.as_ref().and_then(|(_, filter_drops)| *filter_drops),
             xdp: vanished.then_some(Xdp { mode: XdpMode::Generic, program_id: None }),
-            other_programs: None,
             qdisc: qdisc.map(|(qdisc, _)| qdisc),
             appeared,
             vanished,
             vlan,
-            formerly_routed: Vec::new(),
-            eni_id: None,
+            ..Device::new(ifindex, name, class)
         },
     )
 }
@@ -185,24 +177,20 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
             };
             let connections = connections.into_iter().map(about).collect();
             Snapshot {
-                node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-                window: Window {
-                    started_at: "2025-01-01T00:00:00Z".to_owned(),
-                    duration_ns: seconds * 1_000_000_000,
-                    skew_ns: None,
-                },
                 devices,
                 observations,
                 unattributed,
-                lost: Counts::default(),
-                conntrack_reason: None,
-                device_overruns: 0,
-                enis: Vec::new(),
-                ipam: None,
-                sources: Vec::new(),
                 names: Names { pods, ..Names::default() },
                 connections,
                 conntrack,
+                ..Snapshot::new(
+                    NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+                    Window {
+                        started_at: "2025-01-01T00:00:00Z".to_owned(),
+                        duration_ns: seconds * 1_000_000_000,
+                        skew_ns: None,
+                    },
+                )
             }
         })
 }
@@ -211,31 +199,11 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
 fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
     let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
     Snapshot {
-        node: NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-        window: Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1, skew_ns: None },
         devices: vec![Device {
-            ifindex: 2,
-            name: "eth0".to_owned(),
-            class: DeviceClass::Eni,
-            kind: None,
-            driver: None,
-            mac: None,
-            addresses: Vec::new(),
-            routed: Vec::new(),
             attach: Attach::Tcx,
-            blind: None,
             kernel: Some(KernelCounters { rx_bytes, rx_packets: counts.packets, ..KernelCounters::default() }),
             kernel_slack: Some(slack),
-            drops: None,
-            qdisc: None,
-            filter_drops: None,
-            xdp: None,
-            other_programs: None,
-            appeared: false,
-            vanished: false,
-            vlan: None,
-            formerly_routed: Vec::new(),
-            eni_id: None,
+            ..Device::new(2, "eth0", DeviceClass::Eni)
         }],
         observations: vec![Observation {
             ifindex: 2,
@@ -244,16 +212,10 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             tuple: Tuple { proto: 6, src: address, sport: 1, dst: address, dport: 2 },
             counts: Counts { wire_bytes: counts.bytes, ..counts },
         }],
-        unattributed: Vec::new(),
-        lost: Counts::default(),
-        connections: Vec::new(),
-        conntrack: Conntrack::Ok,
-        conntrack_reason: None,
-        device_overruns: 0,
-        enis: Vec::new(),
-        ipam: None,
-        sources: Vec::new(),
-        names: Names::default(),
+        ..Snapshot::new(
+            NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+            Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1, skew_ns: None },
+        )
     }
 }
 

@@ -117,28 +117,14 @@ impl Link {
     #[must_use]
     pub fn to_device(&self) -> snapshot::Device {
         snapshot::Device {
-            ifindex: self.ifindex,
-            name: self.name.clone(),
-            class: self.class,
             kind: self.kind.clone(),
             driver: self.driver.clone(),
             mac: self.mac.clone(),
             addresses: self.addresses.clone(),
             routed: self.routed.clone(),
-            formerly_routed: Vec::new(),
-            attach: crate::report::Attach::None,
-            blind: None,
-            kernel: None,
-            kernel_slack: None,
-            drops: None,
-            qdisc: None,
-            filter_drops: None,
             xdp: self.xdp,
-            other_programs: None,
-            appeared: false,
-            vanished: false,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
-            eni_id: None,
+            ..snapshot::Device::new(self.ifindex, &*self.name, self.class)
         }
     }
 }

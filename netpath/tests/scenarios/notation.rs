@@ -99,24 +99,16 @@ impl Scenario {
         names.services = file.services.iter().map(read).collect::<Result<Vec<_>>>()?;
         names.sources = file.sources;
         let snapshot = Snapshot {
-            node: NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
-            window: Window {
-                started_at: "2025-01-01T00:00:00Z".to_owned(),
-                duration_ns: 10_000_000_000,
-                skew_ns: None,
-            },
             devices,
             observations,
             unattributed,
             connections,
             conntrack: file.conntrack,
-            lost: Counts::default(),
-            conntrack_reason: None,
-            device_overruns: 0,
-            enis: Vec::new(),
-            ipam: None,
-            sources: Vec::new(),
             names,
+            ..Snapshot::new(
+                NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
+                Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000, skew_ns: None },
+            )
         };
         Ok(Self { what: file.what, snapshot, expect: file.expect })
     }
@@ -127,38 +119,18 @@ impl Scenario {
 /// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [other rx|tx ahead|behind|offloaded]… [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option<String>)> {
     let mut words = line.split_whitespace().peekable();
-    let mut device = Device {
-        ifindex,
-        name: words.next()?.to_owned(),
-        class: match words.next()? {
-            "eni" => DeviceClass::Eni,
-            "veth" => DeviceClass::Veth,
-            "vlan" => DeviceClass::Vlan,
-            "bridge" => DeviceClass::Bridge,
-            "tunnel" => DeviceClass::Tunnel,
-            "other" => DeviceClass::Other,
-            _ => return None,
-        },
-        kind: None,
-        driver: None,
-        mac: None,
-        addresses: Vec::new(),
-        routed: Vec::new(),
-        formerly_routed: Vec::new(),
-        attach: Attach::Tcx,
-        blind: None,
-        kernel: Some(KernelCounters::default()),
-        kernel_slack: None,
-        drops: None,
-        qdisc: None,
-        filter_drops: None,
-        xdp: None,
-        other_programs: None,
-        appeared: false,
-        vanished: false,
-        vlan: None,
-        eni_id: None,
+    let name = words.next()?;
+    let class = match words.next()? {
+        "eni" => DeviceClass::Eni,
+        "veth" => DeviceClass::Veth,
+        "vlan" => DeviceClass::Vlan,
+        "bridge" => DeviceClass::Bridge,
+        "tunnel" => DeviceClass::Tunnel,
+        "other" => DeviceClass::Other,
+        _ => return None,
     };
+    let mut device =
+        Device { attach: Attach::Tcx, kernel: Some(KernelCounters::default()), ..Device::new(ifindex, name, class) };
     let mut pod = None;
     while let Some(word) = words.next() {
         match word {

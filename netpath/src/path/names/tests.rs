@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::report::{Attach, Conntrack, DeviceClass, Direction, NameLink, NameSource, NodeInfo, Report, Window};
+use crate::report::{Attach, DeviceClass, Direction, NameLink, NameSource, NodeInfo, Report, Window};
 use crate::snapshot::{Counts, Device, Names, Observation, PodRecord, ServiceRecord, Snapshot, Tuple};
 
 /// `sha1("default.client")` begins so (`printf default.client | sha1sum`).
@@ -13,28 +13,9 @@ fn address(text: &str) -> IpAddr {
 
 fn device(ifindex: u32, name: &str, class: DeviceClass, routed: &[&str]) -> Device {
     Device {
-        ifindex,
-        name: name.to_owned(),
-        class,
-        kind: None,
-        driver: None,
-        mac: None,
-        addresses: Vec::new(),
         routed: routed.iter().map(|text| address(text)).collect(),
-        formerly_routed: Vec::new(),
         attach: Attach::Tcx,
-        blind: None,
-        kernel: None,
-        kernel_slack: None,
-        drops: None,
-        filter_drops: None,
-        other_programs: None,
-        qdisc: None,
-        xdp: None,
-        appeared: false,
-        vanished: false,
-        vlan: None,
-        eni_id: None,
+        ..Device::new(ifindex, name, class)
     }
 }
 
@@ -79,20 +60,13 @@ fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u1
         observations.push(seen(ifindex, Direction::Tx, tuple.reversed()));
     }
     crate::path::report(&Snapshot {
-        node: NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-        window: Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
         devices: devices.into_iter().chain([out]).collect(),
         observations,
-        unattributed: Vec::new(),
-        lost: Counts::default(),
-        connections: Vec::new(),
-        conntrack: Conntrack::Ok,
-        conntrack_reason: None,
-        device_overruns: 0,
-        enis: Vec::new(),
-        ipam: None,
-        sources: Vec::new(),
         names: Names { sources: Vec::new(), pods, services: Vec::new() },
+        ..Snapshot::new(
+            NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
+            Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+        )
     })
 }
 
@@ -281,20 +255,12 @@ fn services() {
         (vec![record("default/web:http", 443), record("default/other", 443)], None),
     ] {
         let mut snapshot = Snapshot {
-            node: NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-            window: Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
             devices: vec![veth(7, "veth1", &[])],
-            observations: Vec::new(),
-            unattributed: Vec::new(),
-            lost: Counts::default(),
-            connections: Vec::new(),
-            conntrack: Conntrack::Ok,
-            conntrack_reason: None,
-            device_overruns: 0,
-            enis: Vec::new(),
-            ipam: None,
-            sources: Vec::new(),
             names: Names { sources: Vec::new(), pods: Vec::new(), services },
+            ..Snapshot::new(
+                NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
+                Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+            )
         };
         let tuple =
             Tuple { proto: 6, src: address("10.0.0.21"), sport: 40_000, dst: address("198.51.100.7"), dport: 443 };
