@@ -7,15 +7,15 @@
 //! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
 //! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is written.
 
-mod cri;
+pub mod cri;
 mod follow;
 pub mod grpc;
-mod ipam;
-mod logs;
+pub mod ipam;
+pub mod logs;
 mod netns;
-mod processes;
+pub mod processes;
 mod root;
-mod services;
+pub mod services;
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ use crate::report::NameSourceState;
 
 /// What one source says at one moment.
 #[derive(Debug, Default)]
-struct Said {
+pub struct Said {
     pods: Vec<SaidPod>,
     services: Vec<crate::snapshot::ServiceRecord>,
     /// If not all is well.
@@ -51,7 +51,7 @@ impl Said {
 
 /// What one source says of one pod.
 #[derive(Debug, Default)]
-struct SaidPod {
+pub struct SaidPod {
     /// Namespace and name; `None` if the source knows only the uid.
     name: Option<PodName>,
     uid: Option<String>,
@@ -64,7 +64,7 @@ struct SaidPod {
 
 /// Why a source has nothing, or less than it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Trouble {
+pub struct Trouble {
     state: NameSourceState,
     /// One line; from elsewhere, so to be sanitised when printed.
     reason: String,

@@ -16,8 +16,8 @@ struct Manager {
     packages: [&'static str; PROGRAMS.len()],
 }
 
-/// What the lab, its tests and the demonstration run.
-const PROGRAMS: [&str; 11] = [
+/// What the lab, its tests, the demonstration and the fuzzers run.
+const PROGRAMS: [&str; 12] = [
     "ip",
     "tc",
     "iperf3",
@@ -29,6 +29,7 @@ const PROGRAMS: [&str; 11] = [
     "containerd",
     "runc",
     "/usr/lib/cni/ptp",
+    "c++",
 ];
 
 /// The package managers that are known, most particular first.
@@ -48,6 +49,7 @@ const MANAGERS: [Manager; 4] = [
             "containerd",
             "runc",
             "containernetworking-plugins",
+            "g++",
         ],
     },
     Manager {
@@ -65,6 +67,7 @@ const MANAGERS: [Manager; 4] = [
             "containerd",
             "runc",
             "containernetworking-plugins",
+            "gcc-c++",
         ],
     },
     Manager {
@@ -82,6 +85,7 @@ const MANAGERS: [Manager; 4] = [
             "containerd",
             "runc",
             "cni-plugins",
+            "gcc",
         ],
     },
     Manager {
@@ -99,6 +103,7 @@ const MANAGERS: [Manager; 4] = [
             "containerd",
             "runc",
             "cni-plugins",
+            "gcc-c++",
         ],
     },
 ];

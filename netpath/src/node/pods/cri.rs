@@ -266,7 +266,8 @@ fn network(answer: &api::StatusResponse) -> Option<Network> {
 }
 
 /// The path of the network namespace, from the JSON that containerd and CRI-O add to a verbose status.
-fn namespace(info: &str) -> Option<String> {
+#[must_use]
+pub fn namespace(info: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Info {
         #[serde(rename = "runtimeSpec")]

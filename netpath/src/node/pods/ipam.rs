@@ -49,7 +49,8 @@ pub fn read(root: &HostRoot) -> Said {
     root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(Said::nothing)
 }
 
-fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
+/// Reads the contents of the file.
+pub fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
     let malformed = |why: &str| Trouble::new(NameSourceState::Malformed, format!("{PATH} {why}"));
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(malformed("is empty"));

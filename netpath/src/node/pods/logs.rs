@@ -12,6 +12,7 @@ const PATH: &str = "/var/log/pods";
 const LIMIT: usize = 20_000;
 
 /// Lists the folders.
+#[must_use]
 pub fn read(root: &HostRoot) -> Said {
     let entries = match root.folder(PATH) {
         Ok(entries) => entries,
@@ -42,8 +43,9 @@ pub fn read(root: &HostRoot) -> Said {
     Said::pods(pods, left_out)
 }
 
-/// Neither namespaces, names nor uids have an underscore.
-fn pod(folder: &[u8]) -> Option<SaidPod> {
+/// The pod of a folder `NAMESPACE_NAME_UID`: none of the three has an underscore.
+#[must_use]
+pub fn pod(folder: &[u8]) -> Option<SaidPod> {
     let mut parts = std::str::from_utf8(folder).ok()?.split('_');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
     let valid = parts.next().is_none() && is_uid(uid);

@@ -110,7 +110,8 @@ fn pod_of(proc: &OwnedFd, process: &str) -> Option<String> {
 /// - cgroupfs: `pod0d0eb7a4-8b6c-…`.
 ///
 /// Where Kubernetes runs in a pod of this node, the outermost is this node's.
-fn pod_uid(cgroups: &str) -> Option<String> {
+#[must_use]
+pub fn pod_uid(cgroups: &str) -> Option<String> {
     let path = |line: &str| line.splitn(3, ':').nth(2).map(ToOwned::to_owned);
     let of_folder = |folder: &str| {
         let folder = folder.strip_suffix(".slice").unwrap_or(folder);

@@ -60,6 +60,7 @@ const HEADER_BYTES: usize = 4;
 const LIMIT: usize = 200_000;
 
 /// Reads the rules.
+#[must_use]
 pub fn read(_: &HostRoot) -> Said {
     let mut services = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -149,7 +150,7 @@ enum Loaded {
 
 /// The service of a rule like `-d 172.20.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80`;
 /// `None` for a rule that selects by anything less.
-fn rule(attributes: &[u8], family: u8) -> Option<ServiceRecord> {
+pub fn rule(attributes: &[u8], family: u8) -> Option<ServiceRecord> {
     let (mut name, mut proto, mut address, mut port) = (None, None, None, None);
     let mut loaded = Loaded::Other;
     for expression in NlasIterator::new(attribute(attributes, RULE_EXPRESSIONS)?).flatten() {
@@ -199,7 +200,7 @@ fn rule(attributes: &[u8], family: u8) -> Option<ServiceRecord> {
 }
 
 /// The services of a map's elements: `172.20.0.10 . tcp . 80 : goto service-ULMVA6XW-default/web/tcp/http`.
-fn elements(attributes: &[u8], family: u8, services: &mut Vec<ServiceRecord>) {
+pub fn elements(attributes: &[u8], family: u8, services: &mut Vec<ServiceRecord>) {
     let one = |element: &[u8]| {
         let key = attribute(attribute(element, ELEMENT_KEY)?, DATA_VALUE)?;
         let verdict = attribute(attribute(element, ELEMENT_DATA)?, DATA_VERDICT)?;
