@@ -32,6 +32,8 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Say whether a report would be right here, and what to do if not (needs no root, sees more with it).
     Doctor(DoctorArgs),
+    /// Remove what a killed netpath left attached (only on kernels before 6.6, or after --clsact).
+    Cleanup(CleanupArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Write man pages, one a subcommand.
@@ -143,7 +145,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "flow")]
     pub device: Option<String>,
     /// Read this report (JSON, as `netpath report` writes it) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact"])]
     pub from: Option<PathBuf>,
     /// Explain this many flows, those with the most bytes.
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -172,6 +174,9 @@ pub struct MeasureArgs {
     /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
+    /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX.
+    #[arg(long)]
+    pub clsact: bool,
     /// Measure while this command runs, and pass its exit status on.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
@@ -198,6 +203,21 @@ pub struct DoctorArgs {
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
+}
+
+/// Options of `netpath cleanup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  netpath cleanup --dry-run                   what would be removed
+  netpath cleanup                             remove it, in this network namespace
+
+Only filters of a netpath that is not running any more are removed. Those of one that is running, other programs' filters,
+and clsact qdiscs, which others may use, stay. A new 'netpath report' removes the same by itself when it starts.")]
+pub struct CleanupArgs {
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `netpath completions`.

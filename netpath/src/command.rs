@@ -1,5 +1,6 @@
 //! Runs the subcommand that the command line names, and maps the outcome to an exit status.
 
+mod cleanup;
 mod completions;
 mod devices;
 mod doctor;
@@ -22,6 +23,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Cleanup(args) => cleanup::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };

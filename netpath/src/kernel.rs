@@ -6,4 +6,6 @@ pub mod attach;
 mod bpf;
 pub mod drain;
 pub mod hooks;
+mod lease;
+pub mod leftovers;
 pub mod load;

@@ -19,6 +19,7 @@ use tokio::task::yield_now;
 use self::drainer::{Boundary, Drainer};
 use self::place::{Lookout, Place};
 use crate::kernel::attach::Attacher;
+use crate::kernel::leftovers;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
@@ -42,6 +43,8 @@ pub struct Options<'a> {
     pub eni_globs: &'a [String],
     /// Room in the kernel's maps, for IPv4 and IPv6 each.
     pub max_flows: u32,
+    /// Attach legacy filters, though the kernel has TCX.
+    pub clsact: bool,
     /// Whom to ask about ENIs.
     pub places: Places,
     /// The folder that is the host's `/`; `None` to find it.
@@ -106,7 +109,15 @@ impl Measurement {
         let inquiry = Inquiry::start(options.places);
         let host = HostRoot::find(options.host_root)?;
         let (mut attacher, drain) = load(options.max_flows)?;
+        if options.clsact {
+            attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
+        }
         let monitor = LinkMonitor::open(&choice)?;
+        if attacher.must_be_dropped() {
+            // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
+            let links = monitor.links().into_iter().map(|link| link.ifindex);
+            let _ = leftovers::find(links).and_then(|found| leftovers::remove(&found));
+        }
         let lookout = Lookout::new(monitor.links().iter().map(|link| link.ifindex))
             .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
         // Before a thread is started that would inherit them.
@@ -119,7 +130,7 @@ impl Measurement {
             devices.insert(followed.link.ifindex, followed);
             yield_now().await;
         }
-        if !devices.values().any(|device| device.attach == Attach::Tcx) {
+        if !devices.values().any(|device| device.attach != Attach::None) {
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
                 "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
@@ -275,12 +286,17 @@ impl Measurement {
         }
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
-        // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
-        privilege::after_measuring(self.purpose)?;
         let attacher = self.attacher;
-        // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
-        // report need not wait for that; the end of the process does. Without a thread it happens right here.
-        let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
+        if attacher.must_be_dropped() {
+            drop(attacher);
+            privilege::after_measuring(self.purpose)?;
+        } else {
+            // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
+            privilege::after_measuring(self.purpose)?;
+            // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
+            // report need not wait for that; the end of the process does. Without a thread it happens right here.
+            let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
+        }
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
@@ -331,7 +347,7 @@ impl Followed {
     fn attach(attacher: &mut Attacher, link: Link) -> Self {
         let (attach, blind) = if is_watched(link.class) {
             match attacher.attach(link.ifindex, &link.name, link.layer) {
-                Ok(()) => (Attach::Tcx, None),
+                Ok(how) => (how, None),
                 Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
             }
         } else {

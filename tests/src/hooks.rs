@@ -1,14 +1,16 @@
-//! Which programs are on the TCX hooks of a namespace's devices, as the kernel tells, and a way to take one off.
+//! Which programs are on the hooks of a namespace's devices, as the kernel and `tc` tell, and a way to take one off.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
+use serde_json::Value;
 
-use crate::{Namespace, device_counters};
+use crate::{Namespace, device_counters, output_within};
 
-/// Names of the programs on every device's hooks, each as often as it is attached.
+/// Names of the programs on every device's TCX hooks, each as often as it is attached.
 ///
 /// # Errors
 /// When the namespace cannot be entered, or the kernel has no TCX (Linux 6.6).
@@ -74,4 +76,48 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> Result<i32> {
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     ensure!(answer >= 0, io::Error::last_os_error());
     Ok(i32::try_from(answer)?)
+}
+
+/// A legacy eBPF filter, as `tc` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TcFilter {
+    /// The device.
+    pub device: String,
+    /// "ingress" or "egress".
+    pub hook: &'static str,
+    /// The name that its loader gave it.
+    pub name: String,
+    /// The priority.
+    pub priority: u64,
+    /// The handle, in hexadecimal.
+    pub handle: String,
+}
+
+/// The legacy eBPF filters of every device of a namespace, each hook's in the order in which they run.
+///
+/// # Errors
+/// When the namespace cannot be entered, or `tc` fails.
+pub fn tc_filters(namespace: &Namespace) -> Result<Vec<TcFilter>> {
+    let mut filters = Vec::new();
+    for device in device_counters(namespace)?.into_keys() {
+        for hook in ["ingress", "egress"] {
+            let mut tc = namespace.command("tc")?;
+            let output =
+                output_within(tc.args(["-json", "filter", "show", "dev", &device, hook]), Duration::from_secs(10))?;
+            ensure!(output.status.success(), "tc failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            let listed: Vec<Value> = serde_json::from_slice(&output.stdout).context("tc wrote no JSON")?;
+            for filter in listed.iter().filter(|filter| filter["options"].is_object()) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let options = &filter["options"];
+                filters.push(TcFilter {
+                    device: device.clone(),
+                    hook,
+                    name: text(&options["bpf_name"]),
+                    priority: filter["pref"].as_u64().context("a filter has a priority")?,
+                    handle: text(&options["handle"]),
+                });
+            }
+        }
+    }
+    Ok(filters)
 }

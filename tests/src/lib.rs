@@ -41,7 +41,7 @@ pub use capture::{Capture, Packet};
 pub use cleanup::{namespaces_of, remove_all_and_stop_building};
 pub use conntrack::{Connection, Tuple, connections};
 pub use counters::{Counters, counters, device_counters};
-pub use hooks::{attached_programs, detach_first};
+pub use hooks::{TcFilter, attached_programs, detach_first, tc_filters};
 pub use interrupt::{clean_up_when_interrupted, stop_if_interrupted};
 pub use iperf::{Load, Totals, iperf3};
 pub use namespace::Namespace;

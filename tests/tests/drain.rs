@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::programs::ProgramError;
 use lab::traffic::UdpSink;
 use lab::{Counters, Lab, counters};
+use netpath::kernel::attach::AttachError;
 use netpath::kernel::drain::Tally;
 use netpath::kernel::load::load;
 use netpath::node::devices::Layer;
@@ -50,7 +50,7 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
                     for (pod, ifindex) in [client, server].into_iter().zip(ifindexes) {
                         attacher.attach(ifindex, &pod.veth, Layer::Ethernet)?;
                     }
-                    Ok::<_, ProgramError>((attacher, drain))
+                    Ok::<_, AttachError>((attacher, drain))
                 });
                 ready.wait();
                 let (_attacher, mut drain) = attached.unwrap().unwrap();

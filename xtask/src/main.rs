@@ -1,4 +1,4 @@
-//! netpath's own commands for those who build it: set up, test, demonstrate, measure, package.
+//! netpath's own commands for those who build it: set up, test, demonstrate, measure, try on other kernels, package.
 //!
 //! It must not depend on the netpath crate: that one builds only after `cargo xtask setup`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod dist;
 mod fuzz;
+mod kernels;
 mod process;
 mod setup;
 mod test;
@@ -36,6 +37,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure what netpath costs and write docs/performance.md (needs root and four minutes without other load)
     Bench(bench::Args),
+    /// Run netpath on every kernel it is for, in virtual machines, and write docs/kernels.md (needs qemu's packages of Debian)
+    Kernels(kernels::Args),
     /// Build the static release binary that is copied to nodes: target/dist/netpath
     Dist,
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Dist => dist::run(),
     };
     match outcome {

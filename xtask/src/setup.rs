@@ -4,7 +4,7 @@
 //! there, which netpath's build script reads. What it writes appears complete or not at all (made beside its place, then
 //! renamed), so it may be interrupted; a lock keeps two of them apart.
 
-mod debian;
+pub mod debian;
 mod linker;
 mod nightly;
 mod tools;
@@ -139,7 +139,7 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// An empty directory beside `folder/name` in which to prepare it. What an interrupted setup left there is removed.
-fn partial(folder: &Path, name: &str) -> Result<PathBuf> {
+pub fn partial(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = folder.join(format!("partial-{name}"));
     if path.exists() {
         fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -149,7 +149,7 @@ fn partial(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Puts the prepared directory `from` in its place, instead of what may be there.
-fn put_in_place(from: &Path, place: &Path) -> Result<()> {
+pub fn put_in_place(from: &Path, place: &Path) -> Result<()> {
     if place.exists() {
         fs::remove_dir_all(place).with_context(|| format!("cannot remove {}", place.display()))?;
     }

@@ -76,6 +76,7 @@ async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snaps
     let options = Options {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
+        clsact: args.clsact,
         places: args.eni.places(),
         host_root: args.host_root.as_deref(),
         purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },

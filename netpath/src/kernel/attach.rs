@@ -1,36 +1,86 @@
 //! Attaches the programs to devices and lets them go.
 //!
-//! In: a device's name and index. Out: nothing but the effect. The links live in this process alone: the kernel removes
-//! them when it ends, however it ends. This file never touches what others attached.
+//! In: a device's name and index. Out: how they are attached. Where the kernel has TCX the links live in this process alone:
+//! the kernel removes them when it ends, however it ends. Legacy filters have to be removed, see [`clsact`]. This file never
+//! touches what others attached.
+
+mod clsact;
 
 use std::collections::HashMap;
+use std::io;
 
 use aya::Ebpf;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
 use netpath_ebpf::map;
 
+use self::clsact::Clsact;
 use crate::node::devices::Layer;
+use crate::report::Attach;
+
+/// The first kernel with TCX.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]
 pub struct Attacher {
-    ebpf: Ebpf,
+    // Dropped first: filters go before the lease that says whose they are.
     links: HashMap<u32, [SchedClassifierLink; 2]>,
+    ebpf: Ebpf,
+    /// How to attach; none is by TCX.
+    clsact: Option<Clsact>,
+}
+
+/// Why a device has no program.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The kernel did not tell what is there.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A device has one qdisc for filters, and this one is there.
+    #[error("another program's ingress qdisc is in the place of clsact")]
+    IngressQdisc,
+    /// At every priority that was tried.
+    #[error("other programs' filters, not of eBPF, have the first priorities")]
+    NoPriority,
 }
 
 impl Attacher {
-    pub(super) fn new(ebpf: Ebpf) -> Self {
-        Self { ebpf, links: HashMap::new() }
+    pub(super) fn new(ebpf: Ebpf, kernel: KernelVersion) -> io::Result<Self> {
+        let clsact = if kernel < TCX { Some(Clsact::new()?) } else { None };
+        Ok(Self { links: HashMap::new(), ebpf, clsact })
     }
 
-    /// Attaches to both directions of a device, before every other TCX program. Attaching twice is a no-op.
+    /// Attaches legacy filters from now on, though the kernel has TCX.
+    pub fn use_clsact(&mut self) -> io::Result<()> {
+        if self.clsact.is_none() {
+            self.clsact = Some(Clsact::new()?);
+        }
+        Ok(())
+    }
+
+    /// Whether what is attached stays when the process ends, unless this value is dropped before.
+    #[must_use]
+    pub fn must_be_dropped(&self) -> bool {
+        self.clsact.is_some()
+    }
+
+    /// Attaches to both directions of a device, before every other program that the kernel lets us precede. Attaching twice
+    /// is a no-op.
     ///
     /// The kernel is asked by name, so a device renamed in between gives `ENODEV`, or the programs go to the device that
     /// now has the name; what they count is under the true ifindex in either case.
-    pub fn attach(&mut self, ifindex: u32, name: &str, layer: Layer) -> Result<(), ProgramError> {
+    pub fn attach(&mut self, ifindex: u32, name: &str, layer: Layer) -> Result<Attach, AttachError> {
+        let how = if self.clsact.is_some() { Attach::Clsact } else { Attach::Tcx };
         if self.links.contains_key(&ifindex) {
-            return Ok(());
+            return Ok(how);
+        }
+        if let Some(clsact) = &mut self.clsact {
+            clsact.prepare(ifindex, name)?;
         }
         let [rx, tx] = match layer {
             Layer::Ethernet => [map::RX, map::TX],
@@ -40,7 +90,7 @@ impl Attacher {
         let rx = self.attach_one(rx, name, TcAttachType::Ingress)?;
         let tx = self.attach_one(tx, name, TcAttachType::Egress)?;
         self.links.insert(ifindex, [rx, tx]);
-        Ok(())
+        Ok(how)
     }
 
     /// Ids of the programs that are attached to devices.
@@ -59,15 +109,18 @@ impl Attacher {
         program: &str,
         device: &str,
         direction: TcAttachType,
-    ) -> Result<SchedClassifierLink, ProgramError> {
+    ) -> Result<SchedClassifierLink, AttachError> {
         let program: &mut SchedClassifier =
             self.ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()?;
         // `load` leaves the programs for devices without link layer to the first of them.
         if program.fd().is_err() {
             program.load()?;
         }
+        if let Some(clsact) = &self.clsact {
+            return clsact.attach(program, device, direction);
+        }
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let link = program.attach_with_options(device, direction, first)?;
-        program.take_link(link)
+        Ok(program.take_link(link)?)
     }
 }

@@ -37,7 +37,7 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// `union bpf_attr`, member for `BPF_MAP_CREATE`, up to `inner_map_fd`.
+/// `union bpf_attr`, member for `BPF_MAP_CREATE`, up to `map_name`.
 #[repr(C)]
 #[derive(Default)]
 struct CreateAttr {
@@ -47,6 +47,8 @@ struct CreateAttr {
     max_entries: u32,
     map_flags: u32,
     inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
 }
 
 /// `union bpf_attr`, member for `BPF_MAP_*_ELEM`.
@@ -218,8 +220,8 @@ pub struct Barrier {
 impl Barrier {
     /// Makes the two maps that serve for waiting. Needs `CAP_BPF`.
     pub fn new() -> io::Result<Self> {
-        let inner = create(BPF_MAP_TYPE_ARRAY, None)?;
-        let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, Some(&inner))?;
+        let inner = create(BPF_MAP_TYPE_ARRAY, "", None)?;
+        let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "", Some(&inner))?;
         Ok(Self { outer, inner })
     }
 
@@ -238,9 +240,18 @@ impl Barrier {
     }
 }
 
+/// Makes a map that holds nothing of worth, but has a name of at most 15 bytes, and a number as all maps. Needs `CAP_BPF`.
+pub fn named_map(name: &str) -> io::Result<OwnedFd> {
+    create(BPF_MAP_TYPE_ARRAY, name, None)
+}
+
 /// Makes an array, or an array of maps like `inner`, with one element of four bytes.
-fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+fn create(map_type: u32, name: &str, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let mut map_name = [0; 16];
+    // The last byte stays 0.
+    map_name[..15].iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
     let mut attr = CreateAttr {
+        map_name,
         map_type,
         key_size: 4,
         value_size: 4,

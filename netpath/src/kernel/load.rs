@@ -19,9 +19,14 @@ pub enum LoadError {
         "this netpath was built without its eBPF object, so it cannot measure; build it with 'cargo xtask setup && cargo build --release -p netpath'"
     )]
     NoObject,
-    /// TCX links came with Linux 6.6.
-    #[error("this kernel is Linux {0}, and netpath needs 6.6 or newer (TCX); run it on a node with a newer kernel")]
+    /// Older than what is tested.
+    #[error("this kernel is Linux {0}, and netpath needs 5.10 or newer; run it on a node with a newer kernel")]
     KernelTooOld(KernelVersion),
+    /// Before Linux 5.11, maps and programs count as locked memory.
+    #[error(
+        "eBPF maps need more memory than this process may lock; allow it ('ulimit -l unlimited' before netpath), or run netpath as root with CAP_SYS_RESOURCE"
+    )]
+    MemoryLimit,
     /// The process may not load or attach programs.
     #[error(
         "missing {0}; run netpath as root (sudo), or in a privileged pod ('kubectl debug node/NODE --profile=sysadmin')"
@@ -60,8 +65,10 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
-/// The oldest kernel that netpath can use.
-pub const OLDEST: KernelVersion = KernelVersion::new(6, 6, 0);
+/// The oldest kernel that netpath is tested on.
+pub const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
+/// From here on a cgroup's limit counts for maps and programs, and not the user's (`RLIMIT_MEMLOCK`).
+const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// Whether this binary has its eBPF programs.
 #[must_use]
@@ -73,6 +80,13 @@ pub fn has_object() -> bool {
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
     can_load(OBJECT, kernel, &std::fs::read_to_string("/proc/self/status")?)?;
+    if kernel < WITHOUT_MEMLOCK {
+        raise_memory_limit();
+    }
+    load_object(max_flows, kernel).map_err(|error| explained(error, kernel))
+}
+
+fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain), LoadError> {
     let mut loader = EbpfLoader::new();
     for epoch in 0..2 {
         loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
@@ -80,7 +94,34 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let mut ebpf: Ebpf = loader.load(OBJECT)?;
     load_programs(&mut ebpf)?;
     let drain = Drain::new(&mut ebpf)?;
-    Ok((Attacher::new(ebpf), drain))
+    Ok((Attacher::new(ebpf, kernel)?, drain))
+}
+
+/// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
+fn raise_memory_limit() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let mut limit = unlimited;
+    // SAFETY: both calls take a pointer to a limit that lives through the call.
+    unsafe {
+        // Should none of it work, the kernel refuses a map, and `explained` says why.
+        if libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) != 0
+            && libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) == 0
+        {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
+        }
+    }
+}
+
+/// Finds the limit behind a refusal. The capabilities are there by then, so on those kernels nothing else says `EPERM`.
+fn explained(error: LoadError, kernel: KernelVersion) -> LoadError {
+    let is_refusal = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EPERM)
+    };
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let limited =
+        kernel < WITHOUT_MEMLOCK && std::iter::successors(Some(first), |error| error.source()).any(is_refusal);
+    if limited { LoadError::MemoryLimit } else { error }
 }
 
 /// Loads the programs for devices with Ethernet headers, both at once: the verifier takes most of a start, and works on as
@@ -115,7 +156,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT"));
 #[cfg(netpath_without_ebpf)]
 static OBJECT: &[u8] = &[];
 
-/// What can be told before the kernel is asked: whether there is an object, the kernel has TCX, and the process may.
+/// What can be told before the kernel is asked: whether there is an object, the kernel is new enough, and the process may.
 fn can_load(object: &[u8], kernel: KernelVersion, status: &str) -> Result<(), LoadError> {
     if object.is_empty() {
         return Err(LoadError::NoObject);
@@ -155,12 +196,21 @@ mod tests {
 
     #[test]
     fn each_refusal_names_the_fix() {
-        let new = KernelVersion::new(6, 6, 0);
+        let new = OLDEST;
         let root = "CapEff:\t000001ffffffffff\n";
         assert!(can_load(&[0], new, root).is_ok());
         assert_says(can_load(&[], new, root), "without its eBPF object", "cargo xtask setup");
-        assert_says(can_load(&[0], KernelVersion::new(6, 5, 99), root), "Linux 6.5.99", "needs 6.6 or newer");
+        assert_says(can_load(&[0], KernelVersion::new(5, 9, 99), root), "Linux 5.9.99", "needs 5.10 or newer");
         assert_says(can_load(&[0], new, "CapEff:\t0000000000000000\n"), "missing CAP_NET_ADMIN", "sudo");
+    }
+
+    #[test]
+    fn a_refusal_on_an_old_kernel_is_the_memory_limit() {
+        let refusal = || LoadError::from(std::io::Error::from_raw_os_error(libc::EPERM));
+        assert_says(Err(explained(refusal(), OLDEST)), "may lock", "ulimit -l");
+        assert_says(Err(explained(refusal(), WITHOUT_MEMLOCK)), "cannot make an eBPF map", "cgroup");
+        let other = LoadError::from(std::io::Error::from_raw_os_error(libc::ENOMEM));
+        assert_says(Err(explained(other, OLDEST)), "cannot make an eBPF map", "memory limit");
     }
 
     #[test]

@@ -25,34 +25,52 @@ pub fn unpacked(folder: &Path) -> Result<Compiler> {
     if let Ok(compiler) = compiler(&place) {
         return Ok(compiler);
     }
+    step("downloading Debian's rustc-web and what it needs (about 120 MB, 520 MB unpacked)");
+    unpack(&place, &ROOTS, |package| package.contains("rust") || package.starts_with("libllvm"))
+        .context("(Debian 12 has rustc-web in its security updates)")?;
+    compiler(&place)
+}
+
+/// Downloads the packages `roots` and what they need, and unpacks them into `place`, which replaces what is there: of what
+/// they depend on the packages that are `own`, and libraries that the system lacks.
+///
+/// # Errors
+/// When the system is not like Debian, apt does not know a package, or a download fails.
+pub fn unpack(place: &Path, roots: &[&str], own: fn(&str) -> bool) -> Result<()> {
     for program in ["apt-get", "apt-cache", "dpkg", "dpkg-query"] {
         ensure!(find(program).is_some(), "this system has no {program}: it is not like Debian");
     }
-    if !is_known(ROOTS[0])? || !is_known(ROOTS[1])? {
+    let unknown = |root: &&&str| !is_known(root).unwrap_or(false);
+    if roots.iter().any(|root| unknown(&root)) {
         update_lists()?;
-        for package in ROOTS {
-            ensure!(is_known(package)?, "apt knows no package {package} (Debian 12 has it in its security updates)");
+        if let Some(package) = roots.iter().find(unknown) {
+            bail!("apt knows no package {package}");
         }
     }
-    let directory = partial(folder, "debian")?;
-    let packages = closure()?;
-    let count = packages.len();
-    step(&format!("downloading Debian's rustc-web and {} packages it needs (about 120 MB)", count - 1));
-    if download(&directory, &packages).is_err() {
+    let (folder, name) = (place.parent().context("no folder")?, place.file_name().context("no name")?);
+    let directory = partial(folder, &name.to_string_lossy())?;
+    if download(&directory, &closure(roots, own)?).is_err() {
         // Lists that are older than the mirror's files name versions that are gone.
         update_lists()?;
-        download(&directory, &closure()?)?;
+        download(&directory, &closure(roots, own)?)?;
     }
-    step(&format!("unpacking them into {} (520 MB, some ten seconds)", place.display()));
-    for entry in fs::read_dir(&directory)? {
+    unpack_all(&directory)?;
+    put_in_place(&directory, place)
+}
+
+/// Unpacks the packages in `directory` there, and removes them.
+///
+/// # Errors
+/// When dpkg fails.
+pub fn unpack_all(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
         let package = entry?.path();
         if package.extension().is_some_and(|extension| extension == "deb") {
-            output(Command::new("dpkg").arg("-x").args([&package, &directory]))?;
+            output(Command::new("dpkg").arg("-x").args([&package, directory]))?;
             fs::remove_file(&package)?;
         }
     }
-    put_in_place(&directory, &place)?;
-    compiler(&place)
+    Ok(())
 }
 
 /// The compiler in `root`, if it runs.
@@ -68,7 +86,7 @@ fn compiler(root: &Path) -> Result<Compiler> {
 }
 
 /// The directories below `root` that have an architecture's shared libraries (Debian's multiarch layout).
-fn library_path(root: &Path) -> Result<OsString> {
+pub fn library_path(root: &Path) -> Result<OsString> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for parent in [root.join("usr/lib"), root.join("lib")] {
         let Ok(entries) = fs::read_dir(parent) else { continue };
@@ -100,26 +118,24 @@ fn update_lists() -> Result<()> {
     output(Command::new("apt-get").args(["-q", "update"])).map(drop)
 }
 
-/// The packages to unpack: [`ROOTS`], the compiler's and LLVM's libraries, and what the system lacks of theirs.
-fn closure() -> Result<BTreeSet<String>> {
+/// The packages to unpack, as [`unpack`] has it.
+fn closure(roots: &[&str], own: fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let mut packages = BTreeSet::new();
-    let mut queue = VecDeque::from(ROOTS.map(str::to_owned));
+    let mut queue: VecDeque<String> = roots.iter().map(|root| (*root).to_owned()).collect();
     while let Some(package) = queue.pop_front() {
         if packages.contains(&package) {
             continue;
         }
         let depends = output(apt_cache().args(["depends", "--important", &package]))?;
-        queue.extend(dependencies(&depends).into_iter().filter(|name| is_wanted(name)));
+        queue.extend(dependencies(&depends).into_iter().filter(|name| own(name) || is_lacking(name)));
         packages.insert(package);
     }
     Ok(packages)
 }
 
-/// Whether a dependency must be unpacked too: Rust's and LLVM's own libraries always, others if the system lacks them.
-fn is_wanted(package: &str) -> bool {
-    let is_own = package.contains("rust") || package.starts_with("libllvm");
-    let is_library = package.starts_with("lib") || package.starts_with("zlib");
-    is_own || (is_library && !is_installed(package))
+/// Whether a dependency is a library that the system lacks.
+fn is_lacking(package: &str) -> bool {
+    (package.starts_with("lib") || package.starts_with("zlib")) && !is_installed(package)
 }
 
 /// Whether the system has `package`.
@@ -131,7 +147,7 @@ fn is_installed(package: &str) -> bool {
 /// The packages that `apt-cache depends` says a package depends on.
 ///
 /// An alternative (`|Depends:`) and a virtual package (`<name>`) is left out: neither names a certain package.
-fn dependencies(depends: &str) -> Vec<String> {
+pub fn dependencies(depends: &str) -> Vec<String> {
     let names = depends.lines().filter_map(|line| {
         let line = line.strip_prefix("  ")?;
         let name = line.strip_prefix("Depends: ").or_else(|| line.strip_prefix("PreDepends: "))?;
@@ -178,9 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn the_compilers_own_libraries_are_wanted_and_other_programs_are_not() {
-        assert!(is_wanted("libllvm22") && is_wanted("libstd-rust-web-1.96"));
-        assert!(is_wanted("libno-such-package-9"));
-        assert!(!is_wanted("gcc") && !is_wanted("binutils"));
+    fn a_library_that_is_not_installed_is_lacking() {
+        assert!(is_lacking("libno-such-package-9"));
+        assert!(!is_lacking("gcc") && !is_lacking("no-such-package"));
     }
 }

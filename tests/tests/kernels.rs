@@ -1,0 +1,440 @@
+//! What must be true on every kernel that netpath runs on, from 5.10 on.
+//!
+//! Here it runs on this machine's kernel; `cargo xtask kernels` runs it in virtual machines, where each test is a line of
+//! docs/kernels.md. Where the kernel has TCX everything is done twice, with TCX and with legacy filters. The witnesses are
+//! /proc/net/dev, sockets, and `tc`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use aya::programs::TcAttachType;
+use aya::programs::links::Link as _;
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
+use lab::{Answer, Counters, Lab, Measured, Namespace, TcFilter, attached_programs, device_counters, tc_filters};
+use serde_json::Value;
+
+/// How netpath attaches.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// As the report calls it.
+    name: &'static str,
+    arguments: &'static [&'static str],
+}
+
+/// What this kernel chooses, and legacy filters if that is TCX.
+fn each_way(check: impl Fn(Way)) {
+    if has_tcx() {
+        check(Way { name: "tcx", arguments: &[] });
+        check(Way { name: "clsact", arguments: &["--clsact"] });
+    } else {
+        check(Way { name: "clsact", arguments: &[] });
+    }
+}
+
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn has_tcx() -> bool {
+    kernel() >= (6, 6)
+}
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").pod("server").start().unwrap()
+}
+
+/// How many programs of netpath are on the hooks of the node's devices.
+fn attached(node: &Namespace) -> usize {
+    let tcx = if has_tcx() { attached_programs(node).unwrap() } else { Vec::new() };
+    let filters = tc_filters(node).unwrap().into_iter().map(|filter| filter.name);
+    tcx.into_iter().chain(filters).filter(|name| name.starts_with("netpath_")).count()
+}
+
+/// Legacy filters that are not netpath's.
+fn others(node: &Namespace) -> Vec<TcFilter> {
+    tc_filters(node).unwrap().into_iter().filter(|filter| !filter.name.starts_with("netpath_")).collect()
+}
+
+/// Another program's filter.
+struct Foreign<'a> {
+    lab: &'a Lab,
+    device: String,
+    hook: TcAttachType,
+    priority: u16,
+    handle: TcHandle,
+}
+
+/// Puts a program on a hook as the network policy agent does: priority 1, handle 1.
+fn agent<'a>(lab: &'a Lab, device: &str, hook: TcAttachType, answer: Answer) -> Foreign<'a> {
+    let foreign = Foreign { lab, device: device.to_owned(), hook, priority: 1, handle: TcHandle::new(0, 1) };
+    foreign.attach(answer, "agent");
+    foreign
+}
+
+impl Foreign<'_> {
+    fn attach(&self, answer: Answer, name: &str) {
+        let mut program = answer.load(name).unwrap();
+        let attach = || {
+            // It may be there already.
+            let _ = qdisc_add_clsact(&self.device);
+            let options = NlOptions { priority: self.priority, handle: self.handle, classid: None };
+            let link = program.attach_with_options(&self.device, self.hook, TcAttachOptions::Netlink(options)).unwrap();
+            // Dropped, it would remove the filter, of whatever namespace the thread is in.
+            std::mem::forget(program.take_link(link).unwrap());
+        };
+        self.lab.node.namespace.run(attach).unwrap();
+    }
+
+    /// Removes the filter by its handle.
+    fn leave(self) {
+        let detach =
+            || SchedClassifierLink::attached(&self.device, self.hook, self.priority, self.handle, None)?.detach();
+        self.lab.node.namespace.run(detach).unwrap().unwrap();
+    }
+}
+
+/// A window of an hour, and netpath on as many hooks more than before.
+fn open_window(lab: &Lab, way: Way, hooks: usize) -> Child {
+    let expected = attached(&lab.node.namespace) + hooks;
+    let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
+    let child = command.args(way.arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_hooks(lab, expected);
+    child
+}
+
+fn wait_for_hooks(lab: &Lab, expected: usize) {
+    let end = Instant::now() + Duration::from_mins(2);
+    loop {
+        let attached = attached(&lab.node.namespace);
+        if attached == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "{attached} programs are attached, not {expected}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
+    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
+}
+
+fn interrupt(child: Child) -> Value {
+    signal(&child, libc::SIGINT);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs `netpath cleanup` in the node.
+fn cleanup(lab: &Lab, arguments: &[&str]) -> String {
+    let output = lab.netpath(&["cleanup"]).unwrap().args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+/// Measures `work`, and holds every device that netpath is attached to against its own counters.
+fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Value {
+    let read = || device_counters(&lab.node.namespace).unwrap();
+    lab.wait_until_quiet().unwrap();
+    let before = read();
+    let arguments = [way.arguments, arguments].concat();
+    let Measured { report, messages, .. } = lab.measure(&arguments, work).unwrap();
+    let after = read();
+    assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
+    let kernel: BTreeMap<&str, Counters> =
+        after.iter().map(|(name, counters)| (name.as_str(), counters.since(before[name]))).collect();
+    let mut hooked = 0;
+    for device in report["devices"].as_array().unwrap().iter().filter(|device| device["attach"] == way.name) {
+        hooked += 1;
+        let name = device["name"].as_str().unwrap();
+        let count = |direction: &str, unit: &str| number(&device[direction][unit]);
+        let seen = Counters {
+            rx_bytes: count("rx", "bytes"),
+            rx_packets: count("rx", "packets"),
+            tx_bytes: count("tx", "bytes"),
+            tx_packets: count("tx", "packets"),
+        };
+        assert_eq!(seen, kernel[name], "{name}: netpath against /proc/net/dev");
+    }
+    assert_eq!(hooked, 1 + lab.pods().len(), "eth0 and every pod's veth");
+    assert_eq!(report["health"]["unparsed_packets"], 0);
+    report
+}
+
+/// A datagram that must arrive, or must not.
+fn passes(lab: &Lab) -> bool {
+    let (client, server) = (&lab.pod("client").namespace, lab.pod("server").ipv4);
+    ping(client, server.into(), 7, 1, 100).unwrap() == 1
+}
+
+#[test]
+fn attaches_to_both_hooks_of_every_device() {
+    each_way(|way| {
+        let lab = lab();
+        // The one without Ethernet header, which takes other programs.
+        let tun = lab.node.namespace.command("ip").unwrap().args(["tuntap", "add", "tun0", "mode", "tun"]).status();
+        assert!(tun.unwrap().success());
+        let report = interrupt(open_window(&lab, way, 2 * 4));
+        for device in report["devices"].as_array().unwrap().iter().filter(|device| device["name"] != "lo") {
+            assert_eq!((&device["attach"], &device["blind"]), (&way.name.into(), &Value::Null), "{device}");
+        }
+        assert_eq!(attached(&lab.node.namespace), 0, "and leaves none of them");
+    });
+}
+
+#[test]
+fn counts_tcp_udp_and_icmp_to_the_byte() {
+    each_way(|way| {
+        let lab = lab();
+        let (client, server) = (&lab.pod("client").namespace, lab.pod("server"));
+        for (target, outside) in server.addresses().into_iter().zip(lab.outside.addresses()) {
+            let sink = UdpSink::start(&server.namespace, SocketAddr::new(target, 0)).unwrap();
+            let from = TcpServer::start(&lab.outside.namespace, SocketAddr::new(outside, 0), Serve::Send(2_000_000));
+            let to = TcpServer::start(&server.namespace, SocketAddr::new(target, 0), Serve::Receive);
+            let (from, to) = (from.unwrap(), to.unwrap());
+            let report = reconciled(&lab, way, &[], || {
+                // One frame; three fragments each.
+                send_datagrams(client, sink.address(), 500, 50)?;
+                send_datagrams(client, sink.address(), 20_000, 10)?;
+                download(client, from.address())?;
+                upload(client, to.address(), 2_000_000)?;
+                assert_eq!(ping(client, target, 7, 5, 100)?, 5);
+                Ok(())
+            });
+            let arrived = sink.stop().unwrap();
+            assert_eq!((arrived.count, arrived.bytes), (60, 50 * 500 + 10 * 20_000));
+            let path = |name: &str| number(&report["totals"]["by_path"][name]["bytes"]);
+            assert!((2_000_000..2_400_000).contains(&path("eni")), "2 MB and headers, not {}", path("eni"));
+            let local = path("local");
+            assert!((2_225_000..2_700_000).contains(&local), "2.2 MB and headers, not {local}");
+            assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+        }
+    });
+}
+
+#[test]
+fn follows_flows_through_snat() {
+    each_way(|way| {
+        let lab = lab();
+        lab.snat().unwrap();
+        let address = SocketAddr::new(lab.outside.ipv4.into(), 0);
+        let server = TcpServer::start(&lab.outside.namespace, address, Serve::Send(100_000)).unwrap();
+        let report = reconciled(&lab, way, &[], || download(&lab.pod("client").namespace, server.address()).map(drop));
+        let served = server.stop().unwrap();
+        assert_eq!(served[0].peer.ip(), lab.node.ipv4, "the lab translates");
+        assert_eq!((&report["health"]["conntrack"], &report["health"]["unjoined_flows"]), (&"ok".into(), &0.into()));
+        let flows = report["flows"].as_array().unwrap();
+        assert_eq!(flows.len(), 2, "one each way: {flows:?}");
+        let out = flows.iter().find(|flow| flow["src"] == lab.pod("client").ipv4.to_string()).unwrap();
+        assert_eq!((&out["path"], out["hops"].as_array().unwrap().len()), (&"eni".into(), 2), "{out}");
+        assert_eq!(out["hops"][1]["sport"], served[0].peer.port(), "as the server saw it");
+    });
+}
+
+#[test]
+fn drains_more_flows_than_the_maps_hold() {
+    each_way(|way| {
+        let lab = lab();
+        let client = &lab.pod("client").namespace;
+        let sink = UdpSink::start(&lab.pod("server").namespace, SocketAddr::new(lab.pod("server").ipv4.into(), 0));
+        let sink = sink.unwrap();
+        // Each from a port of its own.
+        let report = reconciled(&lab, way, &["--max-flows", "256"], || {
+            for _ in 0..30 {
+                for _ in 0..50 {
+                    send_datagrams(client, sink.address(), 10, 1)?;
+                }
+                thread::sleep(Duration::from_millis(150));
+            }
+            Ok(())
+        });
+        assert_eq!(sink.stop().unwrap().count, 1_500);
+        let (mut packets, health) = (0, &report["health"]);
+        for flow in report["flows"].as_array().unwrap() {
+            packets += flow["hops"].as_array().unwrap().iter().map(|hop| number(&hop["packets"])).sum::<u64>();
+        }
+        assert_eq!(packets + number(&health["map_full_packets"]), 2 * 1_500, "at two hooks: {health}");
+    });
+}
+
+#[test]
+fn runs_before_an_agents_filter_and_lets_it_decide() {
+    each_way(|way| {
+        for (answer, arrives) in [(Answer::Pass, true), (Answer::Next, true), (Answer::Drop, false)] {
+            let lab = lab();
+            let veth = &lab.pod("client").veth;
+            for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
+                agent(&lab, veth, hook, answer);
+            }
+            let before = others(&lab.node.namespace);
+            assert_eq!(before.len(), 2);
+            assert_eq!(passes(&lab), arrives, "{answer:?}, before netpath");
+            reconciled(&lab, way, &[], || {
+                assert_eq!(passes(&lab), arrives, "{answer:?}, with netpath");
+                assert_eq!(others(&lab.node.namespace), before, "with netpath");
+                Ok(())
+            });
+            assert_eq!(passes(&lab), arrives, "{answer:?}, after netpath");
+            assert_eq!(others(&lab.node.namespace), before, "after netpath");
+            assert_eq!(attached(&lab.node.namespace), 0);
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_comes_later_is_left_alone() {
+    each_way(|way| {
+        let lab = lab();
+        let veth = &lab.pod("client").veth;
+        let window = open_window(&lab, way, 6);
+        assert!(passes(&lab));
+        let first = agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
+        let listed = others(&lab.node.namespace);
+        assert_eq!((listed.len(), passes(&lab)), (1, false));
+        // As the agent does it when it restarts: its own by handle 1.
+        first.leave();
+        assert!(passes(&lab));
+        assert_eq!(attached(&lab.node.namespace), 6, "netpath's filters are not taken for the agent's");
+        agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
+        assert!(!passes(&lab));
+        interrupt(window);
+        assert_eq!((others(&lab.node.namespace), passes(&lab)), (listed, false), "after netpath");
+        assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+#[test]
+fn a_priority_of_another_kind_is_left_alone() {
+    each_way(|way| {
+        let lab = lab();
+        let veth = &lab.pod("client").veth;
+        let tc = |arguments: &str| {
+            let mut command = lab.node.namespace.command("tc").unwrap();
+            let output = command.args(arguments.replace("DEV", veth).split(' ')).output().unwrap();
+            assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        tc("qdisc add dev DEV clsact");
+        tc("filter add dev DEV ingress protocol ip prio 1 u32 match ip dst 192.0.2.1/32 flowid 1:1");
+        let listed = || {
+            let list = tc("filter show dev DEV ingress");
+            list.lines().filter(|line| line.contains("u32") && line.contains("flowid")).map(str::to_owned).collect()
+        };
+        let before: Vec<String> = listed();
+        reconciled(&lab, way, &[], || {
+            assert!(passes(&lab));
+            Ok(())
+        });
+        assert_eq!(listed(), before);
+        assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+#[test]
+fn a_kill_leaves_packets_flowing_and_the_next_start_cleans_up() {
+    each_way(|way| {
+        let lab = lab();
+        let mut window = open_window(&lab, way, 6);
+        let agent = agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
+        signal(&window, libc::SIGKILL);
+        window.wait().unwrap();
+        assert!(passes(&lab));
+        let left = if way.name == "tcx" { 0 } else { 6 };
+        wait_for_hooks(&lab, left);
+        agent.leave();
+        reconciled(&lab, way, &[], || {
+            assert_eq!(attached(&lab.node.namespace), 6, "only those of the netpath that runs");
+            assert!(passes(&lab));
+            Ok(())
+        });
+        assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+#[test]
+fn cleanup_removes_leftovers_and_nothing_else() {
+    each_way(|way| {
+        let lab = lab();
+        let node = &lab.node.namespace;
+        let mut killed = open_window(&lab, way, 6);
+        signal(&killed, libc::SIGKILL);
+        killed.wait().unwrap();
+        let left = if way.name == "tcx" { 0 } else { 6 };
+        wait_for_hooks(&lab, left);
+        agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
+        // The name alone is no proof.
+        let (device, hook) = ("eth0".to_owned(), TcAttachType::Ingress);
+        let namesake = Foreign { lab: &lab, device, hook, priority: 9, handle: TcHandle::new(0, 9) };
+        namesake.attach(Answer::Next, "netpath_rx");
+        let (others_before, before) = (others(node), tc_filters(node).unwrap());
+
+        let would = cleanup(&lab, &["--dry-run"]);
+        assert_eq!(would.matches("would remove: netpath_").count(), left, "{would}");
+        assert_eq!(tc_filters(node).unwrap(), before, "a dry run changes nothing");
+        let removed = cleanup(&lab, &[]);
+        assert_eq!(removed.matches("removed: netpath_").count(), left, "{removed}");
+        assert_eq!(others(node), others_before);
+        assert_eq!(attached(node), 1, "the namesake stays");
+        assert!(passes(&lab));
+
+        let window = open_window(&lab, way, 6);
+        let text = cleanup(&lab, &[]);
+        assert!(text.contains("nothing to remove"), "{text}");
+        assert_eq!(text.contains("kept: 6 filters"), way.name == "clsact", "{text}");
+        assert_eq!(attached(node), 7, "a netpath that runs keeps its programs");
+        interrupt(window);
+        assert_eq!((others(node), attached(node)), (others_before, 1));
+    });
+}
+
+#[test]
+fn two_at_once_count_side_by_side() {
+    each_way(|way| {
+        let lab = lab();
+        let windows = [open_window(&lab, way, 6), open_window(&lab, way, 6)];
+        for _ in 0..3 {
+            assert!(passes(&lab));
+        }
+        for (left, window) in [(6, windows)].into_iter().flat_map(|(left, [one, other])| [(left, one), (0, other)]) {
+            let report = interrupt(window);
+            let local = &report["totals"]["by_path"]["local"];
+            // Ethernet 14, IPv4 20, ICMP 8 and 100 bytes; three and their replies.
+            assert_eq!((&local["packets"], &local["bytes"]), (&6.into(), &(6 * 142).into()));
+            wait_for_hooks(&lab, left);
+        }
+    });
+}
+
+/// Before 5.11 maps are counted as locked memory.
+#[test]
+fn too_little_locked_memory_is_said_in_one_line() {
+    let lab = lab();
+    let netpath = lab::netpath_binary().unwrap();
+    let script = format!(
+        "ulimit -l 64; exec setpriv --bounding-set -sys_resource --inh-caps -sys_resource {} report --duration 100ms --eni 'eth*'",
+        netpath.display()
+    );
+    let output = lab.node.namespace.command("sh").unwrap().args(["-c", &script]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if kernel() < (5, 11) {
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.lines().count() == 1 && stderr.contains("ulimit -l unlimited"), "{stderr}");
+    } else {
+        assert!(output.status.success(), "{stderr}");
+    }
+    assert_eq!(attached(&lab.node.namespace), 0);
+}
