@@ -62,6 +62,12 @@ impl Tag {
         Self((outer_vlan as u32 & 0xfff) << 20 | (inner_vlan as u32 & 0xfff) << 8 | protocol as u32)
     }
 
+    /// The same, see [`parse::Packet::settled`].
+    #[inline(always)]
+    pub(crate) fn settled<P: parse::Packet + ?Sized>(self) -> Self {
+        Self(P::settled(self.0))
+    }
+
     /// The same VLANs with another protocol.
     #[inline(always)]
     #[must_use]

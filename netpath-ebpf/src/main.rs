@@ -427,6 +427,15 @@ unsafe fn add_word(word: *mut u64, amount: u64) {
     unsafe { asm!("lock *(u64 *)({word} + 0) += {amount}", word = in(reg) word, amount = in(reg) amount) };
 }
 
+/// `word`, of which the verifier knows nothing any more.
+#[inline(always)]
+fn forgotten(word: u32) -> u32 {
+    let mut word = u64::from(word);
+    // SAFETY: changes that register only: its lower bytes turned round twice, of which the verifier keeps no account.
+    unsafe { asm!("{word} = be32 {word}", "{word} = be32 {word}", word = inout(reg) word) };
+    word as u32
+}
+
 /// The linear part of a packet, by direct access.
 struct Linear {
     data: usize,
@@ -443,6 +452,11 @@ impl Linear {
 
 impl Packet for Linear {
     const IS_WHOLE: bool = false;
+
+    #[inline(always)]
+    fn settled(word: u32) -> u32 {
+        forgotten(word)
+    }
 
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
@@ -463,6 +477,11 @@ struct Paged {
 
 impl Packet for Paged {
     const IS_WHOLE: bool = true;
+
+    #[inline(always)]
+    fn settled(word: u32) -> u32 {
+        forgotten(word)
+    }
 
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {

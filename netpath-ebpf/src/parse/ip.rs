@@ -4,8 +4,8 @@
 //! the IP headers; `transport` does.
 
 use super::{
-    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed,
-    Stop, read,
+    ExtensionHeader, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, MOST_OFFSET,
+    Packet, Parsed, Stop, read,
     transport::{self, Transport, protocol},
 };
 use crate::{Hook, KeyV4, KeyV6};
@@ -97,14 +97,10 @@ fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> R
     let mut fragment_seen = false;
     let mut next = next_header;
     let mut offset = offset;
-    // One iteration more than headers are allowed, for what is behind the last.
-    for followed in 0..=MAX_EXTENSIONS {
-        if !protocol::is_extension(next) {
-            return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
-        }
-        if followed == MAX_EXTENSIONS {
-            break;
-        }
+    if !protocol::is_extension(next) {
+        return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
+    }
+    for _ in 0..MAX_EXTENSIONS {
         if next == protocol::FRAGMENT {
             if fragment_seen {
                 return Err(Stop::UNPARSED);
@@ -127,6 +123,12 @@ fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> R
             let length = u32::from(header.length);
             offset += if next == protocol::AUTHENTICATION { (length + 2) * 4 } else { (length + 1) * 8 };
             next = header.next_header;
+        }
+        offset = P::settled(offset) & MOST_OFFSET;
+        // At the end, so that the loop ends with a jump back: Linux 5.10 refuses a program that runs into a loop's head from
+        // behind (`kernel/bpf/verifier.c`, `check_cfg`).
+        if !protocol::is_extension(next) {
+            return Ok(Extensions { protocol: next, end: offset, fragment, fragment_id_be });
         }
     }
     Err(Stop::UNPARSED)
