@@ -52,7 +52,7 @@ impl Hook {
 /// VLAN 0 means untagged: IEEE 802.1Q gives VID 0 to frames that carry a priority but belong to no VLAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct Tag(u32);
+pub struct Tag(pub(crate) u32);
 
 impl Tag {
     /// Packs two VLAN ids (12 bits each, 0 where there is none) and an IP protocol number.
@@ -60,12 +60,6 @@ impl Tag {
     #[must_use]
     pub const fn new(outer_vlan: u16, inner_vlan: u16, protocol: u8) -> Self {
         Self((outer_vlan as u32 & 0xfff) << 20 | (inner_vlan as u32 & 0xfff) << 8 | protocol as u32)
-    }
-
-    /// The same, see [`parse::Packet::settled`].
-    #[inline(always)]
-    pub(crate) fn settled<P: parse::Packet + ?Sized>(self) -> Self {
-        Self(P::settled(self.0))
     }
 
     /// The same VLANs with another protocol.

@@ -19,8 +19,8 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use netpath_ebpf::parse::{
-    Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, Stop, inner_len, ipv4, ipv6, is_udp_tunnel,
-    network, plain_v4, plain_v6,
+    self, Family, Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, inner_len, ipv4, ipv6,
+    is_udp_tunnel, network, plain_v4, plain_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -97,9 +97,22 @@ fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
     }
     match counted {
         Some(true) => NEXT,
-        Some(false) if plain(skb, direction, tag_beside) => NEXT,
+        Some(false) if netpath_plain(skb, direction as u32, u32::from(tag_beside)) != 0 => NEXT,
         _ => general(skb, direction, true),
     }
+}
+
+/// Counts any packet.
+#[inline(always)]
+fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
+    netpath_general(skb, direction as u32, u32::from(ethernet));
+    NEXT
+}
+
+/// The reverse of a cast.
+#[inline(always)]
+fn direction_of(number: u32) -> Direction {
+    if number == Direction::Rx as u32 { Direction::Rx } else { Direction::Tx }
 }
 
 /// The VLAN tag of a plain packet that has one.
@@ -150,19 +163,21 @@ fn hit_slot<K: FlowKey, const N: usize>(
 /// Counts any plain packet, but for those of tunnels that are super-packets: `false`. It reads the packet again: what [`hit`]
 /// would have to hand on would cost those that hit.
 #[inline(never)]
-fn plain(skb: *mut __sk_buff, direction: Direction, tag_beside: bool) -> bool {
+#[unsafe(no_mangle)]
+extern "C" fn netpath_plain(skb: *mut __sk_buff, direction: u32, tag_beside: u32) -> u32 {
     let linear = Linear::of(skb);
     // SAFETY: as above.
-    let hook = Hook::new(unsafe { (*skb).ifindex }, direction);
-    let tag = tag(skb, tag_beside).unwrap_or(PlainTag::NONE);
+    let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
+    let tag = tag(skb, tag_beside != 0).unwrap_or(PlainTag::NONE);
     let size = size(skb);
-    if let Some(parsed) = plain_v4(&linear, tag, hook) {
+    let counted = if let Some(parsed) = plain_v4(&linear, tag, hook) {
         count_plain(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], size, &parsed)
     } else if let Some(parsed) = plain_v6(&linear, tag, hook) {
         count_plain(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], size, &parsed)
     } else {
         false
-    }
+    };
+    u32::from(counted)
 }
 
 #[inline(always)]
@@ -244,52 +259,26 @@ unsafe fn start(skb: *mut __sk_buff, ethernet: bool) -> Start {
     }
 }
 
-/// Counts any packet: by what is in its linear part, or if that ends too early by all of it.
-///
-/// They are functions of their own, in the object once for all programs, and side by side: the stack of what calls each other
-/// is 512 bytes in all.
-#[inline(always)]
-fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
-    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let inner_len = if unsafe { (*skb).gso_size } == 0 { 0 } else { inner_headers_len(skb, ethernet) };
-    if !count_linear(skb, direction, ethernet, inner_len) {
-        count_paged(skb, direction, ethernet, inner_len);
-    }
-    NEXT
-}
-
+/// Counts any packet.
 #[inline(never)]
-fn count_linear(skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
-    count(&Linear::of(skb), skb, direction, ethernet, inner_len)
-}
-
-#[inline(never)]
-fn count_paged(skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
-    count(&Paged { skb }, skb, direction, ethernet, inner_len)
-}
-
-/// Counts a packet, unless what can be read of it ends too early: `false`.
-#[inline(always)]
-fn count<P: Packet>(packet: &P, skb: *mut __sk_buff, direction: Direction, ethernet: bool, inner_len: u32) -> bool {
+#[unsafe(no_mangle)]
+extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let seen = unsafe {
-        let start = start(skb, ethernet);
-        let hook = Hook::new((*skb).ifindex, direction);
+        let start = start(skb, ethernet != 0);
+        let hook = Hook::new((*skb).ifindex, direction_of(direction));
+        let inner_len = if (*skb).gso_size == 0 { 0 } else { netpath_inner_len(skb, ethernet) };
         Seen { hook, start, epoch: epoch(), size: size(skb), inner_len }
     };
-    match read(packet, &seen) {
-        Ok(()) => true,
-        Err(Stop::EndedEarly) => false,
-        Err(Stop::Unattributed(reason)) => {
-            unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
-            true
-        }
+    if let Err(reason) = read(&Paged { skb }, &seen) {
+        unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
     }
+    0
 }
 
 /// Reads a packet's headers and counts it under its flow.
 #[inline(always)]
-fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Stop> {
+fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Reason> {
     match network(packet, seen.start)? {
         Network::V4(link) => count_v4(seen, &whole(ipv4(packet, link, seen.hook)?)?),
         Network::V6(link) => count_v6(seen, &whole(ipv6(packet, link, seen.hook)?)?),
@@ -299,7 +288,7 @@ fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Stop> {
 
 /// Remembers a first fragment's ports for the later ones, and completes a later one with them.
 #[inline(always)]
-fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Stop> {
+fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
     match parsed.fragment {
         Fragment::Whole => {}
         Fragment::First => {
@@ -313,7 +302,7 @@ fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Stop> {
             // fragmented packets, the copy has the ports of one of those.
             match unsafe { NETPATH_FRAG.get(key) } {
                 Some(first) => parsed.key.complete(*first),
-                None => return Err(Stop::Unattributed(Reason::OrphanFragment)),
+                None => return Err(Reason::OrphanFragment),
             }
         }
     }
@@ -363,11 +352,11 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
 
 /// Bytes of headers behind the outer ones that each frame of a tunnel's super-packet has; 0 for any other packet.
 #[inline(never)]
-fn inner_headers_len(skb: *mut __sk_buff, ethernet: bool) -> u32 {
-    let packet = Paged { skb };
+#[unsafe(no_mangle)]
+extern "C" fn netpath_inner_len(skb: *mut __sk_buff, ethernet: u32) -> u32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let start = unsafe { start(skb, ethernet) };
-    inner_len(&packet, start).unwrap_or(0)
+    let start = unsafe { start(skb, ethernet != 0) };
+    inner_len(&Paged { skb }, start).unwrap_or(0)
 }
 
 /// Counts a packet that belongs to no flow.
@@ -427,15 +416,6 @@ unsafe fn add_word(word: *mut u64, amount: u64) {
     unsafe { asm!("lock *(u64 *)({word} + 0) += {amount}", word = in(reg) word, amount = in(reg) amount) };
 }
 
-/// `word`, of which the verifier knows nothing any more.
-#[inline(always)]
-fn forgotten(word: u32) -> u32 {
-    let mut word = u64::from(word);
-    // SAFETY: changes that register only: its lower bytes turned round twice, of which the verifier keeps no account.
-    unsafe { asm!("{word} = be32 {word}", "{word} = be32 {word}", word = inout(reg) word) };
-    word as u32
-}
-
 /// The linear part of a packet, by direct access.
 struct Linear {
     data: usize,
@@ -451,13 +431,6 @@ impl Linear {
 }
 
 impl Packet for Linear {
-    const IS_WHOLE: bool = false;
-
-    #[inline(always)]
-    fn settled(word: u32) -> u32 {
-        forgotten(word)
-    }
-
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         let start = self.data + offset as usize;
@@ -476,13 +449,6 @@ struct Paged {
 }
 
 impl Packet for Paged {
-    const IS_WHOLE: bool = true;
-
-    #[inline(always)]
-    fn settled(word: u32) -> u32 {
-        forgotten(word)
-    }
-
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         let mut header = MaybeUninit::<T>::uninit();
@@ -492,6 +458,40 @@ impl Packet for Paged {
         // SAFETY: the helper wrote all of it, and a header is valid for all bytes.
         (failed == 0).then(|| unsafe { header.assume_init() })
     }
+
+    #[inline(always)]
+    fn link(&self, start: Start, offset: u32) -> u64 {
+        netpath_link(self.skb, start.word(), offset)
+    }
+
+    #[inline(always)]
+    fn extensions(&self, next_header: u8, offset: u32) -> u64 {
+        netpath_extensions(self.skb, u32::from(next_header), offset)
+    }
+
+    #[inline(always)]
+    fn transport(&self, family: Family, number: u8, offset: u32) -> u64 {
+        netpath_transport(self.skb, family as u32, u32::from(number), offset)
+    }
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_link(skb: *mut __sk_buff, start: u32, offset: u32) -> u64 {
+    parse::link(&Paged { skb }, start, offset)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_extensions(skb: *mut __sk_buff, next_header: u32, offset: u32) -> u64 {
+    parse::extensions(&Paged { skb }, next_header as u8, offset)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_transport(skb: *mut __sk_buff, family: u32, number: u32, offset: u32) -> u64 {
+    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
+    parse::transport(&Paged { skb }, family, number as u8, offset)
 }
 
 #[panic_handler]

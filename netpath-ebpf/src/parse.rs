@@ -1,8 +1,8 @@
 //! The packet parser: from the bytes of a frame to the key of its flow.
 //!
 //! In: a [`Packet`] (something that reads headers at offsets), what its bytes [`Start`] with, and the hook it was seen
-//! at. Out: [`Parsed`], or why there is none ([`Stop`]). It must not panic, allocate, or loop without a bound, and it
-//! compiles to code that the BPF verifier accepts: offsets stay below 64 KiB.
+//! at. Out: [`Parsed`], or why there is none ([`Reason`]). It must not panic, allocate, or loop without a bound, and it
+//! compiles to code that the BPF verifier accepts.
 //!
 //! It has two steps, [`network`] and then [`ipv4`] or [`ipv6`], so that a program handles each family's key where it
 //! was made: a BPF program has 512 bytes of stack, too few for copies that may be of either family.
@@ -31,8 +31,10 @@
 //! | tunnels (VXLAN, Geneve, GRE, IP in IP) | the outer addresses and ports; the inner headers only for wire bytes: [`inner_len`] |
 //! | TCP data offset cut off, or below the minimum | attributed; the header counts as 20 bytes |
 
+mod extensions;
 mod header;
 mod ip;
+mod link;
 mod plain;
 mod transport;
 mod tunnel;
@@ -42,35 +44,43 @@ pub use header::{
     Ipv4Header, Ipv6Addresses, Ipv6Header, TcpDataOffset, VlanHeader, VxlanHeader,
 };
 
+pub use extensions::extensions;
 pub use ip::{ipv4, ipv6};
+pub use link::{Link, link};
 pub use plain::{PlainTag, plain_v4, plain_v6};
+pub use transport::{Family, transport};
 pub use tunnel::{inner_len, is_udp_tunnel};
 
-use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason, Tag};
+use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason};
 
 /// Source of a packet's bytes.
+///
+/// A source may have the three steps of the parser done by functions of their own ([`link`], [`extensions`], [`transport`]),
+/// whose answer is one number: what the verifier of an old kernel knows of the many ways through a step ends there.
 pub trait Packet {
-    /// Whether bytes that this source cannot read are not in the packet at all.
-    ///
-    /// It is false for direct packet access, which ends where the linear part of the packet ends: there the parser
-    /// answers [`Stop::EndedEarly`], and another source has to decide.
-    const IS_WHOLE: bool;
-
-    /// Reads the header at `offset` (bytes from the packet's start); `None` if the readable bytes end before its end.
+    /// Reads the header at `offset` (bytes from the packet's start); `None` if the packet ends before the header's end.
     fn read<T: Header>(&self, offset: u32) -> Option<T>;
 
-    /// The same word. A kernel's verifier that knew all about it would follow each way that led there on its own, to the end
-    /// of the program.
+    /// [`link`] of this packet.
     #[inline(always)]
-    #[must_use]
-    fn settled(word: u32) -> u32 {
-        word
+    fn link(&self, start: Start, offset: u32) -> u64 {
+        link(self, start.word(), offset)
+    }
+
+    /// [`extensions`] of this packet.
+    #[inline(always)]
+    fn extensions(&self, next_header: u8, offset: u32) -> u64 {
+        extensions(self, next_header, offset)
+    }
+
+    /// [`transport`] of this packet.
+    #[inline(always)]
+    fn transport(&self, family: Family, number: u8, offset: u32) -> u64 {
+        transport(self, family, number, offset)
     }
 }
 
 impl Packet for [u8] {
-    const IS_WHOLE: bool = true;
-
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         let start = usize::try_from(offset).ok()?;
@@ -96,23 +106,30 @@ pub enum Start {
     },
 }
 
-/// Why there is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The packet belongs to no flow.
-    Unattributed(Reason),
-    /// The readable bytes ended, and the packet may have more. Never returned if [`Packet::IS_WHOLE`].
-    EndedEarly,
-}
+impl Start {
+    const BESIDE: u32 = 1 << 16;
+    const IP: u32 = 1 << 17;
 
-impl Stop {
-    const NON_IP: Self = Self::Unattributed(Reason::NonIp);
-    const UNPARSED: Self = Self::Unattributed(Reason::Unparsed);
-
-    /// What a failed read of `P` means.
+    /// As one number, for [`link`].
     #[inline(always)]
-    const fn unreadable<P: Packet + ?Sized>() -> Self {
-        if P::IS_WHOLE { Self::UNPARSED } else { Self::EndedEarly }
+    #[must_use]
+    pub const fn word(self) -> u32 {
+        match self {
+            Self::Ethernet { vlan_tci: None } => 0,
+            Self::Ethernet { vlan_tci: Some(tci) } => Self::BESIDE | tci as u32,
+            Self::Ip { ethertype_be } => Self::IP | ethertype_be as u32,
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it takes the lower half")]
+    const fn of_word(word: u32) -> Self {
+        let low = word as u16;
+        if word & Self::IP != 0 {
+            Self::Ip { ethertype_be: low }
+        } else {
+            Self::Ethernet { vlan_tci: if word & Self::BESIDE != 0 { Some(low) } else { None } }
+        }
     }
 }
 
@@ -218,104 +235,29 @@ pub enum Network {
     V6(Link),
 }
 
-/// What precedes the IP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Bytes before the IP header.
-    len: u32,
-    /// VLANs; protocol 0.
-    tag: Tag,
-}
-
 /// Finds the IP header of `packet`.
 ///
 /// # Errors
 ///
-/// [`Stop`]: why there is none; see the table above.
+/// Why there is none; see the table above.
 #[inline(always)]
-pub fn network<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Network, Stop> {
-    let (ethertype_be, link) = match start {
-        Start::Ip { ethertype_be } => (ethertype_be, Link { len: 0, tag: Tag::new(0, 0, 0) }),
-        Start::Ethernet { vlan_tci } => ethernet(packet, vlan_tci)?,
-    };
-    match ethertype_be {
+pub fn network<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Network, Reason> {
+    network_at(packet, start, 0)
+}
+
+/// The same for a packet that starts `offset` bytes behind the start of `packet`.
+#[inline(always)]
+fn network_at<P: Packet + ?Sized>(packet: &P, start: Start, offset: u32) -> Result<Network, Reason> {
+    let link = Link::of_word(packet.link(start, offset)).ok_or(Reason::Unparsed)?;
+    match link.ethertype_be {
         EtherType::IPV4_BE => Ok(Network::V4(link)),
         EtherType::IPV6_BE => Ok(Network::V6(link)),
-        _ => Err(Stop::NON_IP),
-    }
-}
-
-/// No offset of a header that is read is larger.
-const MOST_OFFSET: u32 = 0x7fff;
-
-/// Reads the Ethernet header and the VLAN tags behind it: the `EtherType` behind them, and the rest.
-#[inline(always)]
-fn ethernet<P: Packet + ?Sized>(packet: &P, vlan_tci: Option<u16>) -> Result<(u16, Link), Stop> {
-    let mut ethertype_be = read::<P, EthernetHeader>(packet, 0)?.ethertype_be;
-    let mut len = EthernetHeader::LEN;
-    let mut vlans = Vlans::default();
-    if let Some(tci) = vlan_tci {
-        vlans.push(tci);
-    }
-    // No loop: most frames have no tag, and compilers make a loop of it that all frames pay for.
-    if EtherType::is_vlan(ethertype_be) {
-        in_frame_tag(packet, &mut ethertype_be, &mut len, &mut vlans)?;
-        if EtherType::is_vlan(ethertype_be) {
-            in_frame_tag(packet, &mut ethertype_be, &mut len, &mut vlans)?;
-            if EtherType::is_vlan(ethertype_be) {
-                return Err(Stop::UNPARSED);
-            }
-        }
-    }
-    let tag = Tag::new(vlans.outer, vlans.inner, 0).settled::<P>();
-    Ok((ethertype_be, Link { len: P::settled(len) & MOST_OFFSET, tag }))
-}
-
-/// Reads one tag at `len`, and moves on behind it.
-#[inline(always)]
-fn in_frame_tag<P: Packet + ?Sized>(
-    packet: &P,
-    ethertype_be: &mut u16,
-    len: &mut u32,
-    vlans: &mut Vlans,
-) -> Result<(), Stop> {
-    if vlans.tags == Vlans::MAX_TAGS {
-        return Err(Stop::UNPARSED);
-    }
-    let tag = read::<P, VlanHeader>(packet, *len)?;
-    vlans.push(u16::from_be(tag.tci_be));
-    *ethertype_be = tag.ethertype_be;
-    *len += VlanHeader::LEN;
-    Ok(())
-}
-
-/// The VLANs of a frame, collected from the outermost tag inwards.
-#[derive(Default)]
-struct Vlans {
-    /// Tags so far, priority tags included.
-    tags: u32,
-    outer: u16,
-    inner: u16,
-}
-
-impl Vlans {
-    const MAX_TAGS: u32 = 2;
-
-    /// Adds the next tag inwards.
-    #[inline(always)]
-    fn push(&mut self, tci: u16) {
-        let id = tci & 0xfff;
-        self.tags += 1;
-        if self.outer == 0 {
-            self.outer = id;
-        } else {
-            self.inner = id;
-        }
+        _ => Err(Reason::NonIp),
     }
 }
 
 /// Reads a header that the key needs.
 #[inline(always)]
-fn read<P: Packet + ?Sized, T: Header>(packet: &P, offset: u32) -> Result<T, Stop> {
-    packet.read(offset).ok_or(Stop::unreadable::<P>())
+fn read<P: Packet + ?Sized, T: Header>(packet: &P, offset: u32) -> Result<T, Reason> {
+    packet.read(offset).ok_or(Reason::Unparsed)
 }

@@ -1,5 +1,4 @@
-//! What holds for every packet: the parser finds what was put in, agrees with etherparse, and does not mind where the
-//! readable part of a packet ends.
+//! What holds for every packet: the parser finds what was put in, and agrees with etherparse.
 //!
 //! In: random frames. Out: test results. It must not repeat the parser's rules: those are in `parser_rules.rs`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -11,21 +10,10 @@ mod oracle;
 
 use netpath_ebpf::{
     Reason,
-    parse::{Header, Packet, Start, Stop, inner_len},
+    parse::{Start, inner_len},
 };
 use oracle::{check, check_plain, parse};
 use proptest::{collection::vec, prelude::*};
-
-/// A packet of which only the start can be read directly.
-struct Linear<'a>(&'a [u8]);
-
-impl Packet for Linear<'_> {
-    const IS_WHOLE: bool = false;
-
-    fn read<T: Header>(&self, offset: u32) -> Option<T> {
-        self.0.read(offset)
-    }
-}
 
 #[test]
 fn plain_packets_are_found() {
@@ -159,24 +147,8 @@ proptest! {
         for len in 0..frame.bytes.len() {
             match parse(&frame.bytes[..len], frame.start) {
                 Ok(flow) => prop_assert_eq!(oracle::Flow { headers_len_bytes: 0, ..flow }, oracle::Flow { headers_len_bytes: 0, ..frame.flow }),
-                Err(stop) => prop_assert_eq!(stop, Stop::Unattributed(Reason::Unparsed)),
+                Err(stop) => prop_assert_eq!(stop, Reason::Unparsed),
             }
-        }
-    }
-
-    #[test]
-    fn the_linear_part_says_the_same_or_asks_for_more(
-        frame in frames::frame(),
-        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-    ) {
-        let mut bytes = frame.bytes;
-        for (at, byte) in damage {
-            *at.get_mut(&mut bytes[..]) = byte;
-        }
-        let whole = parse(&bytes[..], frame.start);
-        for len in 0..=bytes.len() {
-            let linear = parse(&Linear(&bytes[..len]), frame.start);
-            prop_assert!(linear == Err(Stop::EndedEarly) || linear == whole, "{:?} {:?}", linear, whole);
         }
     }
 }

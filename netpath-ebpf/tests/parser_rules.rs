@@ -5,29 +5,27 @@
 
 use netpath_ebpf::{
     Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
-    parse::{
-        Fragment, Header, Key, Network, Packet, Parsed, Start, Stop, inner_len, ipv4, ipv6, is_udp_tunnel, network,
-    },
+    parse::{Fragment, Key, Network, Packet, Parsed, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network},
 };
 
 const HOOK: Hook = Hook::new(3, Direction::Rx);
 const ETHERNET: Start = Start::Ethernet { vlan_tci: None };
-const UNPARSED: Stop = Stop::Unattributed(Reason::Unparsed);
-const NON_IP: Stop = Stop::Unattributed(Reason::NonIp);
+const UNPARSED: Reason = Reason::Unparsed;
+const NON_IP: Reason = Reason::NonIp;
 /// 1000 → 80.
 const PORTS: Ports = Ports { src_be: 1000_u16.to_be(), dst_be: 80_u16.to_be() };
 const NO_PORTS: Ports = Ports { src_be: 0, dst_be: 0 };
 const PORT_BYTES: [u8; 4] = [0x03, 0xe8, 0, 80];
 const ID: u16 = 0xabcd;
 
-fn parse_v4<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV4>, Stop> {
+fn parse_v4<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV4>, Reason> {
     match network(packet, start)? {
         Network::V4(link) => ipv4(packet, link, HOOK),
         Network::V6(_) => panic!("IPv6"),
     }
 }
 
-fn parse_v6<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV6>, Stop> {
+fn parse_v6<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Parsed<KeyV6>, Reason> {
     match network(packet, start)? {
         Network::V6(link) => ipv6(packet, link, HOOK),
         Network::V4(_) => panic!("IPv4"),
@@ -84,7 +82,7 @@ fn key_v6(protocol: u8, ports: Ports) -> KeyV6 {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what it is compared with is a `Result`")]
-fn whole<K>(key: K, headers_len_bytes: u32) -> Result<Parsed<K>, Stop> {
+fn whole<K>(key: K, headers_len_bytes: u32) -> Result<Parsed<K>, Reason> {
     Ok(Parsed { key, fragment: Fragment::Whole, fragment_id_be: 0, headers_len_bytes })
 }
 
@@ -373,32 +371,6 @@ fn cut_headers() {
     }
     let frame = ethernet(0x0800, &v4(1, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1]));
     assert_eq!(parse_v4(&frame[..frame.len() - 1], ETHERNET), Err(UNPARSED));
-}
-
-/// A packet of which only the start can be read directly.
-struct Linear<'a>(&'a [u8]);
-
-impl Packet for Linear<'_> {
-    const IS_WHOLE: bool = false;
-
-    fn read<T: Header>(&self, offset: u32) -> Option<T> {
-        self.0.read(offset)
-    }
-}
-
-#[test]
-fn a_linear_part_that_ends_early_is_no_verdict() {
-    let frame = ethernet(0x0800, &v4(6, &tcp(8)));
-    // The headers up to the data offset and the flags beside it are needed: 14 bytes of TCP.
-    for len in 0..34 + 14 {
-        assert_eq!(parse_v4(&Linear(&frame[..len]), ETHERNET), Err(Stop::EndedEarly), "{len}");
-    }
-    assert_eq!(parse_v4(&Linear(&frame[..34 + 14]), ETHERNET), whole(key_v4(6, PORTS), 66));
-    // What is wrong in the linear part is wrong in the packet.
-    assert_eq!(parse_v4(&Linear(&ethernet(0x0806, &[])), ETHERNET), Err(NON_IP));
-    let mut frame = frame;
-    frame[14] = 0x44;
-    assert_eq!(parse_v4(&Linear(&frame[..34]), ETHERNET), Err(UNPARSED));
 }
 
 /// VXLAN flags and VNI 7, then an Ethernet frame.

@@ -1,9 +1,9 @@
-//! What follows the IP headers: ports, and where the headers end.
+//! What follows the IP headers, ports and where the headers end: the third step.
 //!
-//! In: a packet, its protocol, and where the IP headers end. Out: [`Transport`]. It must not be asked about a later
+//! In: a packet, its protocol, and where the IP headers end. Out: [`Transport`], as one number. It must not be asked about a later
 //! fragment: what is behind its IP headers is payload.
 
-use super::{IcmpHeader, Packet, Stop, TcpDataOffset, read};
+use super::{IcmpHeader, Packet, TcpDataOffset};
 use crate::Ports;
 
 /// IANA protocol numbers.
@@ -44,18 +44,46 @@ const SCTP_LEN: u32 = 12;
 pub(super) const TCP_MIN_LEN: u32 = 20;
 const TCP_DATA_OFFSET: u32 = 12;
 
+/// Of which IP a packet is: each has an ICMP of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Family {
+    /// IPv4.
+    V4 = 4,
+    /// IPv6.
+    V6 = 6,
+}
+
 /// What a transport header tells.
+#[derive(Clone, Copy)]
 pub(super) struct Transport {
     pub ports: Ports,
-    /// Bytes before what is behind the headers.
+    /// Bytes before what is behind the headers, from the packet's start; below 32 KiB.
     pub end: u32,
 }
 
 impl Transport {
+    /// In every word; 0 is none.
+    const FOUND: u64 = 1 << 63;
+
     /// No ports, or none that this packet has; its IP headers end at `end`.
     #[inline(always)]
     pub const fn unknown(end: u32) -> Self {
         Self { ports: Ports { src_be: 0, dst_be: 0 }, end }
+    }
+
+    #[inline(always)]
+    fn word(self) -> u64 {
+        let Ports { src_be, dst_be } = self.ports;
+        Self::FOUND | (u64::from(self.end) & 0x7fff_ffff) << 32 | u64::from(dst_be) << 16 | u64::from(src_be)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it takes the number apart")]
+    pub fn of_word(word: u64) -> Option<Self> {
+        let ports = Ports { src_be: word as u16, dst_be: (word >> 16) as u16 };
+        let found = Self { ports, end: (word >> 32) as u32 & 0x7fff_ffff };
+        (word & Self::FOUND != 0).then_some(found)
     }
 }
 
@@ -66,42 +94,37 @@ pub(super) const fn has_ports_v4(number: u8) -> bool {
     matches!(number, ICMP | TCP | UDP | DCCP | SCTP | UDP_LITE)
 }
 
+/// What the header at `offset` tells, of the protocol `number` in `family`: [`Transport`] as one number, or 0 if it is
+/// unparsed.
 #[inline(always)]
-pub(super) fn v4<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
-    if number == protocol::ICMP {
-        return echo(packet, offset, [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]);
-    }
-    ports(packet, number, offset)
-}
-
-#[inline(always)]
-pub(super) fn v6<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
-    if number == protocol::ICMPV6 {
-        return echo(packet, offset, [icmp::V6_ECHO_REQUEST, icmp::V6_ECHO_REPLY]);
-    }
-    ports(packet, number, offset)
+pub fn transport<P: Packet + ?Sized>(packet: &P, family: Family, number: u8, offset: u32) -> u64 {
+    let found = match (family, number) {
+        (Family::V4, protocol::ICMP) => echo(packet, offset, [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]),
+        (Family::V6, protocol::ICMPV6) => echo(packet, offset, [icmp::V6_ECHO_REQUEST, icmp::V6_ECHO_REPLY]),
+        _ => ports(packet, number, offset),
+    };
+    found.map_or(0, Transport::word)
 }
 
 /// The identifier in both ports, if the message is one of `kinds`.
 #[inline(always)]
-fn echo<P: Packet + ?Sized>(packet: &P, offset: u32, kinds: [u8; 2]) -> Result<Transport, Stop> {
-    let header: IcmpHeader = read(packet, offset)?;
+fn echo<P: Packet + ?Sized>(packet: &P, offset: u32, kinds: [u8; 2]) -> Option<Transport> {
+    let header: IcmpHeader = packet.read(offset)?;
     let id_be = if header.kind == kinds[0] || header.kind == kinds[1] { header.id_be } else { 0 };
-    Ok(Transport { ports: Ports { src_be: id_be, dst_be: id_be }, end: offset })
+    Some(Transport { ports: Ports { src_be: id_be, dst_be: id_be }, end: offset })
 }
 
 #[inline(always)]
-fn ports<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Result<Transport, Stop> {
+fn ports<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Option<Transport> {
     let len = match number {
         protocol::TCP => match packet.read::<TcpDataOffset>(offset + TCP_DATA_OFFSET) {
             Some(header) => (u32::from(header.words >> 4) * 4).max(TCP_MIN_LEN),
-            None if P::IS_WHOLE => TCP_MIN_LEN,
-            None => return Err(Stop::EndedEarly),
+            None => TCP_MIN_LEN,
         },
         protocol::UDP => UDP_LEN,
         protocol::SCTP => SCTP_LEN,
         protocol::UDP_LITE | protocol::DCCP => 0,
-        _ => return Ok(Transport::unknown(offset)),
+        _ => return Some(Transport::unknown(offset)),
     };
-    Ok(Transport { ports: read(packet, offset)?, end: offset + len })
+    Some(Transport { ports: packet.read(offset)?, end: offset + len })
 }

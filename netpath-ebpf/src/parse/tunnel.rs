@@ -21,6 +21,7 @@
 use super::transport::protocol;
 use super::{
     EtherType, GeneveHeader, GreHeader, Header, Key, Network, Packet, Parsed, Start, VxlanHeader, ipv4, ipv6, network,
+    network_at,
 };
 use crate::{Direction, Hook, Ports};
 
@@ -63,16 +64,15 @@ pub fn inner_len<P: Packet + ?Sized>(packet: &P, start: Start) -> Option<u32> {
         Network::V6(link) => outer(&ipv6(packet, link, NO_HOOK).ok()?),
     };
     let Tunnel { len, ethertype_be } = tunnel(packet, outer_len, number, ports)?;
-    let inner = Behind { packet, start: outer_len + len };
     let start = match ethertype_be {
         EtherType::FRAME_BE => Start::Ethernet { vlan_tci: None },
         ethertype_be => Start::Ip { ethertype_be },
     };
-    let inner_len = match network(&inner, start).ok()? {
-        Network::V4(link) => ipv4(&inner, link, NO_HOOK).ok()?.headers_len_bytes,
-        Network::V6(link) => ipv6(&inner, link, NO_HOOK).ok()?.headers_len_bytes,
+    let end = match network_at(packet, start, outer_len + len).ok()? {
+        Network::V4(link) => ipv4(packet, link, NO_HOOK).ok()?.headers_len_bytes,
+        Network::V6(link) => ipv6(packet, link, NO_HOOK).ok()?.headers_len_bytes,
     };
-    Some(len + inner_len)
+    Some(end - outer_len)
 }
 
 /// Where the outer headers end, and what they say of what follows.
@@ -113,21 +113,5 @@ fn tunnel<P: Packet + ?Sized>(packet: &P, offset: u32, number: u8, ports: Ports)
             (version_options & !GENEVE_OPTIONS == 0).then_some(Tunnel { len, ethertype_be })
         }
         _ => None,
-    }
-}
-
-/// A packet inside another.
-struct Behind<'a, P: ?Sized> {
-    packet: &'a P,
-    /// Where it starts in the other.
-    start: u32,
-}
-
-impl<P: Packet + ?Sized> Packet for Behind<'_, P> {
-    const IS_WHOLE: bool = P::IS_WHOLE;
-
-    #[inline(always)]
-    fn read<T: Header>(&self, offset: u32) -> Option<T> {
-        self.packet.read(self.start + offset)
     }
 }

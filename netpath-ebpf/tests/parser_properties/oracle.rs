@@ -24,7 +24,7 @@ use etherparse::{
 };
 use netpath_ebpf::{
     Direction, Hook, Ports, Reason, Tag,
-    parse::{Fragment, Network, Packet, PlainTag, Start, Stop, ipv4, ipv6, network, plain_v4, plain_v6},
+    parse::{Fragment, Network, Packet, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6},
 };
 
 /// The hook of all frames here.
@@ -50,7 +50,7 @@ pub enum Addresses {
 }
 
 /// Runs netpath's parser.
-pub fn parse<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Flow, Stop> {
+pub fn parse<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Flow, Reason> {
     match network(packet, start)? {
         Network::V4(link) => {
             let parsed = ipv4(packet, link, HOOK)?;
@@ -121,9 +121,8 @@ pub fn check(frame: &[u8], start: Start) {
     let expected = expect(frame, start);
     let actual = parse(frame, start);
     let agree = match (expected, actual) {
-        (_, Err(Stop::EndedEarly)) => false,
         (Expected::Unknown, _) => true,
-        (Expected::Reason(expected), Err(Stop::Unattributed(actual))) => expected == actual,
+        (Expected::Reason(expected), Err(actual)) => expected == actual,
         (Expected::Flow(expected, Some(headers_len_bytes)), Ok(actual)) => {
             actual == Flow { headers_len_bytes, ..expected }
         }
@@ -131,7 +130,7 @@ pub fn check(frame: &[u8], start: Start) {
             actual == Flow { headers_len_bytes: actual.headers_len_bytes, ..expected }
         }
         (Expected::Cut, Ok(actual)) => actual.headers_len_bytes as usize > frame.len() && actual.ports == (0, 0),
-        (Expected::Cut, Err(Stop::Unattributed(reason))) => reason == Reason::Unparsed,
+        (Expected::Cut, Err(reason)) => reason == Reason::Unparsed,
         _ => false,
     };
     assert!(agree, "etherparse: {expected:?}\nnetpath:    {actual:?}\n{start:?} {frame:02x?}");

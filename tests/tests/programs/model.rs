@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netpath_ebpf::parse::{
-    Fragment, Key, Network, Parsed, PlainTag, Start, Stop, inner_len, ipv4, ipv6, is_udp_tunnel, network, plain_v4,
-    plain_v6,
+    Fragment, Key, Network, Parsed, PlainTag, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network, plain_v4, plain_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -147,19 +146,15 @@ impl Model {
     }
 
     fn parse(&mut self, frame: &[u8], start: Start, hook: Hook) -> Result<Flow, Reason> {
-        let reason = |stop| match stop {
-            Stop::Unattributed(reason) => reason,
-            Stop::EndedEarly => panic!("a slice is whole"),
-        };
-        match network(frame, start).map_err(reason)? {
+        match network(frame, start)? {
             Network::V4(link) => {
-                let Parsed { key, headers_len_bytes, .. } = self.whole(ipv4(frame, link, hook).map_err(reason)?)?;
+                let Parsed { key, headers_len_bytes, .. } = self.whole(ipv4(frame, link, hook)?)?;
                 let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
                 let ends = (address(key.src_be), address(key.dst_be));
                 Ok(self.flow(0, &key, key.words(0).into(), key.tag, ends, headers_len_bytes))
             }
             Network::V6(link) => {
-                let Parsed { key, headers_len_bytes, .. } = self.whole(ipv6(frame, link, hook).map_err(reason)?)?;
+                let Parsed { key, headers_len_bytes, .. } = self.whole(ipv6(frame, link, hook)?)?;
                 let address = |be: [u32; 4]| {
                     let bytes: Vec<u8> = be.iter().flat_map(|word| word.to_ne_bytes()).collect();
                     IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap()))
