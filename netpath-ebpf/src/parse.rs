@@ -4,7 +4,7 @@
 //! at. Out: [`Parsed`], or why there is none ([`Reason`]). It must not panic, allocate, or loop without a bound, and it
 //! compiles to code that the BPF verifier accepts.
 //!
-//! It has two steps, [`network`] and then [`ipv4`] or [`ipv6`], so that a program handles each family's key where it
+//! It has two halves, [`network`] and then [`ipv4`] or [`ipv6`], so that a program handles each family's key where it
 //! was made: a BPF program has 512 bytes of stack, too few for copies that may be of either family.
 //!
 //! A packet is attributed as soon as everything that its key needs can be read. Length fields (IPv4 total length, IPv6
@@ -55,8 +55,8 @@ use crate::{FragmentKey, FragmentValue, KeyV4, KeyV6, Ports, Reason};
 
 /// Source of a packet's bytes.
 ///
-/// A source may have the three steps of the parser done by functions of their own ([`link`], [`extensions`], [`transport`]),
-/// whose answer is one number: what the verifier of an old kernel knows of the many ways through a step ends there.
+/// The parser's steps with many ways through them ([`link`], [`extensions`], [`transport`]) are asked for here and answer with
+/// one number, so that a BPF program can have each in a function that the verifier checks on its own.
 pub trait Packet {
     /// Reads the header at `offset` (bytes from the packet's start); `None` if the packet ends before the header's end.
     fn read<T: Header>(&self, offset: u32) -> Option<T>;

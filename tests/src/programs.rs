@@ -8,7 +8,10 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, loaded_programs};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
+
+use crate::Namespace;
 
 /// What a program does with every packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,27 @@ fn loaded(instructions: &[u8], name: &str) -> Result<SchedClassifier> {
     let id = info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok());
     let loaded = loaded_programs().flatten().find(|info| Some(info.id()) == id).context("no such program")?;
     Ok(SchedClassifier::from_program_info(loaded, name.to_owned().into())?)
+}
+
+/// Puts a program on a hook of a namespace's device: by TCX for as long as the program is kept, as a legacy filter for as long
+/// as somebody lets it.
+///
+/// # Errors
+/// When the namespace cannot be entered, or the kernel refuses.
+pub fn attach(
+    program: &mut SchedClassifier,
+    namespace: &Namespace,
+    device: &str,
+    hook: TcAttachType,
+    options: TcAttachOptions,
+) -> Result<()> {
+    let is_legacy = matches!(options, TcAttachOptions::Netlink(_));
+    let link = namespace.run(|| program.attach_with_options(device, hook, options))??;
+    if is_legacy {
+        // Dropped, it would remove a filter by its number, in the namespace that the thread is in then: this machine's own.
+        std::mem::forget(program.take_link(link)?);
+    }
+    Ok(())
 }
 
 /// `union bpf_attr`, member for `BPF_PROG_LOAD`, up to `prog_name`.

@@ -47,12 +47,11 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A program on hooks of the client's veth, for as long as it is kept.
+    /// A program on hooks of the client's veth, by TCX for as long as it is kept.
     fn attach(&self, answer: Answer, hooks: &[TcAttachType], options: fn() -> TcAttachOptions) -> SchedClassifier {
         let mut program = answer.load("other").unwrap();
         for hook in hooks {
-            let attach = || program.attach_with_options(&self.veth, *hook, options()).map(drop);
-            self.lab.node.namespace.run(attach).unwrap().unwrap();
+            lab::attach(&mut program, &self.lab.node.namespace, &self.veth, *hook, options()).unwrap();
         }
         program
     }

@@ -49,8 +49,7 @@ fn it_says_who_is_on_the_hooks_in_order() {
         ("handle_ingress", TcAttachOptions::Netlink(legacy)),
     ] {
         let mut program = Answer::Next.load(name).unwrap();
-        let attach = || program.attach_with_options(&veth, TcAttachType::Ingress, options).map(drop);
-        node.run(attach).unwrap().unwrap();
+        lab::attach(&mut program, node, &veth, TcAttachType::Ingress, options).unwrap();
         programs.push(program);
     }
     let id = |index: usize| programs[index].info().unwrap().id();

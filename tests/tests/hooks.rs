@@ -28,7 +28,7 @@ impl Veth {
     }
 
     fn attach(&self, program: &mut SchedClassifier, hook: TcAttachType, options: TcAttachOptions) {
-        self.node.run(|| program.attach_with_options(&self.name, hook, options).map(drop)).unwrap().unwrap();
+        lab::attach(program, &self.node, &self.name, hook, options).unwrap();
     }
 
     /// What netpath says.

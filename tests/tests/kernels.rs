@@ -82,16 +82,12 @@ fn agent<'a>(lab: &'a Lab, device: &str, hook: TcAttachType, answer: Answer) -> 
 
 impl Foreign<'_> {
     fn attach(&self, answer: Answer, name: &str) {
+        let node = &self.lab.node.namespace;
+        // It may be there already.
+        let _ = node.run(|| qdisc_add_clsact(&self.device)).unwrap();
+        let options = NlOptions { priority: self.priority, handle: self.handle, classid: None };
         let mut program = answer.load(name).unwrap();
-        let attach = || {
-            // It may be there already.
-            let _ = qdisc_add_clsact(&self.device);
-            let options = NlOptions { priority: self.priority, handle: self.handle, classid: None };
-            let link = program.attach_with_options(&self.device, self.hook, TcAttachOptions::Netlink(options)).unwrap();
-            // Dropped, it would remove the filter, of whatever namespace the thread is in.
-            std::mem::forget(program.take_link(link).unwrap());
-        };
-        self.lab.node.namespace.run(attach).unwrap();
+        lab::attach(&mut program, node, &self.device, self.hook, TcAttachOptions::Netlink(options)).unwrap();
     }
 
     /// Removes the filter by its handle.
@@ -106,19 +102,31 @@ impl Foreign<'_> {
 fn open_window(lab: &Lab, way: Way, hooks: usize) -> Child {
     let expected = attached(&lab.node.namespace) + hooks;
     let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
-    let child = command.args(way.arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_hooks(lab, expected);
+    let mut child = command.args(way.arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    if let Err(why) = hooks_become(lab, expected, || child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        panic!("{why}; netpath: {}, {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
     child
 }
 
 fn wait_for_hooks(lab: &Lab, expected: usize) {
+    hooks_become(lab, expected, || false).unwrap();
+}
+
+/// Waits until netpath is on so many hooks, or whoever should see to it has ended.
+fn hooks_become(lab: &Lab, expected: usize, mut ended: impl FnMut() -> bool) -> Result<(), String> {
     let end = Instant::now() + Duration::from_mins(2);
     loop {
+        let ended = ended() || Instant::now() > end;
         let attached = attached(&lab.node.namespace);
         if attached == expected {
-            return;
+            return Ok(());
         }
-        assert!(Instant::now() < end, "{attached} programs are attached, not {expected}");
+        if ended {
+            return Err(format!("{attached} programs are attached, not {expected}"));
+        }
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -126,10 +126,6 @@ fn what_an_xdp_program_takes() {
     assert_eq!(device["xdp"], Value::Null);
 }
 
-fn attach(node: &Namespace, device: &str, program: &mut SchedClassifier, hook: TcAttachType, options: TcAttachOptions) {
-    node.run(|| program.attach_with_options(device, hook, options).map(drop)).unwrap().unwrap();
-}
-
 /// The others on a hook, as the report lists them: id, name, whether it is ahead.
 fn others(device: &Value, direction: &str) -> Vec<(u64, String, bool)> {
     let all = device["other_programs"].as_array().unwrap().iter().filter(|one| one["direction"] == direction);
@@ -163,7 +159,7 @@ fn what_a_program_behind_takes() {
         }
         let mut program = answer.load("takes_it").unwrap();
         let id = u64::from(program.info().unwrap().id());
-        attach(node, &server.veth, &mut program, TcAttachType::Egress, options);
+        lab::attach(&mut program, node, &server.veth, TcAttachType::Egress, options).unwrap();
         let (device, kernel) = measured(&lab, &server.veth, work);
         assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (0, &json!(20)), "{answer:?}");
         assert_eq!(others(&device, "tx"), [(id, "takes_it".to_owned(), false)], "{answer:?}");
@@ -178,7 +174,7 @@ fn what_a_program_behind_takes() {
     }
     // One that takes nothing is no reason for anything.
     let mut program = Answer::Pass.load("takes_none").unwrap();
-    attach(node, &server.veth, &mut program, TcAttachType::Egress, tcx());
+    lab::attach(&mut program, node, &server.veth, TcAttachType::Egress, tcx()).unwrap();
     let (device, kernel) = measured(&lab, &server.veth, work);
     assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (20, &json!(20)));
     assert_eq!((others(&device, "tx").len(), causes(&device, "tx").len()), (1, 0));
@@ -194,7 +190,7 @@ fn what_a_program_before_takes() {
     let id = u64::from(program.info().unwrap().id());
     let (device, kernel) = measured(&lab, &client.veth, || {
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        attach(node, &client.veth, &mut program, TcAttachType::Ingress, first);
+        lab::attach(&mut program, node, &client.veth, TcAttachType::Ingress, first).unwrap();
         send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop)
     });
     assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)));

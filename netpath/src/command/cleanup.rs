@@ -61,6 +61,8 @@ fn write(
     }
     if unused.is_empty() {
         writeln!(out, "nothing to remove: no netpath that has ended left a filter in this network namespace")?;
+    } else {
+        writeln!(out, "kept: the clsact qdiscs, since others may use them; without filters they do nothing")?;
     }
     if used > 0 {
         writeln!(out, "kept: {used} filters of a netpath that is running")?;

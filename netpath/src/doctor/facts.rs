@@ -10,18 +10,14 @@ use anyhow::Context as _;
 use aya::util::KernelVersion;
 use caps::{CapSet, Capability};
 
+use crate::kernel::attach::TCX;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::kernel::load;
+use crate::kernel::load::{self, WITHOUT_MEMLOCK};
 use crate::node::devices::{self, EniChoice, Link};
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
 const MAP_BYTES: u64 = 40_000_000;
 const MAP_BYTES_PER_CPU: u64 = 500_000;
-
-/// The first kernel with TCX.
-const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
-/// From here on a cgroup's limit counts for maps, and not the user's (`RLIMIT_MEMLOCK`).
-const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// Everything that is judged.
 #[derive(Debug)]

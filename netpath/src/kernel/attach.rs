@@ -20,7 +20,7 @@ use crate::node::devices::Layer;
 use crate::report::Attach;
 
 /// The first kernel with TCX.
-const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
+pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ const BPF: u32 = 39;
 /// The oldest kernel that netpath is tested on.
 pub const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
 /// From here on a cgroup's limit counts for maps and programs, and not the user's (`RLIMIT_MEMLOCK`).
-const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
+pub const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// Whether this binary has its eBPF programs.
 #[must_use]
