@@ -175,6 +175,10 @@ pub(crate) fn load(prog_type: u32, instructions: &[u8], name: &str) -> Result<Ow
 
 /// `bpf(2)`. `attr` must be the command's member of `union bpf_attr`, with addresses that are alive.
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // Before Linux 5.11 programs and maps count as locked memory, and so do those of a netpath that runs as the same user.
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a limit that lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
     // SAFETY: the attribute is of the size passed, and the callers above see to what it points to.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

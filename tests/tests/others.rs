@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, TcAttachType};
 use lab::traffic::{UdpSink, send_datagrams};
 use lab::{Answer, Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, output_within, tc};
 use serde_json::{Value, json};

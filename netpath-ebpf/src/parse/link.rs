@@ -10,7 +10,7 @@ use crate::Tag;
 pub struct Link {
     /// What follows, network byte order.
     pub(super) ethertype_be: u16,
-    /// Bytes before the IP header, from the packet's start; below 32 KiB.
+    /// Bytes before the IP header, from the packet's start. Below 32 KiB: in a tunnel the outer headers have 17 KiB at most.
     pub(super) end: u32,
     /// VLANs; protocol 0.
     pub(super) tag: Tag,

@@ -58,7 +58,7 @@ pub enum Family {
 #[derive(Clone, Copy)]
 pub(super) struct Transport {
     pub ports: Ports,
-    /// Bytes before what is behind the headers, from the packet's start; below 32 KiB.
+    /// Bytes before what is behind the headers, from the packet's start.
     pub end: u32,
 }
 

@@ -54,6 +54,21 @@ fn every_answer_is_minus_one_and_every_count_is_the_parsers() {
     }
 }
 
+/// The verifier gives up after a million instructions. Old kernels' gave up on programs of which Linux 6.18 looked at 91,000.
+#[test]
+fn the_verifier_has_little_to_look_at() {
+    const MOST: u32 = 30_000;
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let run = || {
+        for name in [map::RX, map::TX, map::RX_IP, map::TX_IP] {
+            // Not told before Linux 5.16.
+            let instructions = loaded(name).program.info().unwrap().verified_instruction_count();
+            assert!(instructions.is_none_or(|count| count < MOST), "{name}: {instructions:?}");
+        }
+    };
+    lab.node.namespace.run(run).unwrap();
+}
+
 /// Runs a program over packets of two devices, holds it against the model, and returns how many packets went each way.
 fn run(name: &'static str, direction: Direction, ethernet: bool, devices: [u32; 2]) -> BTreeMap<Way, u64> {
     stay_on_this_cpu();
