@@ -276,7 +276,7 @@ extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32
         let inner_len = if (*skb).gso_size == 0 { 0 } else { netpath_inner_len(skb, ethernet) };
         Seen { hook, start, epoch: epoch(), size: size(skb), inner_len }
     };
-    if let Err(reason) = read(&Paged { skb }, &seen) {
+    if let Err(reason) = read(&Whole { skb }, &seen) {
         unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
     }
     0
@@ -362,7 +362,7 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
 extern "C" fn netpath_inner_len(skb: *mut __sk_buff, ethernet: u32) -> u32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let start = unsafe { start(skb, ethernet != 0) };
-    inner_len(&Paged { skb }, start).unwrap_or(0)
+    inner_len(&Whole { skb }, start).unwrap_or(0)
 }
 
 /// Counts a packet that belongs to no flow.
@@ -449,14 +449,20 @@ impl Packet for Linear {
     }
 }
 
-/// The whole packet, its linear part and what is behind, through a helper call for each read.
-struct Paged {
+/// The whole packet: its linear part, and what is behind through a helper call for each read.
+struct Whole {
     skb: *mut __sk_buff,
 }
 
-impl Packet for Paged {
+impl Packet for Whole {
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
+        // The verifier wants a limit.
+        if offset < 0x8000
+            && let Some(header) = Linear::of(self.skb).read(offset)
+        {
+            return Some(header);
+        }
         let mut header = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes as many bytes as the header has, or fails.
         let failed =
@@ -484,20 +490,20 @@ impl Packet for Paged {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_link(skb: *mut __sk_buff, start: u32, offset: u32) -> u64 {
-    parse::link(&Paged { skb }, start, offset)
+    parse::link(&Whole { skb }, start, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_extensions(skb: *mut __sk_buff, next_header: u32, offset: u32) -> u64 {
-    parse::extensions(&Paged { skb }, next_header as u8, offset)
+    parse::extensions(&Whole { skb }, next_header as u8, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_transport(skb: *mut __sk_buff, family: u32, number: u32, offset: u32) -> u64 {
     let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
-    parse::transport(&Paged { skb }, family, number as u8, offset)
+    parse::transport(&Whole { skb }, family, number as u8, offset)
 }
 
 #[panic_handler]

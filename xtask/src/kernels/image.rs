@@ -81,7 +81,8 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 /// [`MODULES`] and what they depend on, uncompressed, in an order in which they can be loaded.
 fn modules(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let files = files(directory)?;
-    let builtin = fs::read_to_string(directory.join("modules.builtin"))?;
+    let builtin = directory.join("modules.builtin");
+    let builtin = fs::read_to_string(&builtin).with_context(|| format!("cannot read {}", builtin.display()))?;
     let builtin: BTreeSet<String> = builtin.lines().filter_map(|line| module_name(Path::new(line))).collect();
     let (mut loaded, mut order) = (BTreeSet::new(), Vec::new());
     let mut stack: Vec<String> = MODULES.iter().rev().map(|name| (*name).to_owned()).collect();

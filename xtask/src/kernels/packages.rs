@@ -85,8 +85,9 @@ impl Suite {
         while let Some(package) = packages.get(next) {
             let depends = output(apt.command("apt-cache").args(["depends", "--important", package]))?;
             for dependency in dependencies(&depends) {
-                let is_part =
-                    ["linux-image-", "linux-binary-", "linux-modules-"].iter().any(|part| dependency.starts_with(part));
+                let is_part = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"]
+                    .iter()
+                    .any(|part| dependency.starts_with(part));
                 if is_part && !packages.contains(&dependency) {
                     packages.push(dependency);
                 }
@@ -158,7 +159,8 @@ fn unpacked(root: &Path) -> Result<Kernel> {
         let Some(release) = fs::read_dir(&modules).ok().and_then(|mut entries| entries.next()?.ok()) else { continue };
         let (modules, release) = (release.path(), release.file_name().to_string_lossy().into_owned());
         let images = [root.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
-        if let Some(image) = images.into_iter().find(|image| image.is_file()) {
+        let is_complete = modules.join("modules.builtin").is_file();
+        if let Some(image) = images.into_iter().find(|image| is_complete && image.is_file()) {
             return Ok(Kernel { release, image, modules });
         }
     }
