@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use anyhow::Result;
 use aya::programs::TcAttachType;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
-use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
+use etherparse::PacketBuilder;
+use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
 use lab::{Answer, Counters, Lab, Measured, Namespace, TcFilter, attached_programs, device_counters, tc_filters};
 use serde_json::Value;
 
@@ -243,6 +244,38 @@ fn counts_tcp_udp_and_icmp_to_the_byte() {
             let local = path("local");
             assert!((2_225_000..2_700_000).contains(&local), "2.2 MB and headers, not {local}");
             assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+        }
+    });
+}
+
+/// Of a packet socket's frame of more than a page, the kernel puts the Ethernet header alone where programs read directly
+/// (`net/packet/af_packet.c`, `packet_alloc_skb`).
+#[test]
+fn headers_behind_the_linear_part_are_read() {
+    const FRAMES: usize = 3;
+    each_way(|way| {
+        let lab = lab();
+        let client = lab.pod("client");
+        let ethernet = || PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let payload = [7; 6_000];
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        ethernet().ipv4(client.ipv4.octets(), [192, 0, 2, 1], 9).udp(7_001, 7_002).write(&mut v4, &payload).unwrap();
+        ethernet().ipv6([0xfd; 16], [0xfe; 16], 9).udp(7_003, 7_004).write(&mut v6, &payload).unwrap();
+        // Hop-by-hop options, which say that UDP follows.
+        v6.splice(54..54, [17, 0, 1, 4, 0, 0, 0, 0]);
+        v6[20] = 0;
+        let frames = [&v4, &v6].map(|frame| vec![frame.clone(); FRAMES]).concat();
+        let report = reconciled(&lab, way, &[], || send_frames(&client.namespace, "eth0", &frames));
+        for (frame, source, ports) in [
+            (v4, client.ipv4.to_string(), [7_001, 7_002]),
+            (v6, Ipv6Addr::from([0xfd; 16]).to_string(), [7_003, 7_004]),
+        ] {
+            let is_it = |flow: &&Value| (&flow["src"], &flow["sport"]) == (&source.clone().into(), &ports[0].into());
+            let flow = report["flows"].as_array().unwrap().iter().find(is_it).unwrap();
+            assert_eq!((&flow["proto"], &flow["dport"]), (&"udp".into(), &ports[1].into()), "{flow}");
+            let hop = &flow["hops"][0];
+            let expected = (&FRAMES.into(), &(FRAMES * frame.len()).into());
+            assert_eq!((&hop["packets"], &hop["bytes"]), expected, "{flow}");
         }
     });
 }
