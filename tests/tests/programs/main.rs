@@ -188,7 +188,9 @@ fn flow_map<const WORDS: usize>(ids: &HashSet<u32>, name: &str) -> BTreeMap<Word
 where
     [u32; WORDS]: Pod,
 {
-    let id = ids.iter().find(|id| MapInfo::from_id(**id).unwrap().name_as_str() == Some(name)).unwrap();
+    // One went with the attacher, where there is no TCX.
+    let is_it = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|info| info.name_as_str() == Some(name));
+    let id = ids.iter().find(is_it).unwrap();
     let map: HashMap<_, [u32; WORDS], Sum> = Map::HashMap(MapData::from_id(*id).unwrap()).try_into().unwrap();
     let words = |key: [u32; WORDS]| {
         key.chunks(2).map(|pair| u64::from(*pair.get(1).unwrap_or(&0)) << 32 | u64::from(pair[0])).collect()
