@@ -89,7 +89,7 @@ impl Matrix {
             "# On which kernels netpath was tested\n\n\
              <!-- Written by `cargo xtask kernels`; do not edit. -->\n\n\
              {}, Debian's kernels for virtual machines, in qemu. Each check is a test of that name in\n\
-             [kernels.rs](../tests/tests/kernels.rs) or [programs.rs](../tests/tests/programs.rs). Before Linux 6.6 netpath attaches\n\
+             [kernels.rs](../tests/tests/kernels.rs) or [programs](../tests/tests/programs/main.rs). Before Linux 6.6 netpath attaches\n\
              legacy filters (clsact); from there on each check of kernels.rs is done with TCX, and once more with legacy filters.\n\n{}",
             date.trim(),
             self.text()
