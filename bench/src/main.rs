@@ -74,7 +74,7 @@ struct Plan {
 const FULL: Plan = Plan {
     program_rounds: 300,
     program_packets: 40_000,
-    rounds: 21,
+    rounds: 13,
     flows: &[(1_024, 11), (10_000, 11), (65_536, 11), (262_144, 5), (524_288, 5)],
     devices: &[(2, 11), (50, 5), (250, 3), (1_000, 1)],
 };
