@@ -26,23 +26,27 @@ struct Escaped<W>(W);
 
 impl<W: Write> Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // serde_json writes whole characters.
-        match std::str::from_utf8(bytes) {
-            Ok(text) if bytes.iter().any(|byte| *byte >= 0x7f) => {
-                for c in text.chars() {
-                    // Not the newlines of indentation.
-                    if c >= '\u{7f}' && is_unsafe(c) {
-                        for unit in c.encode_utf16(&mut [0; 2]) {
-                            write!(self.0, "\\u{unit:04x}")?;
-                        }
-                    } else {
-                        self.0.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())?;
-                    }
-                }
-            }
-            _ => self.0.write_all(bytes)?,
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Nearly everything, in pieces of a few bytes.
+        if bytes.iter().all(|byte| *byte < 0x7f) {
+            return self.0.write_all(bytes);
         }
-        Ok(bytes.len())
+        // serde_json writes whole characters.
+        let Ok(text) = std::str::from_utf8(bytes) else { return self.0.write_all(bytes) };
+        for c in text.chars() {
+            // Not the newlines of indentation.
+            if c >= '\u{7f}' && is_unsafe(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(self.0, "\\u{unit:04x}")?;
+                }
+            } else {
+                self.0.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
