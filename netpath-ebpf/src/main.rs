@@ -66,25 +66,25 @@ static NETPATH_REST_1: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap:
 #[btf_map]
 static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap::new();
 
-/// TC ingress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no rx hop on that device.
+/// TC ingress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on. Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx(ctx: TcContext) -> i32 {
     ethernet(ctx.skb.skb, Direction::Rx)
 }
 
-/// TC egress of a device with Ethernet headers. Kernel 6.6 (TCX). Without it: no tx hop on that device.
+/// TC egress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on. Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx(ctx: TcContext) -> i32 {
     ethernet(ctx.skb.skb, Direction::Tx)
 }
 
-/// TC ingress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no rx hop on that device.
+/// TC ingress of a device without link layer (tun, WireGuard). Kernel 5.10, TCX from 6.6 on. Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx_ip(ctx: TcContext) -> i32 {
     general(ctx.skb.skb, Direction::Rx, false)
 }
 
-/// TC egress of a device without link layer (tun, WireGuard). Kernel 6.6 (TCX). Without it: no tx hop on that device.
+/// TC egress of a device without link layer (tun, WireGuard). Kernel 5.10, TCX from 6.6 on. Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
     general(ctx.skb.skb, Direction::Tx, false)
