@@ -95,9 +95,16 @@ pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
 fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let tag_beside = unsafe { (*skb).vlan_present } != 0;
-    let mut counted = if tag_beside { None } else { hit(skb, direction, PlainTag::NONE) };
+    // Each with a tag whose length the compiler knows.
+    let mut counted = if tag_beside {
+        // SAFETY: as above.
+        hit(skb, direction, PlainTag::beside(unsafe { (*skb).vlan_tci } as u16))
+    } else {
+        hit(skb, direction, PlainTag::NONE)
+    };
     if counted.is_none()
-        && let Some(tag) = tag(skb, tag_beside)
+        && !tag_beside
+        && let Some(tag) = PlainTag::in_frame(&Linear::of(skb))
     {
         counted = hit(skb, direction, tag);
     }
