@@ -229,7 +229,8 @@ impl Measurement {
     /// Closes the window, lets go of every device, and says what was seen.
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
         let (tally, closed) = self.close()?;
-        let duration = closed.at - self.opened;
+        // Is read while ENIs are asked about.
+        let names = self.names.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
         let_go(self.attacher, self.purpose)?;
@@ -237,7 +238,8 @@ impl Measurement {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
         };
-        let names = self.names.finish();
+        let names = names.wait();
+        let duration = closed.at - self.opened;
         Ok(Snapshot {
             node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
             window: Window {
