@@ -93,24 +93,21 @@ impl PodName {
 
 /// RFC 1123 label: namespaces, services, ports.
 fn is_label(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.first().copied().is_some_and(plain)
-        && bytes.last().copied().is_some_and(plain)
-        && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
+    text.len() <= 63 && is_part(text)
 }
 
 /// RFC 1123 subdomain: pods.
 fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+/// Lower-case letters and digits, with dashes between them.
+fn is_part(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let part = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.first().copied().is_some_and(plain)
-            && bytes.last().copied().is_some_and(plain)
-            && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(part)
+    let bytes = text.as_bytes();
+    bytes.first().copied().is_some_and(plain)
+        && bytes.last().copied().is_some_and(plain)
+        && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
 }
 
 /// A pod's uid: a UUID in lower case, or for static pods 32 hex digits.
