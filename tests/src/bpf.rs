@@ -1,4 +1,5 @@
-//! `bpf(2)` by hand, and programs written in instructions: what the lab puts beside netpath's programs shares nothing with them.
+//! `bpf(2)` by hand, and programs written in instructions, so that what the lab puts beside netpath's programs shares nothing
+//! with them.
 //!
 //! In: attributes and instructions. Out: descriptors.
 

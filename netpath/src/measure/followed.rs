@@ -1,7 +1,7 @@
 //! A device that was there at some time in the window, followed through it.
 //!
-//! In: the device, whenever something happens to it, and its counters at the window's ends. Out: what a snapshot holds of it.
-//! It must not ask the kernel when to look: that is for `measure`.
+//! In: the device, whenever something happens to it, and its counters at the window's ends. Out: what a snapshot holds of
+//! it. It must not wait for anything to happen: that is for `measure`.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
