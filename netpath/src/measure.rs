@@ -4,11 +4,11 @@
 //! `path`'s work.
 
 mod drainer;
+mod followed;
 mod others;
 mod place;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -17,20 +17,21 @@ use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use self::drainer::{Boundary, Drainer};
-use self::place::{Lookout, Place};
+use self::followed::Followed;
+use self::place::Lookout;
 use crate::kernel::attach::Attacher;
+use crate::kernel::drain::Tally;
 use crate::kernel::leftovers;
 use crate::kernel::load::load;
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
-use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
-use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
+use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
+use crate::node::enis::{Answers, Inquiry, Places};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
-use crate::report::{Attach, DeviceClass, NodeInfo, Skew, Window};
-use crate::snapshot::enis::Allowances;
-use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack, Snapshot};
+use crate::report::{DeviceClass, NodeInfo, Skew, Window};
+use crate::snapshot::{Device, Snapshot};
 
 /// The index under which the first device is that is gone, and whose own index another has since; the next ones count down.
 /// The kernel's begin at 1.
@@ -62,9 +63,9 @@ pub struct Measurement {
     names: Follower,
     /// By the index that their counts have: the kernel's, but for those that are gone and whose index another has since.
     devices: BTreeMap<u32, Followed>,
-    lookout: Lookout,
     /// What such a device gets next.
     next_aside: u32,
+    lookout: Lookout,
     /// How often messages about devices were lost.
     device_overruns: u64,
     /// For devices that appear in the window.
@@ -77,28 +78,6 @@ pub struct Measurement {
     qdiscs: Option<Qdiscs>,
     purpose: Purpose,
     started_at: Timestamp,
-}
-
-/// A device that was there at some time in the window.
-#[derive(Debug)]
-struct Followed {
-    link: Link,
-    attach: Attach,
-    blind: Option<String>,
-    place: Place,
-    /// Before netpath counted.
-    at_start: Option<KernelCounters>,
-    drops_at_start: Option<Drops>,
-    /// How far that is from what passed before netpath counted.
-    slack: KernelSlack,
-    /// As `at_start`, of an ENI that tells.
-    allowances_at_start: Option<Allowances>,
-    appeared: bool,
-    gone: bool,
-    /// Addresses that were routed to it at some time in the window.
-    formerly_routed: BTreeSet<IpAddr>,
-    /// When it went, if that can be told.
-    at_going: Option<KernelCounters>,
 }
 
 impl Measurement {
@@ -130,7 +109,7 @@ impl Measurement {
             devices.insert(followed.link.ifindex, followed);
             yield_now().await;
         }
-        if !devices.values().any(|device| device.attach != Attach::None) {
+        if !devices.values().any(Followed::is_attached) {
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
                 "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
@@ -169,7 +148,7 @@ impl Measurement {
     /// How many devices netpath is attached to.
     #[must_use]
     pub fn attached(&self) -> usize {
-        self.devices.values().filter(|device| device.attach != Attach::None && !device.gone).count()
+        self.devices.values().filter(|device| device.is_attached()).count()
     }
 
     /// How many flows were seen so far, at all hooks together.
@@ -193,34 +172,32 @@ impl Measurement {
     /// Looks at netpath's place on the hooks.
     fn look(&mut self) -> anyhow::Result<()> {
         let own = self.attacher.program_ids();
-        let places = attached(&mut self.devices).map(|(ifindex, one)| (ifindex, &mut one.place)).collect();
+        let attached = self.devices.iter_mut().filter(|(_, device)| device.is_attached());
+        let places = attached.map(|(ifindex, device)| (*ifindex, &mut device.place)).collect();
         Ok(self.lookout.look(&own, places)?)
     }
 
     fn take(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Appeared(link) => {
-                if let Some(aside) = self.make_room(link.ifindex) {
-                    // Before anything of the new device is counted.
-                    self.drainer.set_aside(link.ifindex, aside);
-                }
-                let mut followed = Followed::attach(&mut self.attacher, link);
-                followed.appeared(&mut self.counters);
-                if followed.link.class == DeviceClass::Veth {
+                // Before anything of the new device is counted.
+                self.make_room(link.ifindex);
+                let mut device = Followed::attach(&mut self.attacher, link);
+                device.appeared(&mut self.counters);
+                if device.link.class == DeviceClass::Veth {
                     self.names.veth_appeared();
                 }
-                self.devices.insert(followed.link.ifindex, followed);
+                self.insert(device);
             }
             LinkEvent::Changed(link) => {
                 if let Some(device) = self.devices.get_mut(&link.ifindex) {
-                    device.formerly_routed.extend(std::mem::replace(&mut device.link, link).routed);
+                    device.changed(link);
                 }
             }
             LinkEvent::Gone { ifindex, last, .. } => {
                 self.attacher.forget(ifindex);
                 if let Some(device) = self.devices.get_mut(&ifindex) {
-                    device.gone = true;
-                    device.at_going = last;
+                    device.went(last);
                 }
             }
             // The monitor reads all devices again, and what changed follows.
@@ -228,80 +205,41 @@ impl Measurement {
         }
     }
 
+    /// Sets aside the device that had this index before, and what was counted of it.
+    fn make_room(&mut self, ifindex: u32) {
+        if let Some(aside) = self.set_aside(ifindex) {
+            self.drainer.set_aside(ifindex, aside);
+        }
+    }
+
     /// Sets aside the device that had this index before, if there was one, and says under which index.
-    fn make_room(&mut self, ifindex: u32) -> Option<u32> {
-        let former = self.devices.remove(&ifindex)?;
+    fn set_aside(&mut self, ifindex: u32) -> Option<u32> {
+        let mut former = self.devices.remove(&ifindex)?;
         let aside = self.next_aside;
         self.next_aside -= 1;
-        self.devices.insert(aside, Followed { link: Link { ifindex: aside, ..former.link }, ..former });
+        former.link.ifindex = aside;
+        self.devices.insert(aside, former);
         Some(aside)
     }
 
-    /// Takes in a device that came too late to be attached to, and yet in the window.
-    fn too_late(&mut self, link: Link) {
-        let blind = is_watched(link.class).then(|| "it appeared when the window was being closed".to_owned());
-        let mut device = Followed::new(link, Attach::None, blind);
-        device.appeared(&mut self.counters);
+    fn insert(&mut self, device: Followed) {
         self.devices.insert(device.link.ifindex, device);
     }
 
-    /// Closes the window: reads what was counted, then lets go of every device.
+    /// Closes the window, lets go of every device, and says what was seen.
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
-        while let Some(event) = self.monitor.try_next()? {
-            match event {
-                // Attaching to hundreds of devices would keep the window open for seconds.
-                LinkEvent::Appeared(link) => {
-                    if let Some(aside) = self.make_room(link.ifindex) {
-                        self.drainer.set_aside(link.ifindex, aside);
-                    }
-                    self.too_late(link);
-                }
-                _ => self.take(event),
-            }
-        }
-        let (mut tally, closed) = self.drainer.finish()?;
-        let duration = closed.at - self.opened;
-        // What is on the hooks now was there all the time: nobody can put netpath's programs back.
-        if let Err(error) = self.look() {
-            let unknown = format!("it could not be checked that netpath's programs stayed on its hooks: {error:#}");
-            for (_, device) in attached(&mut self.devices) {
-                device.place.lost.get_or_insert_with(|| unknown.clone());
-            }
-        }
-        while let Some(event) = self.monitor.try_next()? {
-            match event {
-                // A pod that started in the window got its address and route after its device.
-                LinkEvent::Changed(_) => self.take(event),
-                // If the index is still another's, that one was there when the window was closed, and this one was not.
-                LinkEvent::Appeared(link)
-                    if closed.has(link.ifindex) && self.devices.get(&link.ifindex).is_none_or(|former| former.gone) =>
-                {
-                    if let Some(aside) = self.make_room(link.ifindex) {
-                        tally.set_aside(link.ifindex, aside);
-                    }
-                    self.too_late(link);
-                }
-                _ => {}
-            }
-        }
+        let (tally, closed) = self.close()?;
+        // Is read while ENIs are asked about.
+        let names = self.names.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
-        let attacher = self.attacher;
-        if attacher.must_be_dropped() {
-            drop(attacher);
-            privilege::after_measuring(self.purpose)?;
-        } else {
-            // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
-            privilege::after_measuring(self.purpose)?;
-            // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
-            // report need not wait for that; the end of the process does. Without a thread it happens right here.
-            let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
-        }
+        let_go(self.attacher, self.purpose)?;
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
             Err(error) => error.into(),
         };
-        let names = self.names.finish();
+        let names = names.wait();
+        let duration = closed.at - self.opened;
         Ok(Snapshot {
             node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
             window: Window {
@@ -331,119 +269,61 @@ impl Measurement {
             names,
         })
     }
-}
 
-/// Whether packets of pods or ENIs pass such devices.
-fn is_watched(class: DeviceClass) -> bool {
-    use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
-    match class {
-        Loopback | Other => false,
-        Eni | Veth | Vlan | Bridge | Tunnel => true,
-    }
-}
-
-impl Followed {
-    /// Attaches to the device, if packets of pods or ENIs pass it.
-    fn attach(attacher: &mut Attacher, link: Link) -> Self {
-        let (attach, blind) = if is_watched(link.class) {
-            match attacher.attach(link.ifindex, &link.name, link.layer) {
-                Ok(how) => (how, None),
-                Err(error) => (Attach::None, Some(format!("netpath could not attach to it: {}", root_cause(&error)))),
+    /// Closes the window, and takes in the devices that came while it was being closed.
+    fn close(&mut self) -> anyhow::Result<(Tally, Boundary)> {
+        while let Some(event) = self.monitor.try_next()? {
+            match event {
+                // Attaching to hundreds of devices would keep the window open for seconds.
+                LinkEvent::Appeared(link) => {
+                    self.make_room(link.ifindex);
+                    let device = Followed::too_late(link, &mut self.counters);
+                    self.insert(device);
+                }
+                _ => self.take(event),
             }
-        } else {
-            (Attach::None, None)
-        };
-        Self::new(link, attach, blind)
-    }
-
-    fn new(link: Link, attach: Attach, blind: Option<String>) -> Self {
-        Self {
-            link,
-            attach,
-            blind,
-            place: Place::default(),
-            at_start: None,
-            drops_at_start: None,
-            slack: KernelSlack::default(),
-            allowances_at_start: None,
-            appeared: false,
-            gone: false,
-            formerly_routed: BTreeSet::new(),
-            at_going: None,
         }
-    }
-
-    /// It was there when the window was opened.
-    fn opened(&mut self, opened: &Boundary) {
-        let counted = opened.counted(self.link.ifindex);
-        (self.at_start, self.drops_at_start) = (counted.map(|one| one.kernel), counted.map(|one| one.drops));
-        let (too_much, too_little) = opened.slack(self.link.ifindex);
-        // What a start has too much, the difference lacks.
-        self.slack = KernelSlack { below: too_little, above: too_much };
-        self.allowances_at_start = self.allowances();
-    }
-
-    /// It has come in the window. A new device's counters begin at 0; those of one from another namespace do not.
-    fn appeared(&mut self, counters: &mut CounterReader) {
-        self.appeared = true;
-        self.at_start = Some(self.link.counters);
-        // If it is gone already, the window gets to know soon.
-        if let Ok(Some(attached)) = counters.read_one(self.link.ifindex) {
-            self.drops_at_start = Some(attached.drops);
-            self.slack.below = attached.kernel.since(self.link.counters).unwrap_or_default();
+        let (mut tally, closed) = self.drainer.finish()?;
+        // What is on the hooks now was there all the time: nobody can put netpath's programs back.
+        if let Err(error) = self.look() {
+            let unknown = format!("it could not be checked that netpath's programs stayed on its hooks: {error:#}");
+            for device in self.devices.values_mut().filter(|device| device.is_attached()) {
+                device.place.lost.get_or_insert_with(|| unknown.clone());
+            }
         }
-        self.allowances_at_start = self.allowances();
-    }
-
-    /// What its driver has counted so far against EC2's allowances, if it is an ENI.
-    fn allowances(&self) -> Option<Allowances> {
-        (self.link.class == DeviceClass::Eni && !self.gone).then(|| enis::allowances(&self.link.name))?
-    }
-
-    /// What may be said of it as an ENI, when the window is closed.
-    fn candidate(&self) -> Candidate<'_> {
-        let allowances = self.allowances_at_start.and_then(|start| Some(self.allowances()?.since(start)));
-        Candidate { link: &self.link, allowances }
-    }
-
-    /// What is known of it when the window is closed.
-    fn into_device(self, closed: &Boundary, qdiscs_at_start: Option<&Qdiscs>) -> Device {
-        let ifindex = self.link.ifindex;
-        let at_end = closed.counted(ifindex).filter(|_| !self.gone);
-        let last = if self.gone { self.at_going } else { at_end.map(|end| end.kernel) };
-        let kernel = last.zip(self.at_start).and_then(|(end, start)| end.since(start));
-        let (too_much, too_little) = if self.gone { Default::default() } else { closed.slack(ifindex) };
-        // Those of a device that came in the window were made with it.
-        let known = !self.gone && (self.appeared || qdiscs_at_start.is_some());
-        let qdiscs = closed.qdiscs.as_ref().filter(|_| known);
-        let qdiscs_at_start = qdiscs_at_start.filter(|_| !self.appeared);
-        let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
-        Device {
-            attach: self.attach,
-            blind: self.blind.or(self.place.lost),
-            other_programs: self.place.others,
-            kernel,
-            kernel_slack: kernel.map(|_| slack),
-            drops: at_end.zip(self.drops_at_start).and_then(|(end, start)| end.drops.since(start)),
-            qdisc: qdiscs.and_then(|now| now.root_since(qdiscs_at_start, ifindex)),
-            filter_drops: qdiscs.and_then(|now| now.filter_drops_since(qdiscs_at_start, ifindex)),
-            appeared: self.appeared,
-            vanished: self.gone || !closed.has(ifindex),
-            formerly_routed: self.formerly_routed.into_iter().filter(|it| !self.link.routed.contains(it)).collect(),
-            ..self.link.to_device()
+        while let Some(event) = self.monitor.try_next()? {
+            match event {
+                // A pod that started in the window got its address and route after its device.
+                LinkEvent::Changed(_) => self.take(event),
+                // If the index is still another's, that one was there when the window was closed, and this one was not.
+                LinkEvent::Appeared(link)
+                    if closed.has(link.ifindex) && self.devices.get(&link.ifindex).is_none_or(|former| former.gone) =>
+                {
+                    if let Some(aside) = self.set_aside(link.ifindex) {
+                        tally.set_aside(link.ifindex, aside);
+                    }
+                    let device = Followed::too_late(link, &mut self.counters);
+                    self.insert(device);
+                }
+                _ => {}
+            }
         }
+        Ok((tally, closed))
     }
 }
 
-/// The devices that netpath is attached to.
-fn attached(devices: &mut BTreeMap<u32, Followed>) -> impl Iterator<Item = (u32, &mut Followed)> {
-    let is_attached = |device: &Followed| device.attach != Attach::None && !device.gone;
-    devices.iter_mut().filter(move |(_, device)| is_attached(device)).map(|(ifindex, device)| (*ifindex, device))
-}
-
-/// The innermost error: what the kernel said.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).last().map_or_else(String::new, ToString::to_string)
+/// Takes the programs off the hooks, and gives up what only they were needed for.
+fn let_go(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
+    if attacher.must_be_dropped() {
+        drop(attacher);
+        return privilege::after_measuring(purpose);
+    }
+    // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
+    privilege::after_measuring(purpose)?;
+    // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
+    // report need not wait for that; the end of the process does. Without a thread it happens right here.
+    let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
+    Ok(())
 }
 
 fn node_info() -> anyhow::Result<NodeInfo> {

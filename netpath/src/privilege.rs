@@ -10,22 +10,23 @@
 //! | `CAP_PERFMON` | programs that compare and subtract packet pointers, which the verifier allows to nobody else |
 //! | `CAP_NET_ADMIN` | programs for tc, attaching them, asking who else is there, conntrack |
 //!
-//! With more it can do more: `CAP_SYS_PTRACE` shows processes' network namespaces, which tell whose a veth is. `CAP_SYS_ADMIN` stands in for the first two, and gets the names of other programs that are on
-//! the hooks at the start. Those that come later have a number only.
+//! With more it can do more: `CAP_SYS_PTRACE` shows processes' network namespaces, which tell whose a veth is.
+//! `CAP_SYS_ADMIN` stands in for the first two, and gets the names of other programs that are on the hooks at the start.
+//! Those that come later have a number only.
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 
 /// What stays while a window is open, since devices may appear that are attached to, perhaps by a program that was not
 /// needed before. A source of facts that needs more in the window adds it here, with the reason.
-pub const WHILE_MEASURING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+const WHILE_MEASURING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 
 /// What stays besides, if it is there: the kernel shows other processes' network namespaces to nobody else.
-pub const FOR_NAMES: [Capability; 1] = [Capability::CAP_SYS_PTRACE];
+const FOR_NAMES: [Capability; 1] = [Capability::CAP_SYS_PTRACE];
 
 /// What stays to write a file: root may do so in everybody's folder, and replace everybody's file. It is not in effect while
 /// the window is open.
-pub const TO_WRITE_A_FILE: [Capability; 2] = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_FOWNER];
+const TO_WRITE_A_FILE: [Capability; 2] = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_FOWNER];
 
 /// What happens beside measuring.
 #[derive(Clone, Copy, Debug)]

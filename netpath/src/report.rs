@@ -58,7 +58,7 @@ pub struct Report {
     /// What ipamd's metrics say; `null` if they could not be read.
     #[serde(default)]
     pub ipam: Option<Ipam>,
-    /// What was asked for facts about the node, and how that went.
+    /// Who was asked about ENIs, and how that went. Those of names are in `names`.
     #[serde(default)]
     pub sources: Vec<Source>,
 }

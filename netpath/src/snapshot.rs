@@ -1,6 +1,6 @@
 //! Everything that was read from the node for one window, as plain owned data: the border between I/O and reasoning.
 //!
-//! In: filled by `kernel` and `node`. Out: read by `path`. A snapshot serialises, so that scenarios are data files and a
+//! In: filled by `measure`. Out: read by `path`. A snapshot serialises, so that scenarios are data files and a
 //! recorded window can be replayed without root. It must not hold handles, and must not compute.
 
 mod device;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::device::*;
 use self::enis::{Eni, Ipam, Source};
 use crate::report::{Conntrack, Direction, NameSource, NameSourceReport, NodeInfo, Window};
+
 /// One window of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -45,7 +46,7 @@ pub struct Snapshot {
     /// What ipamd's metrics say, if they could be read.
     #[serde(default)]
     pub ipam: Option<Ipam>,
-    /// What was asked for facts about the node, and how that went.
+    /// Who was asked about ENIs, and how that went. Those of names are in `names`.
     #[serde(default)]
     pub sources: Vec<Source>,
     /// What the node's own records say of the names of its pods and services.

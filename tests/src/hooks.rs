@@ -1,14 +1,13 @@
 //! Which programs are on the hooks of a namespace's devices, as the kernel and `tc` tell, and a way to take one off.
 
-use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use serde_json::Value;
 
-use crate::{Namespace, device_counters, output_within};
+use crate::bpf::{bpf, descriptor};
+use crate::{Namespace, device_counters, tc};
 
 /// Names of the programs on every device's TCX hooks, each as often as it is attached.
 ///
@@ -65,17 +64,8 @@ pub fn detach_first(namespace: &Namespace, device: &str, hook: TcAttachType) -> 
     };
     namespace.run(|| bpf(BPF_PROG_QUERY, &mut query))?.context("cannot ask what is attached")?;
     ensure!(query.count > 0, "no program is on {device}");
-    // SAFETY: the kernel just gave this descriptor to us alone.
-    let link = unsafe { OwnedFd::from_raw_fd(bpf(BPF_LINK_GET_FD_BY_ID, &mut [links[0], 0, 0])?) };
+    let link = descriptor(bpf(BPF_LINK_GET_FD_BY_ID, &mut [links[0], 0, 0])?)?;
     bpf(BPF_LINK_DETACH, &mut [link.as_raw_fd()]).map(drop).context("cannot detach")
-}
-
-/// Runs `bpf(2)`. `attr` is the member of `union bpf_attr` that the command takes, and the addresses in it are valid.
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> Result<i32> {
-    // SAFETY: as every caller in this file promises; the size passed is the size of what `attr` points to.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    ensure!(answer >= 0, io::Error::last_os_error());
-    Ok(i32::try_from(answer)?)
 }
 
 /// A legacy eBPF filter, as `tc` lists it.
@@ -101,11 +91,8 @@ pub fn tc_filters(namespace: &Namespace) -> Result<Vec<TcFilter>> {
     let mut filters = Vec::new();
     for device in device_counters(namespace)?.into_keys() {
         for hook in ["ingress", "egress"] {
-            let mut tc = namespace.command("tc")?;
-            let output =
-                output_within(tc.args(["-json", "filter", "show", "dev", &device, hook]), Duration::from_secs(10))?;
-            ensure!(output.status.success(), "tc failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-            let listed: Vec<Value> = serde_json::from_slice(&output.stdout).context("tc wrote no JSON")?;
+            let text = tc(namespace, &format!("-json filter show dev {device} {hook}"))?;
+            let listed: Vec<Value> = serde_json::from_str(&text).context("tc wrote no JSON")?;
             for filter in listed.iter().filter(|filter| filter["options"].is_object()) {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let options = &filter["options"];

@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test"))]
 
 mod binary;
+mod bpf;
 mod cable;
 mod capture;
 mod cleanup;
@@ -52,4 +53,5 @@ pub use programs::{Answer, attach, behind_vlan_push, vlan_mark};
 pub use qdisc::{RootQdisc, root_qdisc, tc};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
 pub use window::Measured;
+pub use wiring::{ip, ip_batch};
 pub use xdp::{Xdp, XdpAnswer, XdpRun};

@@ -11,11 +11,16 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::process::output_within;
+
 /// Where `ip netns` keeps namespaces.
 pub(crate) const DIRECTORY: &str = "/run/netns";
+/// Longer than any program takes that only tells or changes a setting.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A network namespace that has a name. A copy is just the name: it keeps nothing alive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +104,23 @@ impl Namespace {
         // SAFETY: `prepare` makes only system calls, on values made before the fork; it neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
         Ok(command)
+    }
+
+    /// Runs a program in the namespace to its end, ten seconds at most, and returns what it prints.
+    ///
+    /// # Errors
+    /// When it is not installed, fails or does not end; the message has its own words.
+    pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = output_within(self.command(program)?.args(arguments), LIMIT)?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{program} {} in namespace {}: {}",
+            arguments.join(" "),
+            self.name,
+            complaint.trim()
+        );
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The kernel's index of a device of the namespace.

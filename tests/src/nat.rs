@@ -6,11 +6,9 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::output_within;
 use crate::topology::{Lab, VPC_CIDR};
 
 /// `externalTrafficPolicy` of a service.
@@ -125,14 +123,8 @@ impl Lab {
             "-A OUTPUT -j KUBE-SERVICES".to_owned(),
             format!("-A POSTROUTING -m mark --mark {MASQUERADE_MARK}/{MASQUERADE_MARK} -j MASQUERADE --random-fully"),
         ] {
-            let mut command = self.node.namespace.command("iptables")?;
-            let output =
-                output_within(command.args(["-w", "-t", "nat"]).args(rule.split(' ')), Duration::from_secs(5))?;
-            ensure!(
-                output.status.success(),
-                "iptables {rule} failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            let arguments: Vec<_> = ["-w", "-t", "nat"].into_iter().chain(rule.split(' ')).collect();
+            self.node.namespace.output("iptables", &arguments)?;
         }
         Ok(())
     }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::namespace::Namespace;
-use crate::process::output_within;
-
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Switches a feature of a device on or off, by the name that `ethtool -K` has for it.
 ///
@@ -15,14 +12,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// When ethtool is not installed, or the device cannot do it.
 pub fn set_offload(namespace: &Namespace, device: &str, feature: &str, on: bool) -> Result<()> {
     let on = if on { "on" } else { "off" };
-    let output = output_within(namespace.command("ethtool")?.args(["-K", device, feature, on]), LIMIT)?;
-    ensure!(
-        output.status.success(),
-        "cannot switch {feature} {on} for {device} in namespace {}: {}",
-        namespace.name(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+    namespace.output("ethtool", &["-K", device, feature, on]).map(drop)
 }
 
 /// How long a device with NAPI waits for more frames to merge. Without it, it merges only those that it finds together.
@@ -31,12 +21,5 @@ pub fn set_offload(namespace: &Namespace, device: &str, feature: &str, on: bool)
 /// When there is no such device.
 pub(crate) fn set_merge_wait(namespace: &Namespace, device: &str, wait: Duration) -> Result<()> {
     let set = format!("echo {} >/sys/class/net/{device}/gro_flush_timeout", wait.as_nanos());
-    let output = output_within(namespace.command("sh")?.args(["-c", &set]), LIMIT)?;
-    ensure!(
-        output.status.success(),
-        "cannot let {device} in namespace {} wait: {}",
-        namespace.name(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+    namespace.output("sh", &["-c", &set]).map(drop)
 }

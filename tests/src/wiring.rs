@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use sha1::{Digest, Sha1};
 
 use crate::cable::{Cable, QUEUE_FRAMES};
+use crate::namespace::Namespace;
 use crate::offload::set_merge_wait;
 use crate::topology::{Eni, Host, Lab, NODE_ETH1_IPV4, Pod};
 
@@ -52,7 +53,7 @@ pub(crate) fn build(lab: &Lab, card: bool) -> Result<Option<Cable>> {
     for namespace in lab.namespaces() {
         writeln!(namespaces, "netns add {}", namespace.name())?;
     }
-    ip(&[], &namespaces)?;
+    batch(&[], &namespaces)?;
     for namespace in lab.namespaces() {
         if namespace == &lab.node.namespace || namespace == &lab.vpc {
             namespace.write_sysctls(FORWARD)?;
@@ -63,14 +64,14 @@ pub(crate) fn build(lab: &Lab, card: bool) -> Result<Option<Cable>> {
     let ends = ((&lab.node.namespace, "eth0"), (&lab.vpc, "node-eth0"));
     let cable = card.then(|| Cable::connect(ends.0, ends.1)).transpose()?;
     let (node, rules) = node(lab, card)?;
-    ip(&["-n", lab.node.namespace.name()], &node)?;
-    ip(&["-n", lab.node.namespace.name(), "-6"], &rules)?;
-    ip(&["-n", lab.vpc.name()], &vpc(lab, card)?)?;
+    ip_batch(&lab.node.namespace, &node)?;
+    batch(&["-n", lab.node.namespace.name(), "-6"], &rules)?;
+    ip_batch(&lab.vpc, &vpc(lab, card)?)?;
     for pod in lab.pods() {
-        ip(&["-n", pod.namespace.name()], &pod_side(pod)?)?;
+        ip_batch(&pod.namespace, &pod_side(pod)?)?;
     }
     for (host, router_device) in [(&lab.outside, "outside0"), (&lab.remote, "remote0")] {
-        ip(&["-n", host.namespace.name()], &host_side(host, router_device)?)?;
+        ip_batch(&host.namespace, &host_side(host, router_device)?)?;
     }
     if card {
         set_merge_wait(&lab.node.namespace, "eth0", MERGE_WAIT)?;
@@ -220,8 +221,23 @@ fn mac(side: u8, near: &str) -> String {
     format!("02:{side:02x}:{:02x}:{:02x}:{:02x}:{:02x}", digest[0], digest[1], digest[2], digest[3])
 }
 
-/// Runs a batch of `ip` commands.
-fn ip(options: &[&str], batch: &str) -> Result<()> {
+/// Runs `ip` in a namespace; the arguments are separated by spaces.
+///
+/// # Errors
+/// When it refuses.
+pub fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
+    namespace.output("ip", &arguments.split(' ').collect::<Vec<_>>()).map(drop)
+}
+
+/// Runs `ip` commands in a namespace, one a line.
+///
+/// # Errors
+/// When one is refused; those before it are done.
+pub fn ip_batch(namespace: &Namespace, commands: &str) -> Result<()> {
+    batch(&["-n", namespace.name()], commands)
+}
+
+fn batch(options: &[&str], batch: &str) -> Result<()> {
     let mut child = Command::new("ip")
         .args(options)
         .args(["-batch", "-"])

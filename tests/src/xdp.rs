@@ -3,13 +3,12 @@
 //! In: the answer. Out: the program on the device, for as long as it is kept. They are written in instructions, so that they
 //! share nothing with netpath's.
 
-use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 
+use crate::bpf::{bpf, descriptor, instruction, load, set};
 use crate::namespace::Namespace;
-use crate::programs::{instruction, load, set};
 
 /// What a program does with every frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +57,14 @@ impl Xdp {
     pub fn attach(namespace: &Namespace, device: &str, answer: XdpAnswer, run: XdpRun) -> Result<Self> {
         let instructions = [set(0, answer as u32), instruction(0x95, 0, 0)].concat();
         let program = load(BPF_PROG_TYPE_XDP, &instructions, "others_xdp")?;
-        let attr = LinkAttr {
+        let mut attr = LinkAttr {
             prog_fd: program.as_raw_fd().cast_unsigned(),
             target_ifindex: namespace.ifindex(device)?,
             attach_type: BPF_XDP,
             flags: run as u32,
         };
-        let create = || {
-            // SAFETY: the command reads an attribute of the size passed.
-            let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkAttr>()) };
-            i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
-        };
-        let link = namespace.run(create)?.with_context(|| format!("cannot put an XDP program on {device}"))?;
-        // SAFETY: the kernel just gave this descriptor to us alone.
-        Ok(Self { _link: unsafe { OwnedFd::from_raw_fd(link) } })
+        let link = namespace.run(|| bpf(BPF_LINK_CREATE, &mut attr))?;
+        let link = link.with_context(|| format!("cannot put an XDP program on {device}"))?;
+        Ok(Self { _link: descriptor(link)? })
     }
 }

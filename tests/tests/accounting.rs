@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
-use lab::{Counters, Lab, Load, Measured, Namespace, device_counters, iperf3, output_within, set_offload};
+use lab::{Counters, Lab, Load, Measured, device_counters, ip, iperf3, output_within, set_offload};
 use serde_json::Value;
 
 /// cAdvisor's rule for the devices that the lab has.
@@ -164,12 +163,6 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
         });
     }
     assert!(windows >= 3, "the load ran at both ends of only {windows} windows");
-}
-
-fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
-    let output = output_within(namespace.command("ip")?.args(arguments.split(' ')), Duration::from_secs(5))?;
-    anyhow::ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// What `netpath` counted of a device, as the kernel's counters would have it.

@@ -42,9 +42,7 @@ impl Node {
 
     fn sh(&self, script: &str) -> String {
         let script = script.replace("VETH", &self.veth);
-        let output = self.lab.node.namespace.command("sh").unwrap().args(["-ec", &script]).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        self.lab.node.namespace.output("sh", &["-ec", &script]).unwrap()
     }
 
     /// A program on hooks of the client's veth, by TCX for as long as it is kept.

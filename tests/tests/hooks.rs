@@ -22,9 +22,7 @@ impl Veth {
 
     fn tc(&self, arguments: &str) -> String {
         let command = format!("tc {}", arguments.replace("DEV", &self.name));
-        let output = self.node.command("sh").unwrap().args(["-c", &command]).output().unwrap();
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        self.node.output("sh", &["-c", &command]).unwrap()
     }
 
     fn attach(&self, program: &mut SchedClassifier, hook: TcAttachType, options: TcAttachOptions) {

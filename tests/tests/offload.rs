@@ -21,16 +21,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use lab::traffic::{
     Cut, Serve, TcpServer, UdpSink, download, mac, send_datagrams, send_frames, send_segmented, send_super_packet,
     upload,
 };
-use lab::{Counters, Lab, Namespace, counters, set_offload};
+use lab::{Counters, Lab, Namespace, counters, ip_batch, set_offload};
 use serde_json::Value;
 
 /// A device in one direction: what its hook saw, and what the test read from /proc/net/dev.
@@ -96,14 +94,6 @@ fn merged(lab: &Lab, work: impl Fn() -> Result<()>) -> Sides {
         assert_eq!(rx.wire_bytes, rx.bytes, "{rx:?}");
     }
     panic!("the card merges nothing");
-}
-
-/// Runs `ip` commands in a namespace.
-fn ip(namespace: &Namespace, batch: &str) {
-    let mut ip =
-        Command::new("ip").args(["-n", namespace.name(), "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
-    assert!(ip.wait().unwrap().success(), "{batch}");
 }
 
 const ETHERNET_BYTES: u64 = 14;
@@ -227,7 +217,7 @@ fn a_card_counts_frames_in_a_tunnel() {
                 )
                 .unwrap();
             }
-            ip(namespace, &batch);
+            ip_batch(namespace, &batch).unwrap();
         }
         let work = || {
             for server in [format!("192.168.{number}.2"), format!("fd00:{number}::2")] {
@@ -358,9 +348,9 @@ fn bridge(namespace: &Namespace, far0: &Namespace, far1: &Namespace) {
         )
         .unwrap();
     }
-    ip(namespace, &batch);
-    ip(far0, "link set dev far0 up\n");
-    ip(far1, "link set dev far1 up\n");
+    ip_batch(namespace, &batch).unwrap();
+    ip_batch(far0, "link set dev far0 up\n").unwrap();
+    ip_batch(far1, "link set dev far1 up\n").unwrap();
 }
 
 /// Three super-packets of 20 frames each, with a tag in the frame.

@@ -6,12 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType};
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Answer, Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, output_within, tc};
+use lab::{Answer, Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, ip, tc};
 use serde_json::{Value, json};
 
 const PAYLOAD_BYTES: usize = 1_000;
@@ -35,21 +34,17 @@ fn causes(device: &Value, direction: &str) -> Vec<(String, Value)> {
 }
 
 /// Classic BPF that drops UDP to port 9 (in IPv4 without options) and has no opinion on the rest.
-const DROP_PORT_9: &str = "bpf direct-action bytecode 4,40 0 0 36,21 0 1 9,6 0 0 2,6 0 0 4294967295,";
+const DROP_PORT_9: &str = "4,40 0 0 36,21 0 1 9,6 0 0 2,6 0 0 4294967295,";
 
 fn filter(node: &Namespace, device: &str, hook: &str) {
-    let command = format!("filter add dev {device} {hook} protocol all prio 1");
-    let (bpf, bytecode) = DROP_PORT_9.split_once("bytecode ").unwrap();
-    let mut tc = node.command("tc").unwrap();
-    tc.args(command.split(' ')).args(bpf.trim().split(' ')).args(["bytecode", bytecode]);
-    let output = output_within(&mut tc, Duration::from_secs(5)).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let command = format!("filter add dev {device} {hook} protocol all prio 1 bpf direct-action bytecode");
+    node.output("tc", &command.split(' ').chain([DROP_PORT_9]).collect::<Vec<_>>()).unwrap();
 }
 
 /// Packets that filters dropped on a device, as tc tells.
 fn filter_drops(node: &Namespace, device: &str) -> u64 {
     let text = tc(node, &format!("-s -j qdisc show dev {device} clsact")).unwrap();
-    let all: Value = serde_json::from_slice(&text).unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
     all.as_array().unwrap().iter().find(|qdisc| qdisc["kind"] == "clsact").unwrap()["drops"].as_u64().unwrap()
 }
 
@@ -96,9 +91,7 @@ fn what_an_xdp_program_takes() {
     let (client, node) = (lab.pod("client"), &lab.node.namespace);
     // veth runs XDP in the driver only if its frames fit into a page.
     for (namespace, device) in [(&client.namespace, "eth0"), (node, client.veth.as_str())] {
-        let mut ip = namespace.command("ip").unwrap();
-        let output = output_within(ip.args(["link", "set", device, "mtu", "1500"]), Duration::from_secs(5)).unwrap();
-        assert!(output.status.success());
+        ip(namespace, &format!("link set {device} mtu 1500")).unwrap();
     }
     let sink = UdpSink::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 0)).unwrap();
     let work = || send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
-use lab::{Counters, Lab, Pod, RootQdisc, counters, output_within, root_qdisc, tc};
+use lab::{Counters, Lab, Pod, RootQdisc, counters, ip, ip_batch, output_within, root_qdisc, tc};
 use serde_json::Value;
 
 const PAYLOAD_BYTES: usize = 1_400;
@@ -113,19 +113,13 @@ fn what_each_kind_of_queue_drops() {
 fn what_the_queues_of_a_device_with_several_drop() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let (client, node) = (lab.pod("client"), &lab.node.namespace);
-    let ip = |batch: &str| {
-        for line in batch.lines() {
-            let output =
-                output_within(node.command("ip").unwrap().args(line.split(' ')), Duration::from_secs(5)).unwrap();
-            assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-    };
     let far = client.namespace.name();
-    ip(&format!(
+    let commands = format!(
         "link add name enimany numtxqueues 2 numrxqueues 2 type veth peer name eth9 numtxqueues 2 numrxqueues 2 netns {far}\n\
-         addr add 10.0.77.1/24 dev enimany\nlink set enimany up\n-n {far} link set eth9 up\n\
-         neigh add 10.0.77.2 dev enimany lladdr 02:00:00:00:00:01"
-    ));
+         addr add 10.0.77.1/24 dev enimany\nlink set enimany up\nneigh add 10.0.77.2 dev enimany lladdr 02:00:00:00:00:01\n"
+    );
+    ip_batch(node, &commands).unwrap();
+    ip(&client.namespace, "link set eth9 up").unwrap();
     tc(node, "qdisc add dev enimany root handle 1: mq").unwrap();
     for queue in [1, 2] {
         tc(node, &format!("qdisc add dev enimany parent 1:{queue} tbf rate 50mbit burst 5k limit 30k")).unwrap();
@@ -172,9 +166,7 @@ fn what_waits_in_a_queue() {
 fn what_a_queue_drops_and_what_the_device_drops() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
-    let mut mtu = server.namespace.command("ip").unwrap();
-    let output = output_within(mtu.args(["link", "set", "eth0", "mtu", "1300"]), Duration::from_secs(5)).unwrap();
-    assert!(output.status.success());
+    ip(&server.namespace, "link set eth0 mtu 1300").unwrap();
     tc(node, &format!("qdisc add dev {} root tbf rate 50mbit burst 5k limit 30k", server.veth)).unwrap();
     let seen = Seen::of(&lab, &server.veth, || flood(client, server, 300));
     let refused = 300 - seen.drops();

@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::UdpSocket;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Counters, Lab, Namespace, attached_programs, counters};
+use lab::{Counters, Lab, Namespace, attached_programs, counters, ip_batch};
 use serde_json::Value;
 
 /// A frame with 100 bytes in UDP over IPv4.
@@ -28,14 +27,6 @@ fn lab() -> Lab {
         namespace.write_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();
     }
     lab
-}
-
-/// Runs `ip` commands in a namespace.
-fn ip(namespace: &Namespace, batch: &str) {
-    let mut ip =
-        Command::new("ip").args(["-n", namespace.name(), "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
-    assert!(ip.wait().unwrap().success(), "{batch}");
 }
 
 /// The commands that make a veth in the node whose other end is a pod's.
@@ -148,11 +139,11 @@ fn five_hundred_veths_come_and_go() {
                 writeln!(batch, "link delete v{}", alive.swap_remove(random.below(alive.len()))).unwrap();
             }
         }
-        ip(node, &batch);
+        ip_batch(node, &batch).unwrap();
     }
     for (network, number) in alive.iter().enumerate() {
-        ip(pod, &format!("link set v{number}p up\n"));
-        ip(node, &address(&format!("v{number}"), network));
+        ip_batch(pod, &format!("link set v{number}p up\n")).unwrap();
+        ip_batch(node, &address(&format!("v{number}"), network)).unwrap();
     }
     wait_until("netpath has caught up", || attached(&lab) == 6 + 2 * alive.len());
     let mut count = 0;
@@ -194,7 +185,8 @@ fn the_end_does_not_wait_for_hundreds_of_devices() {
     let child = start(&lab);
     wait_until("the window is open", || attached(&lab) == 6);
     let pod = &lab.pod("client").namespace;
-    ip(&lab.node.namespace, &(0..VETHS).map(|number| veth(&format!("v{number}"), "", pod)).collect::<String>());
+    ip_batch(&lab.node.namespace, &(0..VETHS).map(|number| veth(&format!("v{number}"), "", pod)).collect::<String>())
+        .unwrap();
     let done = attached(&lab);
     signal(&child, libc::SIGINT);
     let report = report(&child.wait_with_output().unwrap());
@@ -228,37 +220,37 @@ fn names_and_counts_go_to_the_right_device() {
         make += &veth(name, &format!("index 70{number}"), pod);
         make += &address(name, number);
     }
-    ip(node, &make);
-    ip(pod, "link set oldp up\nlink set movedp up\nlink set firstp up\n");
+    ip_batch(node, &make).unwrap();
+    ip_batch(pod, "link set oldp up\nlink set movedp up\nlink set firstp up\n").unwrap();
     let child = start(&lab);
     wait_until("the window is open", || attached(&lab) == 12);
     // The devices' counters are read right before the window, and that is after the last of them was attached to.
     thread::sleep(Duration::from_secs(1));
 
     send(node, "old", 0, 10);
-    ip(node, "link set old down\nlink set old name new\nlink set new up\n");
-    ip(node, "neighbour replace 10.99.0.2 lladdr 02:00:00:00:00:02 dev new\n");
+    ip_batch(node, "link set old down\nlink set old name new\nlink set new up\n").unwrap();
+    ip_batch(node, "neighbour replace 10.99.0.2 lladdr 02:00:00:00:00:02 dev new\n").unwrap();
     send(node, "new", 0, 20);
 
     send(node, "moved", 1, 30);
-    ip(node, &format!("link set moved netns {}\n", pod.name()));
+    ip_batch(node, &format!("link set moved netns {}\n", pod.name())).unwrap();
     wait_until("it is gone", || attached(&lab) == 10);
     // What it sends elsewhere is nobody's business.
-    ip(pod, &address("moved", 7));
+    ip_batch(pod, &address("moved", 7)).unwrap();
     send(pod, "moved", 7, 5);
-    ip(pod, &format!("link set moved netns {}\n", node.name()));
+    ip_batch(pod, &format!("link set moved netns {}\n", node.name())).unwrap();
     wait_until("it is back", || attached(&lab) == 12);
     assert_eq!(node.ifindex("moved").unwrap(), 701, "the kernel gives it the index it had");
-    ip(node, &address("moved", 1));
+    ip_batch(node, &address("moved", 1)).unwrap();
     send(node, "moved", 1, 40);
 
     send(node, "first", 2, 50);
-    ip(node, "link delete first\n");
+    ip_batch(node, "link delete first\n").unwrap();
     wait_until("it is gone", || attached(&lab) == 10);
-    ip(node, &veth("second", "index 702", pod));
+    ip_batch(node, &veth("second", "index 702", pod)).unwrap();
     wait_until("it is watched", || attached(&lab) == 12);
-    ip(pod, "link set secondp up\n");
-    ip(node, &address("second", 3));
+    ip_batch(pod, "link set secondp up\n").unwrap();
+    ip_batch(node, &address("second", 3)).unwrap();
     send(node, "second", 3, 60);
 
     signal(&child, libc::SIGINT);
@@ -286,15 +278,15 @@ fn what_nobody_could_read_is_said() {
     let child = start(&lab);
     wait_until("the window is open", || attached(&lab) == 6);
     signal(&child, libc::SIGSTOP);
-    ip(node, &veth("missed", "", pod));
-    ip(node, "link delete missed\n");
+    ip_batch(node, &veth("missed", "", pod)).unwrap();
+    ip_batch(node, "link delete missed\n").unwrap();
     let change = "address add 10.98.0.1/32 dev lo\naddress delete 10.98.0.1/32 dev lo\n";
-    ip(node, &change.repeat(CHANGES));
-    ip(node, &veth("unseen", "", pod));
-    ip(node, "link delete unseen\n");
-    ip(node, &veth("stays", "", pod));
-    ip(pod, "link set staysp up\n");
-    ip(node, &address("stays", 0));
+    ip_batch(node, &change.repeat(CHANGES)).unwrap();
+    ip_batch(node, &veth("unseen", "", pod)).unwrap();
+    ip_batch(node, "link delete unseen\n").unwrap();
+    ip_batch(node, &veth("stays", "", pod)).unwrap();
+    ip_batch(pod, "link set staysp up\n").unwrap();
+    ip_batch(node, &address("stays", 0)).unwrap();
     signal(&child, libc::SIGCONT);
     wait_until("netpath has caught up", || attached(&lab) == 8);
     send(node, "stays", 0, 10);
@@ -313,7 +305,11 @@ fn killed_at_any_moment() {
     const HOOKS: usize = 6 + 2 * VETHS;
     let lab = lab();
     let (client, server) = (&lab.pod("client").namespace, lab.pod("server"));
-    ip(&lab.node.namespace, &(0..VETHS).map(|number| veth(&format!("v{number}"), "", client)).collect::<String>());
+    ip_batch(
+        &lab.node.namespace,
+        &(0..VETHS).map(|number| veth(&format!("v{number}"), "", client)).collect::<String>(),
+    )
+    .unwrap();
     let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
     let mut random = Random::new();
     for round in 0..20 {

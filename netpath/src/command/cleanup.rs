@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
+use super::report::output::Output;
 use crate::cli::CleanupArgs;
 use crate::kernel::leftovers::{self, Own};
 use crate::node::devices::{self, EniChoice};
@@ -34,12 +33,8 @@ pub fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
             _ => anyhow::Error::new(error).context("cannot remove a filter; run 'netpath cleanup' again"),
         })?;
     }
-    match write(&mut io::stdout().lock(), &names, &unused, used.len(), args.dry_run) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to stdout; send it to a file to look into it")
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    Output::Stdout.write(|mut out| write(&mut out, &names, &unused, used.len(), args.dry_run))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write(

@@ -5,8 +5,8 @@
 
 use std::process::ExitCode;
 
+use super::report::output::Output;
 use crate::cli::{DoctorArgs, DoctorFormat};
-use crate::command::report::output::Output;
 use crate::doctor::facts::Facts;
 use crate::doctor::{Level, diagnose};
 use crate::node::devices::EniChoice;

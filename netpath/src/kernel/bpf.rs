@@ -1,8 +1,8 @@
 //! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs, and who is
 //! on a hook, by ifindex and as far as the caller may know.
 //!
-//! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux, `include/uapi/linux/bpf.h`).
-//! Nothing else in netpath calls `bpf(2)` by hand.
+//! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux,
+//! `include/uapi/linux/bpf.h`). Nothing else in netpath calls `bpf(2)` by hand.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};

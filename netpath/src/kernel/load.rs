@@ -59,7 +59,7 @@ impl From<MapError> for LoadError {
     }
 }
 
-/// `CAP_NET_ADMIN` and `CAP_BPF` by number (`include/uapi/linux/capability.h`); `CAP_SYS_ADMIN` stands in for the second.
+/// Capabilities by number (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN` stands in for the two after it.
 const NET_ADMIN: u32 = 12;
 const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;

@@ -113,6 +113,29 @@ pub enum LinkEvent {
 }
 
 impl Link {
+    /// A device with an Ethernet header that is up and of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn new(ifindex: u32, name: &str, class: DeviceClass) -> Self {
+        Self {
+            ifindex,
+            name: name.to_owned(),
+            altnames: Vec::new(),
+            class,
+            eni_evidence: None,
+            kind: None,
+            driver: None,
+            mac: None,
+            up: true,
+            addresses: Vec::new(),
+            routed: Vec::new(),
+            layer: Layer::Ethernet,
+            lower: None,
+            vlan_id: None,
+            xdp: None,
+            counters: KernelCounters::default(),
+        }
+    }
+
     /// The device as a snapshot holds it, with nothing attached and no counters of a window yet.
     #[must_use]
     pub fn to_device(&self) -> snapshot::Device {

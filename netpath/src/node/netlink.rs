@@ -1,9 +1,10 @@
-//! Asks the kernel over netlink, one question at a time, and hands out what it answers.
+//! Asks the kernel over netlink, one question at a time, and hands out what it answers; and what every netlink socket needs.
 //!
 //! In: a request's type and body. Out: the type and body of each message of the answer, errors as the kernel's errno. It
 //! must not know what a message means.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 
 use netlink_packet_core::{Emitable as _, NetlinkBuffer, NetlinkHeader};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
@@ -11,8 +12,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// `struct nlmsghdr`.
 const HEADER_BYTES: usize = 16;
-/// More than the kernel puts into one datagram of a dump.
-const DATAGRAM_BYTES: usize = 64 << 10;
+/// Room for the largest datagram: the kernel fills at most 32 KiB in a dump.
+pub(super) const DATAGRAM_BYTES: usize = 64 << 10;
 
 /// A socket to ask through.
 #[derive(Debug)]
@@ -59,24 +60,59 @@ impl Requester {
         self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
         let mut interrupted = false;
         loop {
-            let (length, sender) = match self.socket.recv_from(&mut &mut *self.buffer, libc::MSG_TRUNC) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                received => received?,
-            };
-            // A process may send to a netlink socket, too.
-            if sender.port_number() != 0 {
-                continue;
-            }
-            let datagram = self.buffer.get(..length).ok_or_else(|| io::Error::other("an answer was cut off"))?;
-            if answers(datagram, self.sequence, &mut interrupted, &mut each)? == Answer::Done {
+            let length = receive(&self.socket, &mut self.buffer)?;
+            let length = length.ok_or_else(|| io::Error::other("an answer was cut off"))?;
+            if answers(&self.buffer[..length], self.sequence, &mut interrupted, &mut each)? == Answer::Done {
                 return Ok(interrupted);
             }
         }
     }
 }
 
+/// Receives one datagram of the kernel; `None` if it was cut off.
+pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match socket.recv_from(&mut &mut *buffer, libc::MSG_TRUNC) {
+            // A process may send to a netlink socket, too.
+            Ok((_, sender)) if sender.port_number() != 0 => {}
+            Ok((length, _)) => return Ok((length <= buffer.len()).then_some(length)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sizes the receive buffer, regardless of `net.core.rmem_max` where that is permitted (`CAP_NET_ADMIN`, and not in a
+/// container's user namespace).
+pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    #[expect(clippy::cast_possible_truncation, reason = "a c_int has 4 bytes")]
+    let value_bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel reads one `c_int` from the pointer during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const value).cast(),
+            value_bytes,
+        )
+    };
+    if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }
+}
+
+/// The text in an attribute, up to its NUL, with U+FFFD for bytes that are not UTF-8.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(c_string(bytes)).into_owned()
+}
+
+/// The bytes in an attribute, up to its NUL.
+pub(crate) fn c_string(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
 /// A message: `struct nlmsghdr` and its body.
-fn message(message_type: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn message(message_type: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.length = u32::try_from(HEADER_BYTES + body.len()).unwrap_or(u32::MAX);
     (header.message_type, header.flags, header.sequence_number) = (message_type, flags, sequence);

@@ -1,11 +1,12 @@
 //! What this node's own records say of the names of its pods and services, without the API server.
 //!
-//! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out: [`Names`](crate::snapshot::Names), from a [`Follower`]
-//! that reads them when the window opens, when pods come, and when it closes. Which name is whose is not decided here: that
-//! is `path::names`'.
+//! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out:
+//! [`Names`](crate::snapshot::Names), from a [`Follower`] that reads them when the window opens, when pods come, and when it
+//! closes. Which name is whose is not decided here: that is `path::names`'.
 //!
 //! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
-//! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is written.
+//! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is
+//! written.
 
 pub mod cri;
 mod follow;
@@ -93,24 +94,21 @@ impl PodName {
 
 /// RFC 1123 label: namespaces, services, ports.
 fn is_label(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.first().copied().is_some_and(plain)
-        && bytes.last().copied().is_some_and(plain)
-        && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
+    text.len() <= 63 && is_part(text)
 }
 
 /// RFC 1123 subdomain: pods.
 fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+/// Lower-case letters and digits, with dashes between them.
+fn is_part(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let part = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.first().copied().is_some_and(plain)
-            && bytes.last().copied().is_some_and(plain)
-            && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(part)
+    let bytes = text.as_bytes();
+    bytes.first().copied().is_some_and(plain)
+        && bytes.last().copied().is_some_and(plain)
+        && bytes.iter().all(|&byte| plain(byte) || byte == b'-')
 }
 
 /// A pod's uid: a UUID in lower case, or for static pods 32 hex digits.

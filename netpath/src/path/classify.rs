@@ -58,8 +58,7 @@ impl Evidence<'_> {
 /// Where the flow went.
 #[must_use]
 pub fn classify(flow: &Evidence, topology: &Topology) -> PathClass {
-    let seen =
-        |role, direction| flow.hops.iter().any(|hop| topology.role(hop.ifindex) == role && hop.direction == direction);
+    let seen = |role, direction| topology.saw(flow.hops, role, direction);
     let out = seen(Role::Outside, Direction::Tx);
     let into = seen(Role::Outside, Direction::Rx);
     let from_pod = seen(Role::Pod, Direction::Rx);
@@ -102,8 +101,7 @@ pub fn classify(flow: &Evidence, topology: &Topology) -> PathClass {
 /// Whether both ends are pods of this node although the flow crossed an ENI (a branch ENI, a load balancer).
 #[must_use]
 pub fn left_node_between_local_pods(flow: &Evidence, path: PathClass, topology: &Topology) -> bool {
-    let seen =
-        |role, direction| flow.hops.iter().any(|hop| topology.role(hop.ifindex) == role && hop.direction == direction);
+    let seen = |role, direction| topology.saw(flow.hops, role, direction);
     let by_addresses = topology.pod(flow.from).is_some() && topology.pod(flow.to).is_some();
     let by_devices = seen(Role::Pod, Direction::Rx)
         && seen(Role::Outside, Direction::Tx)

@@ -18,10 +18,8 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
     if hops.len() < 2 {
         return;
     }
-    let seen =
-        |role, direction| hops.iter().any(|hop| topology.role(hop.ifindex) == role && hop.direction == direction);
-    let from_pod = seen(Role::Pod, Direction::Rx);
-    let to_pod = seen(Role::Pod, Direction::Tx);
+    let from_pod = topology.saw(hops, Role::Pod, Direction::Rx);
+    let to_pod = topology.saw(hops, Role::Pod, Direction::Tx);
     let source = forms.map_or(hops[0].tuple.src, |forms| forms.before.src);
     let from_outside = !from_pod && !topology.is_own(source);
 

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::report::{Attach, DeviceClass};
-use crate::snapshot::Device;
+use crate::report::{Attach, DeviceClass, Direction};
+use crate::snapshot::{Device, Observation};
 
 /// VLAN devices on VLAN devices are followed this far: the parser reads two tags, and a replayed file may be circular.
 const MAX_STACKED: u8 = 4;
@@ -90,6 +90,12 @@ impl<'a> Topology<'a> {
     #[must_use]
     pub fn place(&self, ifindex: u32) -> Option<&Place<'a>> {
         self.places.get(&ifindex)
+    }
+
+    /// Whether one of the hops is of this direction, on a device of this role.
+    #[must_use]
+    pub fn saw(&self, hops: &[Observation], role: Role, direction: Direction) -> bool {
+        hops.iter().any(|hop| self.role(hop.ifindex) == role && hop.direction == direction)
     }
 
     /// The role of the device of this index; one that the snapshot lacks tells nothing, so it is merely inside.

@@ -1,6 +1,6 @@
 //! Writes the list of devices: a table for people, JSON (schema `netpath.devices/1`) for programs.
 //!
-//! In: the devices. Out: text. The table sanitises what it prints; JSON has everything as it is.
+//! In: the devices. Out: text. The table sanitises what it prints; JSON escapes it, so that it reads the same.
 
 use std::io::{self, Write};
 

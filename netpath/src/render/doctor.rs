@@ -1,6 +1,6 @@
 //! Writes what `netpath doctor` found: a table for people, JSON (schema `netpath.doctor/1`) for programs.
 //!
-//! In: a diagnosis. Out: text. The table sanitises what it prints; JSON has everything as it is.
+//! In: a diagnosis. Out: text. The table sanitises what it prints; JSON escapes it, so that it reads the same.
 
 use std::io::{self, Write};
 
@@ -14,8 +14,7 @@ use crate::doctor::{Diagnosis, Level};
 /// # Errors
 /// If `out` fails.
 pub fn json(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, diagnosis)?;
-    writeln!(out)
+    super::json::pretty(diagnosis, out)
 }
 
 /// Writes it for people: the verdict, each finding with what to do, then the devices that somebody is on or that something

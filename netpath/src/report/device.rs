@@ -93,8 +93,8 @@ pub struct Device {
     /// The XDP program on the device.
     #[serde(default)]
     pub xdp: Option<Xdp>,
-    /// Who else was on the device's hooks when the window was closed, in the order in which packets meet them; `null` if that is
-    /// not known.
+    /// Who else was on the device's hooks when the window was closed, in the order in which packets meet them, and then who was
+    /// ahead of netpath before; `null` if that is not known.
     #[serde(default)]
     pub other_programs: Option<Vec<OtherProgram>>,
     /// It came into being, or into this network namespace, in the window.

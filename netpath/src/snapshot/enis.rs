@@ -148,7 +148,7 @@ pub struct IpamMetric {
     pub in_window: Option<u64>,
 }
 
-/// Something that netpath asked for facts about the node.
+/// Something that netpath asked about ENIs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Stable identifier ("altnames", "imds", `ipamd_enis`, `ipamd_metrics`).

@@ -13,9 +13,7 @@ fn read(lab: &Lab, device: &str) -> io::Result<Vec<(String, u64)>> {
 
 /// `ethtool -S`: a heading, then a name and a number a line.
 fn printed(lab: &Lab, device: &str) -> Vec<(String, u64)> {
-    let output = lab.node.namespace.command("ethtool").unwrap().args(["-S", device]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = lab.node.namespace.output("ethtool", &["-S", device]).unwrap();
     let line = |line: &str| {
         let (name, value) = line.trim().rsplit_once(": ").unwrap();
         (name.to_owned(), value.parse().unwrap())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lab::{Eni, Lab, output_within};
+use lab::{Eni, Lab, ip, output_within};
 use serde_json::{Value, json};
 use server::{Reply, Server};
 use services::{Metadata, introspection, managed, metrics};
@@ -30,25 +30,19 @@ const METRICS: &str = "127.0.0.1:61678";
 /// A node with two ENIs. The router has IMDS's addresses.
 fn lab() -> Lab {
     let lab = Lab::builder().pod_on("client", Eni::Secondary).online().start().unwrap();
-    ip(lab.vpc.name(), "address add 169.254.169.254/32 dev lo");
-    ip(lab.vpc.name(), "address add fd00:ec2::254/128 dev lo nodad");
+    ip(&lab.vpc, "address add 169.254.169.254/32 dev lo").unwrap();
+    ip(&lab.vpc, "address add fd00:ec2::254/128 dev lo nodad").unwrap();
     lab
 }
 
-fn ip(namespace: &str, arguments: &str) {
-    let status = Command::new("ip").args(["-n", namespace]).args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
 fn on_node(lab: &Lab, arguments: &str) {
-    ip(lab.node.namespace.name(), arguments);
+    ip(&lab.node.namespace, arguments).unwrap();
 }
 
 /// A device's hardware address, as `ip` says.
 fn mac(lab: &Lab, device: &str) -> String {
-    let output =
-        Command::new("ip").args(["-n", lab.node.namespace.name(), "-json", "link", "show", device]).output().unwrap();
-    let links: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = lab.node.namespace.output("ip", &["-json", "link", "show", device]).unwrap();
+    let links: Value = serde_json::from_str(&text).unwrap();
     links[0]["address"].as_str().unwrap().to_owned()
 }
 

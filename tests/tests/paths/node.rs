@@ -1,6 +1,6 @@
 //! Between the node's own processes and its pods: no ENI is passed.
 
-use lab::Lab;
+use lab::{Lab, ip};
 
 use super::expected::Expected;
 use super::watch::{at, echoes, tcp, track, udp};
@@ -46,7 +46,7 @@ fn a_pod_calls_an_agent_with_a_link_local_address() {
     track(&lab);
     let client = lab.pod("client");
     for (address, remark) in [("169.254.20.10", "link_local"), ("169.254.170.23", "pod_identity")] {
-        super::watch::ip(&lab.node.namespace, &format!("addr add {address}/32 dev lo"));
+        ip(&lab.node.namespace, &format!("addr add {address}/32 dev lo")).unwrap();
         let listen = at(address.parse::<std::net::IpAddr>().unwrap(), 80);
         let (window, ends) = tcp(&lab, &client.namespace, listen, &lab.node.namespace, listen);
         Expected::of(&window).conversation(&ends, "host", &[(&client.veth, "rx")], remark).assert();

@@ -3,11 +3,11 @@
 use std::io;
 
 use lab::traffic::{Serve, TcpServer};
-use lab::{Eni, Lab, Load, iperf3};
+use lab::{Eni, Lab, Load, ip, iperf3};
 use socket2::{Domain, Socket, Type};
 
 use super::expected::Expected;
-use super::watch::{at, echoes, ip, number, run, tcp, track, udp, watch};
+use super::watch::{at, echoes, number, tcp, track, udp, watch};
 
 const IMDS: &str = "169.254.169.254";
 const IMDS6: &str = "fd00:ec2::254";
@@ -153,8 +153,8 @@ fn a_pod_of_the_second_eni_leaves_the_vpc_by_the_first() {
 fn instance_metadata() {
     let lab = Lab::builder().pod_on("client", Eni::Secondary).start().unwrap();
     lab.snat().unwrap();
-    ip(&lab.vpc, &format!("addr add {IMDS}/32 dev node-eth0"));
-    ip(&lab.vpc, &format!("addr add {IMDS6}/128 dev node-eth0"));
+    ip(&lab.vpc, &format!("addr add {IMDS}/32 dev node-eth0")).unwrap();
+    ip(&lab.vpc, &format!("addr add {IMDS6}/128 dev node-eth0")).unwrap();
     track(&lab);
     let client = lab.pod("client");
     for address in [IMDS, IMDS6] {
@@ -191,16 +191,16 @@ fn a_load_balancer_makes_two_conversations() {
     track(&lab);
     let (client, server) = (lab.pod("client"), lab.pod("server"));
     let (front, back) = (at([10, 0, 0, 200], 80), at(server.ipv4, 8080));
-    ip(&lab.vpc, "addr add 10.0.0.200/32 dev node-eth0");
+    ip(&lab.vpc, "addr add 10.0.0.200/32 dev node-eth0").unwrap();
     let at_router = lab::traffic::mac(&lab.vpc, "node-eth0").unwrap().map(|byte| format!("{byte:02x}")).join(":");
-    ip(&lab.node.namespace, &format!("neigh add 10.0.0.200 lladdr {at_router} dev eth0 nud permanent"));
+    ip(&lab.node.namespace, &format!("neigh add 10.0.0.200 lladdr {at_router} dev eth0 nud permanent")).unwrap();
     let rules = format!(
         "table ip balancer {{ chain in {{ type nat hook prerouting priority dstnat; ip daddr {} tcp dport 80 dnat to {back}; }}; \
          chain out {{ type nat hook postrouting priority srcnat; ct status dnat meta l4proto tcp snat to {} fully-random; }}; }}",
         front.ip(),
         front.ip()
     );
-    run(&lab.vpc, &["nft", &rules]);
+    lab.vpc.output("nft", &[&rules]).unwrap();
     let (window, ends) = tcp(&lab, &client.namespace, front, &server.namespace, back);
     assert_eq!(ends.peer.ip(), front.ip());
     let near = super::watch::Ends { server: front, peer: ends.client, ..ends };

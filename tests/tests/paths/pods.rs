@@ -1,9 +1,9 @@
 //! Between pods of one node.
 
-use lab::{Eni, Lab};
+use lab::{Eni, Lab, ip};
 
 use super::expected::Expected;
-use super::watch::{at, echoes, ip, tcp, track, udp, watch};
+use super::watch::{at, echoes, tcp, track, udp, watch};
 
 /// Conntrack is in the kernel, but no rule needs it: nothing is tracked, and equal tuples join.
 #[test]
@@ -71,9 +71,9 @@ fn by_way_of_the_vpc_is_flagged() {
         }
         let (client, server) = (lab.pod("client"), lab.pod("server"));
         for (family, router) in [("-4", "10.0.0.1"), ("-6", "2001:db8:a:1::1")] {
-            ip(&lab.node.namespace, &format!("{family} route add default via {router} dev eth0 table 100"));
+            ip(&lab.node.namespace, &format!("{family} route add default via {router} dev eth0 table 100")).unwrap();
             for pod in [client, server] {
-                ip(&lab.node.namespace, &format!("{family} rule add pref 100 iif {} lookup 100", pod.veth));
+                ip(&lab.node.namespace, &format!("{family} rule add pref 100 iif {} lookup 100", pod.veth)).unwrap();
             }
         }
         for family in 0..2 {

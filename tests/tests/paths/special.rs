@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use lab::Lab;
 use lab::traffic::{UdpSink, mac, send_datagrams, send_frames};
+use lab::{Lab, ip};
 
 use super::expected::Expected;
-use super::watch::{Ends, Window, at, ip, number, track, udp, watch};
+use super::watch::{Ends, Window, at, number, track, udp, watch};
 
 /// Ten datagrams from `client` to `group`, which nobody answers.
 fn send(lab: &Lab, client: &lab::Namespace, group: IpAddr) -> (Window, Ends) {
@@ -33,7 +33,7 @@ fn multicast_of_pods_and_of_the_node() {
             Expected::of(&window).one_way(&ends, "eni", &[("eth0", "tx")], "multicast").assert();
         }
     }
-    ip(&lab.vpc, "route add 239.0.0.0/8 dev node-eth0");
+    ip(&lab.vpc, "route add 239.0.0.0/8 dev node-eth0").unwrap();
     let (window, ends) = send(&lab, &lab.vpc, [239, 1, 2, 3].into());
     Expected::of(&window).one_way(&ends, "eni", &[("eth0", "rx")], "multicast").assert();
 }
@@ -44,7 +44,7 @@ fn amazons_link_local_services() {
     lab.snat().unwrap();
     let client = lab.pod("client");
     for (address, port, scope) in [("169.254.169.253", 53, "amazon_dns"), ("169.254.169.123", 123, "amazon_ntp")] {
-        ip(&lab.vpc, &format!("addr add {address}/32 dev node-eth0"));
+        ip(&lab.vpc, &format!("addr add {address}/32 dev node-eth0")).unwrap();
         let listen = at(address.parse::<IpAddr>().unwrap(), port);
         let (window, ends) = udp(&lab, &client.namespace, listen, &lab.vpc, listen);
         assert_eq!(ends.peer.ip(), lab.node.ipv4);

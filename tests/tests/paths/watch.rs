@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 
 use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams};
@@ -160,17 +159,5 @@ pub fn echoes(lab: &Lab, client: &Namespace, target: IpAddr, id: u16) -> (Window
 pub fn track(lab: &Lab) {
     let rules =
         "table inet track { chain forward { type filter hook forward priority filter; ct state new counter; }; }";
-    run(&lab.node.namespace, &["nft", rules]);
-}
-
-/// Runs a command in a namespace.
-pub fn run(namespace: &Namespace, words: &[&str]) {
-    let mut command: Command = namespace.command(words[0]).unwrap();
-    let output = command.args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Runs `ip` with these words, which are separated by spaces.
-pub fn ip(namespace: &Namespace, words: &str) {
-    run(namespace, &["ip"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    lab.node.namespace.output("nft", &[rules]).unwrap();
 }

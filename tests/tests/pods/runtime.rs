@@ -231,8 +231,7 @@ impl Runtime {
 
     /// The device that the node routes an address to.
     fn veth(&self, address: Ipv4Addr) -> Result<String> {
-        let mut command = self.node.command("ip")?;
-        let route = run(command.args(["-o", "route", "get", &address.to_string()]))?;
+        let route = self.node.output("ip", &["-o", "route", "get", &address.to_string()])?;
         let mut words = route.split_whitespace().skip_while(|word| *word != "dev");
         Ok(words.nth(1).context("a route has a device")?.to_owned())
     }

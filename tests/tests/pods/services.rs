@@ -13,9 +13,7 @@ const SERVICE: &str = "172.20.0.10:80";
 
 /// Runs a line of words in the node.
 fn run(lab: &Lab, line: &[&str]) {
-    let mut command = lab.node.namespace.command(line[0]).unwrap();
-    let output = output_within(command.args(&line[1..]), Duration::from_secs(10)).unwrap();
-    assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+    lab.node.namespace.output(line[0], &line[1..]).unwrap();
 }
 
 /// Services and destinations of the TCP flows of a download through [`SERVICE`].

@@ -6,104 +6,59 @@ use anyhow::{Result, bail};
 
 use crate::process::{find, is_root, output, step};
 
-/// A package manager, and the packages that have a program of [`PROGRAMS`], in its order.
+/// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
+const PROGRAMS: [(&str, &str); 12] = [
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("tcpdump", "tcpdump"),
+    ("conntrack", "conntrack"),
+    ("ethtool", "ethtool"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+    ("c++", "g++"),
+];
+
+/// A package manager.
 struct Manager {
     /// Its command.
     command: &'static str,
     /// The arguments that install packages without a question.
     install: &'static [&'static str],
-    /// One package for each program.
-    packages: [&'static str; PROGRAMS.len()],
+    /// The package of each program whose package has another name than Debian's.
+    other_names: &'static [(&'static str, &'static str)],
 }
-
-/// What the lab, its tests, the demonstration and the fuzzers run.
-const PROGRAMS: [&str; 12] = [
-    "ip",
-    "tc",
-    "iperf3",
-    "nft",
-    "iptables",
-    "tcpdump",
-    "conntrack",
-    "ethtool",
-    "containerd",
-    "runc",
-    "/usr/lib/cni/ptp",
-    "c++",
-];
 
 /// The package managers that are known, most particular first.
 const MANAGERS: [Manager; 4] = [
-    Manager {
-        command: "apt-get",
-        install: &["install", "--yes", "--no-install-recommends"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf3",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack",
-            "ethtool",
-            "containerd",
-            "runc",
-            "containernetworking-plugins",
-            "g++",
-        ],
-    },
+    Manager { command: "apt-get", install: &["install", "--yes", "--no-install-recommends"], other_names: &[] },
     Manager {
         command: "dnf",
         install: &["install", "--assumeyes"],
-        packages: [
-            "iproute",
-            "iproute-tc",
-            "iperf3",
-            "nftables",
-            "iptables-nft",
-            "tcpdump",
-            "conntrack-tools",
-            "ethtool",
-            "containerd",
-            "runc",
-            "containernetworking-plugins",
-            "gcc-c++",
+        other_names: &[
+            ("ip", "iproute"),
+            ("tc", "iproute-tc"),
+            ("iptables", "iptables-nft"),
+            ("conntrack", "conntrack-tools"),
+            ("c++", "gcc-c++"),
         ],
     },
     Manager {
         command: "pacman",
         install: &["-S", "--needed", "--noconfirm"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf3",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack-tools",
-            "ethtool",
-            "containerd",
-            "runc",
-            "cni-plugins",
-            "gcc",
-        ],
+        other_names: &[("conntrack", "conntrack-tools"), ("/usr/lib/cni/ptp", "cni-plugins"), ("c++", "gcc")],
     },
     Manager {
         command: "zypper",
         install: &["--non-interactive", "install"],
-        packages: [
-            "iproute2",
-            "iproute2",
-            "iperf",
-            "nftables",
-            "iptables",
-            "tcpdump",
-            "conntrack-tools",
-            "ethtool",
-            "containerd",
-            "runc",
-            "cni-plugins",
-            "gcc-c++",
+        other_names: &[
+            ("iperf3", "iperf"),
+            ("conntrack", "conntrack-tools"),
+            ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("c++", "gcc-c++"),
         ],
     },
 ];
@@ -150,18 +105,18 @@ pub fn install() -> Result<()> {
 
 /// Those of [`PROGRAMS`] that are not there.
 fn missing() -> Vec<&'static str> {
-    PROGRAMS.into_iter().filter(|program| find(program).is_none()).collect()
+    PROGRAMS.into_iter().map(|(program, _)| program).filter(|program| find(program).is_none()).collect()
 }
 
 impl Manager {
     /// The words of the command that installs what has `programs`.
     fn line(&self, programs: &[&str]) -> Vec<&'static str> {
-        let mut packages: Vec<_> = PROGRAMS
-            .iter()
-            .zip(self.packages)
-            .filter(|(program, _)| programs.contains(program))
-            .map(|(_, package)| package)
-            .collect();
+        let package = |(program, debians)| {
+            let other = self.other_names.iter().find(|(named, _)| *named == program);
+            other.map_or(debians, |(_, package)| *package)
+        };
+        let wanted = PROGRAMS.into_iter().filter(|(program, _)| programs.contains(program));
+        let mut packages: Vec<_> = wanted.map(package).collect();
         packages.dedup();
         [&[self.command], self.install, &packages].concat()
     }
@@ -176,5 +131,12 @@ mod tests {
         let line = MANAGERS[0].line(&["ip", "tc", "conntrack"]);
         assert_eq!(line, ["apt-get", "install", "--yes", "--no-install-recommends", "iproute2", "conntrack"]);
         assert_eq!(MANAGERS[1].line(&["tc"]), ["dnf", "install", "--assumeyes", "iproute-tc"]);
+    }
+
+    #[test]
+    fn other_names_are_of_programs_that_are_run() {
+        for (program, _) in MANAGERS.iter().flat_map(|manager| manager.other_names) {
+            assert!(PROGRAMS.iter().any(|(known, _)| known == program), "{program}");
+        }
     }
 }

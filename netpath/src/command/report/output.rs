@@ -1,4 +1,4 @@
-//! Where the report goes: stdout, or a file that appears whole or not at all.
+//! Where a report goes, and what other subcommands say: stdout, or a file that appears whole or not at all.
 //!
 //! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it at the end, so
 //! that a failure leaves an older report as it was, and a link is replaced, not followed; anything else (a pipe, a device) is
@@ -71,7 +71,7 @@ impl Output {
         match self {
             Self::Stdout => match buffered(io::stdout().lock(), render) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                written => written.context("cannot write the report to stdout; give --output FILE"),
+                written => written.context("cannot write to stdout; send it to a file"),
             },
             Self::Special(file) => buffered(file, render).context("cannot write the report; choose another --output"),
             // Dropped in reverse order: a file that was not written whole is removed by way of the folder.

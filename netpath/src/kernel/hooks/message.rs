@@ -7,6 +7,7 @@
 use netlink_packet_core::{DecodeError, NlasIterator, parse_u32};
 
 use super::{BpfFilter, Filter, Program, Qdisc};
+use crate::node::netlink::{c_string, lossy};
 
 pub(super) const RTM_GETQDISC: u16 = libc::RTM_GETQDISC;
 pub(super) const RTM_GETTFILTER: u16 = libc::RTM_GETTFILTER;
@@ -125,14 +126,6 @@ fn attributes(body: &[u8]) -> Result<NlasIterator<&[u8]>, Malformed> {
 
 fn word(body: &[u8], at: usize) -> Result<u32, Malformed> {
     body.get(at..at + 4).ok_or(Malformed).and_then(|bytes| Ok(parse_u32(bytes)?))
-}
-
-fn c_string(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(c_string(bytes)).into_owned()
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::message::{self, Message};
-use super::socket::{DATAGRAM_BYTES, Dumps, Events, Received};
+use super::socket::{Dumps, Events, Received};
 use super::{ConntrackError, Limits, Outcome};
+use crate::node::netlink::DATAGRAM_BYTES;
 use crate::report::Conntrack;
 use crate::snapshot::Connection;
 

@@ -24,7 +24,7 @@ pub const CT_GET: u16 = 0x0101;
 const CT_DELETE: u16 = 0x0102;
 
 /// Size of `struct nfgenmsg`, which precedes the attributes.
-const NFGENMSG_BYTES: usize = 4;
+pub(super) const NFGENMSG_BYTES: usize = 4;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;

@@ -4,20 +4,16 @@
 //! compete with events for room in the receive buffer. It must not interpret connections.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
-use libc::c_int;
-use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::ConntrackError;
-use super::message::{self, CT_GET, Message};
+use super::message::{self, CT_GET, Message, NFGENMSG_BYTES};
+use crate::node::netlink::{self, set_receive_buffer};
 
 /// `NFNLGRP_CONNTRACK_NEW`, `NFNLGRP_CONNTRACK_DESTROY`.
 const EVENT_GROUPS: [u32; 2] = [1, 3];
-
-/// Room for the largest datagram: the kernel fills at most 32 KiB in a dump.
-pub const DATAGRAM_BYTES: usize = 64 << 10;
 
 /// What [`Events::receive`] found.
 #[derive(Debug)]
@@ -102,19 +98,9 @@ fn open() -> Result<Socket, ConntrackError> {
     Ok(socket)
 }
 
-/// Size of a dump request: `struct nlmsghdr` and `struct nfgenmsg`.
-const REQUEST_BYTES: u8 = 20;
-
 /// A dump request. Its `struct nfgenmsg` is all zeros, which means `AF_UNSPEC` and `NFNETLINK_V0`.
-fn request(sequence_number: u32) -> [u8; REQUEST_BYTES as usize] {
-    let mut bytes = [0; REQUEST_BYTES as usize];
-    let mut header = NetlinkHeader::default();
-    header.length = REQUEST_BYTES.into();
-    header.message_type = CT_GET;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header.sequence_number = sequence_number;
-    header.emit(&mut bytes);
-    bytes
+fn request(sequence: u32) -> Vec<u8> {
+    netlink::message(CT_GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; NFGENMSG_BYTES])
 }
 
 /// Receives one datagram; `None` if it was cut off or came from a process instead of the kernel.
@@ -126,17 +112,4 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Sizes the receive buffer regardless of `net.core.rmem_max` where that is permitted.
-fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "4")]
-    const LENGTH: libc::socklen_t = size_of::<c_int>() as libc::socklen_t;
-    let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    // SAFETY: the descriptor is open, and the kernel reads one `c_int` from the pointer during the call.
-    let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const value).cast(), LENGTH)
-    };
-    // In a container's user namespace only the limited call is allowed.
-    if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u16, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
+use crate::node::netlink::{c_string, lossy};
 use crate::snapshot::{KernelCounters, Xdp, XdpMode};
 
 // linux/if_link.h, linux/if_addr.h
@@ -340,14 +341,6 @@ fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
 
 pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
     bytes.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed)
-}
-
-fn c_string(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&b| b == 0).next().unwrap_or_default()
-}
-
-pub(super) fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(c_string(bytes)).into_owned()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::io;
 
 use netlink_packet_core::NlasIterator;
 
-use super::message::{Malformed, field, lossy};
-use crate::node::netlink::Requester;
+use super::message::{Malformed, field};
+use crate::node::netlink::{Requester, lossy};
 use crate::snapshot;
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h

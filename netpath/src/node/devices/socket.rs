@@ -7,14 +7,12 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context as _, bail};
-use libc::c_int;
-use netlink_packet_core::{Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::message::{self, Message};
+use crate::node::netlink::{self, DATAGRAM_BYTES, receive, set_receive_buffer};
 
-/// Room for the largest datagram: the kernel fills at most 32 KiB in a dump.
-const DATAGRAM_BYTES: usize = 64 << 10;
 /// How often a dump is asked for again that was interrupted by changes.
 const ATTEMPTS: u32 = 5;
 
@@ -70,22 +68,16 @@ fn dump_once(socket: &Socket, sequence: u32, subject: Subject) -> anyhow::Result
     }
 }
 
-/// `struct nlmsghdr`, then the subject's own header: all zeros but for the family.
+/// A dump request: the subject's own header is all zeros but for the family.
 fn request(subject: Subject, sequence: u32) -> Vec<u8> {
     let (message_type, family, body_bytes) = match subject {
         Subject::Links => (libc::RTM_GETLINK, 0, 16),
         Subject::Addresses => (libc::RTM_GETADDR, 0, 8),
         Subject::Routes(family) => (libc::RTM_GETROUTE, family, 12),
     };
-    let mut header = NetlinkHeader::default();
-    header.length = 16 + body_bytes;
-    header.message_type = message_type;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header.sequence_number = sequence;
-    let mut bytes = vec![0; header.length as usize];
-    header.emit(&mut bytes);
-    bytes[16] = family;
-    bytes
+    let mut body = vec![0; body_bytes];
+    body[0] = family;
+    netlink::message(message_type, NLM_F_REQUEST | NLM_F_DUMP, sequence, &body)
 }
 
 /// What waits at a [`Subscription`].
@@ -139,35 +131,4 @@ impl AsRawFd for Subscription {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
-}
-
-/// Receives one datagram of the kernel; `None` if it was cut off.
-fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match socket.recv_from(&mut &mut *buffer, libc::MSG_TRUNC) {
-            // A process may send to a netlink socket, too.
-            Ok((_, sender)) if sender.port_number() != 0 => {}
-            Ok((length, _)) => return Ok((length <= buffer.len()).then_some(length)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Sizes the receive buffer, regardless of `net.core.rmem_max` where that is permitted (`CAP_NET_ADMIN`).
-fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
-    let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    #[expect(clippy::cast_possible_truncation, reason = "a c_int has 4 bytes")]
-    let value_bytes = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the kernel reads one `c_int` from the pointer during the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const value).cast(),
-            value_bytes,
-        )
-    };
-    if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }
 }

@@ -53,13 +53,29 @@ impl Follower {
         let _ = self.orders.send(Order::Look);
     }
 
-    /// Reads for the last time. Waits for two times [`LIMIT`] at most: for a reading that is under way, and the last one.
+    /// Begins with the last reading, and does not wait for it.
     #[must_use]
-    pub fn finish(self) -> Names {
+    pub fn finish(self) -> LastReading {
         let (sender, names) = mpsc::channel();
-        let sent = self.orders.send(Order::Finish(sender)).is_ok();
-        let heard = if sent { names.recv_timeout(LIMIT * 2 + Duration::from_secs(1)).ok() } else { None };
-        heard.unwrap_or_else(|| {
+        // Without a thread the sender is dropped, and so no names come.
+        let _ = self.orders.send(Order::Finish(sender));
+        LastReading { names, end: Instant::now() + LIMIT * 2 + Duration::from_secs(1) }
+    }
+}
+
+/// The last reading of a window, under way.
+#[derive(Debug)]
+pub struct LastReading {
+    names: Receiver<Names>,
+    end: Instant,
+}
+
+impl LastReading {
+    /// Waits for the names of the whole window, since the reading began for two times [`LIMIT`] at most: for one that was under
+    /// way then, and this one.
+    #[must_use]
+    pub fn wait(self) -> Names {
+        self.names.recv_timeout(self.end.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
             let reason = "netpath could not read it (no thread, or none that answers)";
             let failed = |source| report(source, 0, Some(&Trouble::new(NameSourceState::Slow, reason)));
             Names { sources: SOURCES.into_iter().map(failed).collect(), ..Names::default() }

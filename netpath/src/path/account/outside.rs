@@ -63,7 +63,7 @@ pub fn kernel_bytes(device: &Device) -> Option<u64> {
 }
 
 /// What netpath saw on a device whose counters went with it.
-pub fn vanished_bytes(device: &Device) -> Option<u64> {
+fn vanished_bytes(device: &Device) -> Option<u64> {
     let (rx, tx) = (device.rx?, device.tx?);
     (device.vanished && device.kernel.is_none()).then(|| rx.bytes.saturating_add(tx.bytes))
 }

@@ -7,22 +7,9 @@ use crate::snapshot::KernelCounters;
 
 fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
     Link {
-        ifindex,
-        name: name.to_owned(),
-        altnames: Vec::new(),
-        class,
-        eni_evidence: None,
-        kind: None,
-        driver: None,
         mac: Some("02:00:00:00:00:01".to_owned()),
-        up: true,
-        addresses: Vec::new(),
-        routed: Vec::new(),
-        layer: Layer::Ethernet,
-        lower: None,
-        vlan_id: None,
-        xdp: None,
         counters: KernelCounters { rx_bytes: 1, rx_packets: 2, tx_bytes: 3, tx_packets: 4 },
+        ..Link::new(ifindex, name, class)
     }
 }
 

@@ -96,27 +96,6 @@ fn layers() {
     }
 }
 
-fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
-    Link {
-        ifindex,
-        name: name.to_owned(),
-        altnames: Vec::new(),
-        class,
-        eni_evidence: None,
-        kind: None,
-        driver: None,
-        mac: None,
-        up: true,
-        addresses: Vec::new(),
-        routed: Vec::new(),
-        layer: Layer::Ethernet,
-        lower: None,
-        vlan_id: None,
-        xdp: None,
-        counters: KernelCounters::default(),
-    }
-}
-
 #[test]
 fn without_globs_evidence_stands() {
     let choice = EniChoice::new(&[]).unwrap();
@@ -139,9 +118,9 @@ fn with_globs_exactly_the_matches_are_enis() {
 #[test]
 fn a_glob_that_matches_nothing_is_an_error() {
     let links = [
-        link(1, "lo", DeviceClass::Loopback),
-        link(2, "veth0", DeviceClass::Veth),
-        link(3, "e\u{1b}[1mvil", DeviceClass::Other),
+        Link::new(1, "lo", DeviceClass::Loopback),
+        Link::new(2, "veth0", DeviceClass::Veth),
+        Link::new(3, "e\u{1b}[1mvil", DeviceClass::Other),
     ];
     let choice = EniChoice::new(&["lo".to_owned(), "ens*".to_owned()]).unwrap();
     assert_eq!(
@@ -153,8 +132,8 @@ fn a_glob_that_matches_nothing_is_an_error() {
 
 #[test]
 fn the_error_stays_readable_on_a_full_node() {
-    let mut links: Vec<_> = (2..252).map(|i| link(i, &format!("eni{i}"), DeviceClass::Veth)).collect();
-    links.push(link(300, "ens5", DeviceClass::Eni));
+    let mut links: Vec<_> = (2..252).map(|i| Link::new(i, &format!("eni{i}"), DeviceClass::Veth)).collect();
+    links.push(Link::new(300, "ens5", DeviceClass::Eni));
     let text = EniChoice::new(&["x".to_owned()]).unwrap().check(&links).unwrap_err().to_string();
     assert!(text.contains("devices are: ens5, eni2, ") && text.contains(", and 231 more;"), "{text}");
 }

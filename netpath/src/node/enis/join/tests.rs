@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::node::devices::Layer;
-use crate::snapshot::KernelCounters;
 use crate::snapshot::enis::PodAddresses;
 
 const A: &str = "eni-0aaaaaaaaaaaaaaaa";
@@ -11,22 +9,9 @@ const B: &str = "eni-0bbbbbbbbbbbbbbbb";
 
 fn link(ifindex: u32, name: &str, altnames: &[&str]) -> Link {
     Link {
-        ifindex,
-        name: name.to_owned(),
         altnames: altnames.iter().map(|name| (*name).to_owned()).collect(),
-        class: DeviceClass::Eni,
-        eni_evidence: None,
-        kind: None,
-        driver: None,
         mac: Some(mac(ifindex)),
-        up: true,
-        addresses: Vec::new(),
-        routed: Vec::new(),
-        layer: Layer::Ethernet,
-        lower: None,
-        vlan_id: None,
-        xdp: None,
-        counters: KernelCounters::default(),
+        ..Link::new(ifindex, name, DeviceClass::Eni)
     }
 }
 
