@@ -139,9 +139,39 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// What the true median is between with a probability of 95 %, whatever the samples' distribution: the samples that are by
+/// 1.96 standard deviations of the binomial distribution from the middle.
+pub fn range_of_median(samples: &[f64]) -> [f64; 2] {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some hundred samples"
+    )]
+    let below = (sorted.len() as f64 / 2.0 - 0.98 * (sorted.len() as f64).sqrt()).max(0.0) as usize;
+    match sorted.len() {
+        0 => [f64::NAN; 2],
+        len => [sorted[below], sorted[len - 1 - below]],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_range_of_the_median() {
+        let samples: Vec<f64> = (0..100).map(f64::from).collect();
+        // As in any table of the sign test: the 41st and the 60th of a hundred.
+        let is = |samples: &[f64], low: f64, high: f64| {
+            let range = range_of_median(samples);
+            assert!((range[0] - low).abs() < 1e-9 && (range[1] - high).abs() < 1e-9, "{range:?}");
+        };
+        is(&samples, 40.0, 59.0);
+        is(&[3.0, 1.0, 2.0], 1.0, 3.0);
+    }
 
     #[test]
     fn the_median_is_between() {

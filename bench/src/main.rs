@@ -28,6 +28,8 @@ use lab::{Lab, clean_up_when_interrupted, netpath_binary, stop_if_interrupted};
 use document::Results;
 use figures::{Aim, Figure, Unit};
 use loaded::Loaded;
+use start::Starts;
+use whole_path::Traffic;
 
 /// Measures what netpath costs; `cargo xtask bench` builds what it needs and runs it.
 #[derive(Parser)]
@@ -36,11 +38,14 @@ struct Cli {
     #[arg(long)]
     quick: bool,
     /// Write everything to this file.
-    #[arg(long, value_name = "FILE", conflicts_with = "programs")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["programs", "traffic"])]
     write: Option<PathBuf>,
     /// Only the programs.
     #[arg(long)]
     programs: bool,
+    /// Only the whole path.
+    #[arg(long, conflicts_with = "programs")]
+    traffic: bool,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -74,7 +79,7 @@ struct Plan {
 const FULL: Plan = Plan {
     program_rounds: 300,
     program_packets: 40_000,
-    rounds: 13,
+    rounds: 31,
     flows: &[(1_024, 11), (10_000, 11), (65_536, 11), (262_144, 5), (524_288, 5)],
     devices: &[(2, 11), (50, 5), (250, 3), (1_000, 1)],
 };
@@ -82,7 +87,7 @@ const FULL: Plan = Plan {
 const QUICK: Plan = Plan {
     program_rounds: 30,
     program_packets: 20_000,
-    rounds: 2,
+    rounds: 3,
     flows: &[(10_000, 3), (65_536, 3), (524_288, 1)],
     devices: &[(2, 3), (250, 1)],
 };
@@ -113,6 +118,10 @@ fn run(cli: &Cli) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
 
+    if cli.traffic {
+        println!("{}", whole_path::table(&traffic(plan)?));
+        return Ok(());
+    }
     say("programs, by BPF_PROG_TEST_RUN");
     let lab = Lab::builder().pod("pod").start()?;
     let on_node = || programs::measure(Path::new(&reference), plan.program_rounds, plan.program_packets);
@@ -130,28 +139,31 @@ fn run(cli: &Cli) -> Result<()> {
     drop(lab);
 
     let grace_period = start::grace_period_ms()?;
-    let mut devices = BTreeMap::new();
+    let mut starts = Vec::new();
     for &(count, rounds) in plan.devices {
         say(&format!("start with {count} devices"));
-        let lab = start::lab_with(count)?;
-        let started = (0..rounds).map(|_| start::start(&lab)).collect::<Result<Vec<_>>>()?;
-        devices.insert(count, started);
+        starts.push(start::measure(count, rounds)?);
     }
 
-    say("whole path: iperf3 between two pods, nothing, empty programs and netpath on its hooks in turn");
-    figures.extend(whole_path::measure(plan.rounds)?);
+    let traffic = traffic(plan)?;
+    figures.extend(traffic.iter().flat_map(Traffic::figures));
     figures.extend(flow_figures(&flows));
-    figures.extend(start_figures(&devices));
+    figures.extend(start_figures(&starts));
     figures.push(Figure::new("the kernel's RCU grace period", Unit::Ms, grace_period, None));
     figures.push(binary_size()?);
 
-    let results = Results { figures, interleaved, flows, devices, maps };
+    let results = Results { figures, interleaved, traffic, flows, starts, maps };
     println!("{}", figures::table(&results.figures));
     if let Some(path) = &cli.write {
         fs::write(path, results.document()?).with_context(|| format!("cannot write {}", path.display()))?;
         say(&format!("wrote {}", path.display()));
     }
     Ok(())
+}
+
+fn traffic(plan: &Plan) -> Result<Vec<Traffic>> {
+    say("whole path: iperf3 between two pods, nothing, empty programs and netpath on its hooks in turn");
+    whole_path::measure(plan.rounds)
 }
 
 fn flow_figures(flows: &BTreeMap<u32, BTreeMap<String, Vec<f64>>>) -> Vec<Figure> {
@@ -178,17 +190,20 @@ fn flow_figures(flows: &BTreeMap<u32, BTreeMap<String, Vec<f64>>>) -> Vec<Figure
     figures
 }
 
-fn start_figures(devices: &BTreeMap<usize, Vec<start::Started>>) -> Vec<Figure> {
+fn start_figures(starts: &[Starts]) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (&count, started) in devices {
-        let aim = match count {
+    for Starts { devices, tcx, clsact } in starts {
+        let aim = match devices {
             2 => Some(Aim::AtMost(300.0)),
             250 => Some(Aim::AtMost(1_000.0)),
             _ => None,
         };
-        let first: Vec<f64> = started.iter().map(|started| started.first_packet_ms).collect();
-        let count = document::thousands(count as u64);
-        figures.push(Figure::new(format!("start to first packet counted, {count} devices"), Unit::Ms, first, aim));
+        let devices = document::thousands(*devices as u64);
+        for (started, way) in [(tcx, ""), (clsact, ", --clsact")] {
+            let what = format!("start to first packet counted, {devices} devices{way}");
+            let first = started.iter().map(|started| started.first_packet_ms).collect();
+            figures.push(Figure::new(what, Unit::Ms, first, aim));
+        }
     }
     figures
 }

@@ -4,13 +4,11 @@
 //! the report must have it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, netpath_binary, output_within};
+use lab::{Lab, ip_batch, netpath_binary, output_within};
 use serde_json::Value;
 
 use crate::clock::monotonic_ns;
@@ -25,15 +23,34 @@ pub struct Started {
     pub first_packet_ms: f64,
     /// From that packet to the end of the process, in ms.
     pub end_ms: f64,
-    /// To how many devices it was attached.
+}
+
+/// What was measured with a number of devices, each with two programs: attached as the kernel prefers, and as legacy filters.
+pub struct Starts {
+    /// How many devices.
     pub devices: usize,
+    /// One a round.
+    pub tcx: Vec<Started>,
+    /// With `--clsact`; one a round.
+    pub clsact: Vec<Started>,
+}
+
+/// Starts netpath `rounds` times in both ways, in turn.
+pub fn measure(devices: usize, rounds: u32) -> Result<Starts> {
+    let lab = lab_with(devices)?;
+    let (mut tcx, mut clsact) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        tcx.push(start(&lab, devices, &[])?);
+        clsact.push(start(&lab, devices, &["--clsact"])?);
+    }
+    Ok(Starts { devices, tcx, clsact })
 }
 
 /// Starts netpath on the node of a lab that has a pod named `pod`, and lets it measure one datagram from the node to the pod.
-pub fn start(lab: &Lab) -> Result<Started> {
+fn start(lab: &Lab, devices: usize, arguments: &[&str]) -> Result<Started> {
     let to = SocketAddr::new(lab.pod("pod").ipv4.into(), PORT);
     let mut command = lab.node.namespace.command(netpath_binary()?)?;
-    command.args(["report", "--offline", "--format", "json", "--eni", "eth*", "--"]);
+    command.args(["report", "--offline", "--format", "json", "--eni", "eth*"]).args(arguments).arg("--");
     command.arg(std::env::current_exe()?).args(["child", "send", &to.to_string()]);
     let begin = monotonic_ns();
     let output = output_within(&mut command, LIMIT)?;
@@ -51,8 +68,9 @@ pub fn start(lab: &Lab) -> Result<Started> {
         list("flows").iter().any(|flow| flow["dport"] == PORT && flow["packets"] == 1),
         "the first packet is not in netpath's report"
     );
-    let devices = list("devices").iter().filter(|device| device["attach"] == "tcx").count();
-    Ok(Started { first_packet_ms: ms(sent - begin), end_ms: ms(end - sent), devices })
+    let attached = list("devices").iter().filter(|device| device["attach"] != "none").count();
+    ensure!(attached == devices, "netpath was attached to {attached} of {devices} devices");
+    Ok(Started { first_packet_ms: ms(sent - begin), end_ms: ms(end - sent) })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "less than 2^52 ns")]
@@ -82,7 +100,7 @@ pub fn child(to: SocketAddr) -> Result<()> {
 }
 
 /// A lab whose node has this many devices to attach to, in veth pairs.
-pub fn lab_with(devices: usize) -> Result<Lab> {
+fn lab_with(devices: usize) -> Result<Lab> {
     let lab = Lab::builder().pod("pod").start()?;
     // The lab's own are an ENI and a pod's veth.
     let pairs = devices.saturating_sub(2) / 2;
@@ -90,9 +108,6 @@ pub fn lab_with(devices: usize) -> Result<Lab> {
     for number in 0..pairs {
         writeln!(batch, "link add name veth{number}a type veth peer name veth{number}b")?;
     }
-    let mut command = lab.node.namespace.command("ip")?;
-    let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("cannot start ip")?;
-    child.stdin.take().context("ip has no stdin")?.write_all(batch.as_bytes())?;
-    ensure!(child.wait()?.success(), "ip cannot make {pairs} veth pairs");
+    ip_batch(&lab.node.namespace, &batch)?;
     Ok(lab)
 }

@@ -1,21 +1,30 @@
 //! What netpath costs a node's traffic: iperf3 between two pods through the node, with netpath off, with empty programs on the
 //! hooks that netpath would take, and with netpath on, in turn.
 //!
-//! In: a lab. Out: for each round, throughput as ratio to that without anything. The order changes from round to round, so
-//! that a drift of the machine's speed favours none. What is lost with empty programs is what the kernel takes to call any.
+//! In: a lab. Out: for each round, throughput with each of the three. The same connection goes on through all
+//! rounds, since two connections differ by more than any program costs; what crosses the node is read from the kernel's
+//! counters of the receiver's device. The order changes from round to round, so that a drift of the machine's speed favours
+//! none. What is lost with empty programs is what the kernel takes to call any.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use lab::{Answer, Lab, Load, iperf3};
+use lab::{Answer, Lab, Stream, counters};
 
-use crate::figures::{Aim, Figure, Unit};
+use crate::clock::monotonic_ns;
+use crate::figures::{Aim, Figure, Unit, markdown, median, range_of_median};
 
 const PORT: u16 = 5201;
 /// As small as DNS or a TCP acknowledgement.
 const DATAGRAM_BYTES: u16 = 64;
+/// For a connection to reach its speed, again after a change of the hooks.
+const SETTLE: Duration = Duration::from_millis(200);
+/// With one of netpath's drains.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// What is on the hooks during a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,68 +34,128 @@ enum Hooks {
     Netpath = 2,
 }
 
-/// Runs `rounds` rounds of three seconds each, for TCP and for small UDP datagrams.
-pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
-    let lab = Lab::builder().pod("client").pod("server").start()?;
-    let tcp = Load::TcpSeconds(1);
-    let udp = Load::UdpSeconds { seconds: 1, datagram_bytes: DATAGRAM_BYTES };
-    let loads = [("TCP".to_owned(), tcp, 0.98), (format!("UDP packets of {DATAGRAM_BYTES} bytes"), udp, 0.97)];
-    let mut figures = Vec::new();
-    for (words, load, aim) in loads {
-        let [empty, netpath] = ratios(&lab, load, rounds)?;
-        let figure =
-            |what: &str, samples, aim| Figure::new(format!("iperf3 {words}, {what}"), Unit::Ratio, samples, aim);
-        figures.push(figure("netpath on ÷ off", netpath, Some(Aim::AtLeast(aim))));
-        figures.push(figure("empty programs on ÷ off", empty, None));
-    }
-    Ok(figures)
+/// What crosses the node in a second.
+#[derive(Clone, Copy, Default)]
+struct Speed {
+    bits: f64,
+    packets: f64,
 }
 
-/// Of each round: with empty programs, and with netpath.
-fn ratios(lab: &Lab, load: Load, rounds: usize) -> Result<[Vec<f64>; 2]> {
-    let mut ratios = [Vec::new(), Vec::new()];
-    for round in 0..rounds {
-        let mut moved = [0; 3];
+/// One load, and what was left of it.
+pub struct Traffic {
+    load: String,
+    aim: f64,
+    /// One a round, in the order of [`Hooks`].
+    rounds: Vec<[Speed; 3]>,
+}
+
+impl Traffic {
+    /// Throughput as ratio, one a round.
+    fn ratio(&self, of: Hooks, to: Hooks) -> Vec<f64> {
+        self.rounds.iter().map(|speeds| speeds[of as usize].bits / speeds[to as usize].bits).collect()
+    }
+
+    /// For the table of all figures.
+    pub fn figures(&self) -> [Figure; 2] {
+        let figure = |what: &str, of, aim| {
+            let ratios = self.ratio(of, Hooks::Nothing);
+            Figure::new(format!("iperf3 {}, {what} on ÷ off", self.load), Unit::Ratio, ratios, aim)
+        };
+        let aim = Some(Aim::AtLeast(self.aim));
+        [figure("netpath", Hooks::Netpath, aim), figure("empty programs", Hooks::Empty, None)]
+    }
+
+    fn row(&self) -> Vec<String> {
+        let alone = |of: fn(Speed) -> f64| {
+            median(&self.rounds.iter().map(|speeds| of(speeds[Hooks::Nothing as usize])).collect::<Vec<_>>())
+        };
+        let ratio = |of, to| {
+            let ratios = self.ratio(of, to);
+            let [low, high] = range_of_median(&ratios);
+            format!("{:.3} ({low:.3} to {high:.3})", median(&ratios))
+        };
+        vec![
+            self.load.clone(),
+            format!("{:.2} Gbit/s", alone(|speed| speed.bits) / 1e9),
+            format!("{:.0} thousand", alone(|speed| speed.packets) / 1e3),
+            ratio(Hooks::Empty, Hooks::Nothing),
+            ratio(Hooks::Netpath, Hooks::Nothing),
+            ratio(Hooks::Netpath, Hooks::Empty),
+        ]
+    }
+}
+
+/// Each load with its speed, and what is left of it.
+pub fn table(traffic: &[Traffic]) -> String {
+    let head = [
+        "load",
+        "nothing on the hooks",
+        "packets/s",
+        "empty programs ÷ nothing",
+        "netpath ÷ nothing",
+        "netpath ÷ empty",
+    ];
+    markdown(&head, &traffic.iter().map(Traffic::row).collect::<Vec<_>>())
+}
+
+/// Runs `rounds` rounds of some four seconds each, for TCP and for small UDP datagrams.
+pub fn measure(rounds: usize) -> Result<Vec<Traffic>> {
+    let lab = Lab::builder().pod("client").pod("server").start()?;
+    let tcp = Traffic { load: "TCP".to_owned(), aim: 0.98, rounds: run(&lab, None, rounds)? };
+    let load = format!("UDP packets of {DATAGRAM_BYTES} bytes");
+    let udp = Traffic { load, aim: 0.97, rounds: run(&lab, Some(DATAGRAM_BYTES), rounds)? };
+    Ok(vec![tcp, udp])
+}
+
+fn run(lab: &Lab, datagram_bytes: Option<u16>, rounds: usize) -> Result<Vec<[Speed; 3]>> {
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let target = SocketAddr::new(server.ipv4.into(), PORT);
+    let _stream = Stream::start(&server.namespace, PORT, &client.namespace, target, datagram_bytes)?;
+    let round = |round: usize| {
+        let mut speeds = [Speed::default(); 3];
         let mut order = [Hooks::Nothing, Hooks::Empty, Hooks::Netpath];
         order.rotate_left(round % 3);
         for hooks in order {
-            moved[hooks as usize] = run(lab, load, hooks)?;
+            speeds[hooks as usize] = with(lab, hooks)?;
         }
-        let [nothing, with @ ..] = moved;
-        for (ratios, with) in ratios.iter_mut().zip(with) {
-            #[expect(clippy::cast_precision_loss, reason = "a second's bytes")]
-            ratios.push(with as f64 / nothing as f64);
-        }
-    }
-    Ok(ratios)
+        Ok(speeds)
+    };
+    (0..rounds).map(round).collect()
 }
 
-/// How many bytes iperf3 moves.
-fn run(lab: &Lab, load: Load, hooks: Hooks) -> Result<u64> {
-    let (client, server) = (lab.pod("client"), lab.pod("server"));
-    let target = SocketAddr::new(server.ipv4.into(), PORT);
-    let run = || -> Result<u64> {
-        lab.wait_until_quiet()?;
-        let totals = iperf3(&server.namespace, PORT, &client.namespace, target, load)?;
-        // Every datagram that was sent crossed the node; those that the receiver had no time for are lost behind it.
-        Ok(if matches!(load, Load::TcpSeconds(_)) { totals.received_bytes } else { totals.sent_bytes })
-    };
+/// How fast it goes with this on the node's hooks.
+fn with(lab: &Lab, hooks: Hooks) -> Result<Speed> {
     match hooks {
-        Hooks::Nothing => run(),
+        Hooks::Nothing => speed(lab),
         Hooks::Empty => {
-            let _attached = lab.node.namespace.run(|| attach_empty([&client.veth, &server.veth]))??;
-            run()
+            let devices = [&lab.pod("client").veth, &lab.pod("server").veth];
+            let _attached = lab.node.namespace.run(|| attach_empty(devices))??;
+            speed(lab)
         }
         Hooks::Netpath => {
-            let mut bytes = 0;
-            lab.measure(&[], || run().map(|moved| bytes = moved))?;
-            Ok(bytes)
+            let window = lab.open_window(&[])?;
+            let speed = speed(lab);
+            window.finish()?;
+            speed
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a second's bytes and nanoseconds")]
+fn speed(lab: &Lab) -> Result<Speed> {
+    let server = &lab.pod("server").namespace;
+    let read = || counters(server, "eth0").map(|counters| (monotonic_ns(), counters));
+    sleep(SETTLE);
+    let (start, before) = read()?;
+    sleep(ROUND);
+    let (end, after) = read()?;
+    let (seconds, moved) = ((end - start) as f64 / 1e9, after.since(before));
+    ensure!(moved.rx_packets > 0, "iperf3 has ended, or sends nothing");
+    Ok(Speed { bits: moved.rx_bytes as f64 * 8.0 / seconds, packets: moved.rx_packets as f64 / seconds })
 }
 
 /// A program that does nothing on both hooks of these devices; it goes when it is dropped.
-fn attach_empty(devices: [&str; 2]) -> Result<SchedClassifier> {
+fn attach_empty(devices: [&String; 2]) -> Result<SchedClassifier> {
     let mut program = Answer::Next.load("empty")?;
     for device in devices {
         for direction in [TcAttachType::Ingress, TcAttachType::Egress] {

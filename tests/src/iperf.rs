@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,6 @@ pub enum Load {
     TcpBytes(u64),
     /// One TCP connection as fast as it goes, for this many seconds.
     TcpSeconds(u32),
-    /// UDP datagrams as fast as they go, for this many seconds.
-    UdpSeconds {
-        /// How long.
-        seconds: u32,
-        /// Payload bytes of each datagram.
-        datagram_bytes: u16,
-    },
     /// UDP datagrams of `datagram_bytes` payload, `bytes` in all, at 50 Mbit/s.
     Udp {
         /// Payload bytes in all.
@@ -63,26 +56,11 @@ pub fn iperf3(
     target: SocketAddr,
     load: Load,
 ) -> Result<Totals> {
-    let mut command = server.command("iperf3")?;
-    command.args(["--server", "--one-off", "--port", &server_port.to_string()]);
-    let _server = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
-    wait_for_listener(server, server_port)?;
-
-    let mut command = client.command("iperf3")?;
-    let (address, port) = (target.ip().to_string(), target.port().to_string());
-    command.args(["--json", "--connect-timeout", "3000", "--client", &address, "--port", &port]);
+    let _server = start_server(server, server_port)?;
+    let mut command = client_command(client, target)?;
     match load {
         Load::TcpBytes(bytes) => command.args(["--bytes", &bytes.to_string()]),
         Load::TcpSeconds(seconds) => command.args(["--time", &seconds.to_string()]),
-        Load::UdpSeconds { seconds, datagram_bytes } => command.args([
-            "--udp",
-            "--bitrate",
-            "0",
-            "--time",
-            &seconds.to_string(),
-            "--length",
-            &datagram_bytes.to_string(),
-        ]),
         Load::Udp { bytes, datagram_bytes } => command.args([
             "--udp",
             "--bitrate",
@@ -104,6 +82,51 @@ pub fn iperf3(
         report["end"][sum]["bytes"].as_u64().with_context(|| format!("iperf3's report has no end.{sum}.bytes"))
     };
     Ok(Totals { sent_bytes: bytes("sum_sent")?, received_bytes: bytes("sum_received")? })
+}
+
+/// A load as fast as it goes, without end: until it is dropped. What it moves is for the devices' counters to say.
+#[derive(Debug)]
+pub struct Stream {
+    _client: Running,
+    _server: Running,
+}
+
+impl Stream {
+    /// Starts iperf3 as [`iperf3`] does: one TCP connection, or UDP datagrams with this many bytes of payload each.
+    ///
+    /// # Errors
+    /// When iperf3 is not installed.
+    pub fn start(
+        server: &Namespace,
+        server_port: u16,
+        client: &Namespace,
+        target: SocketAddr,
+        datagram_bytes: Option<u16>,
+    ) -> Result<Self> {
+        let server = start_server(server, server_port)?;
+        let mut command = client_command(client, target)?;
+        command.args(["--time", "0", "--affinity", "0,1"]);
+        if let Some(bytes) = datagram_bytes {
+            command.args(["--udp", "--bitrate", "0", "--length", &bytes.to_string()]);
+        }
+        let client = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
+        Ok(Self { _client: client, _server: server })
+    }
+}
+
+fn start_server(namespace: &Namespace, port: u16) -> Result<Running> {
+    let mut command = namespace.command("iperf3")?;
+    command.args(["--server", "--one-off", "--port", &port.to_string()]);
+    let server = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
+    wait_for_listener(namespace, port)?;
+    Ok(server)
+}
+
+fn client_command(namespace: &Namespace, target: SocketAddr) -> Result<Command> {
+    let mut command = namespace.command("iperf3")?;
+    let (address, port) = (target.ip().to_string(), target.port().to_string());
+    command.args(["--json", "--connect-timeout", "3000", "--client", &address, "--port", &port]);
+    Ok(command)
 }
 
 /// Waits until a socket of the namespace listens on a TCP port.

@@ -47,24 +47,35 @@ impl Lab {
         work: impl FnOnce() -> Result<()>,
     ) -> Result<(Vec<u8>, String, ExitStatus)> {
         self.wait_until_quiet()?;
-        let mut command = self.netpath(&["report", "--format", "json", "--eni", "eth*"])?;
-        command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
-        let mut netpath = Netpath::start(command)?;
-        let worked = netpath.wait_until_open().and_then(|()| work()).and_then(|()| self.wait_until_quiet());
-        let measured = netpath.finish();
+        let window = self.open_window(arguments)?;
+        let worked = work().and_then(|()| self.wait_until_quiet());
+        let measured = window.finish();
         worked?;
         measured
+    }
+
+    /// Starts `netpath report --format json` in the node, and returns when its window is open, quiet or not.
+    ///
+    /// # Errors
+    /// When netpath does not start.
+    pub fn open_window(&self, arguments: &[&str]) -> Result<OpenWindow> {
+        let mut command = self.netpath(&["report", "--format", "json", "--eni", "eth*"])?;
+        command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
+        let mut window = OpenWindow::start(command)?;
+        window.wait_until_open()?;
+        Ok(window)
     }
 }
 
 /// A running netpath; ended when dropped.
-struct Netpath {
+#[derive(Debug)]
+pub struct OpenWindow {
     child: Child,
     errors: BufReader<std::process::ChildStderr>,
     messages: String,
 }
 
-impl Netpath {
+impl OpenWindow {
     fn start(mut command: Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let errors = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
@@ -86,8 +97,11 @@ impl Netpath {
         }
     }
 
-    /// Closes the command's standard input, which ends it and the window.
-    fn finish(mut self) -> Result<(Vec<u8>, String, ExitStatus)> {
+    /// Closes the command's standard input, which ends it and the window: what netpath wrote, what it said, and how it ended.
+    ///
+    /// # Errors
+    /// When netpath fails.
+    pub fn finish(mut self) -> Result<(Vec<u8>, String, ExitStatus)> {
         drop(self.child.stdin.take());
         let mut stdout = Vec::new();
         self.child.stdout.take().context("stdout is a pipe")?.read_to_end(&mut stdout)?;
@@ -99,7 +113,7 @@ impl Netpath {
     }
 }
 
-impl Drop for Netpath {
+impl Drop for OpenWindow {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         // Already gone after `finish`.

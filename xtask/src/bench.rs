@@ -21,6 +21,9 @@ pub struct Args {
     /// Only what the programs take for a packet; leaves docs/performance.md as it is
     #[arg(long)]
     programs: bool,
+    /// Only what a node's traffic loses; leaves docs/performance.md as it is
+    #[arg(long, conflicts_with = "programs")]
+    traffic: bool,
 }
 
 /// Builds and becomes the bench: Ctrl-C and its exit status need no passing on.
@@ -42,12 +45,12 @@ pub fn run(args: &Args) -> Result<()> {
     let program = target.join("release/netpath-bench");
     let mut bench = Command::new(&program);
     bench.env("NETPATH_BIN", netpath).env("NETPATH_REFERENCE", reference);
-    for (flag, given) in [("--quick", args.quick), ("--programs", args.programs)] {
+    for (flag, given) in [("--quick", args.quick), ("--programs", args.programs), ("--traffic", args.traffic)] {
         if given {
             bench.arg(flag);
         }
     }
-    if !args.quick && !args.programs {
+    if !args.quick && !args.programs && !args.traffic {
         bench.arg("--write").arg(workspace().join("docs/performance.md"));
     }
     bail!("cannot run {}: {}", program.display(), bench.exec())
