@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod conntrack;
+
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::thread;
