@@ -367,9 +367,84 @@ fn an_agent_that_comes_later_is_left_alone() {
         assert_eq!(attached(&lab.node.namespace), 6, "netpath's filters are not taken for the agent's");
         agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
         assert!(!passes(&lab));
-        interrupt(window);
+        let report = interrupt(window);
+        // Of filters with one priority, the one that came last runs first.
+        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).unwrap();
+        let blind = device["blind"].as_str().unwrap_or_default();
+        assert_eq!(blind.starts_with("before netpath on its ingress hook"), way.name == "clsact", "{device}");
+        assert!(
+            blind.is_empty() || blind.contains("284 bytes that the device counted did not reach netpath"),
+            "{blind}"
+        );
         assert_eq!((others(&lab.node.namespace), passes(&lab)), (listed, false), "after netpath");
         assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+/// Somebody deletes a clsact qdisc, or a hook's filters, with netpath's in them. TCX has nothing to do with either.
+#[test]
+fn filters_that_others_delete_are_missed_and_not_looked_for() {
+    each_way(|way| {
+        let lab = lab();
+        let (node, client, server) = (&lab.node.namespace, &lab.pod("client").veth, &lab.pod("server").veth);
+        let tc = |arguments: &str| lab::tc(node, arguments).unwrap();
+        if way.name == "tcx" {
+            tc(&format!("qdisc add dev {client} clsact"));
+            tc(&format!("qdisc add dev {server} clsact"));
+        }
+        let mut read = Vec::new();
+        let measured = lab.measure(way.arguments, || {
+            read.push(device_counters(node)?);
+            assert!(passes(&lab));
+            lab.wait_until_quiet()?;
+            read.push(device_counters(node)?);
+            tc(&format!("qdisc del dev {client} clsact"));
+            tc(&format!("filter del dev {server} ingress"));
+            agent(&lab, client, TcAttachType::Ingress, Answer::Pass);
+            for _ in 0..3 {
+                assert!(passes(&lab), "packets are not concerned");
+            }
+            lab.wait_until_quiet()?;
+            read.push(device_counters(node)?);
+            Ok(())
+        });
+        let Measured { report, messages, .. } = measured.unwrap();
+        assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
+        let [opened, deleted, closed] = &read[..] else { panic!("three readings") };
+        let lost = |hook: &str, there: &str| {
+            format!(
+                "its {hook} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
+            )
+        };
+        // Until when netpath is on each hook, and what the report says of that.
+        let expected = if way.name == "tcx" {
+            [(client, closed, closed, vec![]), (server, closed, closed, vec![])]
+        } else {
+            let both = vec![lost("ingress", "program "), lost("egress", "nobody")];
+            [(client, deleted, deleted, both), (server, deleted, closed, vec![lost("ingress", "nobody")])]
+        };
+        let devices = report["devices"].as_array().unwrap();
+        for (name, until_rx, until_tx, blind) in expected {
+            let device = devices.iter().find(|device| device["name"] == name.as_str()).unwrap();
+            let (rx, tx) = (until_rx[name].since(opened[name]), until_tx[name].since(opened[name]));
+            let seen = |hook: &str| (number(&device[hook]["packets"]), number(&device[hook]["bytes"]));
+            assert_eq!(
+                (seen("rx"), seen("tx")),
+                ((rx.rx_packets, rx.rx_bytes), (tx.tx_packets, tx.tx_bytes)),
+                "{name}"
+            );
+            assert!(closed[name].since(opened[name]).rx_packets >= 4, "four pings or answers");
+            let said = device["blind"].as_str().unwrap_or_default();
+            assert!(
+                blind.iter().all(|part| said.contains(part)) && blind.is_empty() == said.is_empty(),
+                "{name}: {said}"
+            );
+        }
+        assert_eq!(report["health"]["blind_devices"], if way.name == "tcx" { 0 } else { 2 });
+        let accounting = &report["accounting"];
+        let terms = accounting["terms"].as_array().unwrap().iter().map(|term| term["bytes"].as_i64().unwrap());
+        assert_eq!(Some(terms.sum()), accounting["container_insights"]["node_network_total_bytes"].as_i64());
+        assert_eq!((attached(node), others(node).len(), passes(&lab)), (0, 1, true), "only what is the agent's stays");
     });
 }
 
@@ -378,12 +453,7 @@ fn a_priority_of_another_kind_is_left_alone() {
     each_way(|way| {
         let lab = lab();
         let veth = &lab.pod("client").veth;
-        let tc = |arguments: &str| {
-            let mut command = lab.node.namespace.command("tc").unwrap();
-            let output = command.args(arguments.replace("DEV", veth).split(' ')).output().unwrap();
-            assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
+        let tc = |arguments: &str| lab::tc(&lab.node.namespace, &arguments.replace("DEV", veth)).unwrap();
         tc("qdisc add dev DEV clsact");
         tc("filter add dev DEV ingress protocol ip prio 1 u32 match ip dst 192.0.2.1/32 flowid 1:1");
         let listed = || {
