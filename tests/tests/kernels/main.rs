@@ -8,8 +8,9 @@
 
 mod conntrack;
 
-use std::net::{Ipv6Addr, SocketAddr};
-use std::process::{Child, Stdio};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -301,30 +302,85 @@ fn follows_flows_through_snat() {
     });
 }
 
+/// Sends a datagram from each of these ports of the client: a flow each.
+fn send_from(lab: &Lab, ports: Range<u16>, to: SocketAddr) -> Result<()> {
+    let client = lab.pod("client");
+    let send = || {
+        ports.map(|port| UdpSocket::bind((client.ipv4, port))?.send_to(&[0; 10], to)).sum::<std::io::Result<usize>>()
+    };
+    client.namespace.run(send)??;
+    Ok(())
+}
+
+/// How many UDP packets the report has in flows, of all hops, and how many in none for want of room.
+fn udp_packets(report: &Value) -> (u64, u64) {
+    let flows = report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "udp");
+    let hops = flows.flat_map(|flow| flow["hops"].as_array().unwrap());
+    (hops.map(|hop| number(&hop["packets"])).sum(), number(&report["health"]["map_full_packets"]))
+}
+
 #[test]
 fn drains_more_flows_than_the_maps_hold() {
     each_way(|way| {
         let lab = lab();
-        let client = &lab.pod("client").namespace;
-        let sink = UdpSink::start(&lab.pod("server").namespace, SocketAddr::new(lab.pod("server").ipv4.into(), 0));
-        let sink = sink.unwrap();
-        // Each from a port of its own.
+        let server = lab.pod("server");
+        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
         let report = reconciled(&lab, way, &["--max-flows", "256"], || {
-            for _ in 0..30 {
-                for _ in 0..50 {
-                    send_datagrams(client, sink.address(), 10, 1)?;
-                }
+            for first in (20_000..21_500).step_by(50) {
+                send_from(&lab, first..first + 50, sink.address())?;
                 thread::sleep(Duration::from_millis(150));
             }
             Ok(())
         });
         assert_eq!(sink.stop().unwrap().count, 1_500);
-        let (mut packets, health) = (0, &report["health"]);
-        for flow in report["flows"].as_array().unwrap() {
-            packets += flow["hops"].as_array().unwrap().iter().map(|hop| number(&hop["packets"])).sum::<u64>();
-        }
-        assert_eq!(packets + number(&health["map_full_packets"]), 2 * 1_500, "at two hooks: {health}");
+        let (in_flows, in_none) = udp_packets(&report);
+        assert_eq!(in_flows + in_none, 2 * 1_500, "at two hooks");
     });
+}
+
+/// Ten times as many flows as there is room for, while netpath gets no CPU to drain.
+#[test]
+fn what_a_full_map_has_no_room_for_is_in_the_sums() {
+    const ROOM: u16 = 1_000;
+    each_way(|way| {
+        let lab = lab();
+        let server = lab.pod("server");
+        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
+        let report = reconciled(&lab, way, &["--max-flows", &ROOM.to_string()], || {
+            while_it_stands_still(&lab, || send_from(&lab, 20_000..20_000 + 10 * ROOM, sink.address()))
+        });
+        let sent = u64::from(10 * ROOM);
+        assert_eq!(sink.stop().unwrap().count, sent);
+        let (in_flows, in_none) = udp_packets(&report);
+        assert!(in_none > 0, "the map was not full");
+        assert_eq!(in_flows + in_none, 2 * sent, "at two hooks");
+        // Ethernet 14, IPv4 20, UDP 8 and 10 bytes.
+        let unattributed = |pod: &str, direction: &str| {
+            let devices = report["devices"].as_array().unwrap();
+            let hook = &devices.iter().find(|device| device["name"] == lab.pod(pod).veth.as_str()).unwrap()[direction];
+            (number(&hook["unattributed_packets"]), number(&hook["unattributed_bytes"]))
+        };
+        let (came, left) = (unattributed("client", "rx"), unattributed("server", "tx"));
+        assert_eq!((came.0 + left.0, came.1 + left.1), (in_none, in_none * 52), "as the devices have it");
+        let terms = report["accounting"]["terms"].as_array().unwrap();
+        let bytes = |name: &str| terms.iter().find(|term| term["name"] == name).unwrap()["bytes"].as_i64().unwrap();
+        assert_eq!(bytes("unattributed").unsigned_abs(), in_none * 52);
+        assert_eq!(bytes("residual"), 0);
+    });
+}
+
+/// The netpath that measures in the lab gets no CPU while `work` runs.
+fn while_it_stands_still<T>(lab: &Lab, work: impl FnOnce() -> T) -> T {
+    let output = Command::new("ip").args(["netns", "pids", lab.node.namespace.name()]).output().unwrap();
+    let processes = String::from_utf8(output.stdout).unwrap();
+    let is_it = |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "netpath\n");
+    let netpath = processes.split_whitespace().find(is_it).unwrap().parse().unwrap();
+    // SAFETY: kill(2) takes no pointers, and the process is a child that has not been waited for.
+    let signal = |signal| assert_eq!(unsafe { libc::kill(netpath, signal) }, 0);
+    signal(libc::SIGSTOP);
+    let done = work();
+    signal(libc::SIGCONT);
+    done
 }
 
 #[test]
