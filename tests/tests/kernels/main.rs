@@ -504,6 +504,43 @@ fn filters_that_others_delete_are_missed_and_not_looked_for() {
     });
 }
 
+/// Somebody's ingress qdisc is where a clsact qdisc would have to be.
+#[test]
+fn where_there_is_no_room_for_filters_it_is_blind_and_says_so() {
+    each_way(|way| {
+        let lab = lab();
+        let (node, veth) = (&lab.node.namespace, &lab.pod("client").veth);
+        let tc = |arguments: &str| lab::tc(node, &arguments.replace("DEV", veth)).unwrap();
+        tc("qdisc add dev DEV ingress");
+        let before = tc("qdisc show dev DEV");
+        let mut doctor = lab.netpath(&["doctor", "--eni", "eth*", "--format", "json"]).unwrap();
+        let doctor = doctor.output().unwrap();
+        let report = lab.measure(way.arguments, || {
+            assert!(passes(&lab));
+            Ok(())
+        });
+        let report = report.unwrap().report;
+        assert_eq!(tc("qdisc show dev DEV"), before);
+
+        let diagnosis: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let of =
+            |all: &Value| all["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).cloned();
+        let (judged, device) = (of(&diagnosis).unwrap(), of(&report).unwrap());
+        let is_blind = way.name == "clsact";
+        assert_eq!((device["attach"] == "none", device["blind"].is_string()), (is_blind, is_blind), "{device}");
+        // Which does as this kernel has it.
+        assert_eq!(
+            (judged["level"] == "fail", doctor.status.code()),
+            (!has_tcx(), Some(i32::from(!has_tcx()))),
+            "{judged}"
+        );
+        if is_blind {
+            assert!(device["blind"].as_str().unwrap().contains("ingress qdisc is in the place of clsact"), "{device}");
+            assert_eq!((&device["rx"], &report["health"]["blind_devices"]), (&Value::Null, &1.into()));
+        }
+    });
+}
+
 #[test]
 fn a_priority_of_another_kind_is_left_alone() {
     each_way(|way| {
