@@ -386,23 +386,33 @@ fn while_it_stands_still<T>(lab: &Lab, work: impl FnOnce() -> T) -> T {
 #[test]
 fn runs_before_an_agents_filter_and_lets_it_decide() {
     each_way(|way| {
-        for (answer, arrives) in [(Answer::Pass, true), (Answer::Next, true), (Answer::Drop, false)] {
+        // The last one: send it out of the node's ENI, whose number the lab's kernel chooses.
+        for (answer, arrives) in
+            [(Some(Answer::Pass), true), (Some(Answer::Next), true), (Some(Answer::Drop), false), (None, false)]
+        {
             let lab = lab();
+            let node = &lab.node.namespace;
+            let answer = answer.unwrap_or_else(|| Answer::Redirect { ifindex: node.ifindex("eth0").unwrap() });
+            let sent_elsewhere = || device_counters(node).unwrap()["eth0"].tx_packets;
+            lab.wait_until_quiet().unwrap();
+            let elsewhere = sent_elsewhere();
             let veth = &lab.pod("client").veth;
             for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
                 agent(&lab, veth, hook, answer);
             }
-            let before = others(&lab.node.namespace);
+            let before = others(node);
             assert_eq!(before.len(), 2);
             assert_eq!(passes(&lab), arrives, "{answer:?}, before netpath");
             reconciled(&lab, way, &[], || {
                 assert_eq!(passes(&lab), arrives, "{answer:?}, with netpath");
-                assert_eq!(others(&lab.node.namespace), before, "with netpath");
+                assert_eq!(others(node), before, "with netpath");
                 Ok(())
             });
             assert_eq!(passes(&lab), arrives, "{answer:?}, after netpath");
-            assert_eq!(others(&lab.node.namespace), before, "after netpath");
-            assert_eq!(attached(&lab.node.namespace), 0);
+            assert_eq!(others(node), before, "after netpath");
+            assert_eq!(attached(node), 0);
+            let redirected = if matches!(answer, Answer::Redirect { .. }) { 3 } else { 0 };
+            assert_eq!(sent_elsewhere() - elsewhere, redirected, "{answer:?}");
         }
     });
 }
@@ -581,6 +591,31 @@ fn a_kill_leaves_packets_flowing_and_the_next_start_cleans_up() {
             Ok(())
         });
         assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+/// While it starts, attaches and measures.
+#[test]
+fn killed_at_any_moment_it_leaves_what_cleanup_finds() {
+    const MOMENTS: u32 = 8;
+    each_way(|way| {
+        let lab = lab();
+        let began = Instant::now();
+        interrupt(open_window(&lab, way, 6));
+        let whole = began.elapsed();
+        for moment in 1..=MOMENTS {
+            let mut command = lab.netpath(&["report", "--duration", "1h", "--eni", "eth*"]).unwrap();
+            let mut netpath = command.args(way.arguments).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(whole * moment / MOMENTS);
+            netpath.kill().unwrap();
+            netpath.wait().unwrap();
+            assert!(passes(&lab), "killed at {moment} of {MOMENTS}");
+        }
+        if way.name == "tcx" {
+            wait_for_hooks(&lab, 0);
+        }
+        cleanup(&lab, &[]);
+        assert_eq!((attached(&lab.node.namespace), passes(&lab)), (0, true));
     });
 }
 
