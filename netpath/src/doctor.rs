@@ -9,6 +9,7 @@ pub mod facts;
 use serde::Serialize;
 
 use self::facts::{Conntrack, Facts, Namespace};
+use crate::snapshot::ConntrackTable;
 
 /// The value of `schema` in a diagnosis.
 pub const SCHEMA: &str = "netpath.doctor/1";
@@ -188,7 +189,7 @@ fn conntrack(facts: &Facts) -> Finding {
             "its events are off: connections that begin and end in the window are not seen",
             "'sysctl -w net.netfilter.nf_conntrack_events=1'",
         ),
-        Conntrack::There { count, max, .. } if max > 0 && count >= max / 10 * 9 => Finding::warn(
+        Conntrack::There { count, max, .. } if ConntrackTable::nearly_full(count, max) => Finding::warn(
             "conntrack",
             format!(
                 "nearly full ({count} of {max} connections): the kernel drops packets of connections that do not fit"

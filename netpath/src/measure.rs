@@ -23,6 +23,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::drain::Tally;
 use crate::kernel::leftovers;
 use crate::kernel::load::load;
+use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
@@ -60,6 +61,8 @@ pub struct Measurement {
     attacher: Attacher,
     drainer: Drainer,
     conntrack: Result<Tracker, ConntrackError>,
+    /// When the window was opened; `None` if the kernel does not tell.
+    conntrack_at_start: Option<Statistics>,
     names: Follower,
     /// By the index that their counts have: the kernel's, but for those that are gone and whose index another has since.
     devices: BTreeMap<u32, Followed>,
@@ -122,6 +125,7 @@ impl Measurement {
         let started_at = Timestamp::now();
         let names = Follower::start(host);
         let (drainer, opened) = Drainer::start(drain)?;
+        let conntrack_at_start = conntrack.as_ref().ok().and_then(|_| statistics::read().ok());
         for device in devices.values_mut() {
             device.opened(&opened);
         }
@@ -130,6 +134,7 @@ impl Measurement {
             attacher,
             drainer,
             conntrack,
+            conntrack_at_start,
             names,
             devices,
             next_aside: FIRST_ASIDE,
@@ -229,6 +234,7 @@ impl Measurement {
     /// Closes the window, lets go of every device, and says what was seen.
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
         let (tally, closed) = self.close()?;
+        let conntrack_table = self.conntrack_at_start.and_then(|start| Some(statistics::read().ok()?.since(start)));
         // Is read while ENIs are asked about.
         let names = self.names.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
@@ -262,6 +268,7 @@ impl Measurement {
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,
+            conntrack_table,
             device_overruns: self.device_overruns,
             enis: known.enis,
             ipam: known.ipam,

@@ -17,7 +17,7 @@ pub use self::names::*;
 pub use crate::snapshot::enis::{
     Allowances, Eni, EniRole, Fact, Ipam, IpamMetric, Origin, PodAddresses, Source, SourceState,
 };
-pub use crate::snapshot::{Drops, KernelCounters, KernelSlack, OtherProgram, Qdisc, Xdp, XdpMode};
+pub use crate::snapshot::{ConntrackTable, Drops, KernelCounters, KernelSlack, OtherProgram, Qdisc, Xdp, XdpMode};
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "netpath.report/1";
@@ -122,6 +122,9 @@ pub struct Health {
     pub conntrack: Conntrack,
     /// If it could not: why, and what to do; otherwise `null`.
     pub conntrack_reason: Option<String>,
+    /// How full its table was, and what that led to; `null` if it could not be read.
+    #[serde(default)]
+    pub conntrack_table: Option<ConntrackTable>,
     /// Flows whose path is unknown, since a partner of what was seen is missing: those of class `unresolved`.
     pub unjoined_flows: u64,
     /// Flows whose addresses conntrack translates in more than one way (a port was reused in the window, or zones

@@ -37,6 +37,9 @@ pub struct Snapshot {
     /// If they cannot be: why, and what to do, as one line.
     #[serde(default)]
     pub conntrack_reason: Option<String>,
+    /// How full its table was, and what that led to; `None` if it was not read.
+    #[serde(default)]
+    pub conntrack_table: Option<ConntrackTable>,
     /// How often the kernel dropped messages about devices, since too many waited.
     #[serde(default)]
     pub device_overruns: u64,
@@ -68,6 +71,7 @@ impl Snapshot {
             connections: Vec::new(),
             conntrack: Conntrack::Ok,
             conntrack_reason: None,
+            conntrack_table: None,
             device_overruns: 0,
             enis: Vec::new(),
             ipam: None,
@@ -136,6 +140,31 @@ pub struct Connection {
     pub original: Tuple,
     /// `CTA_TUPLE_REPLY`: as the answer is expected, before NAT is undone.
     pub reply: Tuple,
+}
+
+/// How full conntrack's table is, and what conntrack counted in the window. `drop`, `early_drop` and `insert_failed` are the
+/// kernel's names, as in `conntrack -S`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConntrackTable {
+    /// Connections in it when the window was closed.
+    pub connections: u64,
+    /// For how many there is room (`nf_conntrack_max`); `None` if for any number.
+    pub limit: Option<u64>,
+    /// Packets that were dropped, since a full table had no room for their connection, or since they raced another packet of
+    /// the same new connection.
+    pub drop: u64,
+    /// Connections that a full table gave up for new ones.
+    pub early_drop: u64,
+    /// Connections that were not taken into the table, mostly those that lost such a race.
+    pub insert_failed: u64,
+}
+
+impl ConntrackTable {
+    /// Whether so many connections are nearly as many as there is room for.
+    #[must_use]
+    pub const fn nearly_full(connections: u64, limit: u64) -> bool {
+        limit > 0 && connections >= limit - limit / 10
+    }
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.

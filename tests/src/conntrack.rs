@@ -1,10 +1,14 @@
-//! The kernel's connection table, from `/proc/net/nf_conntrack` as read inside a namespace. A witness for address translation,
-//! on another way than netlink: reads, never writes.
+//! The kernel's connection table, from `/proc/net/nf_conntrack` and its like as read inside a namespace: a witness on another
+//! way than netlink. And a way to fill it.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
+use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::namespace::Namespace;
 
@@ -47,6 +51,55 @@ pub fn connections(namespace: &Namespace) -> Result<Vec<Connection>> {
     text.lines().map(|line| parse(line).with_context(|| format!("unexpected line in nf_conntrack: {line:?}"))).collect()
 }
 
+/// A number of the namespace's connection tracking: "count" of connections, "max" of the whole machine.
+///
+/// # Errors
+/// When the kernel has none of this name.
+pub fn conntrack_number(namespace: &Namespace, name: &str) -> Result<u64> {
+    let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+    let text = namespace.run(|| fs::read_to_string(&path))?.with_context(|| format!("cannot read {path}"))?;
+    text.trim().parse().with_context(|| format!("{path} says {text:?}"))
+}
+
+/// How many packets the namespace's connection tracking has dropped so far, on all CPUs.
+///
+/// # Errors
+/// When `/proc/net/stat/nf_conntrack` cannot be read or is not as expected.
+pub fn conntrack_drops(namespace: &Namespace) -> Result<u64> {
+    let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack"))?;
+    let text = text.context("cannot read /proc/net/stat/nf_conntrack")?;
+    drops(&text).with_context(|| format!("unexpected text in nf_conntrack: {text:?}"))
+}
+
+/// A line of names, then one of hexadecimal numbers for each CPU.
+fn drops(text: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_whitespace);
+    let column = lines.next()?.position(|name| name == "drop")?;
+    lines.map(|mut line| u64::from_str_radix(line.nth(column)?, 16).ok()).sum()
+}
+
+/// Puts connections of such numbers into the namespace's table, each another: answered, so that the kernel does not give them
+/// up for others, and none of them with a packet.
+///
+/// # Errors
+/// When `conntrack` is missing or the kernel refuses one.
+pub fn add_connections(namespace: &Namespace, numbers: Range<u64>) -> Result<()> {
+    const PORTS: u64 = 60_000;
+    let mut lines = String::new();
+    for number in numbers {
+        let (sport, dport) = (1 + number % PORTS, 1 + number / PORTS);
+        let connection = format!("-s 192.0.2.1 -d 192.0.2.2 -p udp --sport {sport} --dport {dport}");
+        writeln!(lines, "-I {connection} -t 3600 -u SEEN_REPLY,ASSURED")?;
+    }
+    let mut command = namespace.command("conntrack")?;
+    // By this name also where /dev has no stdin.
+    let mut child = command.args(["-R", "/proc/self/fd/0"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let written = child.stdin.take().context("conntrack has no stdin")?.write_all(lines.as_bytes());
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "conntrack failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(written?)
+}
+
 /// `ipv4 2 tcp 6 119 TIME_WAIT src=… dst=… sport=… dport=… src=… dst=… sport=… dport=… [ASSURED] mark=0 zone=0 use=2`
 fn parse(line: &str) -> Option<Connection> {
     let protocol = line.split_whitespace().nth(3)?.parse().ok()?;
@@ -81,6 +134,13 @@ mod tests {
         assert_eq!((found.protocol, found.mark), (6, 128));
         assert_eq!((found.original.src, found.original.sport), ("10.0.0.21".parse().unwrap(), Some(46480)));
         assert_eq!((found.reply.dst, found.reply.dport), ("10.0.0.5".parse().unwrap(), Some(18667)));
+    }
+
+    #[test]
+    fn drops_of_two_cpus() {
+        let text = "entries  clashres drop early_drop\n00000001 00000000 0000000a 00000000\n00000001 00000000 00000010 00000000\n";
+        assert_eq!(drops(text), Some(26));
+        assert_eq!(drops("entries\n1\n"), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod xdp;
 pub use binary::netpath_binary;
 pub use capture::{Capture, Packet};
 pub use cleanup::{namespaces_of, remove_all_and_stop_building};
-pub use conntrack::{Connection, Tuple, connections};
+pub use conntrack::{Connection, Tuple, add_connections, connections, conntrack_drops, conntrack_number};
 pub use counters::{Counters, counters, device_counters};
 pub use hooks::{TcFilter, attached_programs, detach_first, tc_filters};
 pub use interrupt::{clean_up_when_interrupted, stop_if_interrupted};

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType};
-use lab::{Answer, Lab, netpath_binary};
+use lab::{Answer, Lab, Xdp, XdpAnswer, XdpRun, netpath_binary};
 use serde_json::Value;
 
 fn lab() -> Lab {
@@ -70,6 +70,49 @@ fn it_says_who_is_on_the_hooks_in_order() {
         expected.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>().join(", ")
     );
     assert!(table.contains(&line), "{table}");
+}
+
+/// XDP comes before every hook of tc: what such a program drops, netpath does not see.
+#[test]
+fn an_xdp_program_is_ahead_and_may_hide_packets() {
+    let lab = lab();
+    let veth = &lab.pod("client").veth;
+    assert_eq!(device(&json(&doctor(&lab, &["--format", "json"])), veth)["level"], "ok");
+    let _xdp = Xdp::attach(&lab.node.namespace, veth, XdpAnswer::Pass, XdpRun::Generic).unwrap();
+    let show = lab.node.namespace.command("ip").unwrap().args(["-json", "link", "show", "dev", veth]).output().unwrap();
+    let shown: Value = serde_json::from_slice(&show.stdout).unwrap();
+    let program = format!("XDP program {}", shown[0]["xdp"]["prog"]["id"]);
+    let diagnosis = json(&doctor(&lab, &["--format", "json"]));
+    let found = device(&diagnosis, veth);
+    assert_eq!((&found["rx"], &found["tx"]), (&serde_json::json!([program]), &serde_json::json!([])));
+    assert_eq!((&found["level"], &diagnosis["level"]), (&"warn".into(), &"warn".into()), "exit status 0");
+    assert!(found["found"].as_str().unwrap().starts_with(&format!("may be blind: {program} ")), "{found}");
+}
+
+/// A hook takes 63 programs.
+#[test]
+fn it_fails_where_a_report_would_be_blind() {
+    let lab = lab();
+    let (node, veth) = (&lab.node.namespace, lab.pod("client").veth.clone());
+    let attach = || {
+        let mut program = Answer::Next.load("other").unwrap();
+        let order = TcAttachOptions::TcxOrder(LinkOrder::last());
+        lab::attach(&mut program, node, &veth, TcAttachType::Egress, order).unwrap();
+        program
+    };
+    let _most: Vec<_> = (0..62).map(|_| attach()).collect();
+    let blind_in_report = || {
+        let report = lab.measure(&[], || Ok(())).unwrap().report;
+        let devices = report["devices"].as_array().unwrap();
+        devices.iter().find(|device| device["name"] == veth.as_str()).unwrap()["blind"].clone()
+    };
+    let diagnosis = json(&doctor(&lab, &["--format", "json"]));
+    assert_eq!((&device(&diagnosis, &veth)["level"], blind_in_report()), (&"ok".into(), Value::Null), "room for one");
+
+    let _last = attach();
+    let diagnosis = json(&doctor(&lab, &["--format", "json"]));
+    assert_eq!((&device(&diagnosis, &veth)["level"], &diagnosis["level"]), (&"fail".into(), &"fail".into()));
+    assert!(blind_in_report().as_str().unwrap().starts_with("netpath could not attach to it"));
 }
 
 #[test]

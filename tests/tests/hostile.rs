@@ -50,10 +50,11 @@ fn a_device_named_by_an_attacker() {
     assert!(devices.iter().any(|device| device["name"] == lossy), "it reads as it is: {devices:?}");
     assert_clean("report as JSON", &Output { stdout: text, ..json });
 
-    let ok: [(&str, Vec<&OsStr>); 4] = [
+    let ok: [(&str, Vec<&OsStr>); 5] = [
         ("report", [&[os("report"), os("--top"), os("100")], &window[..]].concat()),
         ("devices", vec![os("devices"), os("--eni"), os("eth*")]),
         ("devices as JSON", vec![os("devices"), os("--format"), os("json")]),
+        ("doctor as JSON", vec![os("doctor"), os("--eni"), os("eth*"), os("--format"), os("json")]),
         ("explain", vec![os("explain"), os("--from"), saved.as_os_str(), os("--device"), OsStr::new(&lossy)]),
     ];
     for (what, arguments) in ok {

@@ -189,6 +189,7 @@ fn a_user_with_the_documented_three_measures_right() {
     assert_eq!(device["rx"]["bytes"], kernel.rx_bytes);
     assert_eq!(device["blind"], Value::Null);
     assert_eq!(report["health"]["conntrack"], "ok");
+    assert_eq!(report["health"]["conntrack_table"]["drop"], 0, "and what conntrack counted is known");
     assert!(kernel.rx_packets >= 200);
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask kernels`: runs the tests of tests/tests/kernels.rs and of tests/tests/programs/ on Debian's kernels, each in
+//! `cargo xtask kernels`: runs the tests of tests/tests/kernels/ and of tests/tests/programs/ on Debian's kernels, each in
 //! a virtual machine, with the static netpath that `cargo xtask dist` makes.
 //!
 //! In: kernels and, where there is none, qemu, downloaded once into the private folder. Out: a matrix of kernels and checks,

@@ -2,17 +2,18 @@
 //!
 //! In: a device and its hooks. Out: who is there in order, and a verdict. By TCX netpath goes first, so nobody who is there
 //! now can hide packets from it. Legacy filters of one priority run the last added first; what is not eBPF and has the
-//! first priority stays ahead.
+//! first priority stays ahead. An XDP program is ahead of all of them.
 
 use serde::Serialize;
 
 use super::facts::{Facts, Inspected};
 use super::{Finding, Level};
-use crate::kernel::hooks::{Hook, Qdisc};
+use crate::kernel::hooks::{DeviceHooks, Hook, Qdisc};
 use crate::report::DeviceClass;
+use crate::snapshot::Xdp;
 
-/// `BPF_MPROG_MAX`.
-const MOST_PROGRAMS: usize = 64;
+/// What the kernel's `bpf_mprog_max` says: one less than `BPF_MPROG_MAX`.
+const MOST_PROGRAMS: usize = 63;
 
 /// A device and what was found out about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +26,7 @@ pub struct Device {
     pub class: DeviceClass,
     /// Whether netpath attaches to devices of that class.
     pub measured: bool,
-    /// Who is on its ingress hook, in order.
+    /// Whom packets meet that come in, in order: an XDP program, then those on the ingress hook.
     pub rx: Vec<String>,
     /// Who is on its egress hook, in order.
     pub tx: Vec<String>,
@@ -49,12 +50,15 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
             Some(format!("not known who is on its hooks: {error}")),
             Some("check that 'tc filter show' works".to_owned()),
         ),
-        Ok(hooks) => match obstacle(hooks.qdisc, [&hooks.rx, &hooks.tx], tcx) {
-            Some((level, found, todo)) => (level, Some(found), Some(todo.to_owned())),
-            None => (Level::Ok, None, None),
-        },
+        Ok(hooks) => {
+            let found = obstacle(hooks.qdisc, [&hooks.rx, &hooks.tx], tcx);
+            match found.or_else(|| link.xdp.map(|xdp| may_be_blind(&words(xdp)))) {
+                Some((level, found, todo)) => (level, Some(found), Some(todo.to_owned())),
+                None => (Level::Ok, None, None),
+            }
+        }
     };
-    let words = |hook: fn(&crate::kernel::hooks::DeviceHooks) -> &Hook| {
+    let on = |hook: fn(&DeviceHooks) -> &Hook| {
         device.hooks.as_ref().map(|hooks| hook(hooks).everybody()).unwrap_or_default()
     };
     Device {
@@ -62,8 +66,8 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
         ifindex: link.ifindex,
         class: link.class,
         measured,
-        rx: words(|hooks| &hooks.rx),
-        tx: words(|hooks| &hooks.tx),
+        rx: link.xdp.map(words).into_iter().chain(on(|hooks| &hooks.rx)).collect(),
+        tx: on(|hooks| &hooks.tx),
         level,
         found,
         todo,
@@ -93,9 +97,17 @@ fn obstacle(qdisc: Option<Qdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<(Level
             hook.filters.iter().find(|filter| filter.chain == 0 && filter.kind != "bpf" && filter.priority <= 1);
         first.map(ToString::to_string)
     };
-    let first = hooks.iter().find_map(ahead)?;
+    hooks.iter().find_map(ahead).map(|first| may_be_blind(&first))
+}
+
+fn may_be_blind(first: &str) -> (Level, String, &'static str) {
     let found = format!("may be blind: {first} runs before netpath's, and what it drops or redirects is not seen");
-    Some((Level::Warn, found, "compare the device's own counters in netpath's report"))
+    (Level::Warn, found, "compare the device's own counters in netpath's report")
+}
+
+/// "XDP program 47".
+fn words(xdp: Xdp) -> String {
+    xdp.program_id.map_or_else(|| "an XDP program".to_owned(), |id| format!("XDP program {id}"))
 }
 
 /// What can be said of all devices together.

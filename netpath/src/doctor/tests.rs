@@ -181,7 +181,7 @@ fn one_thing_at_a_time() {
 #[test]
 fn a_hook_without_room() {
     let mut facts = node();
-    let full = Hook { tcx: Some(tcx(&["other"; 64])), filters: Vec::new() };
+    let full = Hook { tcx: Some(tcx(&["other"; 63])), filters: Vec::new() };
     facts.devices.push(device(9, "ens6", DeviceClass::Eni, Ok(hooks(None, nobody(), full))));
     let diagnosis = diagnose(&facts);
     assert_eq!((diagnosis.level, diagnosis.devices[4].level), (Level::Fail, Level::Fail));

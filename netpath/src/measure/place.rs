@@ -68,14 +68,19 @@ impl Lookout {
 
 impl Place {
     fn see(&mut self, hooks: &DeviceHooks, own: &[u32]) {
-        for (hook, name) in [(&hooks.rx, "ingress"), (&hooks.tx, "egress")] {
-            if others::is_there(hook, own) == Some(false) && self.lost.is_none() {
-                let there = hook.everybody();
-                let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
-                self.lost = Some(format!(
+        let lost = [(&hooks.rx, "ingress"), (&hooks.tx, "egress")].into_iter().filter_map(|(hook, name)| {
+            let there = hook.everybody();
+            let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
+            (others::is_there(hook, own) == Some(false)).then(|| {
+                format!(
                     "its {name} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
-                ));
-            }
+                )
+            })
+        });
+        let lost: Vec<_> = lost.collect();
+        // The last look knows of all.
+        if !lost.is_empty() {
+            self.lost = Some(lost.join("; "));
         }
         let mut now = others::others(hooks, own);
         if let (Some(now), Some(before)) = (&mut now, self.others.take()) {
@@ -147,5 +152,12 @@ mod tests {
         let lost = lost.expect("the ingress program");
         assert!(lost.starts_with("its ingress hook") && lost.ends_with("now there: other (TCX program 7)"), "{lost}");
         assert_eq!(ahead(Hook::default(), Hook::default()).1, None, "the kernel did not tell");
+
+        let mut place = Place::default();
+        for (rx, tx) in [(hook(&[1]), hook(&[])), (hook(&[]), hook(&[]))] {
+            place.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
+        }
+        let lost = place.lost.expect("both");
+        assert!(lost.starts_with("its ingress hook") && lost.contains("; its egress hook"), "{lost}");
     }
 }

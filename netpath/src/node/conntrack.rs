@@ -27,6 +27,7 @@ use crate::snapshot::Connection;
 mod collect;
 pub mod message;
 mod socket;
+pub mod statistics;
 
 /// Follows connections from [`Tracker::start`] to [`Tracker::finish`].
 ///

@@ -121,6 +121,7 @@ pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous
         lost_packets: snapshot.lost.packets,
         conntrack: snapshot.conntrack,
         conntrack_reason: snapshot.conntrack_reason.clone(),
+        conntrack_table: snapshot.conntrack_table,
         unjoined_flows: flows.iter().filter(|flow| flow.path == PathClass::Unresolved).count() as u64,
         ambiguous_flows,
         blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,

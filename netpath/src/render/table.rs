@@ -3,6 +3,7 @@
 //! In: a report. Out: text, in the units that its first line states. It must not compute anything that is not in the report
 //! but sums and differences of what it shows, and it prints no string from elsewhere unsanitised.
 
+mod conntrack;
 mod conversations;
 mod devices;
 mod groups;
@@ -17,7 +18,7 @@ pub(super) use self::devices::device_class;
 use super::enis;
 use super::text::sanitise;
 use super::units::{Scale, Units, duration, share};
-use crate::report::{Conntrack, DeviceClass, Flow, PathClass, Report, Scope, Totals};
+use crate::report::{DeviceClass, Flow, PathClass, Report, Scope, Totals};
 
 /// How to write the table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -256,13 +257,7 @@ fn skew(report: &Report) -> Option<String> {
 /// Only what is wrong, what it means, and what to do.
 fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
     let health = &report.health;
-    let mut lines = Vec::new();
-    match (health.conntrack, &health.conntrack_reason) {
-        (Conntrack::Ok, _) => {}
-        (_, Some(reason)) => lines.push(sanitise(reason).into_owned()),
-        (Conntrack::Unavailable, None) => lines.push("conntrack was not read, so NAT could not be followed".to_owned()),
-        (Conntrack::Overrun, None) => lines.push("conntrack events were lost, so some NAT was not followed".to_owned()),
-    }
+    let mut lines = conntrack::lines(health);
     if health.device_overruns > 0 {
         lines.push(
             "devices changed faster than netpath could read: some that came and went may not be listed; measure again"

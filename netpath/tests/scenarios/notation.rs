@@ -9,8 +9,8 @@ use netpath::report::{
     Attach, Conntrack, DeviceClass, Direction, Flow, NameSource, NameSourceReport, NodeInfo, PathClass, Window,
 };
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, Names, Observation, OtherProgram, PodRecord, Qdisc, Reason,
-    ServiceRecord, Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
+    Connection, ConntrackTable, Counts, Device, Drops, KernelCounters, Names, Observation, OtherProgram, PodRecord,
+    Qdisc, Reason, ServiceRecord, Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
 };
 use serde::Deserialize;
 
@@ -49,6 +49,7 @@ pub struct Expect {
 struct File {
     what: String,
     conntrack: Conntrack,
+    conntrack_table: Option<ConntrackTable>,
     devices: Vec<String>,
     seen: Vec<String>,
     #[serde(default)]
@@ -104,6 +105,7 @@ impl Scenario {
             unattributed,
             connections,
             conntrack: file.conntrack,
+            conntrack_table: file.conntrack_table,
             names,
             ..Snapshot::new(
                 NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },

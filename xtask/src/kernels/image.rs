@@ -15,7 +15,7 @@ use super::packages::{Kernel, folder};
 use crate::process::{find, output};
 
 /// What the lab and its tests run.
-const TOOLS: [&str; 6] = ["ip", "tc", "nft", "setpriv", "sh", "cat"];
+const TOOLS: [&str; 7] = ["ip", "tc", "nft", "conntrack", "setpriv", "sh", "cat"];
 
 /// What the lab's devices, rules and filters are made of. What they need is found in them.
 const MODULES: [&str; 14] = [

@@ -6,8 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::net::{Ipv6Addr, SocketAddr};
-use std::process::{Child, Stdio};
+mod conntrack;
+
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -299,52 +302,117 @@ fn follows_flows_through_snat() {
     });
 }
 
+/// Sends a datagram from each of these ports of the client: a flow each.
+fn send_from(lab: &Lab, ports: Range<u16>, to: SocketAddr) -> Result<()> {
+    let client = lab.pod("client");
+    let send = || {
+        ports.map(|port| UdpSocket::bind((client.ipv4, port))?.send_to(&[0; 10], to)).sum::<std::io::Result<usize>>()
+    };
+    client.namespace.run(send)??;
+    Ok(())
+}
+
+/// How many UDP packets the report has in flows, of all hops, and how many in none for want of room.
+fn udp_packets(report: &Value) -> (u64, u64) {
+    let flows = report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "udp");
+    let hops = flows.flat_map(|flow| flow["hops"].as_array().unwrap());
+    (hops.map(|hop| number(&hop["packets"])).sum(), number(&report["health"]["map_full_packets"]))
+}
+
 #[test]
 fn drains_more_flows_than_the_maps_hold() {
     each_way(|way| {
         let lab = lab();
-        let client = &lab.pod("client").namespace;
-        let sink = UdpSink::start(&lab.pod("server").namespace, SocketAddr::new(lab.pod("server").ipv4.into(), 0));
-        let sink = sink.unwrap();
-        // Each from a port of its own.
+        let server = lab.pod("server");
+        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
         let report = reconciled(&lab, way, &["--max-flows", "256"], || {
-            for _ in 0..30 {
-                for _ in 0..50 {
-                    send_datagrams(client, sink.address(), 10, 1)?;
-                }
+            for first in (20_000..21_500).step_by(50) {
+                send_from(&lab, first..first + 50, sink.address())?;
                 thread::sleep(Duration::from_millis(150));
             }
             Ok(())
         });
         assert_eq!(sink.stop().unwrap().count, 1_500);
-        let (mut packets, health) = (0, &report["health"]);
-        for flow in report["flows"].as_array().unwrap() {
-            packets += flow["hops"].as_array().unwrap().iter().map(|hop| number(&hop["packets"])).sum::<u64>();
-        }
-        assert_eq!(packets + number(&health["map_full_packets"]), 2 * 1_500, "at two hooks: {health}");
+        let (in_flows, in_none) = udp_packets(&report);
+        assert_eq!(in_flows + in_none, 2 * 1_500, "at two hooks");
     });
+}
+
+/// Ten times as many flows as there is room for, while netpath gets no CPU to drain.
+#[test]
+fn what_a_full_map_has_no_room_for_is_in_the_sums() {
+    const ROOM: u16 = 1_000;
+    each_way(|way| {
+        let lab = lab();
+        let server = lab.pod("server");
+        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
+        let report = reconciled(&lab, way, &["--max-flows", &ROOM.to_string()], || {
+            while_it_stands_still(&lab, || send_from(&lab, 20_000..20_000 + 10 * ROOM, sink.address()))
+        });
+        let sent = u64::from(10 * ROOM);
+        assert_eq!(sink.stop().unwrap().count, sent);
+        let (in_flows, in_none) = udp_packets(&report);
+        assert!(in_none > 0, "the map was not full");
+        assert_eq!(in_flows + in_none, 2 * sent, "at two hooks");
+        // Ethernet 14, IPv4 20, UDP 8 and 10 bytes.
+        let unattributed = |pod: &str, direction: &str| {
+            let devices = report["devices"].as_array().unwrap();
+            let hook = &devices.iter().find(|device| device["name"] == lab.pod(pod).veth.as_str()).unwrap()[direction];
+            (number(&hook["unattributed_packets"]), number(&hook["unattributed_bytes"]))
+        };
+        let (came, left) = (unattributed("client", "rx"), unattributed("server", "tx"));
+        assert_eq!((came.0 + left.0, came.1 + left.1), (in_none, in_none * 52), "as the devices have it");
+        let terms = report["accounting"]["terms"].as_array().unwrap();
+        let bytes = |name: &str| terms.iter().find(|term| term["name"] == name).unwrap()["bytes"].as_i64().unwrap();
+        assert_eq!(bytes("unattributed").unsigned_abs(), in_none * 52);
+        assert_eq!(bytes("residual"), 0);
+    });
+}
+
+/// The netpath that measures in the lab gets no CPU while `work` runs.
+fn while_it_stands_still<T>(lab: &Lab, work: impl FnOnce() -> T) -> T {
+    let output = Command::new("ip").args(["netns", "pids", lab.node.namespace.name()]).output().unwrap();
+    let processes = String::from_utf8(output.stdout).unwrap();
+    let is_it = |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "netpath\n");
+    let netpath = processes.split_whitespace().find(is_it).unwrap().parse().unwrap();
+    // SAFETY: kill(2) takes no pointers, and the process is a child that has not been waited for.
+    let signal = |signal| assert_eq!(unsafe { libc::kill(netpath, signal) }, 0);
+    signal(libc::SIGSTOP);
+    let done = work();
+    signal(libc::SIGCONT);
+    done
 }
 
 #[test]
 fn runs_before_an_agents_filter_and_lets_it_decide() {
     each_way(|way| {
-        for (answer, arrives) in [(Answer::Pass, true), (Answer::Next, true), (Answer::Drop, false)] {
+        // The last one: send it out of the node's ENI, whose number the lab's kernel chooses.
+        for (answer, arrives) in
+            [(Some(Answer::Pass), true), (Some(Answer::Next), true), (Some(Answer::Drop), false), (None, false)]
+        {
             let lab = lab();
+            let node = &lab.node.namespace;
+            let answer = answer.unwrap_or_else(|| Answer::Redirect { ifindex: node.ifindex("eth0").unwrap() });
+            let sent_elsewhere = || device_counters(node).unwrap()["eth0"].tx_packets;
+            lab.wait_until_quiet().unwrap();
+            let elsewhere = sent_elsewhere();
             let veth = &lab.pod("client").veth;
             for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
                 agent(&lab, veth, hook, answer);
             }
-            let before = others(&lab.node.namespace);
+            let before = others(node);
             assert_eq!(before.len(), 2);
             assert_eq!(passes(&lab), arrives, "{answer:?}, before netpath");
             reconciled(&lab, way, &[], || {
                 assert_eq!(passes(&lab), arrives, "{answer:?}, with netpath");
-                assert_eq!(others(&lab.node.namespace), before, "with netpath");
+                assert_eq!(others(node), before, "with netpath");
                 Ok(())
             });
             assert_eq!(passes(&lab), arrives, "{answer:?}, after netpath");
-            assert_eq!(others(&lab.node.namespace), before, "after netpath");
-            assert_eq!(attached(&lab.node.namespace), 0);
+            assert_eq!(others(node), before, "after netpath");
+            assert_eq!(attached(node), 0);
+            let redirected = if matches!(answer, Answer::Redirect { .. }) { 3 } else { 0 };
+            assert_eq!(sent_elsewhere() - elsewhere, redirected, "{answer:?}");
         }
     });
 }
@@ -365,9 +433,121 @@ fn an_agent_that_comes_later_is_left_alone() {
         assert_eq!(attached(&lab.node.namespace), 6, "netpath's filters are not taken for the agent's");
         agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
         assert!(!passes(&lab));
-        interrupt(window);
+        let report = interrupt(window);
+        // Of filters with one priority, the one that came last runs first.
+        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).unwrap();
+        let blind = device["blind"].as_str().unwrap_or_default();
+        assert_eq!(blind.starts_with("before netpath on its ingress hook"), way.name == "clsact", "{device}");
+        assert!(
+            blind.is_empty() || blind.contains("284 bytes that the device counted did not reach netpath"),
+            "{blind}"
+        );
         assert_eq!((others(&lab.node.namespace), passes(&lab)), (listed, false), "after netpath");
         assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+/// Somebody deletes a clsact qdisc, or a hook's filters, with netpath's in them. TCX has nothing to do with either.
+#[test]
+fn filters_that_others_delete_are_missed_and_not_looked_for() {
+    each_way(|way| {
+        let lab = lab();
+        let (node, client, server) = (&lab.node.namespace, &lab.pod("client").veth, &lab.pod("server").veth);
+        let tc = |arguments: &str| lab::tc(node, arguments).unwrap();
+        if way.name == "tcx" {
+            tc(&format!("qdisc add dev {client} clsact"));
+            tc(&format!("qdisc add dev {server} clsact"));
+        }
+        let mut read = Vec::new();
+        let measured = lab.measure(way.arguments, || {
+            read.push(device_counters(node)?);
+            assert!(passes(&lab));
+            lab.wait_until_quiet()?;
+            read.push(device_counters(node)?);
+            tc(&format!("qdisc del dev {client} clsact"));
+            tc(&format!("filter del dev {server} ingress"));
+            agent(&lab, client, TcAttachType::Ingress, Answer::Pass);
+            for _ in 0..3 {
+                assert!(passes(&lab), "packets are not concerned");
+            }
+            lab.wait_until_quiet()?;
+            read.push(device_counters(node)?);
+            Ok(())
+        });
+        let Measured { report, messages, .. } = measured.unwrap();
+        assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
+        let [opened, deleted, closed] = &read[..] else { panic!("three readings") };
+        let lost = |hook: &str, there: &str| {
+            format!(
+                "its {hook} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
+            )
+        };
+        // Until when netpath is on each hook, and what the report says of that.
+        let expected = if way.name == "tcx" {
+            [(client, closed, closed, vec![]), (server, closed, closed, vec![])]
+        } else {
+            let both = vec![lost("ingress", "program "), lost("egress", "nobody")];
+            [(client, deleted, deleted, both), (server, deleted, closed, vec![lost("ingress", "nobody")])]
+        };
+        let devices = report["devices"].as_array().unwrap();
+        for (name, until_rx, until_tx, blind) in expected {
+            let device = devices.iter().find(|device| device["name"] == name.as_str()).unwrap();
+            let (rx, tx) = (until_rx[name].since(opened[name]), until_tx[name].since(opened[name]));
+            let seen = |hook: &str| (number(&device[hook]["packets"]), number(&device[hook]["bytes"]));
+            assert_eq!(
+                (seen("rx"), seen("tx")),
+                ((rx.rx_packets, rx.rx_bytes), (tx.tx_packets, tx.tx_bytes)),
+                "{name}"
+            );
+            assert!(closed[name].since(opened[name]).rx_packets >= 4, "four pings or answers");
+            let said = device["blind"].as_str().unwrap_or_default();
+            assert!(
+                blind.iter().all(|part| said.contains(part)) && blind.is_empty() == said.is_empty(),
+                "{name}: {said}"
+            );
+        }
+        assert_eq!(report["health"]["blind_devices"], if way.name == "tcx" { 0 } else { 2 });
+        let accounting = &report["accounting"];
+        let terms = accounting["terms"].as_array().unwrap().iter().map(|term| term["bytes"].as_i64().unwrap());
+        assert_eq!(Some(terms.sum()), accounting["container_insights"]["node_network_total_bytes"].as_i64());
+        assert_eq!((attached(node), others(node).len(), passes(&lab)), (0, 1, true), "only what is the agent's stays");
+    });
+}
+
+/// Somebody's ingress qdisc is where a clsact qdisc would have to be.
+#[test]
+fn where_there_is_no_room_for_filters_it_is_blind_and_says_so() {
+    each_way(|way| {
+        let lab = lab();
+        let (node, veth) = (&lab.node.namespace, &lab.pod("client").veth);
+        let tc = |arguments: &str| lab::tc(node, &arguments.replace("DEV", veth)).unwrap();
+        tc("qdisc add dev DEV ingress");
+        let before = tc("qdisc show dev DEV");
+        let mut doctor = lab.netpath(&["doctor", "--eni", "eth*", "--format", "json"]).unwrap();
+        let doctor = doctor.output().unwrap();
+        let report = lab.measure(way.arguments, || {
+            assert!(passes(&lab));
+            Ok(())
+        });
+        let report = report.unwrap().report;
+        assert_eq!(tc("qdisc show dev DEV"), before);
+
+        let diagnosis: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let of =
+            |all: &Value| all["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).cloned();
+        let (judged, device) = (of(&diagnosis).unwrap(), of(&report).unwrap());
+        let is_blind = way.name == "clsact";
+        assert_eq!((device["attach"] == "none", device["blind"].is_string()), (is_blind, is_blind), "{device}");
+        // Which does as this kernel has it.
+        assert_eq!(
+            (judged["level"] == "fail", doctor.status.code()),
+            (!has_tcx(), Some(i32::from(!has_tcx()))),
+            "{judged}"
+        );
+        if is_blind {
+            assert!(device["blind"].as_str().unwrap().contains("ingress qdisc is in the place of clsact"), "{device}");
+            assert_eq!((&device["rx"], &report["health"]["blind_devices"]), (&Value::Null, &1.into()));
+        }
     });
 }
 
@@ -376,12 +556,7 @@ fn a_priority_of_another_kind_is_left_alone() {
     each_way(|way| {
         let lab = lab();
         let veth = &lab.pod("client").veth;
-        let tc = |arguments: &str| {
-            let mut command = lab.node.namespace.command("tc").unwrap();
-            let output = command.args(arguments.replace("DEV", veth).split(' ')).output().unwrap();
-            assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
+        let tc = |arguments: &str| lab::tc(&lab.node.namespace, &arguments.replace("DEV", veth)).unwrap();
         tc("qdisc add dev DEV clsact");
         tc("filter add dev DEV ingress protocol ip prio 1 u32 match ip dst 192.0.2.1/32 flowid 1:1");
         let listed = || {
@@ -416,6 +591,31 @@ fn a_kill_leaves_packets_flowing_and_the_next_start_cleans_up() {
             Ok(())
         });
         assert_eq!(attached(&lab.node.namespace), 0);
+    });
+}
+
+/// While it starts, attaches and measures.
+#[test]
+fn killed_at_any_moment_it_leaves_what_cleanup_finds() {
+    const MOMENTS: u32 = 8;
+    each_way(|way| {
+        let lab = lab();
+        let began = Instant::now();
+        interrupt(open_window(&lab, way, 6));
+        let whole = began.elapsed();
+        for moment in 1..=MOMENTS {
+            let mut command = lab.netpath(&["report", "--duration", "1h", "--eni", "eth*"]).unwrap();
+            let mut netpath = command.args(way.arguments).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(whole * moment / MOMENTS);
+            netpath.kill().unwrap();
+            netpath.wait().unwrap();
+            assert!(passes(&lab), "killed at {moment} of {MOMENTS}");
+        }
+        if way.name == "tcx" {
+            wait_for_hooks(&lab, 0);
+        }
+        cleanup(&lab, &[]);
+        assert_eq!((attached(&lab.node.namespace), passes(&lab)), (0, true));
     });
 }
 
