@@ -69,7 +69,8 @@ range that holds the true one with a probability of 95 %.
 A program takes more here than in the first table, where it runs alone and finds all in the nearest cache: between two runs
 of it here the kernel does all else that a packet needs. A profile of the UDP load (`perf record -e cpu-clock`) had 45 ns
 of 3,060 ns a packet in each of the two programs: 16 of them at its first instruction, which is the call itself and
-what an empty program takes too; the other 30 ns are spread over the loads, each of which waits for the second cache.
+what an empty program takes too; the other 30 ns are spread over its loads, as they are when the second-level cache has
+what they need.
 
 ## User space, by flows
 
