@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod measure;
 pub mod node;
 pub mod path;
+pub mod pattern;
 pub mod privilege;
 pub mod render;
 pub mod report;

@@ -1,4 +1,5 @@
-//! Any bytes as the kernel's answer about counters, qdiscs, filters and conntrack: reading must end, without panicking.
+//! Any bytes as the kernel's answer about counters, qdiscs, filters, conntrack, network namespaces and a driver's statistics:
+//! reading must end, without panicking, and find no more than there is.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,11 +7,14 @@ use netpath::kernel::hooks::message::{filter, qdisc};
 use netpath::node::conntrack::statistics::Statistics;
 use netpath::node::devices::counters::stats;
 use netpath::node::devices::qdiscs::Qdiscs;
+use netpath::node::enis::allowances;
+use netpath::node::ethtool::statistics;
 use netpath::node::netlink::answers;
+use netpath::node::pods::netns;
 
 fuzz_target!(|datagram: &[u8]| {
     // The first message's number, so that it is an answer.
-    let sequence = datagram.get(8..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let sequence = word(datagram, 8).unwrap_or(0);
     let (mut bodies, mut qdiscs, mut conntrack) = (0, Qdiscs::default(), Statistics::default());
     let _ = answers(datagram, sequence, &mut false, |kind, body| {
         bodies += 1;
@@ -18,6 +22,25 @@ fuzz_target!(|datagram: &[u8]| {
         let _ = qdiscs.take(kind, body);
         let _ = conntrack.take(kind, body);
         let _ = (qdisc(kind, body), filter(kind, body));
+        assert!(netns::told(kind, body).is_none_or(|number| number >= 0));
     });
     assert!(bodies <= datagram.len() / 16);
+    assert!(qdiscs.roots.len() + qdiscs.filter_drops.len() <= bodies);
+    driver(datagram);
 });
+
+/// `struct ethtool_gstrings`, which has the number of names behind two others, and `struct ethtool_stats` behind it.
+fn driver(bytes: &[u8]) {
+    let Some(count) = word(bytes, 8) else { return };
+    let names = usize::try_from(count).ok().and_then(|count| count.checked_mul(32)?.checked_add(12));
+    let Some((names, numbers)) = names.and_then(|names| bytes.split_at_checked(names)) else { return };
+    let Some(all) = statistics::of(names, numbers, count) else { return };
+    assert_eq!(all.len(), count as usize);
+    if allowances::of(&all).is_some() {
+        assert!(all.iter().any(|(name, _)| name.contains("_allowance_")));
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}

@@ -2,6 +2,7 @@
 //! character may reach a terminal.
 #![no_main]
 
+mod printed;
 mod rendered;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,7 @@
 //! Any snapshot: a report must come of it, without panicking, that can be rendered, and read again as it was written.
 #![no_main]
 
+mod printed;
 mod rendered;
 
 use libfuzzer_sys::fuzz_target;

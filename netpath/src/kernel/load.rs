@@ -6,6 +6,7 @@ use aya::maps::MapError;
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use caps::Capability;
 use netpath_ebpf::map;
 
 use super::attach::Attacher;
@@ -58,12 +59,6 @@ impl From<MapError> for LoadError {
         Self::Layout(error.to_string())
     }
 }
-
-/// Capabilities by number (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN` stands in for the two after it.
-const NET_ADMIN: u32 = 12;
-const SYS_ADMIN: u32 = 21;
-const PERFMON: u32 = 38;
-const BPF: u32 = 39;
 
 /// The oldest kernel that netpath is tested on.
 pub const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
@@ -172,15 +167,14 @@ fn can_load(object: &[u8], kernel: KernelVersion, status: &str) -> Result<(), Lo
 pub fn missing_capabilities(status: &str) -> Option<String> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
-    let has = |capability: u32| effective & 1 << capability != 0;
-    let missing: Vec<&str> = [
-        ("CAP_NET_ADMIN", has(NET_ADMIN)),
-        ("CAP_BPF", has(BPF) || has(SYS_ADMIN)),
-        ("CAP_PERFMON", has(PERFMON) || has(SYS_ADMIN)),
-    ]
-    .into_iter()
-    .filter_map(|(name, present)| (!present).then_some(name))
-    .collect();
+    let has = |capability: Capability| effective & capability.bitmask() != 0;
+    // CAP_SYS_ADMIN stands in for those that were once a part of it.
+    let stood_in_for = |capability| capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN);
+    let missing: Vec<String> = [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_PERFMON]
+        .into_iter()
+        .filter(|capability| !has(*capability) && !stood_in_for(*capability))
+        .map(|capability| capability.to_string())
+        .collect();
     (!missing.is_empty()).then(|| missing.join(" and "))
 }
 

@@ -7,11 +7,11 @@
 //! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
 //! the answers before it opens the window, and asks again when it has closed it.
 
-mod allowances;
+pub mod allowances;
 mod http;
-mod imds;
+pub mod imds;
 pub mod ipamd;
-mod join;
+pub mod join;
 pub mod metrics;
 mod names;
 

@@ -4,7 +4,7 @@
 //! privilege. sysfs (`/sys/class/net/X/device/driver`) would tell the driver, too, but it shows the namespace it was
 //! mounted in, which in a container is often another one. It must not change a device.
 
-mod statistics;
+pub mod statistics;
 
 use std::io;
 use std::os::fd::AsRawFd as _;

@@ -13,14 +13,14 @@ mod follow;
 pub mod grpc;
 pub mod ipam;
 pub mod logs;
-mod netns;
+pub mod netns;
 pub mod processes;
 mod root;
 pub mod services;
 
 use std::net::IpAddr;
 
-pub use follow::Follower;
+pub use follow::{Follower, names};
 pub use root::HostRoot;
 
 use crate::report::NameSourceState;
@@ -41,7 +41,8 @@ impl Said {
     }
 
     /// `pods`, and how many of its entries the source had that could not be used.
-    fn pods(pods: Vec<SaidPod>, left_out: usize) -> Self {
+    #[must_use]
+    pub fn pods(pods: Vec<SaidPod>, left_out: usize) -> Self {
         let trouble = (left_out > 0).then(|| {
             let why = format!("{left_out} of its entries are not as Kubernetes writes them, and were left out");
             Trouble::new(NameSourceState::Incomplete, why)

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use globset::{GlobBuilder, GlobMatcher};
 use ipnet::IpNet;
 
 use super::account;
+use crate::pattern::Pattern;
 use crate::report::{DeviceClass, Flow, PathClass, Report, Selection};
 
 /// What a flow must have. Ends are compared at every hop, since NAT changes them on the way.
@@ -27,13 +27,13 @@ pub enum Condition {
     /// An end of this address and port.
     End(SocketAddr),
     /// A pod at either end whose `namespace/name` matches.
-    Pod(GlobMatcher),
+    Pod(Pattern),
     /// A pod of this namespace at either end.
     Namespace(String),
     /// This path.
     Path(PathClass),
     /// A hop on a device whose name matches.
-    Device(GlobMatcher),
+    Device(Pattern),
 }
 
 impl Condition {
@@ -49,12 +49,12 @@ impl Condition {
         if text.split('/').filter(|part| !part.is_empty()).count() != 2 || text.matches('/').count() != 1 {
             return Err("write it like default/web, or 'default/web-*'".to_owned());
         }
-        glob(text).map(Self::Pod)
+        pattern(text).map(Self::Pod)
     }
 
     /// A device's name, which may have wildcards.
     pub fn device(text: &str) -> Result<Self, String> {
-        glob(text).map(Self::Device)
+        pattern(text).map(Self::Device)
     }
 
     /// Whether the flow has it.
@@ -71,10 +71,10 @@ impl Condition {
             Self::Net(net) => any_end(&|address, _| net.contains(&address)),
             Self::Port(wanted) => any_end(&|_, port| port == Some(*wanted)),
             Self::End(wanted) => any_end(&|address, port| (address, port) == (wanted.ip(), Some(wanted.port()))),
-            Self::Pod(glob) => any_pod(&|pod| glob.is_match(pod)),
+            Self::Pod(pattern) => any_pod(&|pod| pattern.is_match(pod)),
             Self::Namespace(wanted) => any_pod(&|pod| namespace(pod) == wanted),
             Self::Path(path) => flow.path == *path,
-            Self::Device(glob) => flow.hops.iter().any(|hop| glob.is_match(&hop.device)),
+            Self::Device(pattern) => flow.hops.iter().any(|hop| pattern.is_match(&hop.device)),
         }
     }
 }
@@ -89,10 +89,10 @@ impl fmt::Display for Condition {
             Self::Net(net) => write!(f, "--ip {net}"),
             Self::Port(port) => write!(f, "--port {port}"),
             Self::End(end) => write!(f, "{end}"),
-            Self::Pod(glob) => write!(f, "--pod {}", glob.glob().glob()),
+            Self::Pod(pattern) => write!(f, "--pod {pattern}"),
             Self::Namespace(namespace) => write!(f, "--namespace {namespace}"),
             Self::Path(path) => write!(f, "--path {}", path.name()),
-            Self::Device(glob) => write!(f, "--device {}", glob.glob().glob()),
+            Self::Device(pattern) => write!(f, "--device {pattern}"),
         }
     }
 }
@@ -103,9 +103,8 @@ pub fn namespace(pod: &str) -> &str {
     pod.split_once('/').map_or(pod, |(namespace, _)| namespace)
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("{}; write it like 'web-*'", error.kind()))
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(|why| format!("{why}; write it like 'web-*'"))
 }
 
 /// Which flows: those that fulfil one condition at least of each group that is not empty.

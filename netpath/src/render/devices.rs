@@ -83,7 +83,7 @@ pub fn table(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<
             link.ifindex.to_string(),
             class(link.class, 1).to_owned(),
             sanitise(link.kind.as_deref().or(link.driver.as_deref()).unwrap_or("-")).into_owned(),
-            link.mac.clone().unwrap_or_else(|| "-".to_owned()),
+            sanitise(link.mac.as_deref().unwrap_or("-")).into_owned(),
             some_of(&link.addresses),
             if link.class == DeviceClass::Veth { some_of(&link.routed) } else { "-".to_owned() },
             (if counted(link) { "yes" } else { "no" }).to_owned(),

@@ -4,11 +4,11 @@
 //! [`EniEvidence`]. Pure.
 
 use anyhow::{Context as _, bail};
-use globset::{Glob, GlobMatcher};
 
 use super::message::RawLink;
 use super::{EniEvidence, Layer, Link};
 use crate::node::ethtool::DriverInfo;
+use crate::pattern::Pattern;
 use crate::render::text::sanitise;
 use crate::report::DeviceClass;
 
@@ -69,7 +69,7 @@ pub fn layer(hardware_type: u16) -> Layer {
 
 /// Which devices are ENIs: by evidence, or by name where the user says so.
 #[derive(Clone, Debug, Default)]
-pub struct EniChoice(Vec<GlobMatcher>);
+pub struct EniChoice(Vec<Pattern>);
 
 impl EniChoice {
     /// From the `--eni` globs; none means by evidence.
@@ -77,14 +77,11 @@ impl EniChoice {
     /// # Errors
     /// If one is not a glob.
     pub fn new(globs: &[String]) -> anyhow::Result<Self> {
-        let matchers = globs.iter().map(|glob| {
-            let parsed = Glob::new(glob).map_err(|error| error.kind().to_string());
-            let parsed = parsed.map_err(anyhow::Error::msg);
-            Ok(parsed
-                .with_context(|| format!("--eni '{}' is not a glob; write it like 'eth*' or 'ens5'", sanitise(glob)))?
-                .compile_matcher())
+        let patterns = globs.iter().map(|glob| {
+            let pattern = Pattern::new(glob).map_err(anyhow::Error::msg);
+            pattern.with_context(|| format!("--eni '{}' is not a glob; write it like 'eth*' or 'ens5'", sanitise(glob)))
         });
-        Ok(Self(matchers.collect::<anyhow::Result<_>>()?))
+        Ok(Self(patterns.collect::<anyhow::Result<_>>()?))
     }
 
     /// The final word on a device's class: with globs, the matching devices are the ENIs, and no others.
@@ -111,7 +108,7 @@ impl EniChoice {
             if !links.iter().any(|link| glob.is_match(&link.name)) {
                 bail!(
                     "--eni '{}' matches no device; the devices are: {}; name one of them, or leave --eni out",
-                    sanitise(glob.glob().glob()),
+                    sanitise(&glob.to_string()),
                     names(links)
                 );
             }

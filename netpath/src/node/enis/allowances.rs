@@ -11,7 +11,9 @@ pub fn allowances(name: &str) -> Option<Allowances> {
     of(&ethtool::statistics(name.as_bytes()).ok()?)
 }
 
-fn of(statistics: &[(String, u64)]) -> Option<Allowances> {
+/// Those among a driver's statistics.
+#[must_use]
+pub fn of(statistics: &[(String, u64)]) -> Option<Allowances> {
     let get = |name: &str| statistics.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let allowances = Allowances {
         bw_in_allowance_exceeded: get("bw_in_allowance_exceeded"),

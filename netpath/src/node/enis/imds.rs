@@ -99,7 +99,7 @@ pub struct Interface {
 impl Interface {
     /// One without prefixes, of which everything was told.
     #[cfg(test)]
-    pub fn new(mac: &str, id: &str, device_number: u32, ipv4s: &[IpAddr]) -> Self {
+    pub(super) fn new(mac: &str, id: &str, device_number: u32, ipv4s: &[IpAddr]) -> Self {
         Self {
             mac: mac.to_owned(),
             id: Some(id.to_owned()),
@@ -112,11 +112,13 @@ impl Interface {
     }
 
     /// Its addresses, IPv4 first, if all are known.
+    #[must_use]
     pub fn addresses(&self) -> Option<Vec<IpAddr>> {
         Some([self.ipv4s.as_deref()?, self.ipv6s.as_deref()?].concat())
     }
 
     /// The prefixes that were delegated to it, IPv4 first, if all are known.
+    #[must_use]
     pub fn prefixes(&self) -> Option<Vec<String>> {
         Some([self.ipv4_prefixes.as_deref()?, self.ipv6_prefixes.as_deref()?].concat())
     }
@@ -145,26 +147,55 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts) -> Result<(), Failure>
     let token = answer.ok()?;
     let token = text(&token).ok_or_else(|| Failure::malformed("its token is no text"))?;
     let token = ("X-aws-ec2-metadata-token", token);
-    let mut outcome = Ok(());
-    let mut questions = VecDeque::from([Question::InstanceId, Question::Primary, Question::Interfaces]);
-    while let Some(question) = questions.pop_front() {
-        let key = question.key(facts);
+    let mut interview = Interview::new(facts);
+    while let Some(key) = interview.key() {
         let path = format!("/latest/meta-data/{key}");
         let answer = connection.ask(Method::GET, &path, &[token], ANSWER_BYTES).await?;
-        let taken = match answer.status {
-            StatusCode::OK => question.take(&answer.body, facts),
+        interview.take(answer.status, &answer.body);
+    }
+    interview.outcome
+}
+
+/// The questions, in their order, and what came of them. It asks nobody.
+#[derive(Debug)]
+pub struct Interview<'a> {
+    questions: VecDeque<Question>,
+    facts: &'a mut Facts,
+    /// The first thing that was odd.
+    pub outcome: Result<(), Failure>,
+}
+
+impl<'a> Interview<'a> {
+    /// Writes what is told into `facts`.
+    pub fn new(facts: &'a mut Facts) -> Self {
+        let questions = VecDeque::from([Question::InstanceId, Question::Primary, Question::Interfaces]);
+        Self { questions, facts, outcome: Ok(()) }
+    }
+
+    /// What to ask next, under `/latest/meta-data/`.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        self.questions.front().map(|question| question.key(self.facts))
+    }
+
+    /// Takes the answer to it. After something odd, the other questions are asked all the same.
+    pub fn take(&mut self, status: StatusCode, body: &[u8]) {
+        let Some(question) = self.questions.pop_front() else { return };
+        let key = question.key(self.facts);
+        let taken = match status {
+            StatusCode::OK => question.take(body, self.facts),
             // So it says that a list is empty.
-            StatusCode::NOT_FOUND => question.take(b"", facts),
+            StatusCode::NOT_FOUND => question.take(b"", self.facts),
             status => Err(Failure::status(status)),
         };
         if question == Question::Interfaces {
-            let each = 0..facts.interfaces.len();
-            questions.extend(each.flat_map(|at| OF_AN_INTERFACE.map(|field| Question::Of(at, field))));
+            let each = 0..self.facts.interfaces.len();
+            self.questions.extend(each.flat_map(|at| OF_AN_INTERFACE.map(|field| Question::Of(at, field))));
         }
-        // The first thing that is odd is told; the others are asked all the same.
-        outcome = outcome.and(taken.map_err(|failure| failure.about(&key)));
+        if let (Ok(()), Err(failure)) = (&self.outcome, taken) {
+            self.outcome = Err(failure.about(&key));
+        }
     }
-    outcome
 }
 
 /// Something to ask.

@@ -21,12 +21,14 @@ pub struct Altnames {
 
 impl Altnames {
     /// Whether they say anything.
+    #[must_use]
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
 }
 
 /// Reads a device's alternative names; those of others than ENIs mean nothing.
+#[must_use]
 pub fn altnames(link: &Link) -> Altnames {
     if link.class != DeviceClass::Eni {
         return Altnames::default();
@@ -39,6 +41,7 @@ pub fn altnames(link: &Link) -> Altnames {
 }
 
 /// Every ENI: those with a device, then those that another source knows alone.
+#[must_use]
 pub fn join(candidates: &[Candidate<'_>], imds: Option<&imds::Facts>, ipamd: &[ipamd::Eni]) -> Vec<Eni> {
     let interfaces = imds.map_or(&[][..], |facts| &facts.interfaces);
     let primary = imds.and_then(|facts| facts.primary.as_deref());

@@ -28,7 +28,6 @@ pub fn mac(text: &str) -> Option<String> {
 
 /// `device-number-1`, or `device-number-1.2` with a network card (amazon-ec2-net-utils, lib.sh, `add_altnames`).
 pub fn device_number(altname: &str) -> Option<(u32, Option<u32>)> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
     let text = altname.strip_prefix("device-number-")?;
     match text.split_once('.') {
         None => Some((number(text)?, None)),
@@ -41,8 +40,13 @@ pub fn prefix(text: &str) -> Option<(std::net::IpAddr, u128)> {
     let (address, length) = text.split_once('/')?;
     let address: std::net::IpAddr = address.parse().ok()?;
     let bits = if address.is_ipv4() { 32 } else { 128 };
-    let length: u32 = length.parse().ok().filter(|length| *length <= bits)?;
+    let length = number(length).filter(|length| *length <= bits)?;
     Some((address, 1_u128.checked_shl(bits - length).unwrap_or(u128::MAX)))
+}
+
+/// Digits alone: Rust's own reading takes a "+" before them.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -111,7 +115,7 @@ mod tests {
         assert_eq!(prefix("10.0.0.16/32").map(|(_, size)| size), Some(1));
         assert_eq!(prefix("2001:db8::/80").map(|(_, size)| size), Some(1 << 48));
         assert_eq!(prefix("::/0").map(|(_, size)| size), Some(u128::MAX));
-        for bad in ["10.0.0.16", "10.0.0.16/33", "10.0.0/28", "10.0.0.16/-1", "\u{1b}/1", "::/129"] {
+        for bad in ["10.0.0.16", "10.0.0.16/33", "10.0.0/28", "10.0.0.16/-1", "10.0.0.16/+28", "\u{1b}/1", "::/129"] {
             assert_eq!(prefix(bad), None, "{bad:?}");
         }
     }

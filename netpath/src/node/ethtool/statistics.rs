@@ -67,14 +67,22 @@ fn read(name: &[u8]) -> io::Result<Option<Vec<(String, u64)>>> {
     // SAFETY: as above, of ETHTOOL_GSTATS and its numbers.
     unsafe { ask(name, numbers.start().cast())? };
 
-    let (names, numbers) = (names.bytes(), numbers.bytes());
-    let number = |bytes: &[u8], at: usize| bytes[at..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-    if number(names, 8) != Some(info.count) || number(numbers, 4) != Some(info.count) {
-        return Ok(None);
+    Ok(of(names.bytes(), numbers.bytes(), info.count))
+}
+
+/// The `count` statistics in a `struct ethtool_gstrings` and a `struct ethtool_stats`; `None` if one of these has another
+/// number of them, or is cut off.
+#[must_use]
+pub fn of(names: &[u8], numbers: &[u8], count: u32) -> Option<Vec<(String, u64)>> {
+    let said = |bytes: &[u8], at| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    if said(names, 8) != Some(count) || said(numbers, 4) != Some(count) {
+        return None;
     }
-    let values = numbers[8..].as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-    let names = names[12..].chunks_exact(NAME_BYTES).map(|name| text(name).unwrap_or_default());
-    Ok(Some(names.zip(values).take(count).collect()))
+    let values = numbers.get(8..)?.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+    let names = names.get(12..)?.chunks_exact(NAME_BYTES).map(|name| text(name).unwrap_or_default());
+    let count = usize::try_from(count).ok()?;
+    let statistics: Vec<_> = names.zip(values).take(count).collect();
+    (statistics.len() == count).then_some(statistics)
 }
 
 /// Memory with a page behind it that nobody can write to. The kernel writes as many statistics as there are when it does,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::grpc::{Channel, GrpcError};
+use super::grpc::{self, Channel, GrpcError};
 use super::root::{HostRoot, link};
 use super::{PodName, Said, SaidPod, Trouble, is_uid, netns};
 use crate::report::NameSourceState;
@@ -163,7 +163,8 @@ impl Runtime {
                 Some(Trouble::new(NameSourceState::Slow, why))
             }
         };
-        let mut said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, root);
+        let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
+        let mut said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
         said.trouble = trouble.or(said.trouble);
         if let Some(listed) = &heard.listed {
             heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
@@ -291,7 +292,21 @@ pub fn namespace(info: &str) -> Option<String> {
     info.spec.linux.namespaces.into_iter().find(|namespace| namespace.kind == "network")?.path
 }
 
-fn said(listed: &[api::Sandbox], known: &HashMap<String, Network>, root: &HostRoot) -> Said {
+/// What a runtime says whose answers these are, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
+/// sandbox. It does not look for veths.
+pub fn parse(list: &[u8], status: &[u8]) -> Result<Said, GrpcError> {
+    let listed = grpc::parse::<api::ListResponse>(list)?.items;
+    let network = network(&grpc::parse(status)?);
+    let known = listed.iter().filter_map(|sandbox| Some((sandbox.id.clone(), network.clone()?))).collect();
+    Ok(said(&listed, &known, |paths| Ok(vec![Vec::new(); paths.len()])))
+}
+
+/// In: what was heard, and how to find the veths into network namespaces, by these namespaces' paths.
+fn said(
+    listed: &[api::Sandbox],
+    known: &HashMap<String, Network>,
+    veths: impl FnOnce(&[Option<&str>]) -> Result<Vec<Vec<u32>>, Trouble>,
+) -> Said {
     let network = |sandbox: &api::Sandbox| known.get(&sandbox.id).filter(|_| sandbox.state == READY);
     let valid: Vec<(PodName, &api::Sandbox)> = listed
         .iter()
@@ -301,8 +316,8 @@ fn said(listed: &[api::Sandbox], known: &HashMap<String, Network>, root: &HostRo
         })
         .collect();
     let left_out = listed.len() - valid.len();
-    let veths = netns::veths_into(&valid, |(_, sandbox)| root.namespace(network(sandbox)?.netns.as_deref()?).ok());
-    let (mut veths, trouble) = match veths {
+    let paths: Vec<_> = valid.iter().map(|(_, sandbox)| network(sandbox)?.netns.as_deref()).collect();
+    let (mut veths, trouble) = match veths(&paths) {
         Ok(veths) => (veths.into_iter(), None),
         Err(trouble) => (Vec::new().into_iter(), Some(trouble)),
     };
@@ -329,6 +344,31 @@ mod tests {
         for none in ["", "{}", r#"{"runtimeSpec":{"linux":{"namespaces":[{"type":"network"}]}}}"#] {
             assert_eq!(namespace(none), None, "{none}");
         }
+    }
+
+    /// Bytes as the protocol has them: a tag (the field's number times 8, and 2 for what has a length), length, contents.
+    fn field(number: u8, contents: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(contents.len()).ok().filter(|length| *length < 128).expect("short");
+        [&[number << 3 | 2, length], contents].concat()
+    }
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        [&[0, 0, 0, 0, u8::try_from(message.len()).expect("short")], message].concat()
+    }
+
+    #[test]
+    fn answers_as_they_come() {
+        let sandbox = |name: &[u8]| {
+            let metadata = [field(1, name), field(2, b"0d0eb7a4-8b6c-4f0e-9a52-2c1d33a4b5c6"), field(3, b"default")];
+            field(1, &[field(1, b"3d1f"), field(2, &metadata.concat())].concat())
+        };
+        let list = framed(&[sandbox(b"client"), sandbox(b"\x1b[2J")].concat());
+        let status = framed(&field(1, &field(5, &field(1, b"10.0.0.21"))));
+        let said = parse(&list, &status).expect("well formed");
+        let pods: Vec<_> = said.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
+        assert_eq!(pods, [(PodName::new("default", "client"), vec![IpAddr::from([10, 0, 0, 21])])]);
+        assert_eq!(said.trouble.expect("one is no pod").state, NameSourceState::Incomplete);
+        assert!(parse(&list[..list.len() - 1], &status).is_err());
     }
 
     #[test]

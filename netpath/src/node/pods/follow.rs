@@ -206,6 +206,14 @@ struct Seen {
     at_end: bool,
 }
 
+/// The names in what the sources said at one moment.
+#[must_use]
+pub fn names(heard: Vec<(NameSource, Said)>) -> Names {
+    let mut gathered = Gathered::default();
+    gathered.add(heard, Moment::Start);
+    gathered.into_names()
+}
+
 /// All that was said so far.
 #[derive(Default)]
 struct Gathered {
@@ -345,12 +353,12 @@ mod tests {
         assert_eq!((found.name.as_str(), found.veths.as_slice()), ("web-0", &[7][..]));
 
         // Two names for one uid are none.
-        let mut gathered = Gathered::default();
-        gathered.add(vec![said(NameSource::Processes, process())], Moment::Start);
-        gathered.add(vec![said(NameSource::PodLogs, folder())], Moment::Start);
         let other = SaidPod { name: PodName::new("default", "web-1"), ..folder() };
-        gathered.add(vec![said(NameSource::Cri, other)], Moment::Start);
-        let names = gathered.into_names();
+        let names = super::names(vec![
+            said(NameSource::Processes, process()),
+            said(NameSource::PodLogs, folder()),
+            said(NameSource::Cri, other),
+        ]);
         assert!(names.pods.iter().all(|pod| pod.source != NameSource::Processes));
         assert_eq!(names.sources[2].state, NameSourceState::Incomplete);
     }

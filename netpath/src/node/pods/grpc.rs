@@ -126,7 +126,8 @@ fn check(trailers: &HeaderMap) -> Result<(), GrpcError> {
     }
 }
 
-fn parse<A: Message + Default>(bytes: &[u8]) -> Result<A, GrpcError> {
+/// The message in an answer's body, behind its prefix.
+pub(super) fn parse<A: Message + Default>(bytes: &[u8]) -> Result<A, GrpcError> {
     let wrong = |why: &str| GrpcError::Protocol(format!("its answer is no gRPC message: {why}"));
     let (prefix, message) = bytes.split_at_checked(PREFIX_BYTES).ok_or_else(|| wrong("it is too short"))?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);

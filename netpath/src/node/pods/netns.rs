@@ -59,15 +59,19 @@ fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i
     body.extend(namespace.as_raw_fd().to_ne_bytes());
     let mut number = None;
     let answered = requester.get(libc::RTM_GETNSID, &body, |message_type, body| {
-        if message_type == libc::RTM_NEWNSID {
-            let attributes = NlasIterator::new(body.get(HEADER_BYTES..).unwrap_or_default());
-            let value = attributes.flatten().find(|attribute| attribute.kind() == NETNSA_NSID);
-            number = value.and_then(|value| parse_i32(value.value()).ok()).filter(|number| *number >= 0);
-        }
+        number = number.or(told(message_type, body));
     });
     match answered {
         // Not a namespace.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
         answered => answered.map(|()| number),
     }
+}
+
+/// The number in an answer; the kernel says of a namespace without one that it is -1.
+#[must_use]
+pub fn told(message_type: u16, body: &[u8]) -> Option<i32> {
+    let attributes = body.get(HEADER_BYTES..).filter(|_| message_type == libc::RTM_NEWNSID)?;
+    let value = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NETNSA_NSID)?;
+    parse_i32(value.value()).ok().filter(|number| *number >= 0)
 }

@@ -86,6 +86,8 @@ fn json_of_a_node() {
 
 #[test]
 fn no_control_character_reaches_the_terminal() {
-    let text = table_of(&node());
+    let foul = || Some("\u{1b}[2J".to_owned());
+    let all = Link { kind: foul(), driver: foul(), mac: foul(), ..link(11, "\u{9b}31m", DeviceClass::Other) };
+    let text = table_of(&[node(), vec![Link { addresses: foul().into_iter().collect(), ..all }]].concat());
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
 }
