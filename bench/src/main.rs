@@ -79,7 +79,7 @@ struct Plan {
 const FULL: Plan = Plan {
     program_rounds: 300,
     program_packets: 40_000,
-    rounds: 31,
+    rounds: 120,
     flows: &[(1_024, 11), (10_000, 11), (65_536, 11), (262_144, 5), (524_288, 5)],
     devices: &[(2, 11), (50, 5), (250, 3), (1_000, 1)],
 };
@@ -87,7 +87,7 @@ const FULL: Plan = Plan {
 const QUICK: Plan = Plan {
     program_rounds: 30,
     program_packets: 20_000,
-    rounds: 3,
+    rounds: 5,
     flows: &[(10_000, 3), (65_536, 3), (524_288, 1)],
     devices: &[(2, 3), (250, 1)],
 };
