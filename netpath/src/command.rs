@@ -5,6 +5,7 @@ mod completions;
 mod devices;
 mod doctor;
 mod explain;
+mod output;
 mod report;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::report::output::Output;
+use super::output::Output;
 use crate::cli::CleanupArgs;
 use crate::kernel::leftovers::{self, Own};
 use crate::node::devices::{self, EniChoice};

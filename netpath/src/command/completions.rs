@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 
-use super::report::output::Output;
+use super::output::Output;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 
 /// Writes the completion script.

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use super::report::output::Output;
+use super::output::Output;
 use crate::cli::{DevicesArgs, DevicesFormat};
 use crate::node::devices::{self, EniChoice};
 use crate::node::enis::{Candidate, Inquiry};

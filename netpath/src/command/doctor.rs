@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use super::report::output::Output;
+use super::output::Output;
 use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::doctor::facts::Facts;
 use crate::doctor::{Level, diagnose};

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 
+use super::output::Output;
 use super::report::measured;
-use super::report::output::Output;
 use crate::cli::ExplainArgs;
 use crate::render::explain::{self, Selection};
 use crate::render::units::Scale;

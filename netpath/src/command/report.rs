@@ -4,8 +4,6 @@
 //! there was one. Everything that can be found wrong before measuring is found then, so that no window is lost to a
 //! mistyped path.
 
-mod folder;
-pub(super) mod output;
 mod window;
 
 use std::process::ExitCode;
@@ -17,8 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::yield_now;
 use tokio::time::interval;
 
-use self::output::Output;
 use self::window::{Signals, Window};
+use super::output::Output;
 use crate::cli::{Format, MeasureArgs, ReportArgs};
 use crate::measure::{Measurement, Options};
 use crate::privilege::Purpose;

@@ -4,6 +4,8 @@
 //! that a failure leaves an older report as it was, and a link is replaced, not followed; anything else (a pipe, a device) is
 //! written as it is.
 
+mod folder;
+
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
-use super::folder::Folder;
+use self::folder::Folder;
 
 /// An opened destination.
 #[derive(Debug)]
