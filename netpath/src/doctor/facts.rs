@@ -158,7 +158,7 @@ fn selected(choices: &str) -> Option<String> {
 /// One more than the highest number in "0-3,8".
 fn cpus(possible: &str) -> u64 {
     let numbers = possible.split(['-', ',']).filter_map(|number| number.parse::<u64>().ok());
-    numbers.max().unwrap_or(0) + 1
+    numbers.max().unwrap_or(0).saturating_add(1)
 }
 
 fn available(meminfo: &str) -> Option<u64> {

@@ -5,31 +5,12 @@ use aya::util::KernelVersion;
 use super::facts::Inspected;
 use super::*;
 use crate::kernel::hooks::{BpfFilter, DeviceHooks, Filter, Hook, Program, Qdisc, TcxProgram};
-use crate::node::devices::{Layer, Link};
+use crate::node::devices::Link;
 use crate::render;
 use crate::report::DeviceClass;
-use crate::snapshot::KernelCounters;
 
 fn device(ifindex: u32, name: &str, class: DeviceClass, hooks: Result<DeviceHooks, String>) -> Inspected {
-    let link = Link {
-        ifindex,
-        name: name.to_owned(),
-        class,
-        eni_evidence: None,
-        altnames: Vec::new(),
-        xdp: None,
-        kind: None,
-        driver: None,
-        mac: None,
-        up: true,
-        addresses: Vec::new(),
-        routed: Vec::new(),
-        layer: Layer::Ethernet,
-        lower: None,
-        vlan_id: None,
-        counters: KernelCounters::default(),
-    };
-    Inspected { link, hooks }
+    Inspected { link: Link::new(ifindex, name, class), hooks }
 }
 
 fn filter(kind: &str, priority: u16, name: Option<&str>) -> Filter {
