@@ -129,8 +129,7 @@ pub fn least(samples: &[f64]) -> f64 {
 
 /// The median.
 pub fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(samples);
     let half = sorted.len() / 2;
     match sorted.len() {
         0 => f64::NAN,
@@ -142,8 +141,7 @@ pub fn median(samples: &[f64]) -> f64 {
 /// What the true median is between with a probability of 95 %, whatever the samples' distribution: the samples that are by
 /// 1.96 standard deviations of the binomial distribution from the middle.
 pub fn range_of_median(samples: &[f64]) -> [f64; 2] {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(samples);
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -155,6 +153,12 @@ pub fn range_of_median(samples: &[f64]) -> [f64; 2] {
         0 => [f64::NAN; 2],
         len => [sorted[below], sorted[len - 1 - below]],
     }
+}
+
+fn sorted(samples: &[f64]) -> Vec<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 #[cfg(test)]
