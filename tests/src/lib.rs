@@ -52,6 +52,6 @@ pub use process::{Running, output_within};
 pub use programs::{Answer, attach, behind_vlan_push, vlan_mark};
 pub use qdisc::{RootQdisc, root_qdisc, tc};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};
-pub use window::{Measured, OpenWindow};
+pub use window::{Measured, OpenWindow, wait_until_open};
 pub use wiring::{ip, ip_batch};
 pub use xdp::{Xdp, XdpAnswer, XdpRun};

@@ -1,13 +1,16 @@
 //! Runs netpath for exactly as long as a closure: its window is open before the first packet and closes after the last.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::Lab;
+use crate::process::kill;
 
 /// What the measured command says when it starts, which is when the window is open.
 const OPEN: &str = "the window is open";
@@ -31,9 +34,7 @@ impl Lab {
     /// When netpath does not start, fails, or writes no JSON.
     pub fn measure(&self, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<Measured> {
         let (stdout, messages, status) = self.measure_json(arguments, work)?;
-        let report = serde_json::from_slice(&stdout)
-            .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(&stdout)))?;
-        Ok(Measured { report, messages, status })
+        Ok(Measured { report: parse(&stdout)?, messages, status })
     }
 
     /// As [`measure`](Self::measure), for reports so large that the caller reads them by a type of its own: what netpath
@@ -67,6 +68,31 @@ impl Lab {
     }
 }
 
+fn parse(stdout: &[u8]) -> Result<Value> {
+    serde_json::from_slice(stdout)
+        .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(stdout)))
+}
+
+/// Waits until the window of a netpath that measures no command is open: then its drain thread runs, the last that starts.
+/// That its programs are on their hooks says less: it asks about ENIs after that.
+///
+/// # Errors
+/// When netpath ends before, or takes minutes.
+pub fn wait_until_open(netpath: &mut Child) -> Result<()> {
+    let tasks = format!("/proc/{}/task", netpath.id());
+    let is_drain =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "drain\n");
+    let end = Instant::now() + Duration::from_mins(2);
+    while !fs::read_dir(&tasks)?.flatten().any(is_drain) {
+        if let Some(status) = netpath.try_wait()? {
+            bail!("netpath ended with {status} before its window was open");
+        }
+        ensure!(Instant::now() < end, "netpath's window is not open after two minutes");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// A running netpath; ended when dropped.
 #[derive(Debug)]
 pub struct OpenWindow {
@@ -97,6 +123,35 @@ impl OpenWindow {
         }
     }
 
+    /// netpath's process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to netpath.
+    pub fn signal(&self, signal: i32) {
+        kill(self.child.id().cast_signed(), signal);
+    }
+
+    /// Ends netpath by SIGKILL.
+    ///
+    /// # Errors
+    /// When the kernel does not do that.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends the window, and reads the report.
+    ///
+    /// # Errors
+    /// When netpath fails, or writes no JSON.
+    pub fn report(self) -> Result<Value> {
+        parse(&self.finish()?.0)
+    }
+
     /// Closes the command's standard input, which ends it and the window: what netpath wrote, what it said, and how it ended.
     ///
     /// # Errors
@@ -117,12 +172,12 @@ impl Drop for OpenWindow {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         // Already gone after `finish`.
-        let end = std::time::Instant::now() + Duration::from_secs(5);
-        while std::time::Instant::now() < end {
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -6,18 +6,18 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Lab, attached_programs};
+use lab::{Lab, attached_programs, wait_until_open};
 use serde_json::Value;
 
 fn lab() -> Lab {
     Lab::builder().pod("client").start().unwrap()
 }
 
-/// Starts a window of an hour, and waits until netpath is on both hooks of both devices.
+/// Opens a window of an hour.
 fn open_window(lab: &Lab) -> Child {
     let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_hooks(lab, 4);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until_open(&mut child).unwrap();
     child
 }
 
@@ -45,6 +45,7 @@ fn signals_end_the_window_early_and_still_report() {
     for number in [libc::SIGINT, libc::SIGTERM] {
         let lab = lab();
         let child = open_window(&lab);
+        wait_for_hooks(&lab, 4);
         signal(&child, number);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -59,6 +60,7 @@ fn signals_end_the_window_early_and_still_report() {
 fn a_kill_leaves_nothing_attached() {
     let lab = lab();
     let mut child = open_window(&lab);
+    wait_for_hooks(&lab, 4);
     signal(&child, libc::SIGKILL);
     child.wait().unwrap();
     wait_for_hooks(&lab, 0);
@@ -67,11 +69,9 @@ fn a_kill_leaves_nothing_attached() {
 #[test]
 fn two_at_once_count_side_by_side() {
     let lab = lab();
-    let one = open_window(&lab);
-    let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
-    let other = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let windows = [open_window(&lab), open_window(&lab)];
     wait_for_hooks(&lab, 8);
-    for child in [one, other] {
+    for child in windows {
         signal(&child, libc::SIGINT);
         assert!(child.wait_with_output().unwrap().status.success());
     }

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Lab, counters};
+use lab::{Lab, counters, wait_until_open};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,11 +67,6 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until the window is open: then the drain thread runs, the last that starts.
-fn wait_until_open(child: &Child) {
-    wait_for("the window is open", || threads(child.id()).iter().any(|(name, _)| name == "drain"));
-}
-
 fn end(mut child: Child, signal: i32) {
     // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
     unsafe { libc::kill(child.id().cast_signed(), signal) };
@@ -100,8 +95,8 @@ fn as_user(lab: &Lab, set: &str) -> Command {
 fn every_thread_of_roots_keeps_the_documented_four() {
     let lab = lab();
     let mut command = lab.netpath(&["report", "--duration", "1h", "--eni", "eth*"]).unwrap();
-    let child = command.stdout(Stdio::null()).spawn().unwrap();
-    wait_until_open(&child);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    wait_until_open(&mut child).unwrap();
     let threads = threads(child.id());
     assert!(threads.len() >= 3, "the main, drain and conntrack threads at least: {threads:?}");
     for (name, status) in threads {
@@ -124,8 +119,8 @@ fn to_write_a_file_two_more_wait() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1755)).unwrap();
     let arguments =
         ["report", "--duration", "1h", "--eni", "eth*", "--format", "json", "--output", file.to_str().unwrap()];
-    let child = lab.netpath(&arguments).unwrap().spawn().unwrap();
-    wait_until_open(&child);
+    let mut child = lab.netpath(&arguments).unwrap().spawn().unwrap();
+    wait_until_open(&mut child).unwrap();
     for (name, status) in threads(child.id()) {
         let effective = WHILE_MEASURING | SYS_PTRACE;
         assert_eq!(capabilities(&status), sets(0, effective | DAC_OVERRIDE | FOWNER, effective, 0), "{name}");
@@ -170,8 +165,8 @@ fn a_user_with_the_documented_three_measures_right() {
     let before = counters(&lab.node.namespace, veth).unwrap();
     let mut command = as_user(&lab, "bpf,perfmon,net_admin");
     command.arg(&netpath).args(["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]);
-    let child = command.stdout(Stdio::piped()).spawn().unwrap();
-    wait_until_open(&child);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    wait_until_open(&mut child).unwrap();
     for (name, status) in threads(child.id()) {
         assert!(status.contains(&format!("Uid:\t{USER}\t{USER}\t{USER}\t{USER}")), "{status}");
         let bounding = WHILE_MEASURING;

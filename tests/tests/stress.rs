@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::UdpSocket;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -78,11 +78,6 @@ fn signal(child: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
 }
 
-fn report(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 /// The report's devices of this name.
 fn named<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
     report["devices"].as_array().unwrap().iter().filter(|device| device["name"] == name).collect()
@@ -124,8 +119,7 @@ fn five_hundred_veths_come_and_go() {
     const VETHS: usize = 500;
     let lab = lab();
     let (node, pod) = (&lab.node.namespace, &lab.pod("client").namespace);
-    let child = start(&lab);
-    wait_until("the window is open", || attached(&lab) == 6);
+    let window = lab.open_window(&[]).unwrap();
     let mut random = Random::new();
     let (mut alive, mut made) = (Vec::new(), 0);
     while made < VETHS || alive.len() > 20 {
@@ -151,8 +145,7 @@ fn five_hundred_veths_come_and_go() {
         count += 10;
         send(node, &format!("v{number}"), network, count);
     }
-    signal(&child, libc::SIGINT);
-    let report = report(&child.wait_with_output().unwrap());
+    let report = window.report().unwrap();
 
     let mut count = 0;
     for number in &alive {
@@ -182,14 +175,12 @@ fn five_hundred_veths_come_and_go() {
 fn the_end_does_not_wait_for_hundreds_of_devices() {
     const VETHS: usize = 300;
     let lab = lab();
-    let child = start(&lab);
-    wait_until("the window is open", || attached(&lab) == 6);
+    let window = lab.open_window(&[]).unwrap();
     let pod = &lab.pod("client").namespace;
     ip_batch(&lab.node.namespace, &(0..VETHS).map(|number| veth(&format!("v{number}"), "", pod)).collect::<String>())
         .unwrap();
     let done = attached(&lab);
-    signal(&child, libc::SIGINT);
-    let report = report(&child.wait_with_output().unwrap());
+    let report = window.report().unwrap();
     let late = (0..VETHS).filter(|number| {
         let devices = named(&report, &format!("v{number}"));
         assert_eq!(devices.len(), 1, "v{number}");
@@ -222,10 +213,8 @@ fn names_and_counts_go_to_the_right_device() {
     }
     ip_batch(node, &make).unwrap();
     ip_batch(pod, "link set oldp up\nlink set movedp up\nlink set firstp up\n").unwrap();
-    let child = start(&lab);
-    wait_until("the window is open", || attached(&lab) == 12);
-    // The devices' counters are read right before the window, and that is after the last of them was attached to.
-    thread::sleep(Duration::from_secs(1));
+    let window = lab.open_window(&[]).unwrap();
+    assert_eq!(attached(&lab), 12);
 
     send(node, "old", 0, 10);
     ip_batch(node, "link set old down\nlink set old name new\nlink set new up\n").unwrap();
@@ -253,8 +242,7 @@ fn names_and_counts_go_to_the_right_device() {
     ip_batch(node, &address("second", 3)).unwrap();
     send(node, "second", 3, 60);
 
-    signal(&child, libc::SIGINT);
-    let report = report(&child.wait_with_output().unwrap());
+    let report = window.report().unwrap();
     assert!(named(&report, "old").is_empty());
     let of = |name: &str| named(&report, name).into_iter().map(sent).collect::<BTreeSet<_>>();
     assert_eq!(of("new"), [datagrams(30)].into());
@@ -275,9 +263,8 @@ fn what_nobody_could_read_is_said() {
     const CHANGES: usize = 30_000;
     let lab = lab();
     let (node, pod) = (&lab.node.namespace, &lab.pod("client").namespace);
-    let child = start(&lab);
-    wait_until("the window is open", || attached(&lab) == 6);
-    signal(&child, libc::SIGSTOP);
+    let window = lab.open_window(&[]).unwrap();
+    window.signal(libc::SIGSTOP);
     ip_batch(node, &veth("missed", "", pod)).unwrap();
     ip_batch(node, "link delete missed\n").unwrap();
     let change = "address add 10.98.0.1/32 dev lo\naddress delete 10.98.0.1/32 dev lo\n";
@@ -287,11 +274,10 @@ fn what_nobody_could_read_is_said() {
     ip_batch(node, &veth("stays", "", pod)).unwrap();
     ip_batch(pod, "link set staysp up\n").unwrap();
     ip_batch(node, &address("stays", 0)).unwrap();
-    signal(&child, libc::SIGCONT);
+    window.signal(libc::SIGCONT);
     wait_until("netpath has caught up", || attached(&lab) == 8);
     send(node, "stays", 0, 10);
-    signal(&child, libc::SIGINT);
-    let report = report(&child.wait_with_output().unwrap());
+    let report = window.report().unwrap();
     assert!(report["health"]["device_overruns"].as_u64().unwrap() > 0, "the kernel had room for all: raise CHANGES");
     assert_eq!(named(&report, "stays").into_iter().map(sent).collect::<Vec<_>>(), [datagrams(10)]);
     // Its message came before those that were lost; it was gone when netpath got to attach to it.
@@ -363,9 +349,7 @@ fn soak() {
     lab.wait_until_quiet().unwrap();
     let veths = [&lab.pod("client").veth, &server.veth];
     let before = veths.map(|veth| counters(&lab.node.namespace, veth).unwrap());
-    let child = start(&lab);
-    wait_until("the window is open", || attached(&lab) == 6);
-    thread::sleep(Duration::from_secs(1));
+    let window = lab.open_window(&[]).unwrap();
 
     let stop = &AtomicBool::new(false);
     let (mut sent, mut samples) = (0, Vec::new());
@@ -384,15 +368,14 @@ fn soak() {
                 sent += u64::from(socket.send_to(&[0; 100], sink.address()).is_ok());
             }
             if Instant::now() >= sample {
-                samples.push(memory(child.id()));
+                samples.push(memory(window.id()));
                 sample += Duration::from_secs((seconds / 20).max(1));
             }
         }
         stop.store(true, Ordering::Relaxed);
     });
     lab.wait_until_quiet().unwrap();
-    signal(&child, libc::SIGINT);
-    let report = report(&child.wait_with_output().unwrap());
+    let report = window.report().unwrap();
 
     println!("{sent} datagrams in {seconds} s; resident memory in kB and bytes of maps: {samples:?}");
     for (veth, before) in veths.into_iter().zip(before) {

@@ -10,7 +10,7 @@ mod conntrack;
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,9 @@ use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use etherparse::PacketBuilder;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
-use lab::{Answer, Counters, Lab, Measured, Namespace, TcFilter, attached_programs, device_counters, tc_filters};
+use lab::{
+    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, attached_programs, device_counters, tc_filters,
+};
 use serde_json::Value;
 
 /// How netpath attaches.
@@ -101,49 +103,21 @@ impl Foreign<'_> {
     }
 }
 
-/// A window of an hour, and netpath on as many hooks more than before.
-fn open_window(lab: &Lab, way: Way, hooks: usize) -> Child {
+/// Opens a window, in which netpath is on as many hooks more than before.
+fn open_window(lab: &Lab, way: Way, hooks: usize) -> OpenWindow {
     let expected = attached(&lab.node.namespace) + hooks;
-    let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
-    let mut child = command.args(way.arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    if let Err(why) = hooks_become(lab, expected, || child.try_wait().unwrap().is_some()) {
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        panic!("{why}; netpath: {}, {}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    child
+    let window = lab.open_window(way.arguments).unwrap();
+    assert_eq!(attached(&lab.node.namespace), expected);
+    window
 }
 
+/// Waits until netpath's programs are on so many hooks.
 fn wait_for_hooks(lab: &Lab, expected: usize) {
-    hooks_become(lab, expected, || false).unwrap();
-}
-
-/// Waits until netpath is on so many hooks, or whoever should see to it has ended.
-fn hooks_become(lab: &Lab, expected: usize, mut ended: impl FnMut() -> bool) -> Result<(), String> {
     let end = Instant::now() + Duration::from_mins(2);
-    loop {
-        let ended = ended() || Instant::now() > end;
-        let attached = attached(&lab.node.namespace);
-        if attached == expected {
-            return Ok(());
-        }
-        if ended {
-            return Err(format!("{attached} programs are attached, not {expected}"));
-        }
+    while attached(&lab.node.namespace) != expected {
+        assert!(Instant::now() < end, "{} programs are attached, not {expected}", attached(&lab.node.namespace));
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn signal(child: &Child, signal: i32) {
-    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
-}
-
-fn interrupt(child: Child) -> Value {
-    signal(&child, libc::SIGINT);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Runs `netpath cleanup` in the node.
@@ -213,7 +187,7 @@ fn attaches_to_both_hooks_of_every_device() {
         // The one without Ethernet header, which takes other programs.
         let tun = lab.node.namespace.command("ip").unwrap().args(["tuntap", "add", "tun0", "mode", "tun"]).status();
         assert!(tun.unwrap().success());
-        let report = interrupt(open_window(&lab, way, 2 * 4));
+        let report = open_window(&lab, way, 2 * 4).report().unwrap();
         for device in report["devices"].as_array().unwrap().iter().filter(|device| device["name"] != "lo") {
             assert_eq!((&device["attach"], &device["blind"]), (&way.name.into(), &Value::Null), "{device}");
         }
@@ -433,7 +407,7 @@ fn an_agent_that_comes_later_is_left_alone() {
         assert_eq!(attached(&lab.node.namespace), 6, "netpath's filters are not taken for the agent's");
         agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
         assert!(!passes(&lab));
-        let report = interrupt(window);
+        let report = window.report().unwrap();
         // Of filters with one priority, the one that came last runs first.
         let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).unwrap();
         let blind = device["blind"].as_str().unwrap_or_default();
@@ -577,10 +551,9 @@ fn a_priority_of_another_kind_is_left_alone() {
 fn a_kill_leaves_packets_flowing_and_the_next_start_cleans_up() {
     each_way(|way| {
         let lab = lab();
-        let mut window = open_window(&lab, way, 6);
+        let window = open_window(&lab, way, 6);
         let agent = agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
-        signal(&window, libc::SIGKILL);
-        window.wait().unwrap();
+        window.kill().unwrap();
         assert!(passes(&lab));
         let left = if way.name == "tcx" { 0 } else { 6 };
         wait_for_hooks(&lab, left);
@@ -601,7 +574,7 @@ fn killed_at_any_moment_it_leaves_what_cleanup_finds() {
     each_way(|way| {
         let lab = lab();
         let began = Instant::now();
-        interrupt(open_window(&lab, way, 6));
+        open_window(&lab, way, 6).report().unwrap();
         let whole = began.elapsed();
         for moment in 1..=MOMENTS {
             let mut command = lab.netpath(&["report", "--duration", "1h", "--eni", "eth*"]).unwrap();
@@ -624,9 +597,7 @@ fn cleanup_removes_leftovers_and_nothing_else() {
     each_way(|way| {
         let lab = lab();
         let node = &lab.node.namespace;
-        let mut killed = open_window(&lab, way, 6);
-        signal(&killed, libc::SIGKILL);
-        killed.wait().unwrap();
+        open_window(&lab, way, 6).kill().unwrap();
         let left = if way.name == "tcx" { 0 } else { 6 };
         wait_for_hooks(&lab, left);
         agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
@@ -650,7 +621,7 @@ fn cleanup_removes_leftovers_and_nothing_else() {
         assert!(text.contains("nothing to remove"), "{text}");
         assert_eq!(text.contains("kept: 6 filters"), way.name == "clsact", "{text}");
         assert_eq!(attached(node), 7, "a netpath that runs keeps its programs");
-        interrupt(window);
+        window.report().unwrap();
         assert_eq!((others(node), attached(node)), (others_before, 1));
     });
 }
@@ -664,7 +635,7 @@ fn two_at_once_count_side_by_side() {
             assert!(passes(&lab));
         }
         for (left, window) in [(6, windows)].into_iter().flat_map(|(left, [one, other])| [(left, one), (0, other)]) {
-            let report = interrupt(window);
+            let report = window.report().unwrap();
             let local = &report["totals"]["by_path"]["local"];
             // Ethernet 14, IPv4 20, ICMP 8 and 100 bytes; three and their replies.
             assert_eq!((&local["packets"], &local["bytes"]), (&6.into(), &(6 * 142).into()));
