@@ -348,7 +348,8 @@ fn protocols_with_and_without_ports() {
 fn a_dropped_tracker_ends() {
     let _serial = serial();
     let tracker = start(&Namespace::new());
-    assert_eq!(worker_cpu_ns().len(), 1);
+    // A thread gives itself its name.
+    wait("the worker's start", || worker_cpu_ns().len() == 1);
     drop(tracker);
     wait("the worker's end", || worker_cpu_ns().is_empty());
 }
