@@ -1,7 +1,9 @@
 //! Any bytes as the records that name pods and services: nothing may get through as a name that Kubernetes would not give.
+//! And as the files of /proc and /sys that `netpath doctor` reads.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use netpath::doctor::facts;
 use netpath::node::pods::{Said, cri, ipam, logs, names, processes, services};
 use netpath::report::NameSource;
 
@@ -32,6 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert!(processes::pod_uid(text).is_none_or(|uid| is_uid(&uid)));
         let _ = cri::namespace(text);
+        let _ = (facts::available(text), facts::selected(text));
+        assert!(facts::cpus(text) > 0);
     }
 });
 

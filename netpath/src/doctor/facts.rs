@@ -109,7 +109,6 @@ impl Facts {
     /// If there is no /proc, or the devices cannot be listed.
     pub fn gather(eni: &EniChoice) -> anyhow::Result<Self> {
         let release = read("/proc/sys/kernel/osrelease").context("cannot read /proc; mount it")?;
-        let status = read("/proc/self/status").context("cannot read /proc; mount it")?;
         let kernel = KernelVersion::current().ok();
         Ok(Self {
             kernel,
@@ -117,7 +116,7 @@ impl Facts {
             oldest: load::OLDEST,
             has_object: load::has_object(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-            missing_capabilities: load::missing_capabilities(&status),
+            missing_capabilities: load::missing_capabilities(),
             lockdown: read("/sys/kernel/security/lockdown").as_deref().and_then(selected),
             // Whoever has that capability may lock more, and netpath does.
             locked_limit: locked_limit().filter(|_| {
@@ -150,18 +149,22 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// "integrity" of "none \[integrity\] confidentiality".
-fn selected(choices: &str) -> Option<String> {
+/// What is chosen: "integrity" of "none \[integrity\] confidentiality".
+#[must_use]
+pub fn selected(choices: &str) -> Option<String> {
     Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
 /// One more than the highest number in "0-3,8".
-fn cpus(possible: &str) -> u64 {
+#[must_use]
+pub fn cpus(possible: &str) -> u64 {
     let numbers = possible.split(['-', ',']).filter_map(|number| number.parse::<u64>().ok());
     numbers.max().unwrap_or(0).saturating_add(1)
 }
 
-fn available(meminfo: &str) -> Option<u64> {
+/// `MemAvailable` of /proc/meminfo, in bytes.
+#[must_use]
+pub fn available(meminfo: &str) -> Option<u64> {
     let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }

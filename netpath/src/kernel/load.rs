@@ -6,7 +6,7 @@ use aya::maps::MapError;
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use caps::Capability;
+use caps::{CapSet, Capability, CapsHashSet};
 use netpath_ebpf::map;
 
 use super::attach::Attacher;
@@ -74,7 +74,7 @@ pub fn has_object() -> bool {
 /// Loads the object with room for `max_flows` flows of each address family, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
-    can_load(OBJECT, kernel, &std::fs::read_to_string("/proc/self/status")?)?;
+    can_load(OBJECT, kernel, missing_capabilities())?;
     if kernel < WITHOUT_MEMLOCK {
         raise_memory_limit();
     }
@@ -152,22 +152,25 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT"));
 static OBJECT: &[u8] = &[];
 
 /// What can be told before the kernel is asked: whether there is an object, the kernel is new enough, and the process may.
-fn can_load(object: &[u8], kernel: KernelVersion, status: &str) -> Result<(), LoadError> {
+fn can_load(object: &[u8], kernel: KernelVersion, missing: Option<String>) -> Result<(), LoadError> {
     if object.is_empty() {
         return Err(LoadError::NoObject);
     }
     if kernel < OLDEST {
         return Err(LoadError::KernelTooOld(kernel));
     }
-    missing_capabilities(status).map_or(Ok(()), |missing| Err(LoadError::Capabilities(missing)))
+    missing.map_or(Ok(()), |missing| Err(LoadError::Capabilities(missing)))
 }
 
-/// Which capabilities `/proc/self/status` says are missing, in words.
+/// Which capabilities this thread lacks, in words; `None` if none, or if it cannot be told: then the kernel refuses what they
+/// are for.
 #[must_use]
-pub fn missing_capabilities(status: &str) -> Option<String> {
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
-    let has = |capability: Capability| effective & capability.bitmask() != 0;
+pub fn missing_capabilities() -> Option<String> {
+    missing_of(&caps::read(None, CapSet::Effective).ok()?)
+}
+
+fn missing_of(effective: &CapsHashSet) -> Option<String> {
+    let has = |capability: Capability| effective.contains(&capability);
     // CAP_SYS_ADMIN stands in for those that were once a part of it.
     let stood_in_for = |capability| capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN);
     let missing: Vec<String> = [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_PERFMON]
@@ -191,11 +194,10 @@ mod tests {
     #[test]
     fn each_refusal_names_the_fix() {
         let new = OLDEST;
-        let root = "CapEff:\t000001ffffffffff\n";
-        assert!(can_load(&[0], new, root).is_ok());
-        assert_says(can_load(&[], new, root), "without its eBPF object", "cargo xtask setup");
-        assert_says(can_load(&[0], KernelVersion::new(5, 9, 99), root), "Linux 5.9.99", "needs 5.10 or newer");
-        assert_says(can_load(&[0], new, "CapEff:\t0000000000000000\n"), "missing CAP_NET_ADMIN", "sudo");
+        assert!(can_load(&[0], new, None).is_ok());
+        assert_says(can_load(&[], new, None), "without its eBPF object", "cargo xtask setup");
+        assert_says(can_load(&[0], KernelVersion::new(5, 9, 99), None), "Linux 5.9.99", "needs 5.10 or newer");
+        assert_says(can_load(&[0], new, missing_of(&[].into())), "missing CAP_NET_ADMIN", "sudo");
     }
 
     #[test]
@@ -209,11 +211,12 @@ mod tests {
 
     #[test]
     fn capabilities() {
-        assert_eq!(missing_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), None);
-        // Docker's default set.
-        let docker = missing_capabilities("CapEff:\t00000000a80425fb\n");
-        assert_eq!(docker.as_deref(), Some("CAP_NET_ADMIN and CAP_BPF and CAP_PERFMON"));
-        assert_eq!(missing_capabilities("CapEff:\t000000c000001000\n"), None);
-        assert_eq!(missing_capabilities("CapEff:\t0000000000201000\n"), None, "CAP_SYS_ADMIN stands in for CAP_BPF");
+        use Capability::{CAP_BPF, CAP_CHOWN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_SYS_ADMIN};
+        assert_eq!(missing_of(&caps::all()), None);
+        let as_in_a_container = missing_of(&[CAP_CHOWN, CAP_NET_RAW].into());
+        assert_eq!(as_in_a_container.as_deref(), Some("CAP_NET_ADMIN and CAP_BPF and CAP_PERFMON"));
+        assert_eq!(missing_of(&[CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON].into()), None);
+        assert_eq!(missing_of(&[CAP_NET_ADMIN, CAP_BPF].into()).as_deref(), Some("CAP_PERFMON"));
+        assert_eq!(missing_of(&[CAP_NET_ADMIN, CAP_SYS_ADMIN].into()), None, "which once was the other two as well");
     }
 }
