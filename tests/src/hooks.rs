@@ -28,6 +28,14 @@ pub fn attached_programs(namespace: &Namespace) -> Result<Vec<String>> {
     namespace.run(query)?.context("cannot ask what is attached")
 }
 
+/// On how many TCX hooks of a namespace's devices netpath's programs are.
+///
+/// # Errors
+/// As [`attached_programs`].
+pub fn netpath_hooks(namespace: &Namespace) -> Result<usize> {
+    Ok(attached_programs(namespace)?.iter().filter(|name| name.starts_with("netpath_")).count())
+}
+
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;

@@ -8,10 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lab::{Lab, POD_NAMESPACE, Running, namespaces_of, veth_name};
+use lab::{Lab, POD_NAMESPACE, Running, namespaces_of, veth_name, wait_until};
 use tempfile::TempDir;
 
 /// What must be gone: the inodes of a lab's network namespaces, and the processes that were in them.
@@ -70,20 +69,12 @@ fn sleepers(lab: &Lab) -> Running {
     Running::spawn(lab.node.namespace.command("sh").unwrap().args(["-c", SLEEPERS])).unwrap()
 }
 
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !done() {
-        assert!(Instant::now() < end, "no {what} after 10 s");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn dropping_a_lab_leaves_nothing() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let traces = Traces::of_lab(&lab);
     let _sleepers = sleepers(&lab);
-    wait_for("sleepers", || traces.processes().len() == 2);
+    wait_until("the sleepers run", || traces.processes().len() == 2);
     drop(lab);
     traces.assert_gone();
 }
@@ -95,7 +86,7 @@ fn a_panic_leaves_nothing() {
         let lab = Lab::builder().pod("client").start().unwrap();
         let traces = traces.insert(Traces::of_lab(&lab));
         let _sleepers = sleepers(&lab);
-        wait_for("sleepers", || traces.processes().len() == 2);
+        wait_until("the sleepers run", || traces.processes().len() == 2);
         panic!("as a failing test does");
     }));
     assert!(panicked.is_err());
@@ -125,7 +116,7 @@ fn demonstration() -> (Running, Traces, TempDir) {
     fs::set_permissions(&netpath, Permissions::from_mode(0o755)).unwrap();
     let demo = Running::spawn(Command::new(env!("CARGO_BIN_EXE_demo")).env("NETPATH_BIN", &netpath)).unwrap();
     let namespaces = || namespaces_of(demo.id());
-    wait_for("sleepers of the demonstration", || {
+    wait_until("the sleepers of the demonstration run", || {
         !namespaces().is_empty() && Traces::of(namespaces()).processes().len() == 2
     });
     let traces = Traces::of(namespaces());
@@ -154,7 +145,7 @@ fn the_next_start_removes_what_a_killed_process_left() {
     demo.signal(libc::SIGKILL);
     demo.wait(Duration::from_secs(10)).unwrap();
     // What it started died with it. What that started did not, but goes with the next lab, here or in another test.
-    wait_for("death of netpath's stand-in", || traces.processes().len() <= 1);
+    wait_until("netpath's stand-in is dead", || traces.processes().len() <= 1);
     drop(Lab::builder().start().unwrap());
     traces.assert_gone();
 }

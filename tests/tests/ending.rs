@@ -3,10 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::process::{Child, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use lab::{Lab, attached_programs, wait_until_open};
+use lab::{Lab, netpath_hooks, wait_until, wait_until_open};
 use serde_json::Value;
 
 fn lab() -> Lab {
@@ -21,18 +19,11 @@ fn open_window(lab: &Lab) -> Child {
     child
 }
 
-/// Waits until this many of netpath's programs are attached in the node.
+/// Waits until netpath's programs are on so many hooks.
 fn wait_for_hooks(lab: &Lab, expected: usize) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let attached = attached_programs(&lab.node.namespace).unwrap();
-        let attached = attached.iter().filter(|name| name.starts_with("netpath_")).count();
-        if attached == expected {
-            return;
-        }
-        assert!(Instant::now() < end, "{attached} programs are attached, not {expected}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(&format!("{expected} programs are attached"), || {
+        netpath_hooks(&lab.node.namespace).unwrap() == expected
+    });
 }
 
 fn signal(child: &Child, signal: i32) {

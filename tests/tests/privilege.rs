@@ -11,11 +11,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Lab, counters, wait_until_open};
+use lab::{Lab, counters, wait_until, wait_until_open};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -56,15 +54,6 @@ fn threads(process: u32) -> Vec<(String, String)> {
         Some((read("comm")?.trim().to_owned(), read("status")?))
     };
     tasks.filter_map(|task| read(task.unwrap())).collect()
-}
-
-/// Waits for something to be true.
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: not within 20 s");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn end(mut child: Child, signal: i32) {
@@ -142,7 +131,7 @@ fn nothing_is_left_when_the_window_is_closed() {
     let mut child = command.stdout(writer).spawn().unwrap();
     drop(command);
     let is_writing = || fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|at| at.contains("pipe"));
-    wait_for("netpath writes its report", is_writing);
+    wait_until("netpath writes its report", is_writing);
     for (name, status) in threads(child.id()) {
         assert_eq!(capabilities(&status), sets(0, 0, 0, 0), "{name}");
     }

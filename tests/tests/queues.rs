@@ -182,6 +182,8 @@ fn what_a_queue_drops_and_what_the_device_drops() {
 fn super_packets_in_a_queue() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let (client, node) = (lab.pod("client"), &lab.node.namespace);
+    // Its slow start ends with a loss; CUBIC's may end before.
+    lab.outside.namespace.write_sysctls(&[("net/ipv4/tcp_congestion_control", "reno")]).unwrap();
     let source =
         TcpServer::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 0), Serve::Send(3_000_000))
             .unwrap();

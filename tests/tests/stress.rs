@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Counters, Lab, Namespace, attached_programs, counters, ip_batch};
+use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, wait_until};
 use serde_json::Value;
 
 /// A frame with 100 bytes in UDP over IPv4.
@@ -54,18 +54,8 @@ fn send(node: &Namespace, name: &str, number: usize, count: u32) {
     wait_until("the datagrams have left", || counters(node, name).unwrap().since(before) == sent);
 }
 
-fn wait_until(what: &str, is: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(2);
-    while !is() {
-        assert!(Instant::now() < end, "waiting until {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// How many of netpath's programs are attached in the node.
 fn attached(lab: &Lab) -> usize {
-    let attached = attached_programs(&lab.node.namespace).unwrap();
-    attached.iter().filter(|name| name.starts_with("netpath_")).count()
+    netpath_hooks(&lab.node.namespace).unwrap()
 }
 
 fn start(lab: &Lab) -> Child {
@@ -223,7 +213,7 @@ fn names_and_counts_go_to_the_right_device() {
 
     send(node, "moved", 1, 30);
     ip_batch(node, &format!("link set moved netns {}\n", pod.name())).unwrap();
-    wait_until("it is gone", || attached(&lab) == 10);
+    wait_until("netpath has let go of it, where it is", || netpath_hooks(pod).unwrap() == 0);
     // What it sends elsewhere is nobody's business.
     ip_batch(pod, &address("moved", 7)).unwrap();
     send(pod, "moved", 7, 5);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::wait_until;
 use netpath::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use netpath::report::Conntrack;
 use netpath::snapshot::{Connection, Tuple};
@@ -77,15 +78,6 @@ fn originals(connections: &BTreeSet<Connection>) -> BTreeSet<Tuple> {
     connections.iter().map(|connection| connection.original).collect()
 }
 
-/// Waits until `condition` holds.
-fn wait(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(30), "{what} took too long");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// One TCP connection from the client to `dialled`, which the server's `listener` gets; as the two ends saw it.
 fn tcp_connection(topology: &Topology, listener: &TcpListener, dialled: SocketAddr) -> Connection {
     let stream = topology.client.enter(|| TcpStream::connect(dialled).unwrap());
@@ -147,7 +139,9 @@ fn nat_is_as_both_ends_saw_it() {
     seen_by_ends.extend(connect());
     topology.raw(libc::AF_INET, ICMP).send_to(&echo(0x1234), address(SERVER, 0)).unwrap();
     topology.raw(libc::AF_INET6, ICMPV6).send_to(&[128, 0, 0, 0, 0x56, 0x78, 0, 0], address(SERVER6, 0)).unwrap();
-    wait("echo", || topology.router.table().iter().any(|c| c.original.proto == ICMPV6 && c.original.sport == 0x5678));
+    wait_until("the echo is tracked", || {
+        topology.router.table().iter().any(|c| c.original.proto == ICMPV6 && c.original.sport == 0x5678)
+    });
     let table = topology.router.table();
     let outcome = tracker.finish();
     complete(&outcome);
@@ -189,7 +183,7 @@ fn connections_that_are_gone_before_the_end_are_seen() {
     let tracker = start(&topology.router);
     let seen_by_ends: BTreeSet<_> =
         (0..200).map(|_| udp_connection(&topology, &server, address(SERVER, 5353))).collect();
-    wait("expiry", || !topology.router.table().iter().any(|c| c.original.proto == UDP));
+    wait_until("it has expired", || !topology.router.table().iter().any(|c| c.original.proto == UDP));
     let outcome = tracker.finish();
     complete(&outcome);
     // Some may have got the port of an earlier one, whose entry was still there.
@@ -254,10 +248,10 @@ fn without_events_the_dumps_count_and_the_gap_is_said() {
     let tracker = start(&topology.router);
     let raw = topology.raw(libc::AF_INET, UDP);
     raw.send_to(&udp(1, 9), address(SERVER, 0)).unwrap();
-    wait("tracking", || !topology.router.table().is_empty());
+    wait_until("it is tracked", || !topology.router.table().is_empty());
     topology.router.flush();
     raw.send_to(&udp(2, 9), address(SERVER, 0)).unwrap();
-    wait("tracking", || !topology.router.table().is_empty());
+    wait_until("it is tracked", || !topology.router.table().is_empty());
     let outcome = tracker.finish();
     assert_eq!(outcome.state, Conntrack::Overrun);
     assert!(outcome.reason.as_deref().unwrap().contains("nf_conntrack_events=1"), "{:?}", outcome.reason);
@@ -295,7 +289,7 @@ fn zones_of_both_or_one_direction() {
     for dport in 1..=4 {
         raw.send_to(&udp(1000, dport), address(SERVER, 0)).unwrap();
     }
-    wait("tracking", || topology.router.table().iter().filter(|c| c.original.proto == UDP).count() == 4);
+    wait_until("it is tracked", || topology.router.table().iter().filter(|c| c.original.proto == UDP).count() == 4);
     let table = topology.router.table();
     topology.router.flush();
     let outcome = tracker.finish();
@@ -331,7 +325,7 @@ fn protocols_with_and_without_ports() {
         .send_to(&[&[13, 0, 0xf2, 0xfe, 0, 1][..], &[0; 14]].concat(), address(SERVER, 0))
         .unwrap();
     let last = |c: &Connection| c.original.proto == ICMP && c.original.src.is_ipv4();
-    wait("tracking", || topology.router.table().iter().any(last));
+    wait_until("it is tracked", || topology.router.table().iter().any(last));
     let table = topology.router.table();
     topology.router.flush();
     let outcome = tracker.finish();
@@ -349,9 +343,9 @@ fn a_dropped_tracker_ends() {
     let _serial = serial();
     let tracker = start(&Namespace::new());
     // A thread gives itself its name.
-    wait("the worker's start", || worker_cpu_ns().len() == 1);
+    wait_until("the worker has its name", || worker_cpu_ns().len() == 1);
     drop(tracker);
-    wait("the worker's end", || worker_cpu_ns().is_empty());
+    wait_until("the worker has ended", || worker_cpu_ns().is_empty());
 }
 
 /// CPU time of each tracker's thread in this process, nanoseconds.

@@ -21,7 +21,8 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use etherparse::PacketBuilder;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
 use lab::{
-    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, attached_programs, device_counters, tc_filters,
+    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, device_counters, netpath_hooks, tc_filters,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -59,9 +60,8 @@ fn lab() -> Lab {
 
 /// How many programs of netpath are on the hooks of the node's devices.
 fn attached(node: &Namespace) -> usize {
-    let tcx = if has_tcx() { attached_programs(node).unwrap() } else { Vec::new() };
-    let filters = tc_filters(node).unwrap().into_iter().map(|filter| filter.name);
-    tcx.into_iter().chain(filters).filter(|name| name.starts_with("netpath_")).count()
+    let tcx = if has_tcx() { netpath_hooks(node).unwrap() } else { 0 };
+    tcx + tc_filters(node).unwrap().iter().filter(|filter| filter.name.starts_with("netpath_")).count()
 }
 
 /// Legacy filters that are not netpath's.
@@ -113,11 +113,7 @@ fn open_window(lab: &Lab, way: Way, hooks: usize) -> OpenWindow {
 
 /// Waits until netpath's programs are on so many hooks.
 fn wait_for_hooks(lab: &Lab, expected: usize) {
-    let end = Instant::now() + Duration::from_mins(2);
-    while attached(&lab.node.namespace) != expected {
-        assert!(Instant::now() < end, "{} programs are attached, not {expected}", attached(&lab.node.namespace));
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(&format!("{expected} programs are attached"), || attached(&lab.node.namespace) == expected);
 }
 
 /// Runs `netpath cleanup` in the node.

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use lab::Lab;
 use lab::traffic::{Serve, TcpServer, download};
+use lab::{Lab, netpath_hooks, wait_until};
 use serde_json::Value;
 
 use super::runtime::{Runtime, Sandbox};
@@ -85,12 +85,17 @@ fn pods_that_are_replaced_under_load() {
     // By the client's port, who it was, and whether it stayed for a while.
     let mut clients: BTreeMap<SocketAddr, (String, bool)> = BTreeMap::new();
     let mut addresses = Vec::new();
+    let node = &lab.node.namespace;
     let work = || {
+        let hooks = netpath_hooks(node)?;
         for (number, stays) in [true, false, true, false, true].into_iter().enumerate() {
             let name = format!("client-{number}");
             let uid = format!("0d0eb7a4-8b6c-4f0e-9a52-{number:012}");
             let client = runtime.run("default", &name, &uid)?;
             addresses.push(client.address);
+            if stays {
+                wait_until("netpath is on its veth", || netpath_hooks(node).unwrap() == hooks + 2);
+            }
             for _ in 0..3 {
                 let transfer = download(&client.namespace, listening.address())?;
                 let same = clients.insert(transfer.local, (format!("default/{name}"), stays));
