@@ -93,6 +93,17 @@ pub fn output_within(command: &mut Command, within: Duration) -> Result<Output> 
     result?.with_context(|| format!("cannot read what {program} prints"))
 }
 
+/// Sends a signal to a process that must be there: a child that has not been waited for, say.
+///
+/// # Panics
+/// When it is not.
+#[track_caller]
+pub fn signal(process: u32, signal: i32) {
+    // SAFETY: kill(2) takes no pointers.
+    let sent = unsafe { libc::kill(process.cast_signed(), signal) };
+    assert_eq!(sent, 0, "there is no process {process}");
+}
+
 /// Sends a signal; the process (or, for a negative number, the group) may have ended already.
 pub(crate) fn kill(process: i32, signal: i32) {
     // SAFETY: kill(2) reads no memory of ours.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::Lab;
-use crate::process::kill;
+use crate::process;
 
 /// What the measured command says when it starts, which is when the window is open.
 const OPEN: &str = "the window is open";
@@ -131,7 +131,7 @@ impl OpenWindow {
 
     /// Sends a signal to netpath.
     pub fn signal(&self, signal: i32) {
-        kill(self.child.id().cast_signed(), signal);
+        process::signal(self.id(), signal);
     }
 
     /// Ends netpath by SIGKILL.

@@ -4,7 +4,7 @@
 
 use std::process::{Child, Stdio};
 
-use lab::{Lab, netpath_hooks, wait_until, wait_until_open};
+use lab::{Lab, netpath_hooks, signal, wait_until, wait_until_open};
 use serde_json::Value;
 
 fn lab() -> Lab {
@@ -26,18 +26,13 @@ fn wait_for_hooks(lab: &Lab, expected: usize) {
     });
 }
 
-fn signal(child: &Child, signal: i32) {
-    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
-}
-
 #[test]
 fn signals_end_the_window_early_and_still_report() {
     for number in [libc::SIGINT, libc::SIGTERM] {
         let lab = lab();
         let child = open_window(&lab);
         wait_for_hooks(&lab, 4);
-        signal(&child, number);
+        signal(child.id(), number);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -52,7 +47,7 @@ fn a_kill_leaves_nothing_attached() {
     let lab = lab();
     let mut child = open_window(&lab);
     wait_for_hooks(&lab, 4);
-    signal(&child, libc::SIGKILL);
+    signal(child.id(), libc::SIGKILL);
     child.wait().unwrap();
     wait_for_hooks(&lab, 0);
 }
@@ -63,7 +58,7 @@ fn two_at_once_count_side_by_side() {
     let windows = [open_window(&lab), open_window(&lab)];
     wait_for_hooks(&lab, 8);
     for child in windows {
-        signal(&child, libc::SIGINT);
+        signal(child.id(), libc::SIGINT);
         assert!(child.wait_with_output().unwrap().status.success());
     }
     wait_for_hooks(&lab, 0);

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Lab, counters, wait_until, wait_until_open};
+use lab::{Lab, counters, signal, wait_until, wait_until_open};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -56,9 +56,8 @@ fn threads(process: u32) -> Vec<(String, String)> {
     tasks.filter_map(|task| read(task.unwrap())).collect()
 }
 
-fn end(mut child: Child, signal: i32) {
-    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
-    unsafe { libc::kill(child.id().cast_signed(), signal) };
+fn end(mut child: Child, by: i32) {
+    signal(child.id(), by);
     child.wait().unwrap();
 }
 
@@ -164,8 +163,7 @@ fn a_user_with_the_documented_three_measures_right() {
     send_datagrams(&lab.pod("client").namespace, sink.address(), 100, 200).unwrap();
     lab.wait_until_quiet().unwrap();
     let kernel = counters(&lab.node.namespace, veth).unwrap().since(before);
-    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
-    unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
+    signal(child.id(), libc::SIGINT);
     let output = child.wait_with_output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let device = report["devices"].as_array().unwrap().iter().find(|device| device["name"] == **veth).unwrap();

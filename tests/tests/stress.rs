@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, wait_until};
+use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, signal, wait_until};
 use serde_json::Value;
 
 /// A frame with 100 bytes in UDP over IPv4.
@@ -61,11 +61,6 @@ fn attached(lab: &Lab) -> usize {
 fn start(lab: &Lab) -> Child {
     let mut command = lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*"]).unwrap();
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn signal(child: &Child, signal: i32) {
-    // SAFETY: kill(2) takes no pointers, and the child has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
 }
 
 /// The report's devices of this name.
@@ -183,7 +178,7 @@ fn the_end_does_not_wait_for_hundreds_of_devices() {
     // As they are at the start of a window.
     let child = start(&lab);
     wait_until("some are attached", || attached(&lab) > 6);
-    signal(&child, libc::SIGINT);
+    signal(child.id(), libc::SIGINT);
     let output = child.wait_with_output().unwrap();
     let messages = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{messages}");
@@ -298,11 +293,11 @@ fn killed_at_any_moment() {
         wait_until("it is so far", || attached(&lab) >= hooks);
         thread::sleep(Duration::from_millis(random.below(200).try_into().unwrap()));
         if round % 4 == 3 {
-            signal(&child, libc::SIGINT);
+            signal(child.id(), libc::SIGINT);
             wait_until("it leaves", || attached(&lab) < HOOKS);
         }
         let before = attached(&lab);
-        signal(&child, libc::SIGKILL);
+        signal(child.id(), libc::SIGKILL);
         send_datagrams(client, sink.address(), 100, 50).unwrap();
         child.wait().unwrap();
         send_datagrams(client, sink.address(), 100, 50).unwrap();

@@ -21,8 +21,8 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use etherparse::PacketBuilder;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
 use lab::{
-    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, device_counters, netpath_hooks, tc_filters,
-    wait_until,
+    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, device_counters, netpath_hooks, signal,
+    tc_filters, wait_until,
 };
 use serde_json::Value;
 
@@ -345,11 +345,9 @@ fn while_it_stands_still<T>(lab: &Lab, work: impl FnOnce() -> T) -> T {
     let processes = String::from_utf8(output.stdout).unwrap();
     let is_it = |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "netpath\n");
     let netpath = processes.split_whitespace().find(is_it).unwrap().parse().unwrap();
-    // SAFETY: kill(2) takes no pointers, and the process is a child that has not been waited for.
-    let signal = |signal| assert_eq!(unsafe { libc::kill(netpath, signal) }, 0);
-    signal(libc::SIGSTOP);
+    signal(netpath, libc::SIGSTOP);
     let done = work();
-    signal(libc::SIGCONT);
+    signal(netpath, libc::SIGCONT);
     done
 }
 
