@@ -32,7 +32,7 @@ use crate::node::enis::{Answers, Inquiry, Places};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
 use crate::report::{DeviceClass, NodeInfo, Skew, Window};
-use crate::snapshot::{Device, Snapshot};
+use crate::snapshot::{Device, Diversions, Snapshot};
 
 /// The index under which the first device is that is gone, and whose own index another has since; the next ones count down.
 /// The kernel's begin at 1.
@@ -274,6 +274,7 @@ impl Measurement {
             ipam: known.ipam,
             sources: known.sources,
             names,
+            diversions: Diversions::default(),
         })
     }
 

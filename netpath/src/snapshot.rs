@@ -4,6 +4,7 @@
 //! recorded window can be replayed without root. It must not hold handles, and must not compute.
 
 mod device;
+mod diversions;
 pub mod enis;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::device::*;
+pub use self::diversions::*;
 use self::enis::{Eni, Ipam, Source};
 use crate::report::{Conntrack, Direction, NameSource, NameSourceReport, NodeInfo, Window};
 
@@ -55,6 +57,9 @@ pub struct Snapshot {
     /// What the node's own records say of the names of its pods and services.
     #[serde(default)]
     pub names: Names,
+    /// What may take packets off their way between two hooks.
+    #[serde(default)]
+    pub diversions: Diversions,
 }
 
 impl Snapshot {
@@ -77,6 +82,7 @@ impl Snapshot {
             ipam: None,
             sources: Vec::new(),
             names: Names::default(),
+            diversions: Diversions::default(),
         }
     }
 }
@@ -210,7 +216,7 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// One flow at one hook. A snapshot has one observation at most for a hook, VLANs and tuple.
+/// One flow at one hook. A snapshot has one observation at most for a hook, VLANs, tuple and `about`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The device.
@@ -221,6 +227,9 @@ pub struct Observation {
     pub vlans: [u16; 2],
     /// The 5-tuple, as the packet had it here.
     pub tuple: Tuple,
+    /// For an ICMP error: the 5-tuple of the packet that it is about, as it is quoted here. It travelled the other way.
+    #[serde(default)]
+    pub about: Option<Tuple>,
     /// What was counted.
     pub counts: Counts,
 }

@@ -142,6 +142,7 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
             direction,
             vlans: [outer, inner],
             tuple,
+            about: None,
             counts,
         },
     );
@@ -210,6 +211,7 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             direction: Direction::Rx,
             vlans: [0; 2],
             tuple: Tuple { proto: 6, src: address, sport: 1, dst: address, dport: 2 },
+            about: None,
             counts: Counts { wire_bytes: counts.bytes, ..counts },
         }],
         ..Snapshot::new(

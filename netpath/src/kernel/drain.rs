@@ -231,6 +231,7 @@ fn observation(hook: Hook, tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports, cou
             dst,
             dport: u16::from_be(ports.dst_be),
         },
+        about: None,
         counts,
     }
 }

@@ -230,7 +230,7 @@ fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
         vlans[0] = words.next()?.parse().ok()?;
     }
     let tuple = tuple(words.next()?, words.next()?, words.next()?, words.next()?)?;
-    Some(Observation { ifindex, direction, vlans, tuple, counts: counts(&mut words)? })
+    Some(Observation { ifindex, direction, vlans, tuple, about: None, counts: counts(&mut words)? })
 }
 
 /// `DEVICE rx|tx REASON PACKETS p BYTES B`

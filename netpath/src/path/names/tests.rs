@@ -53,7 +53,8 @@ fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u1
     let mut observations = Vec::new();
     for &(ifindex, pod, sport) in flows {
         let tuple = Tuple { proto: 6, src: address(pod), sport, dst: address("198.51.100.7"), dport: 443 };
-        let seen = |ifindex, direction, tuple| Observation { ifindex, direction, vlans: [0, 0], tuple, counts };
+        let seen =
+            |ifindex, direction, tuple| Observation { ifindex, direction, vlans: [0, 0], tuple, about: None, counts };
         observations.push(seen(ifindex, Direction::Rx, tuple));
         observations.push(seen(1, Direction::Tx, tuple));
         observations.push(seen(1, Direction::Rx, tuple.reversed()));
@@ -265,7 +266,14 @@ fn services() {
         let tuple =
             Tuple { proto: 6, src: address("10.0.0.21"), sport: 40_000, dst: address("198.51.100.7"), dport: 443 };
         let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
-        snapshot.observations.push(Observation { ifindex: 7, direction: Direction::Rx, vlans: [0, 0], tuple, counts });
+        snapshot.observations.push(Observation {
+            ifindex: 7,
+            direction: Direction::Rx,
+            vlans: [0, 0],
+            tuple,
+            about: None,
+            counts,
+        });
         assert_eq!(crate::path::report(&snapshot).flows[0].service.as_deref(), expected);
     }
 }
