@@ -25,7 +25,8 @@ pub fn report(snapshot: &Snapshot) -> Report {
     let mut seen: Vec<_> = snapshot.devices.iter().collect();
     seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
     let mut devices = account::devices(snapshot, &seen);
-    let topology = topology::Topology::new(&seen, devices.iter().any(|device| device.blind.is_some()));
+    let blind = devices.iter().any(|device| device.blind.is_some());
+    let topology = topology::Topology::new(&seen, &snapshot.diversions.local_routes, blind);
     let names = names::Names::new(snapshot, &seen, &topology);
     names.name(&mut devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);

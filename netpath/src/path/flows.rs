@@ -54,6 +54,7 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology, names
         let src_pod = names.source(evidence.from, hops, topology);
         let dst_pod = names.destination(evidence.to, hops, topology);
         let asked = flow.entry.map_or(first.tuple, |entry| snapshot.connections[entry.connection as usize].original);
+        let initiator = flow.entry.map(|entry| entry.initiator);
         let service = names.service(asked.proto, asked.dst, asked.dport).map(ToOwned::to_owned);
         result.push(Flow {
             id,
@@ -64,10 +65,10 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology, names
             dst: first.tuple.dst,
             dport: ports(&first.tuple).map(|(_, dport)| dport),
             path,
-            scope: scope(evidence.from, first.tuple.dst, topology)
-                .or_else(|| scope(first.tuple.src, evidence.to, topology)),
+            scope: scope(evidence.from, first.tuple.dst, initiator, topology)
+                .or_else(|| scope(first.tuple.src, evidence.to, initiator, topology)),
             local_pair_left_node: left_node_between_local_pods(&evidence, path, topology),
-            from_initiator: flow.entry.map(|entry| entry.initiator),
+            from_initiator: initiator,
             bytes: first.counts.bytes,
             packets: first.counts.packets,
             wire_bytes: first.counts.wire_bytes,

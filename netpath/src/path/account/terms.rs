@@ -44,11 +44,11 @@ impl Part {
         match (class, path) {
             (DeviceClass::Eni, _) => Self::Eni,
             (DeviceClass::Vlan, _) if role == Role::Outside => Self::EniCopyOnVlan,
-            (DeviceClass::Veth, PathClass::Eni | PathClass::Transit) => Self::EniCopyOnVeth,
-            (DeviceClass::Veth, PathClass::Local) => Self::Local,
-            (DeviceClass::Veth, PathClass::Host) => Self::Host,
-            (DeviceClass::Veth, PathClass::Undelivered) => Self::Undelivered,
-            (DeviceClass::Veth, PathClass::Unresolved) => Self::Unresolved,
+            (DeviceClass::Veth | DeviceClass::Tap, PathClass::Eni | PathClass::Transit) => Self::EniCopyOnVeth,
+            (DeviceClass::Veth | DeviceClass::Tap, PathClass::Local) => Self::Local,
+            (DeviceClass::Veth | DeviceClass::Tap, PathClass::Host) => Self::Host,
+            (DeviceClass::Veth | DeviceClass::Tap, PathClass::Undelivered) => Self::Undelivered,
+            (DeviceClass::Veth | DeviceClass::Tap, PathClass::Unresolved) => Self::Unresolved,
             _ => Self::OtherDevices,
         }
     }
