@@ -152,40 +152,42 @@ impl<'a> Names<'a> {
 
     /// The pod that a flow comes from: `from` is its address before NAT, `hops` are in order.
     #[must_use]
-    pub fn source(&self, from: IpAddr, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
+    pub fn source(&self, from: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
         self.end(from, hops, Direction::Rx, topology)
     }
 
     /// The pod that a flow goes to: `to` is its address after NAT, `hops` are in order.
     #[must_use]
-    pub fn destination(&self, to: IpAddr, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
+    pub fn destination(&self, to: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
         self.end(to, hops, Direction::Tx, topology)
     }
 
-    /// The pod of a flow's end with this address: packets came out of it (rx), or went into it (tx).
+    /// The pod of a flow's end with this address, if that is known: packets came out of it (rx), or went into it (tx).
     fn end(
         &self,
-        address: IpAddr,
+        address: Option<IpAddr>,
         hops: &[Observation],
         direction: Direction,
         topology: &Topology,
     ) -> Option<Named<'a>> {
-        let by_address =
-            self.addresses.get(&address).filter(|address| address.throughout).and_then(|address| match address.claim {
+        let by_address = address
+            .and_then(|address| self.addresses.get(&address))
+            .filter(|address| address.throughout)
+            .and_then(|address| match address.claim {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });
         let Some(veth) = lone_veth(hops, direction, topology) else { return by_address };
-        let is_end = topology.is_for(veth, address);
+        let is_end = address.and_then(|address| topology.is_for(veth, address));
         match self.veths.get(&veth) {
             Some(&Claim::One(named)) => {
-                let has_address = || {
-                    let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == named.pod();
-                    self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
-                };
-                let passed_on = || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
-                if topology.is_own(address) || is_end != Some(true) && !has_address() && passed_on() {
-                    return by_address;
+                if let Some(address) = address {
+                    let passed_on =
+                        || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
+                    let known = || is_end == Some(true) || self.gives(address, named);
+                    if topology.is_own(address) || !known() && passed_on() {
+                        return by_address;
+                    }
                 }
                 by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named)
             }
@@ -194,6 +196,12 @@ impl<'a> Names<'a> {
             // A veth that nobody knows may be that of a pod that nobody knows, with an address that was another's before.
             Some(Claim::Disputed) | None => None,
         }
+    }
+
+    /// Whether a record gives the address to the pod.
+    fn gives(&self, address: IpAddr, pod: Named) -> bool {
+        let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == pod.pod();
+        self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
     }
 
     /// The service at an address, `namespace/name:port`.
