@@ -306,7 +306,8 @@ fn is_taken(route: HostRoute, routes: &BTreeSet<HostRoute>, tables: &Tables) -> 
         // Tables of VRFs are apart from each other and from all others.
         own != Reach::Vrf && reach(other.table).is_some_and(|other| other != Reach::Vrf && other < own)
     };
-    !routes.range(first..).take_while(|other| other.to == route.to).any(before) && !tables.delivers_before(route.to, own)
+    !routes.range(first..).take_while(|other| other.to == route.to).any(before)
+        && !tables.delivers_before(route.to, own)
 }
 
 /// The address in "10.0.0.5/24".

@@ -134,7 +134,8 @@ impl Tables {
 
     fn only_usual_rules(&self) -> bool {
         let usual = |rule: &Rule| {
-            rule.unconditional && USUAL.iter().any(|&usual| (rule.priority, rule.table) == (usual.0, RuleTable::Table(usual.1)))
+            rule.unconditional
+                && USUAL.iter().any(|&usual| (rule.priority, rule.table) == (usual.0, RuleTable::Table(usual.1)))
         };
         self.rules.iter().filter(|rule| !rule.ipv6).all(usual)
     }

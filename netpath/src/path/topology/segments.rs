@@ -122,7 +122,8 @@ impl Segments {
         if self.own.get(&bridge).is_some_and(is_own) {
             return Segment { link: bridge, bridged: false, vlans: [inner, 0] };
         }
-        let stripper = self.strippers.iter().filter(|((lower, id), _)| *lower == bridge && self.vlan(bridge, *id) == vlan);
+        let stripper =
+            self.strippers.iter().filter(|((lower, id), _)| *lower == bridge && self.vlan(bridge, *id) == vlan);
         match stripper.map(|(_, &upper)| upper).min() {
             Some(upper) => Segment { link: upper, bridged: false, vlans: [inner, 0] },
             None => Segment { link: bridge, bridged: true, vlans: [vlan, inner] },

@@ -125,7 +125,10 @@ fn routes_come_and_go() {
     // The pod's address is given to the next pod, with `ip route replace`.
     assert_eq!(short(&inventory.apply(new_route(21, 0, 2, true))), ["~a", "~b"]);
     assert_eq!(routed_to(&inventory), [vec![], vec![to(21)]]);
-    assert_eq!(short(&inventory.apply(Message::DelRoute(HostRoute { to: to(21), table: 254, metric: 0, ifindex: 2 }))), ["~b"]);
+    assert_eq!(
+        short(&inventory.apply(Message::DelRoute(HostRoute { to: to(21), table: 254, metric: 0, ifindex: 2 }))),
+        ["~b"]
+    );
     assert_eq!(routed_to(&inventory), [vec![], vec![]] as [Vec<IpAddr>; 2]);
 }
 

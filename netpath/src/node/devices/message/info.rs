@@ -89,6 +89,7 @@ fn is_remote(kind: &str, attribute: u16) -> bool {
 
 /// One host's address: a multicast group is many, and "any" is none.
 fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let address = <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    let address =
+        <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
     address.ok().filter(|address| !address.is_unspecified() && !address.is_multicast())
 }

@@ -116,8 +116,7 @@ pub(super) fn rule(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
     }
     let mut table = RuleTable::Table(short_table.into());
     let mut priority = 0;
-    let mut unconditional =
-        [destination_length, source_length, tos] == [0; 3] && flags & FIB_RULE_INVERT == 0;
+    let mut unconditional = [destination_length, source_length, tos] == [0; 3] && flags & FIB_RULE_INVERT == 0;
     for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
         let attribute = attribute?;
         let value = attribute.value();

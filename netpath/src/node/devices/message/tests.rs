@@ -186,7 +186,10 @@ fn pod_routes() {
         Message::NewRoute { route: HostRoute { metric: 50, ..route }, replaces: false }
     );
     let v6 = netlink(25, 0, &[&rtmsg(10, 128, 254, 1), &attribute(1, &[0xfd; 16]), &device]);
-    assert_eq!(messages(&v6), [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), table: 254, metric: 0, ifindex: 9 })]);
+    assert_eq!(
+        messages(&v6),
+        [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), table: 254, metric: 0, ifindex: 9 })]
+    );
 
     // Of another table: in the header or, beyond 255, in an attribute.
     for (table, number) in [(vec![], 3), (attribute(15, &1000u32.to_ne_bytes()), 1000)] {
