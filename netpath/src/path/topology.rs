@@ -189,11 +189,11 @@ impl<'a> Topology<'a> {
         self.own.contains(&address) || address.is_loopback() || address.is_unspecified() || delivered()
     }
 
-    /// Whether some packets to the address may be delivered to this node: where a rule has them take a route that does so,
-    /// or for a part of the window.
+    /// Whether some packets to the address may be delivered to this node, though not all are: where a rule has them take a
+    /// route that does so, or for a part of the window.
     #[must_use]
     pub fn may_be_own(&self, address: IpAddr) -> bool {
-        self.is_own(address) || self.sometimes_delivered.contain(address)
+        !self.is_own(address) && self.sometimes_delivered.contain(address)
     }
 
     /// The veth whose pod has the address.
