@@ -245,6 +245,7 @@ impl Measurement {
             Err(error) => error.into(),
         };
         let names = names.wait();
+        let local_routes = self.monitor.local_routes();
         let duration = closed.at - self.opened;
         Ok(Snapshot {
             node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
@@ -274,7 +275,7 @@ impl Measurement {
             ipam: known.ipam,
             sources: known.sources,
             names,
-            diversions: Diversions::default(),
+            diversions: Diversions { local_routes, ..Diversions::default() },
         })
     }
 

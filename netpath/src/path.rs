@@ -28,7 +28,8 @@ pub fn report(snapshot: &Snapshot) -> Report {
     seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
     let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations);
     let mut devices = account::devices(snapshot, &seen, &diverted);
-    let topology = topology::Topology::new(&seen, devices.iter().any(|device| device.blind.is_some()));
+    let blind = devices.iter().any(|device| device.blind.is_some());
+    let topology = topology::Topology::new(&seen, &snapshot.diversions.local_routes, blind);
     let names = names::Names::new(snapshot, &seen, &topology);
     names.name(&mut devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);

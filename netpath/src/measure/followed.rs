@@ -161,10 +161,10 @@ impl Followed {
 
 /// Whether packets of pods or ENIs pass such devices.
 fn is_watched(class: DeviceClass) -> bool {
-    use DeviceClass::{Bridge, Eni, Loopback, Other, Tunnel, Veth, Vlan};
+    use DeviceClass::{Bridge, Eni, Loopback, Other, Tap, Tunnel, Veth, Vlan};
     match class {
         Loopback | Other => false,
-        Eni | Veth | Vlan | Bridge | Tunnel => true,
+        Eni | Veth | Vlan | Bridge | Tunnel | Tap => true,
     }
 }
 

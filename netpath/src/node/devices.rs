@@ -1,6 +1,6 @@
 //! The network devices of the calling thread's network namespace: what there is, and what changes.
 //!
-//! In: rtnetlink (links, addresses, routes of the main table), ethtool (drivers), and the user's `--eni` globs. Out:
+//! In: rtnetlink (links, addresses, routes, rules, bridges' VLANs), ethtool (drivers), and the user's `--eni` globs. Out:
 //! [`Link`]s, and [`LinkEvent`]s from a [`LinkMonitor`]. Needs no privilege. It must not change anything on the node.
 //!
 //! The messages are read here, attribute by attribute, instead of by a library that decodes all of a message: such a
@@ -14,6 +14,7 @@ pub mod message;
 mod monitor;
 pub mod qdiscs;
 mod socket;
+mod tables;
 
 use std::net::IpAddr;
 
@@ -24,7 +25,7 @@ pub use class::EniChoice;
 pub use monitor::LinkMonitor;
 
 use crate::report::DeviceClass;
-use crate::snapshot::{self, KernelCounters, Xdp};
+use crate::snapshot::{self, KernelCounters, PortVlans, Xdp};
 
 /// A network device as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,16 +50,24 @@ pub struct Link {
     pub up: bool,
     /// Addresses with prefix length ("10.0.0.5/24"), in numerical order, IPv4 first.
     pub addresses: Vec<String>,
-    /// Addresses that the main routing table sends straight to this device (`/32`, `/128`, no gateway), other than its
-    /// own: those of the pod behind it.
+    /// Addresses that are routed straight to this device (`/32`, `/128`, no gateway) in a table that packets are looked up
+    /// in, other than its own: those of the pod behind it.
     pub routed: Vec<IpAddr>,
     /// How its frames begin.
     pub layer: Layer,
     /// `IFLA_LINK`: the device this one sits on (VLAN, macvlan, tunnel), or a veth's peer. `None` if there is none, or if
     /// it is in another namespace.
     pub lower: Option<u32>,
+    /// The bridge, bond or VRF that it is a port of.
+    pub master: Option<u32>,
     /// The id of a VLAN device.
     pub vlan_id: Option<u16>,
+    /// It is a bridge with VLAN filtering.
+    pub vlan_filtering: bool,
+    /// The VLANs of a bridge's port, or of a bridge itself.
+    pub port_vlans: Option<PortVlans>,
+    /// Where a tunnel sends all its packets, if it has one place for them.
+    pub remote: Option<IpAddr>,
     /// The XDP program on it.
     pub xdp: Option<Xdp>,
     /// The device's own counters since it exists.
@@ -130,7 +139,11 @@ impl Link {
             routed: Vec::new(),
             layer: Layer::Ethernet,
             lower: None,
+            master: None,
             vlan_id: None,
+            vlan_filtering: false,
+            port_vlans: None,
+            remote: None,
             xdp: None,
             counters: KernelCounters::default(),
         }
@@ -146,6 +159,11 @@ impl Link {
             addresses: self.addresses.clone(),
             routed: self.routed.clone(),
             xdp: self.xdp,
+            lower: self.lower,
+            master: self.master,
+            vlan_filtering: self.vlan_filtering,
+            port_vlans: self.port_vlans.clone(),
+            remote: self.remote,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
             ..snapshot::Device::new(self.ifindex, &*self.name, self.class)
         }
@@ -159,7 +177,7 @@ impl Link {
 pub(crate) fn veths_to_elsewhere() -> anyhow::Result<Vec<(u32, i32)>> {
     let messages = socket::dump(socket::Subject::Links).context("cannot list the network devices")?;
     let veth = |message| match message {
-        message::Message::NewLink(link) if matches!(link.kind.as_deref(), Some("veth" | "netkit")) => {
+        message::Message::NewLink(link) if matches!(link.info.kind.as_deref(), Some("veth" | "netkit")) => {
             Some((link.ifindex, link.elsewhere?))
         }
         _ => None,

@@ -426,15 +426,13 @@ struct Domains(HashMap<(Option<u32>, [u16; 2]), u32>);
 impl Domains {
     fn of(&mut self, seen: &Observation, topology: &Topology) -> u32 {
         let stays = stays_on_link(&seen.tuple);
-        if seen.vlans == [0, 0] && !stays {
+        let segment = topology.segment(seen.ifindex, seen.vlans);
+        if segment.vlans == [0, 0] && !stays {
             return 0;
         }
-        let (link, vlans) = topology.untagged(seen.ifindex, seen.vlans);
-        if vlans == [0, 0] && !stays {
-            return 0;
-        }
+        let link = (stays || segment.bridged).then_some(segment.link);
         let next = as_index(self.0.len() + 1);
-        *self.0.entry((stays.then_some(link), vlans)).or_insert(next)
+        *self.0.entry((link, segment.vlans)).or_insert(next)
     }
 }
 

@@ -7,7 +7,8 @@
 //!   CNI's hash of the pod's name; with neither, if it alone has a route to the pod's address.
 //! - **An address** is a pod's if no record gives it to another pod, and one gives it to this pod throughout the window.
 //! - **An end of a flow** is the pod of the veth that it was seen on; else the pod of its address. So an address that passed
-//!   from one pod to another in the window still has names where the veths tell the two apart.
+//!   from one pod to another in the window still has names where the veths tell the two apart. A pod that got a copy of
+//!   somebody else's packets (tc's mirror, TEE), or routes them on, is no end.
 //!
 //! Of several records that agree, the first in the order of [`NameLink`], then of `NameSource`, is given as the origin.
 
@@ -83,6 +84,8 @@ struct Address<'a> {
 /// The names of one window, for look-up.
 pub struct Names<'a> {
     veths: HashMap<u32, Claim<'a>>,
+    /// The devices that lead to a pod.
+    links: HashSet<u32>,
     addresses: HashMap<IpAddr, Address<'a>>,
     services: HashMap<(u8, IpAddr, u16), Option<&'a str>>,
     records: &'a crate::snapshot::Names,
@@ -101,8 +104,8 @@ impl<'a> Names<'a> {
                 entry.throughout |= record.at_start && record.at_end;
             }
         }
-        let veths: Vec<&Device> =
-            devices.iter().copied().filter(|device| topology.role(device.ifindex) == Role::Pod).collect();
+        let is_link = |ifindex| topology.role(ifindex) == Role::Pod && !topology.is_tunnel(ifindex);
+        let veths: Vec<&Device> = devices.iter().copied().filter(|device| is_link(device.ifindex)).collect();
         let claims = claims(&veths, &records.pods, &addresses);
 
         for device in &veths {
@@ -125,7 +128,8 @@ impl<'a> Names<'a> {
                 *name = None;
             }
         }
-        Self { veths: claims, addresses, services, records }
+        let links = veths.iter().map(|device| device.ifindex).collect();
+        Self { veths: claims, links, addresses, services, records }
     }
 
     /// The pod of a veth.
@@ -149,26 +153,46 @@ impl<'a> Names<'a> {
     /// The pod that a flow comes from: `from` is its address before NAT, `hops` are in order.
     #[must_use]
     pub fn source(&self, from: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
-        self.end(from, lone_veth(hops, Direction::Rx, topology))
+        self.end(from, hops, Direction::Rx, topology)
     }
 
     /// The pod that a flow goes to: `to` is its address after NAT, `hops` are in order.
     #[must_use]
     pub fn destination(&self, to: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
-        self.end(to, lone_veth(hops, Direction::Tx, topology))
+        self.end(to, hops, Direction::Tx, topology)
     }
 
-    fn end(&self, address: Option<IpAddr>, veth: Option<u32>) -> Option<Named<'a>> {
-        let by_address = address
-            .and_then(|address| self.addresses.get(&address))
-            .filter(|address| address.throughout)
-            .and_then(|address| match address.claim {
+    /// The pod of a flow's end with this address, if that is known: packets came out of it (rx), or went into it (tx).
+    fn end(
+        &self,
+        address: Option<IpAddr>,
+        hops: &[Observation],
+        direction: Direction,
+        topology: &Topology,
+    ) -> Option<Named<'a>> {
+        let veth = lone_veth(hops, direction, topology);
+        let Some(address) = address else { return self.veth(veth?) };
+        let by_address =
+            self.addresses.get(&address).filter(|address| address.throughout).and_then(|address| match address.claim {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });
         let Some(veth) = veth else { return by_address };
+        let is_end = topology.is_for(veth, address);
         match self.veths.get(&veth) {
-            Some(&Claim::One(named)) => by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named),
+            Some(&Claim::One(named)) => {
+                let has_address = || {
+                    let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == named.pod();
+                    self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
+                };
+                let passed_on = || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
+                if topology.is_own(address) || is_end != Some(true) && !has_address() && passed_on() {
+                    return by_address;
+                }
+                by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named)
+            }
+            // Nothing is routed to it, so that the address alone decides, whoever is behind it.
+            None if is_end.is_none() => by_address,
             // A veth that nobody knows may be that of a pod that nobody knows, with an address that was another's before.
             Some(Claim::Disputed) | None => None,
         }
@@ -185,7 +209,7 @@ impl<'a> Names<'a> {
     pub fn summary(&self, devices: &[report::Device]) -> report::Names {
         let busy = |device: &&report::Device| {
             let seen = [device.rx, device.tx].into_iter().flatten().any(|hook| hook.packets > 0);
-            device.class == DeviceClass::Veth && seen
+            device.class == DeviceClass::Veth && self.links.contains(&device.ifindex) && seen
         };
         let mut names = report::Names { sources: self.records.sources.clone(), ..report::Names::default() };
         for device in devices.iter().filter(busy) {
@@ -204,6 +228,14 @@ impl<'a> Names<'a> {
         }
         names
     }
+}
+
+/// Whether an address that no record gives to a veth's pod may be its all the same. `is_for`: whether packets to it are routed
+/// there. What comes out of a pod is mostly from it; what goes into it by a route is for the routed addresses, save on the
+/// link itself.
+fn may_end(address: IpAddr, direction: Direction, is_for: Option<bool>) -> bool {
+    let on_link = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) || address.is_multicast();
+    direction == Direction::Rx || is_for.is_none() || on_link
 }
 
 /// The veth by which a flow came out of a pod (rx) or went into one (tx). Of two nobody knows which is the end: a pod may

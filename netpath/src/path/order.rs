@@ -4,7 +4,8 @@
 //! order follows from what a device is, from NAT, and from who owns the source address.
 //!
 //! - What is seen before NAT comes before what is seen after it.
-//! - From a pod or from this node: out of the pod, out of the node, into the node again, into the pod.
+//! - From a pod, a process behind a tun device, or this node: out of the pod, out of the node, into the node again, into the
+//!   pod.
 //! - From elsewhere: into the node, then out of it or into a pod.
 //! - Out by a VLAN device, then by the device below; in the other way round. A bridge is above its ports.
 
@@ -18,21 +19,21 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
     if hops.len() < 2 {
         return;
     }
-    let from_pod = topology.saw(hops, Role::Pod, Direction::Rx);
-    let to_pod = topology.saw(hops, Role::Pod, Direction::Tx);
+    let saw_end = |direction| [Role::Pod, Role::Process].into_iter().any(|role| topology.saw(hops, role, direction));
+    let (from_pod, to_pod) = (saw_end(Direction::Rx), saw_end(Direction::Tx));
     let source = forms.map_or(hops[0].tuple.src, |forms| forms.before.src);
     let from_outside = !from_pod && !topology.is_own(source);
 
     let phase = |hop: &Observation| match (topology.role(hop.ifindex), hop.direction) {
         (Role::Outside, Direction::Rx) if from_outside => 0,
-        (Role::Pod, Direction::Rx) => 1,
+        (Role::Pod | Role::Process, Direction::Rx) => 1,
         (Role::Inside, Direction::Rx) if from_pod || from_outside => 2,
         (Role::Inside, Direction::Tx) if !to_pod => 3,
         (Role::Outside, Direction::Tx) => 4,
         (Role::Outside, Direction::Rx) => 5,
         (Role::Inside, Direction::Rx) => 6,
         (Role::Inside, Direction::Tx) => 7,
-        (Role::Pod, Direction::Tx) => 8,
+        (Role::Pod | Role::Process, Direction::Tx) => 8,
     };
     hops.sort_by_cached_key(|hop| {
         let height = topology.place(hop.ifindex).map_or(0, |place| place.height);

@@ -1,16 +1,27 @@
 //! Names what is special about a flow's addresses, so that it can be shown for what it is.
 //!
-//! In: addresses. Out: a scope, by documented addresses alone (Amazon EC2 and EKS user guides; RFC 3927, RFC 4291).
+//! In: addresses. Out: a scope, by documented addresses alone (Amazon EC2 and EKS user guides; RFC 3927, RFC 4007, RFC 4291).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::topology::Topology;
 use crate::report::Scope;
 
-/// The scope of a flow from `from` to `to`: of a known service at either end first, then of the destination.
+/// The scope of a flow from `from` to `to`: of a known service at either end first, then of the destination. `initiator`: it is
+/// the initiator's direction of its conversation, else the responder's, whose scope is the same; `None` if that is not known.
 #[must_use]
-pub fn scope(from: IpAddr, to: IpAddr, topology: &Topology) -> Option<Scope> {
-    let link_local = || (is_link_local(from) || is_link_local(to)).then_some(Scope::LinkLocal);
+pub fn scope(from: IpAddr, to: IpAddr, initiator: Option<bool>, topology: &Topology) -> Option<Scope> {
+    let link_local = || {
+        // Pods of IPv6 clusters have addresses of 169.254.0.0/16 that go no further than the node's SNAT.
+        let served = |address| is_link_local(address) && topology.pod(address).is_none();
+        let on_link = [from, to].into_iter().any(|end| end.is_ipv6() && is_link_local(end));
+        let at_responder = match initiator {
+            Some(true) => is_link_local(to),
+            Some(false) => is_link_local(from),
+            None => served(from) || served(to),
+        };
+        (on_link || at_responder).then_some(Scope::LinkLocal)
+    };
     service(to)
         .or_else(|| service(from))
         .or_else(|| to.is_multicast().then_some(Scope::Multicast))

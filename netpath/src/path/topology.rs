@@ -1,12 +1,21 @@
 //! What the node's devices and addresses tell about a place where a packet was seen.
 //!
-//! In: a snapshot's devices. Out: look-ups. It must not judge flows: that is `classify`'s.
+//! In: a snapshot's devices, and the routes that deliver to the node. Out: look-ups. It must not judge flows: that is
+//! `classify`'s.
+
+mod networks;
+mod segments;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use self::networks::Networks;
+pub use self::segments::Segment;
+use self::segments::Segments;
+use ipnet::IpNet;
+
 use crate::report::{Attach, DeviceClass, Direction};
-use crate::snapshot::{Device, Observation};
+use crate::snapshot::{Device, LocalRoute, Observation};
 
 /// VLAN devices on VLAN devices are followed this far: the parser reads two tags, and a replayed file may be circular.
 const MAX_STACKED: u8 = 4;
@@ -16,9 +25,11 @@ const MAX_STACKED: u8 = 4;
 pub enum Role {
     /// What passes here leaves or enters the node: an ENI, a tunnel, a VLAN device on either.
     Outside,
-    /// What passes here leaves or enters a pod: the host's end of a veth pair.
+    /// What passes here leaves or enters a pod, or a virtual machine: the host's end of a veth pair, a tap, a tunnel to a pod.
     Pod,
-    /// On the way between the two: a bridge, or anything else.
+    /// What passes here leaves or enters a process of this node, such as a VPN or a translator: a tun device.
+    Process,
+    /// On the way between the others: a bridge, a veth pair with both ends on the node, or anything else.
     Inside,
 }
 
@@ -36,17 +47,19 @@ pub struct Place<'a> {
 pub struct Topology<'a> {
     places: HashMap<u32, Place<'a>>,
     own: HashSet<IpAddr>,
+    delivered: Networks,
+    sometimes_delivered: Networks,
     broadcast: HashSet<Ipv4Addr>,
     pods: HashMap<IpAddr, &'a Device>,
-    stripped: HashMap<(u32, u16), u32>,
+    segments: Segments,
     hidden: bool,
 }
 
 impl<'a> Topology<'a> {
-    /// Reads the devices. Of two devices with one ifindex the first in `devices` counts. `blind`: on some of them netpath saw
-    /// not all that passed.
+    /// Reads the devices. Of two devices with one ifindex the first in `devices` counts. `local_routes` deliver to the node.
+    /// `blind`: on some devices netpath saw not all that passed.
     #[must_use]
-    pub fn new(devices: &[&'a Device], blind: bool) -> Self {
+    pub fn new(devices: &[&'a Device], local_routes: &[LocalRoute], blind: bool) -> Self {
         let mut by_index: HashMap<u32, &'a Device> = HashMap::new();
         for device in devices {
             by_index.entry(device.ifindex).or_insert(device);
@@ -54,9 +67,11 @@ impl<'a> Topology<'a> {
         let mut topology = Self {
             places: HashMap::new(),
             own: HashSet::new(),
+            delivered: local_routes.iter().filter(|route| route.unconditional).map(|route| route.network).collect(),
+            sometimes_delivered: local_routes.iter().map(|route| route.network).collect(),
             broadcast: HashSet::new(),
             pods: HashMap::new(),
-            stripped: HashMap::new(),
+            segments: Segments::new(&by_index),
             hidden: blind || devices.iter().any(|device| hides(device)),
         };
         for device in devices {
@@ -68,12 +83,7 @@ impl<'a> Topology<'a> {
         for device in by_index.values() {
             let (role, height) = place(device, &by_index);
             topology.places.insert(device.ifindex, Place { device, role, height });
-            if let Some(vlan) = device.vlan {
-                // Two devices cannot take one tag off one device; where a file says so, the lower index does.
-                let taker = topology.stripped.entry((vlan.lower_ifindex, vlan.id)).or_insert(device.ifindex);
-                *taker = (*taker).min(device.ifindex);
-            }
-            if device.class == DeviceClass::Veth {
+            if role == Role::Pod {
                 for &address in &device.routed {
                     // Two routes to one address: as above.
                     let owner = topology.pods.entry(address).or_insert(device);
@@ -83,7 +93,35 @@ impl<'a> Topology<'a> {
                 }
             }
         }
+        let to_pods: Vec<u32> = by_index.values().filter(|it| topology.ends_at_pod(it)).map(|it| it.ifindex).collect();
+        for ifindex in to_pods {
+            topology.places.entry(ifindex).and_modify(|place| place.role = Role::Pod);
+        }
         topology
+    }
+
+    /// Whether the device is a tunnel whose other end is a local pod.
+    fn ends_at_pod(&self, device: &Device) -> bool {
+        let Some(remote) = device.remote.filter(|_| device.class == DeviceClass::Tunnel) else { return false };
+        self.pod(remote).is_some_and(|pod| pod.ifindex != device.ifindex) || self.is_behind_inner_bridge(remote)
+    }
+
+    /// Whether the address is in a network of this node that lies on a bridge without a way out of the node.
+    fn is_behind_inner_bridge(&self, address: IpAddr) -> bool {
+        let inside = |bridge: &Device| {
+            bridge.class == DeviceClass::Bridge
+                && !self.is_own(address)
+                && bridge
+                    .addresses
+                    .iter()
+                    .filter_map(|text| text.parse::<IpNet>().ok())
+                    .any(|net| net.contains(&address))
+        };
+        let ports = |bridge: u32| self.places.values().filter(move |place| place.device.master == Some(bridge));
+        self.places.values().filter(|place| inside(place.device)).any(|place| {
+            let mut ports = ports(place.device.ifindex).peekable();
+            ports.peek().is_some() && ports.all(|port| port.role == Role::Pod)
+        })
     }
 
     /// The device of this index, if the snapshot has it.
@@ -124,17 +162,51 @@ impl<'a> Topology<'a> {
         self.place(ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel)
     }
 
-    /// Whether this node's own stack has the address. Packets with no source address yet (DHCP, duplicate address
-    /// detection) come from a stack too.
+    /// Whether the device of this index is a tunnel to a pod of this node: what passes it crosses no ENI in the tunnel.
     #[must_use]
-    pub fn is_own(&self, address: IpAddr) -> bool {
-        self.own.contains(&address) || address.is_loopback() || address.is_unspecified()
+    pub fn is_tunnel_to_pod(&self, ifindex: u32) -> bool {
+        self.is_tunnel(ifindex) && self.role(ifindex) == Role::Pod
     }
 
-    /// Whether some packets to the address are for this node's own stack.
+    /// Whether what is sent by the device of this index comes in again by another: it is one end of a veth pair with both
+    /// ends on the node.
     #[must_use]
-    pub fn may_be_own(&self, _address: IpAddr) -> bool {
-        false
+    pub fn stays_inside(&self, ifindex: u32) -> bool {
+        self.peer(ifindex).is_some()
+    }
+
+    /// The other end of a veth pair with both ends on the node.
+    #[must_use]
+    pub fn peer(&self, ifindex: u32) -> Option<u32> {
+        let place = self.place(ifindex).filter(|place| place.role == Role::Inside)?;
+        place.device.lower.filter(|_| place.device.class == DeviceClass::Veth)
+    }
+
+    /// Whether packets to this address that go out by this device are for the pod behind it; `None` if that is not known, as
+    /// nothing is routed to it. A device may get copies of packets for others, or what its pod is to route on.
+    #[must_use]
+    pub fn is_for(&self, ifindex: u32, address: IpAddr) -> Option<bool> {
+        let device = self.place(ifindex)?.device;
+        if device.routed.contains(&address) || device.formerly_routed.contains(&address) {
+            return Some(true);
+        }
+        let of_another = self.is_own(address) || self.pods.contains_key(&address);
+        (of_another || !device.routed.is_empty()).then_some(false)
+    }
+
+    /// Whether this node's own stack has the address: a device has it, or a route delivers it here. Packets with no source
+    /// address yet (DHCP, duplicate address detection) come from a stack too.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        let delivered = || self.delivered.contain(address) && !self.pods.contains_key(&address);
+        self.own.contains(&address) || address.is_loopback() || address.is_unspecified() || delivered()
+    }
+
+    /// Whether some packets to the address, and not all, are delivered to this node: those that a rule has take a route that
+    /// does so.
+    #[must_use]
+    pub fn is_own_by_rule(&self, address: IpAddr) -> bool {
+        !self.is_own(address) && self.sometimes_delivered.contain(address)
     }
 
     /// The veth whose pod has the address.
@@ -155,16 +227,10 @@ impl<'a> Topology<'a> {
         self.hidden
     }
 
-    /// Where a frame seen at `ifindex` with these tags is once the node's VLAN devices have taken off theirs: the
-    /// highest such device, and the tags that are left.
+    /// Which network of frames one seen at `ifindex` with these tags belongs to.
     #[must_use]
-    pub fn untagged(&self, mut ifindex: u32, mut vlans: [u16; 2]) -> (u32, [u16; 2]) {
-        while vlans[0] != 0 {
-            let Some(&upper) = self.stripped.get(&(ifindex, vlans[0])) else { break };
-            ifindex = upper;
-            vlans = [vlans[1], 0];
-        }
-        (ifindex, vlans)
+    pub fn segment(&self, ifindex: u32, vlans: [u16; 2]) -> Segment {
+        self.segments.of(ifindex, vlans)
     }
 }
 
@@ -179,10 +245,12 @@ fn broadcast(address: IpAddr, prefix: u32) -> Option<Ipv4Addr> {
     (1..31).contains(&prefix).then(|| Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> prefix))
 }
 
-/// A device that netpath did not watch, unless its own counter says that it sent nothing.
+/// A device that netpath did not watch, unless its own counter says that it sent nothing, or what it sends goes out by its
+/// ports.
 fn hides(device: &Device) -> bool {
     let idle = device.kernel.is_some_and(|kernel| kernel.tx_packets == 0);
-    device.attach == Attach::None && device.class != DeviceClass::Loopback && !idle
+    let has_ports = matches!(device.kind.as_deref(), Some("bond" | "team" | "vrf"));
+    device.attach == Attach::None && device.class != DeviceClass::Loopback && !idle && !has_ports
 }
 
 fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
@@ -194,9 +262,17 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
         }
     }
     match (lowest.class, height) {
+        (DeviceClass::Tunnel, 0) if lowest.kind.as_deref() == Some("tun") => (Role::Process, 0),
         (DeviceClass::Eni | DeviceClass::Tunnel, _) => (Role::Outside, height),
-        (DeviceClass::Veth, 0) => (Role::Pod, 0),
+        (DeviceClass::Veth, 0) if !has_peer(device, by_index) => (Role::Pod, 0),
+        (DeviceClass::Tap, 0) => (Role::Pod, 0),
         // A bridge is above its ports.
         _ => (Role::Inside, MAX_STACKED + 1),
     }
+}
+
+/// Whether both ends of a veth pair are on the node, as veths. One that is taken for an ENI is a way out.
+fn has_peer(device: &Device, by_index: &HashMap<u32, &Device>) -> bool {
+    let peer = device.lower.and_then(|peer| by_index.get(&peer));
+    peer.is_some_and(|peer| peer.class == DeviceClass::Veth && peer.lower == Some(device.ifindex) && !peer.vanished)
 }

@@ -121,12 +121,13 @@ fn counted(link: &Link) -> bool {
 
 /// "1 ENI, 12 veths, 1 loopback device."
 fn sum(links: &[Link]) -> String {
-    const ORDER: [DeviceClass; 7] = [
+    const ORDER: [DeviceClass; 8] = [
         DeviceClass::Eni,
         DeviceClass::Veth,
         DeviceClass::Vlan,
         DeviceClass::Bridge,
         DeviceClass::Tunnel,
+        DeviceClass::Tap,
         DeviceClass::Loopback,
         DeviceClass::Other,
     ];
@@ -160,6 +161,8 @@ fn class(class: DeviceClass, count: usize) -> &'static str {
         (DeviceClass::Bridge, _) => "bridges",
         (DeviceClass::Tunnel, 1) => "tunnel",
         (DeviceClass::Tunnel, _) => "tunnels",
+        (DeviceClass::Tap, 1) => "tap",
+        (DeviceClass::Tap, _) => "taps",
         (DeviceClass::Loopback, _) => "loopback",
         (DeviceClass::Other, _) => "other",
     }

@@ -20,6 +20,8 @@ pub enum DeviceClass {
     Bridge,
     /// VXLAN, Geneve, GRE, IP-in-IP, `WireGuard`, tun and the like.
     Tunnel,
+    /// The network card of a virtual machine on this node.
+    Tap,
     /// `lo`.
     Loopback,
     /// Anything else (dummy, ifb, bond, …).

@@ -65,6 +65,21 @@ pub struct Device {
     /// For a VLAN device, what it stands on; otherwise, or where that is unknown, `None`.
     #[serde(default)]
     pub vlan: Option<Vlan>,
+    /// The device below, or the other end of a veth pair (`IFLA_LINK`); `None` if there is none in this network namespace.
+    #[serde(default)]
+    pub lower: Option<u32>,
+    /// The bridge, bond or VRF that it is a port of (`IFLA_MASTER`).
+    #[serde(default)]
+    pub master: Option<u32>,
+    /// It is a bridge with VLAN filtering: it takes tags off and puts them on.
+    #[serde(default)]
+    pub vlan_filtering: bool,
+    /// The VLANs of a bridge's port, or of a bridge itself (`bridge vlan`); they mean nothing without VLAN filtering.
+    #[serde(default)]
+    pub port_vlans: Option<PortVlans>,
+    /// Where a tunnel sends all its packets, if it has one place for them (`ip -d link`, "remote").
+    #[serde(default)]
+    pub remote: Option<IpAddr>,
     /// EC2's id of the ENI.
     #[serde(default)]
     pub eni_id: Option<String>,
@@ -96,6 +111,11 @@ impl Device {
             appeared: false,
             vanished: false,
             vlan: None,
+            lower: None,
+            master: None,
+            vlan_filtering: false,
+            port_vlans: None,
+            remote: None,
             eni_id: None,
         }
     }
@@ -108,6 +128,15 @@ pub struct Vlan {
     pub lower_ifindex: u32,
     /// The VLAN id (`IFLA_VLAN_ID`), 1 to 4094.
     pub id: u16,
+}
+
+/// Which VLANs of a filtering bridge a port's untagged frames are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortVlans {
+    /// That of the untagged frames that come in (`PVID`).
+    pub pvid: Option<u16>,
+    /// Those whose frames go out untagged, in ascending order.
+    pub untagged: Vec<u16>,
 }
 
 /// A device's own counters (`struct rtnl_link_stats64`), as a difference between two moments.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Everything of this kind that existed at some time in the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diversions {
-    /// Routes of type `local`, of all tables.
+    /// Routes of all tables that deliver to this node.
     pub local_routes: Vec<LocalRoute>,
     /// IPsec policies (`ip xfrm policy`), without those of sockets.
     pub xfrm_policies: Vec<XfrmPolicy>,
@@ -23,7 +23,7 @@ pub struct Diversions {
     pub unread: Vec<String>,
 }
 
-/// A route of type `local`: packets to these addresses are delivered to this node.
+/// A route of type `local`, `broadcast` or `anycast`: packets to these addresses are delivered to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LocalRoute {
     /// The addresses.

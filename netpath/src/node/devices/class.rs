@@ -29,8 +29,10 @@ pub fn classify(link: &RawLink, driver: &DriverInfo) -> (DeviceClass, Option<Eni
     if link.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0 {
         return (DeviceClass::Loopback, None);
     }
-    if let Some(kind) = link.kind.as_deref() {
+    if let Some(kind) = link.info.kind.as_deref() {
         let class = match kind {
+            // Before kernel 4.20 it does not tell; a tun device has no Ethernet header.
+            "tun" if link.info.tap.unwrap_or(link.hardware_type == libc::ARPHRD_ETHER) => DeviceClass::Tap,
             "veth" | "netkit" => DeviceClass::Veth,
             "vlan" => DeviceClass::Vlan,
             "bridge" => DeviceClass::Bridge,

@@ -6,13 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::message::{HostRoute, Message, RawLink};
 use super::socket::{self, Subject};
+use super::tables::{Reach, Tables};
 use super::{EniChoice, Link, LinkEvent, class};
 use crate::node::ethtool::{self, DriverInfo};
-use crate::snapshot::KernelCounters;
+use crate::report::DeviceClass;
+use crate::snapshot::{KernelCounters, LocalRoute, PortVlans};
 
-/// The devices, addresses and host routes of one network namespace.
+/// The devices, addresses and routes of one network namespace.
 #[derive(Debug)]
 pub struct Inventory {
     eni: EniChoice,
@@ -20,13 +24,23 @@ pub struct Inventory {
     links: BTreeMap<u32, Link>,
     /// May name devices that are not known (yet).
     routes: BTreeSet<HostRoute>,
+    tables: Tables,
+    /// May name devices that are not known (yet).
+    port_vlans: BTreeMap<u32, PortVlans>,
     /// Of the devices without a kind, asked for once: it cannot change, and every question takes the kernel's RTNL lock.
     drivers: BTreeMap<u32, DriverInfo>,
 }
 
 impl Inventory {
     pub fn new(eni: EniChoice) -> Self {
-        Self { eni, links: BTreeMap::new(), routes: BTreeSet::new(), drivers: BTreeMap::new() }
+        Self {
+            eni,
+            links: BTreeMap::new(),
+            routes: BTreeSet::new(),
+            tables: Tables::default(),
+            port_vlans: BTreeMap::new(),
+            drivers: BTreeMap::new(),
+        }
     }
 
     /// The devices, in order of ifindex.
@@ -34,12 +48,28 @@ impl Inventory {
         self.links.values().cloned().collect()
     }
 
+    /// Every route that delivered to this node at some time.
+    pub fn local_routes(&self) -> Vec<LocalRoute> {
+        self.tables.local_routes()
+    }
+
     /// Reads everything from the kernel.
     pub fn read(&mut self) -> anyhow::Result<()> {
         *self = Self::new(self.eni.clone());
         #[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2, AF_INET6 is 10")]
         let (v4, v6) = (libc::AF_INET as u8, libc::AF_INET6 as u8);
-        for subject in [Subject::Links, Subject::Addresses, Subject::Routes(v4), Subject::Routes(v6)] {
+        for subject in [Subject::Links, Subject::Addresses] {
+            for message in socket::dump(subject)? {
+                self.apply(message);
+            }
+        }
+        // Kernels that can be built without these refuse.
+        for subject in [Subject::PortVlans, Subject::Rules(v4), Subject::Rules(v6)] {
+            for message in socket::dump(subject).unwrap_or_default() {
+                self.apply(message);
+            }
+        }
+        for subject in [Subject::Routes(v4), Subject::Routes(v6)] {
             for message in socket::dump(subject)? {
                 self.apply(message);
             }
@@ -52,6 +82,7 @@ impl Inventory {
         let mut fresh = Self::new(self.eni.clone());
         fresh.read()?;
         let events = differences(&self.links, &fresh.links);
+        fresh.tables.remember(std::mem::take(&mut self.tables));
         *self = fresh;
         Ok(events)
     }
@@ -62,6 +93,7 @@ impl Inventory {
             Message::NewLink(raw) => self.link_is(raw),
             Message::DelLink { ifindex, counters, complete } => {
                 self.drivers.remove(&ifindex);
+                self.port_vlans.remove(&ifindex);
                 let known = self.links.remove(&ifindex);
                 let last = complete.then_some(counters);
                 let mut events: Vec<_> = known
@@ -69,6 +101,10 @@ impl Inventory {
                     .into_iter()
                     .collect();
                 events.extend(self.forget_routes(ifindex));
+                events.extend(self.part_from(ifindex));
+                if self.tables.set_vrf(ifindex, None) {
+                    events.extend(self.route_all_anew());
+                }
                 events
             }
             Message::NewAddress { ifindex, address } => self.change_addresses(ifindex, |all| {
@@ -82,13 +118,31 @@ impl Inventory {
             }
             Message::NewRoute { route, replaces } => self.change_routes(route.to, |routes| {
                 if replaces {
-                    routes.retain(|known| (known.to, known.metric) != (route.to, route.metric));
+                    let key = |route: &HostRoute| (route.to, route.table, route.metric);
+                    routes.retain(|known| key(known) != key(&route));
                 }
                 routes.insert(route);
             }),
             Message::DelRoute(route) => self.change_routes(route.to, |routes| {
                 routes.remove(&route);
             }),
+            Message::NewDelivery(route) => {
+                self.tables.deliver(route);
+                self.route_anew(&self.routed_in(route.network))
+            }
+            Message::DelDelivery(route) => {
+                self.tables.stop_delivering(route);
+                self.route_anew(&self.routed_in(route.network))
+            }
+            Message::NewRule(rule) => {
+                self.tables.add_rule(rule);
+                self.route_all_anew()
+            }
+            Message::DelRule(rule) => {
+                self.tables.remove_rule(rule);
+                self.route_all_anew()
+            }
+            Message::PortVlans { ifindex, vlans } => self.vlans_are(ifindex, vlans),
             Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
                 Vec::new()
             }
@@ -100,6 +154,7 @@ impl Inventory {
         let up = raw.flags & libc::IFF_UP.cast_unsigned() != 0;
         // The kernel removes the routes of a device that goes down, IPv4 ones without a message.
         let mut events = if up { Vec::new() } else { self.forget_routes(raw.ifindex) };
+        let new_vrf = self.tables.set_vrf(raw.ifindex, raw.info.vrf_table);
         let (class, evidence) = class::classify(&raw, &driver);
         let name = String::from_utf8_lossy(&raw.name).into_owned();
         let (class, eni_evidence) = self.eni.decide(&name, class, evidence);
@@ -110,15 +165,19 @@ impl Inventory {
             altnames: raw.altnames,
             class,
             eni_evidence,
-            kind: raw.kind,
+            kind: raw.info.kind,
             driver: driver.driver,
             mac: raw.mac.map(mac),
             up,
-            routed: routed(&self.routes, raw.ifindex, &addresses),
+            routed: routed(&self.routes, &self.tables, raw.ifindex, &addresses),
             addresses,
             layer: class::layer(raw.hardware_type),
             lower: raw.lower,
-            vlan_id: raw.vlan_id,
+            master: raw.master,
+            vlan_id: raw.info.vlan_id,
+            vlan_filtering: raw.info.vlan_filtering,
+            port_vlans: self.port_vlans.get(&raw.ifindex).cloned(),
+            remote: raw.info.remote,
             xdp: raw.xdp,
             counters: raw.counters,
         };
@@ -127,11 +186,36 @@ impl Inventory {
             Some(old) if same(&old, &link) => {}
             Some(_) => events.push(LinkEvent::Changed(link)),
         }
+        if new_vrf {
+            events.extend(self.route_all_anew());
+        }
         events
     }
 
+    fn vlans_are(&mut self, ifindex: u32, vlans: PortVlans) -> Vec<LinkEvent> {
+        self.port_vlans.insert(ifindex, vlans.clone());
+        match self.links.get_mut(&ifindex) {
+            Some(link) if link.port_vlans.as_ref() != Some(&vlans) => {
+                link.port_vlans = Some(vlans);
+                vec![LinkEvent::Changed(link.clone())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Parts a veth from its peer, which is gone from this namespace. The kernel need not say so where the peer was moved.
+    fn part_from(&mut self, peer: u32) -> Vec<LinkEvent> {
+        let parted = self.links.values_mut().filter(|link| link.class == DeviceClass::Veth && link.lower == Some(peer));
+        parted
+            .map(|link| {
+                link.lower = None;
+                LinkEvent::Changed(link.clone())
+            })
+            .collect()
+    }
+
     fn driver(&mut self, raw: &RawLink) -> DriverInfo {
-        if raw.kind.is_some() {
+        if raw.info.kind.is_some() {
             return DriverInfo::default();
         }
         if let Some(known) = self.drivers.get(&raw.ifindex) {
@@ -147,7 +231,7 @@ impl Inventory {
         let Some(link) = self.links.get_mut(&ifindex) else { return Vec::new() };
         let before = link.clone();
         change(&mut link.addresses);
-        link.routed = routed(&self.routes, ifindex, &link.addresses);
+        link.routed = routed(&self.routes, &self.tables, ifindex, &link.addresses);
         if same(&before, link) { Vec::new() } else { vec![LinkEvent::Changed(link.clone())] }
     }
 
@@ -169,8 +253,18 @@ impl Inventory {
 
     /// The devices that have a route to this address.
     fn routed_by(&self, to: IpAddr) -> BTreeSet<u32> {
-        let first = HostRoute { to, metric: 0, ifindex: 0 };
-        self.routes.range(first..).take_while(|route| route.to == to).map(|route| route.ifindex).collect()
+        self.routed_in(to.into())
+    }
+
+    /// The devices that have a route to an address in this network.
+    fn routed_in(&self, network: IpNet) -> BTreeSet<u32> {
+        let first = HostRoute { to: network.network(), table: 0, metric: 0, ifindex: 0 };
+        self.routes.range(first..).take_while(|route| network.contains(&route.to)).map(|route| route.ifindex).collect()
+    }
+
+    /// As [`Self::route_anew`], of all links that routes lead to.
+    fn route_all_anew(&mut self) -> Vec<LinkEvent> {
+        self.route_anew(&self.routes.iter().map(|route| route.ifindex).collect())
     }
 
     /// Brings `routed` of these links up to date, and tells which changed.
@@ -178,7 +272,7 @@ impl Inventory {
         let mut changed = Vec::new();
         for ifindex in affected {
             let Some(link) = self.links.get_mut(ifindex) else { continue };
-            let now = routed(&self.routes, link.ifindex, &link.addresses);
+            let now = routed(&self.routes, &self.tables, link.ifindex, &link.addresses);
             if link.routed != now {
                 link.routed = now;
                 changed.push(LinkEvent::Changed(link.clone()));
@@ -189,17 +283,31 @@ impl Inventory {
 }
 
 /// The addresses that are routed to this device, other than its own.
-fn routed(routes: &BTreeSet<HostRoute>, ifindex: u32, own: &[String]) -> Vec<IpAddr> {
+fn routed(routes: &BTreeSet<HostRoute>, tables: &Tables, ifindex: u32, own: &[String]) -> Vec<IpAddr> {
     let is_own = |to: IpAddr| own.iter().any(|address| host(address) == Some(to));
-    let mut taken = None;
     let mut all = Vec::new();
-    for route in routes {
-        // The first of several routes to one address is the one the kernel takes.
-        if taken.replace(route.to) != Some(route.to) && route.ifindex == ifindex && !is_own(route.to) {
+    for route in routes.iter().filter(|route| route.ifindex == ifindex && !is_own(route.to)) {
+        if all.last() != Some(&route.to) && is_taken(*route, routes, tables) {
             all.push(route.to);
         }
     }
     all
+}
+
+/// Whether the kernel takes this route, of all that there are to the address.
+fn is_taken(route: HostRoute, routes: &BTreeSet<HostRoute>, tables: &Tables) -> bool {
+    let reach = |table| tables.reach(route.to.is_ipv6(), table);
+    let Some(own) = reach(route.table) else { return false };
+    let first = HostRoute { table: 0, metric: 0, ifindex: 0, ..route };
+    let before = |other: &HostRoute| {
+        if other.table == route.table {
+            return *other < route;
+        }
+        // Tables of VRFs are apart from each other and from all others.
+        own != Reach::Vrf && reach(other.table).is_some_and(|other| other != Reach::Vrf && other < own)
+    };
+    !routes.range(first..).take_while(|other| other.to == route.to).any(before)
+        && !tables.delivers_before(route.to, own)
 }
 
 /// The address in "10.0.0.5/24".

@@ -1,32 +1,38 @@
-//! Reads rtnetlink's messages about links, addresses and routes.
+//! Reads rtnetlink's messages about links, addresses, routes, rules and bridges' VLANs.
 //!
 //! In: one datagram. Out: [`Message`]s with the few facts netpath needs. Pure. A message that is not as the kernel's
 //! headers describe it becomes [`Message::Malformed`]: it is never skipped, because the caller has to know that it missed
 //! something. Numbers are in the machine's byte order, addresses in network byte order.
 
+mod info;
+mod route;
+
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u16, parse_u32};
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+pub use info::LinkInfo;
+pub use route::{DeliveringRoute, HostRoute, Rule, RuleTable};
+
+use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u32};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
 use crate::node::netlink::{c_string, lossy};
-use crate::snapshot::{KernelCounters, Xdp, XdpMode};
+use crate::snapshot::{KernelCounters, PortVlans, Xdp, XdpMode};
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_PARENT_DEV_NAME: u16 = 56;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_VLAN_ID: u16 = 1;
+const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
 /// `XDP_ATTACHED_*`: 4 is several of them.
@@ -48,16 +54,16 @@ pub struct RawLink {
     pub hardware_type: u16,
     /// `IFF_*`.
     pub flags: u32,
-    /// `IFLA_INFO_KIND`.
-    pub kind: Option<String>,
+    /// `IFLA_LINKINFO`.
+    pub info: LinkInfo,
+    /// `IFLA_MASTER`.
+    pub master: Option<u32>,
     /// `IFLA_ADDRESS`, if it is of 6 bytes.
     pub mac: Option<[u8; 6]>,
     /// `IFLA_LINK`, if it is in this namespace.
     pub lower: Option<u32>,
     /// `IFLA_LINK_NETNSID`: the kernel's number for the other namespace that `IFLA_LINK` is in.
     pub elsewhere: Option<i32>,
-    /// `IFLA_VLAN_ID` of a VLAN device.
-    pub vlan_id: Option<u16>,
     /// `IFLA_PARENT_DEV_NAME` (kernel 5.14 and newer): where on a bus it is.
     pub parent: Option<String>,
     /// What XDP programs it has.
@@ -66,17 +72,6 @@ pub struct RawLink {
     pub counters: KernelCounters,
     /// `IFLA_NEW_NETNSID`: it was moved to another namespace (only in `RTM_DELLINK`).
     pub moved: bool,
-}
-
-/// A `/32` or `/128` route of the main table straight to a device. Ordered so that the one the kernel takes is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostRoute {
-    /// The destination.
-    pub to: IpAddr,
-    /// Lower is preferred.
-    pub metric: u32,
-    /// The device.
-    pub ifindex: u32,
 }
 
 /// What a message says.
@@ -95,6 +90,16 @@ pub enum Message {
     NewRoute { route: HostRoute, replaces: bool },
     /// A route was removed.
     DelRoute(HostRoute),
+    /// A route that delivers to this node was added.
+    NewDelivery(DeliveringRoute),
+    /// A route that delivers to this node was removed.
+    DelDelivery(DeliveringRoute),
+    /// A rule was added.
+    NewRule(Rule),
+    /// A rule was removed.
+    DelRule(Rule),
+    /// The VLANs of a bridge's port, or of a bridge itself.
+    PortVlans { ifindex: u32, vlans: PortVlans },
     /// The end of a dump.
     Done,
     /// The kernel refuses; errno, positive. 0 is an acknowledgement.
@@ -140,12 +145,15 @@ impl From<DecodeError> for Malformed {
 
 fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Malformed> {
     Ok(match message_type {
+        libc::RTM_NEWLINK if payload.first().is_some_and(|&family| i32::from(family) == libc::AF_BRIDGE) => {
+            port_vlans(payload)?.map_or(Message::Other, |(ifindex, vlans)| Message::PortVlans { ifindex, vlans })
+        }
         libc::RTM_NEWLINK => link(payload)?.map_or(Message::Other, Message::NewLink),
         libc::RTM_DELLINK => link(payload)?.map_or(Message::Other, |link| Message::DelLink {
             ifindex: link.ifindex,
             counters: link.counters,
             // A veth's rx is its peer's tx, and a deleted veth has lost its peer by now.
-            complete: link.moved || link.kind.as_deref() != Some("veth"),
+            complete: link.moved || link.info.kind.as_deref() != Some("veth"),
         }),
         libc::RTM_NEWADDR => {
             address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::NewAddress { ifindex, address })
@@ -153,9 +161,9 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Mal
         libc::RTM_DELADDR => {
             address(payload)?.map_or(Message::Other, |(ifindex, address)| Message::DelAddress { ifindex, address })
         }
-        libc::RTM_NEWROUTE => route(payload)?
-            .map_or(Message::Other, |route| Message::NewRoute { route, replaces: flags & NLM_F_REPLACE != 0 }),
-        libc::RTM_DELROUTE => route(payload)?.map_or(Message::Other, Message::DelRoute),
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => route::route(message_type, flags, payload)?,
+        libc::RTM_NEWRULE => route::rule(payload)?.map_or(Message::Other, Message::NewRule),
+        libc::RTM_DELRULE => route::rule(payload)?.map_or(Message::Other, Message::DelRule),
         // The end of a dump that failed half-way carries a negative errno.
         NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
             errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
@@ -180,7 +188,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     let ifindex = u32::from_ne_bytes(field(payload, 4)?);
     let flags = u32::from_ne_bytes(field(payload, 8)?);
     let (mut name, mut altnames, mut counters) = (None, Vec::new(), None);
-    let (mut kind, mut vlan_id, mut mac, mut lower, mut parent) = (None, None, None, None, None);
+    let (mut info, mut master, mut mac, mut lower, mut parent) = (LinkInfo::default(), None, None, None, None);
     let (mut elsewhere, mut moved, mut attached_xdp) = (None, false, None);
     for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
         let attribute = attribute?;
@@ -192,7 +200,8 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
             IFLA_LINK_NETNSID => elsewhere = Some(parse_i32(value)?),
             IFLA_NEW_NETNSID => moved = true,
             IFLA_XDP => attached_xdp = xdp(value)?,
-            IFLA_LINKINFO => (kind, vlan_id) = link_info(value)?,
+            IFLA_LINKINFO => info = LinkInfo::read(value)?,
+            IFLA_MASTER => master = Some(parse_u32(value)?),
             IFLA_PROP_LIST => altnames = alternative_names(value)?,
             IFLA_STATS64 => counters = Some(stats64(value)?),
             IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
@@ -205,10 +214,10 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         altnames,
         hardware_type,
         flags,
-        kind,
+        info,
+        master,
         mac,
         // A tunnel that is bound to no device says 0.
-        vlan_id,
         lower: lower.filter(|&lower| elsewhere.is_none() && lower != 0 && lower != ifindex),
         elsewhere,
         parent,
@@ -247,25 +256,42 @@ fn alternative_names(properties: &[u8]) -> Result<Vec<String>, Malformed> {
     Ok(names)
 }
 
-/// The kind, and a VLAN device's id. The kernel puts the kind first.
-fn link_info(info: &[u8]) -> Result<(Option<String>, Option<u16>), Malformed> {
-    let (mut kind, mut vlan_id) = (None, None);
-    for attribute in NlasIterator::new(info) {
+/// The VLANs of a bridge's port, of a message of family `AF_BRIDGE`; `None` if it has none to tell.
+fn port_vlans(payload: &[u8]) -> Result<Option<(u32, PortVlans)>, Malformed> {
+    // BRIDGE_VLAN_INFO_*
+    const PVID: u16 = 2;
+    const UNTAGGED: u16 = 4;
+    const RANGE_BEGIN: u16 = 8;
+    const RANGE_END: u16 = 16;
+    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
+    let mut vlans = None;
+    for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
         let attribute = attribute?;
-        match attribute.kind() {
-            IFLA_INFO_KIND => kind = Some(lossy(attribute.value())),
-            IFLA_INFO_DATA if kind.as_deref() == Some("vlan") => {
-                for attribute in NlasIterator::new(attribute.value()) {
-                    let attribute = attribute?;
-                    if attribute.kind() == IFLA_VLAN_ID {
-                        vlan_id = Some(parse_u16(attribute.value())?);
-                    }
-                }
+        if attribute.kind() != IFLA_AF_SPEC {
+            continue;
+        }
+        let (all, mut begin) = (vlans.get_or_insert_with(PortVlans::default), None);
+        for attribute in NlasIterator::new(attribute.value()) {
+            let attribute = attribute?;
+            if attribute.kind() != IFLA_BRIDGE_VLAN_INFO {
+                continue;
             }
-            _ => {}
+            let [flags, vid] = [0, 2].map(|at| field(attribute.value(), at).map(u16::from_ne_bytes));
+            let (flags, vid) = (flags?, vid?);
+            if flags & PVID != 0 {
+                all.pvid = Some(vid);
+            }
+            if flags & RANGE_BEGIN != 0 {
+                begin = Some(vid);
+                continue;
+            }
+            let first = begin.take().filter(|_| flags & RANGE_END != 0).unwrap_or(vid);
+            if flags & UNTAGGED != 0 && vid < 4096 {
+                all.untagged.extend(first..=vid);
+            }
         }
     }
-    Ok((kind, vlan_id))
+    Ok(vlans.map(|vlans| (ifindex, vlans)))
 }
 
 /// The first four fields of `struct rtnl_link_stats64`; newer kernels append fields.
@@ -293,38 +319,6 @@ fn address(payload: &[u8]) -> Result<Option<(u32, String)>, Malformed> {
     // On a point-to-point link IFA_ADDRESS is the other side's; IFA_LOCAL is always the device's own.
     let own = local.or(address).ok_or(Malformed)?;
     Ok(Some((ifindex, format!("{own}/{prefix_length}"))))
-}
-
-/// `struct rtmsg` and attributes. `None` unless it is a [`HostRoute`].
-fn route(payload: &[u8]) -> Result<Option<HostRoute>, Malformed> {
-    let [family, destination_length] = field(payload, 0)?;
-    let [mut table]: [u32; 1] = field::<1>(payload, 4)?.map(u32::from);
-    let [kind] = field(payload, 7)?;
-    let flags = u32::from_ne_bytes(field(payload, 8)?);
-    let full_length = if i32::from(family) == libc::AF_INET { 32 } else { 128 };
-    if !is_ip(family)
-        || destination_length != full_length
-        || kind != libc::RTN_UNICAST
-        || flags & libc::RTM_F_CLONED != 0
-    {
-        return Ok(None);
-    }
-    let (mut to, mut ifindex, mut metric, mut gateway) = (None, None, 0, false);
-    for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
-        let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            libc::RTA_DST => to = Some(ip(family, value)?),
-            libc::RTA_OIF => ifindex = Some(parse_u32(value)?),
-            libc::RTA_PRIORITY => metric = parse_u32(value)?,
-            libc::RTA_TABLE => table = parse_u32(value)?,
-            libc::RTA_GATEWAY | libc::RTA_VIA => gateway = true,
-            _ => {}
-        }
-    }
-    // Without RTA_OIF it has several next hops.
-    let straight = table == u32::from(libc::RT_TABLE_MAIN) && !gateway;
-    Ok(to.zip(ifindex).filter(|_| straight).map(|(to, ifindex)| HostRoute { to, metric, ifindex }))
 }
 
 fn is_ip(family: u8) -> bool {

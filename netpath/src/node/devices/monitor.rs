@@ -14,6 +14,7 @@ use super::inventory::Inventory;
 use super::message::Message;
 use super::socket::{Received, Subscription};
 use super::{EniChoice, Link, LinkEvent};
+use crate::snapshot::LocalRoute;
 
 /// How much may wait to be read. A message about a link takes about 2 KiB of it.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -58,6 +59,12 @@ impl LinkMonitor {
     #[must_use]
     pub fn links(&self) -> Vec<Link> {
         self.inventory.links()
+    }
+
+    /// Every route of any table that delivered packets to this node at some time since the monitor was opened.
+    #[must_use]
+    pub fn local_routes(&self) -> Vec<LocalRoute> {
+        self.inventory.local_routes()
     }
 
     /// Waits for the next event. Nothing is lost if the future is dropped.

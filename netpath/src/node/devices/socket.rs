@@ -13,6 +13,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::message::{self, Message};
 use crate::node::netlink::{self, DATAGRAM_BYTES, receive, set_receive_buffer};
 
+// linux/if_link.h, linux/rtnetlink.h; AF_BRIDGE as the byte that it is in a header.
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_BRVLAN_COMPRESSED: u32 = 1 << 2;
+const AF_BRIDGE: u8 = 7;
+/// `RTNLGRP_IPV4_RULE` and `RTNLGRP_IPV6_RULE` as bits of a group mask.
+const RULE_GROUPS: i32 = 1 << (8 - 1) | 1 << (19 - 1);
+
 /// How often a dump is asked for again that was interrupted by changes.
 const ATTEMPTS: u32 = 5;
 
@@ -25,6 +32,10 @@ pub enum Subject {
     Addresses,
     /// Routes of one family (`AF_INET`, `AF_INET6`).
     Routes(u8),
+    /// Routing rules of one family.
+    Rules(u8),
+    /// VLANs of bridges and their ports.
+    PortVlans,
 }
 
 /// Dumps `subject`.
@@ -71,12 +82,20 @@ fn dump_once(socket: &Socket, sequence: u32, subject: Subject) -> anyhow::Result
 /// A dump request: the subject's own header is all zeros but for the family.
 fn request(subject: Subject, sequence: u32) -> Vec<u8> {
     let (message_type, family, body_bytes) = match subject {
+        Subject::PortVlans => (libc::RTM_GETLINK, AF_BRIDGE, 24),
+        Subject::Rules(family) => (libc::RTM_GETRULE, family, 12),
         Subject::Links => (libc::RTM_GETLINK, 0, 16),
         Subject::Addresses => (libc::RTM_GETADDR, 0, 8),
         Subject::Routes(family) => (libc::RTM_GETROUTE, family, 12),
     };
     let mut body = vec![0; body_bytes];
     body[0] = family;
+    if let Subject::PortVlans = subject {
+        // `struct ifinfomsg` is followed by one attribute.
+        body[16..18].copy_from_slice(&8u16.to_ne_bytes());
+        body[18..20].copy_from_slice(&IFLA_EXT_MASK.to_ne_bytes());
+        body[20..].copy_from_slice(&RTEXT_FILTER_BRVLAN_COMPRESSED.to_ne_bytes());
+    }
     netlink::message(message_type, NLM_F_REQUEST | NLM_F_DUMP, sequence, &body)
 }
 
@@ -91,7 +110,7 @@ pub enum Received {
     Overrun,
 }
 
-/// A socket that is sent every change of links, addresses and routes.
+/// A socket that is sent every change of links, addresses, routes and rules.
 #[derive(Debug)]
 pub struct Subscription {
     socket: Socket,
@@ -108,7 +127,8 @@ impl Subscription {
             | libc::RTMGRP_IPV4_IFADDR
             | libc::RTMGRP_IPV4_ROUTE
             | libc::RTMGRP_IPV6_IFADDR
-            | libc::RTMGRP_IPV6_ROUTE;
+            | libc::RTMGRP_IPV6_ROUTE
+            | RULE_GROUPS;
         socket.bind(&SocketAddr::new(0, groups.cast_unsigned()))?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_BYTES] })
     }

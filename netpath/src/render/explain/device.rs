@@ -43,6 +43,7 @@ fn what(device: &Device, name: &str) -> String {
         (DeviceClass::Vlan, _) => format!("{name} is a VLAN device."),
         (DeviceClass::Bridge, _) => format!("{name} is a bridge."),
         (DeviceClass::Tunnel, _) => format!("{name} is a tunnel."),
+        (DeviceClass::Tap, _) => format!("{name} is a tap, the node's end of a virtual machine's link."),
         (DeviceClass::Loopback, _) => format!("{name} is the loopback device."),
         (DeviceClass::Other, _) => format!("{name} is neither an ENI nor a pod's link."),
     }

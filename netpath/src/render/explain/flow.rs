@@ -113,6 +113,7 @@ fn place(hop: &Hop, devices: &HashMap<u32, &Device>) -> String {
         Some(DeviceClass::Vlan) => "a VLAN device",
         Some(DeviceClass::Bridge) => "a bridge",
         Some(DeviceClass::Tunnel) => "a tunnel",
+        Some(DeviceClass::Tap) => "a virtual machine's tap",
         Some(DeviceClass::Loopback) => "the loopback device",
         Some(DeviceClass::Other) | None => "another device",
     };

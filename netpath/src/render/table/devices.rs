@@ -95,6 +95,7 @@ pub(in crate::render) fn device_class(class: DeviceClass) -> &'static str {
         DeviceClass::Vlan => "vlan",
         DeviceClass::Bridge => "bridge",
         DeviceClass::Tunnel => "tunnel",
+        DeviceClass::Tap => "tap",
         DeviceClass::Loopback => "loopback",
         DeviceClass::Other => "other",
     }

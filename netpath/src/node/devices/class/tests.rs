@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::node::devices::message::LinkInfo;
 use crate::snapshot::KernelCounters;
 
 fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
@@ -11,11 +12,11 @@ fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
         altnames: Vec::new(),
         hardware_type,
         flags: 0,
-        kind: kind.map(str::to_owned),
+        info: LinkInfo { kind: kind.map(str::to_owned), ..LinkInfo::default() },
+        master: None,
         mac: None,
         lower: None,
         elsewhere: None,
-        vlan_id: None,
         xdp: None,
         parent: None,
         counters: KernelCounters::default(),
@@ -73,7 +74,7 @@ fn enis() {
     link.hardware_type = 32;
     assert_eq!(classify(&link, &DriverInfo::default()), (DeviceClass::Other, None));
     // A kind wins over a parent: a macvlan or a VLAN may have one.
-    link.kind = Some("vlan".to_owned());
+    link.info.kind = Some("vlan".to_owned());
     assert_eq!(classify(&link, &DriverInfo::default()), (DeviceClass::Vlan, None));
 }
 

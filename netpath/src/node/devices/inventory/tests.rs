@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::node::devices::message::LinkInfo;
 
 fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
     RawLink {
@@ -10,11 +11,11 @@ fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
         altnames: Vec::new(),
         hardware_type: libc::ARPHRD_ETHER,
         flags: u32::from(up),
-        kind: Some("veth".to_owned()),
+        info: LinkInfo { kind: Some("veth".to_owned()), ..LinkInfo::default() },
+        master: None,
         mac: Some([2, 0, 0, 0, 0, 1]),
         lower: None,
         elsewhere: None,
-        vlan_id: None,
         xdp: None,
         parent: None,
         counters: KernelCounters::default(),
@@ -39,7 +40,7 @@ fn to(last: u8) -> IpAddr {
 }
 
 fn new_route(last: u8, metric: u32, ifindex: u32, replaces: bool) -> Message {
-    Message::NewRoute { route: HostRoute { to: to(last), metric, ifindex }, replaces }
+    Message::NewRoute { route: HostRoute { to: to(last), table: 254, metric, ifindex }, replaces }
 }
 
 fn routed_to(inventory: &Inventory) -> Vec<Vec<IpAddr>> {
@@ -124,7 +125,10 @@ fn routes_come_and_go() {
     // The pod's address is given to the next pod, with `ip route replace`.
     assert_eq!(short(&inventory.apply(new_route(21, 0, 2, true))), ["~a", "~b"]);
     assert_eq!(routed_to(&inventory), [vec![], vec![to(21)]]);
-    assert_eq!(short(&inventory.apply(Message::DelRoute(HostRoute { to: to(21), metric: 0, ifindex: 2 }))), ["~b"]);
+    assert_eq!(
+        short(&inventory.apply(Message::DelRoute(HostRoute { to: to(21), table: 254, metric: 0, ifindex: 2 }))),
+        ["~b"]
+    );
     assert_eq!(routed_to(&inventory), [vec![], vec![]] as [Vec<IpAddr>; 2]);
 }
 

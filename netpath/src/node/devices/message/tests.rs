@@ -64,11 +64,11 @@ fn a_veth_with_its_peer_elsewhere() {
             altnames: Vec::new(),
             hardware_type: 1,
             flags: 0x1043,
-            kind: Some("veth".to_owned()),
+            info: LinkInfo { kind: Some("veth".to_owned()), ..LinkInfo::default() },
+            master: None,
             mac: Some([2, 0, 0, 0, 0xab, 1]),
             lower: None,
             elsewhere: Some(0),
-            vlan_id: None,
             xdp: None,
             parent: None,
             counters: COUNTERS,
@@ -175,7 +175,7 @@ fn pod_routes() {
     let to = attribute(1, &[10, 0, 0, 21]);
     let device = attribute(4, &9u32.to_ne_bytes());
     let main = attribute(15, &254u32.to_ne_bytes());
-    let route = HostRoute { to: [10, 0, 0, 21].into(), metric: 0, ifindex: 9 };
+    let route = HostRoute { to: [10, 0, 0, 21].into(), table: 254, metric: 0, ifindex: 9 };
     let one = |flags: u16, parts: &[&[u8]]| messages(&netlink(24, flags, parts)).remove(0);
     let header = rtmsg(2, 32, 254, 1);
     assert_eq!(one(0, &[&header, &main, &to, &device]), Message::NewRoute { route, replaces: false });
@@ -186,13 +186,19 @@ fn pod_routes() {
         Message::NewRoute { route: HostRoute { metric: 50, ..route }, replaces: false }
     );
     let v6 = netlink(25, 0, &[&rtmsg(10, 128, 254, 1), &attribute(1, &[0xfd; 16]), &device]);
-    assert_eq!(messages(&v6), [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), metric: 0, ifindex: 9 })]);
+    assert_eq!(
+        messages(&v6),
+        [Message::DelRoute(HostRoute { to: [0xfd; 16].into(), table: 254, metric: 0, ifindex: 9 })]
+    );
 
-    // Not to a device alone: a subnet, another table (in the header or, beyond 255, in an attribute), a blackhole, a
-    // gateway, several next hops.
+    // Of another table: in the header or, beyond 255, in an attribute.
+    for (table, number) in [(vec![], 3), (attribute(15, &1000u32.to_ne_bytes()), 1000)] {
+        let route = HostRoute { table: number, ..route };
+        let header = rtmsg(2, 32, if number == 3 { 3 } else { 252 }, 1);
+        assert_eq!(one(0, &[&header, &table, &to, &device]), Message::NewRoute { route, replaces: false });
+    }
+    // Not to a device alone: a subnet, a blackhole, a gateway, several next hops.
     assert_eq!(one(0, &[&rtmsg(2, 24, 254, 1), &to, &device]), Message::Other);
-    assert_eq!(one(0, &[&rtmsg(2, 32, 255, 1), &to, &device]), Message::Other);
-    assert_eq!(one(0, &[&rtmsg(2, 32, 252, 1), &attribute(15, &1000u32.to_ne_bytes()), &to, &device]), Message::Other);
     assert_eq!(one(0, &[&rtmsg(2, 32, 254, 6), &to, &device]), Message::Other);
     assert_eq!(one(0, &[&header, &to, &device, &attribute(5, &[10, 0, 0, 1])]), Message::Other);
     assert_eq!(one(0, &[&header, &to, &attribute(9, &[0; 16])]), Message::Other);

@@ -1,0 +1,95 @@
+//! Reads what a link says of its kind (`IFLA_LINKINFO`).
+//!
+//! In: the attribute. Out: [`LinkInfo`]. Pure.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NlasIterator, parse_u16, parse_u32};
+
+use super::{Malformed, field};
+use crate::node::netlink::lossy;
+
+// linux/if_link.h
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_TUN_TYPE: u16 = 3;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_VRF_TABLE: u16 = 1;
+/// `IFF_TAP` of linux/if_tun.h.
+const TAP: u8 = 2;
+
+/// A link's kind, and what devices of that kind have to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// `IFLA_INFO_KIND`.
+    pub kind: Option<String>,
+    /// `IFLA_VLAN_ID` of a VLAN device.
+    pub vlan_id: Option<u16>,
+    /// Of a tun device: whether it is a tap (`IFLA_TUN_TYPE`, kernel 4.20 and newer).
+    pub tap: Option<bool>,
+    /// `IFLA_BR_VLAN_FILTERING` of a bridge.
+    pub vlan_filtering: bool,
+    /// `IFLA_VRF_TABLE` of a VRF.
+    pub vrf_table: Option<u32>,
+    /// Where a tunnel sends everything, unless it has several such places or none.
+    pub remote: Option<IpAddr>,
+}
+
+impl LinkInfo {
+    /// Reads the attribute. The kernel puts the kind first.
+    pub(super) fn read(info: &[u8]) -> Result<Self, Malformed> {
+        let mut all = Self::default();
+        for attribute in NlasIterator::new(info) {
+            let attribute = attribute?;
+            match attribute.kind() {
+                IFLA_INFO_KIND => all.kind = Some(lossy(attribute.value())),
+                IFLA_INFO_DATA => {
+                    let kind = all.kind.clone().unwrap_or_default();
+                    for attribute in NlasIterator::new(attribute.value()) {
+                        let attribute = attribute?;
+                        all.add(&kind, attribute.kind(), attribute.value())?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, kind: &str, attribute: u16, value: &[u8]) -> Result<(), Malformed> {
+        match (kind, attribute) {
+            ("vlan", IFLA_VLAN_ID) => self.vlan_id = Some(parse_u16(value)?),
+            ("tun", IFLA_TUN_TYPE) => self.tap = Some(field(value, 0)? == [TAP]),
+            ("bridge", IFLA_BR_VLAN_FILTERING) => self.vlan_filtering = field(value, 0)? != [0],
+            ("vrf", IFLA_VRF_TABLE) => self.vrf_table = Some(parse_u32(value)?),
+            _ if is_remote(kind, attribute) => self.remote = address(value).or(self.remote),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether the attribute of `IFLA_INFO_DATA` is the tunnel's remote end (linux/if_link.h, linux/if_tunnel.h).
+fn is_remote(kind: &str, attribute: u16) -> bool {
+    let attributes: &[u16] = match kind {
+        // IFLA_VXLAN_GROUP and _GROUP6, IFLA_GENEVE_REMOTE and _REMOTE6
+        "vxlan" => &[2, 16],
+        "geneve" => &[2, 7],
+        // IFLA_GRE_REMOTE
+        "gre" | "gretap" | "erspan" | "ip6gre" | "ip6gretap" | "ip6erspan" => &[7],
+        // IFLA_IPTUN_REMOTE
+        "ipip" | "sit" | "ip6tnl" => &[3],
+        // IFLA_VTI_REMOTE
+        "vti" | "vti6" => &[5],
+        _ => &[],
+    };
+    attributes.contains(&attribute)
+}
+
+/// One host's address: a multicast group is many, and "any" is none.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let address =
+        <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    address.ok().filter(|address| !address.is_unspecified() && !address.is_multicast())
+}
