@@ -28,6 +28,7 @@ use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
+use crate::node::diversions;
 use crate::node::enis::{Answers, Inquiry, Places};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
@@ -64,6 +65,7 @@ pub struct Measurement {
     /// When the window was opened; `None` if the kernel does not tell.
     conntrack_at_start: Option<Statistics>,
     names: Follower,
+    diversions: diversions::Watch,
     /// By the index that their counts have: the kernel's, but for those that are gone and whose index another has since.
     devices: BTreeMap<u32, Followed>,
     /// What such a device gets next.
@@ -124,6 +126,7 @@ impl Measurement {
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
         let names = Follower::start(host);
+        let diversions = diversions::Watch::start();
         let (drainer, opened) = Drainer::start(drain)?;
         let conntrack_at_start = conntrack.as_ref().ok().and_then(|_| statistics::read().ok());
         for device in devices.values_mut() {
@@ -136,6 +139,7 @@ impl Measurement {
             conntrack,
             conntrack_at_start,
             names,
+            diversions,
             devices,
             next_aside: FIRST_ASIDE,
             device_overruns: 0,
@@ -235,8 +239,9 @@ impl Measurement {
     pub fn finish(mut self) -> anyhow::Result<Snapshot> {
         let (tally, closed) = self.close()?;
         let conntrack_table = self.conntrack_at_start.and_then(|start| Some(statistics::read().ok()?.since(start)));
-        // Is read while ENIs are asked about.
+        // Are read while ENIs are asked about.
         let names = self.names.finish();
+        let diversions = self.diversions.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
         let_go(self.attacher, self.purpose)?;
@@ -245,7 +250,7 @@ impl Measurement {
             Err(error) => error.into(),
         };
         let names = names.wait();
-        let local_routes = self.monitor.local_routes();
+        let diversions = Diversions { local_routes: self.monitor.local_routes(), ..diversions.wait() };
         let duration = closed.at - self.opened;
         Ok(Snapshot {
             node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
@@ -275,7 +280,7 @@ impl Measurement {
             ipam: known.ipam,
             sources: known.sources,
             names,
-            diversions: Diversions { local_routes, ..Diversions::default() },
+            diversions,
         })
     }
 

@@ -2,7 +2,9 @@
 
 pub mod conntrack;
 pub mod devices;
+pub mod diversions;
 pub mod enis;
 pub mod ethtool;
 pub mod netlink;
+pub mod nftables;
 pub mod pods;

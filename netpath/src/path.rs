@@ -27,7 +27,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
     let mut seen: Vec<_> = snapshot.devices.iter().collect();
     seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
     let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations);
-    let mut devices = account::devices(snapshot, &seen);
+    let mut devices = account::devices(snapshot, &seen, &diverted);
     let blind = devices.iter().any(|device| device.blind.is_some());
     let topology = topology::Topology::new(&seen, &snapshot.diversions.local_routes, blind);
     let names = names::Names::new(snapshot, &seen, &topology);

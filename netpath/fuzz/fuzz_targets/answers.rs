@@ -1,5 +1,5 @@
-//! Any bytes as the kernel's answer about counters, qdiscs, filters, conntrack, network namespaces and a driver's statistics:
-//! reading must end, without panicking, and find no more than there is.
+//! Any bytes as the kernel's answer about counters, qdiscs, filters, conntrack, network namespaces, rules of nftables, IPsec
+//! policies and a driver's statistics: reading must end, without panicking, and find no more than there is.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,6 +7,7 @@ use netpath::kernel::hooks::message::{filter, qdisc};
 use netpath::node::conntrack::statistics::Statistics;
 use netpath::node::devices::counters::stats;
 use netpath::node::devices::qdiscs::Qdiscs;
+use netpath::node::diversions::{netfilter, xfrm};
 use netpath::node::enis::allowances;
 use netpath::node::ethtool::statistics;
 use netpath::node::netlink::answers;
@@ -22,6 +23,13 @@ fuzz_target!(|datagram: &[u8]| {
         let _ = qdiscs.take(kind, body);
         let _ = conntrack.take(kind, body);
         let _ = (qdisc(kind, body), filter(kind, body));
+        assert!(xfrm::policies(kind, body).is_none_or(|found| found.len() <= 2));
+        if let [family, _, _, _, attributes @ ..] = body {
+            for rule in netfilter::rules(*family, attributes, &|_| None) {
+                assert!(rule.ipv4 || rule.ipv6);
+                assert!([rule.src, rule.dst].iter().flatten().all(|network| network.addr().is_ipv4() == rule.ipv4));
+            }
+        }
         assert!(netns::told(kind, body).is_none_or(|number| number >= 0));
     });
     assert!(bodies <= datagram.len() / 16);

@@ -1,9 +1,10 @@
 //! Any bytes as the records that name pods and services: nothing may get through as a name that Kubernetes would not give.
-//! And as the files of /proc and /sys that `netpath doctor` reads.
+//! And as the files of /proc and /sys that `netpath doctor` reads, IPVS services, and tables of legacy iptables.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use netpath::doctor::facts;
+use netpath::node::diversions::{ipvs, legacy};
 use netpath::node::pods::{Said, cri, ipam, logs, names, processes, services};
 use netpath::report::NameSource;
 
@@ -31,7 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
             assert!([namespace, name, port].iter().all(|part| is_name(part, "-", 63)), "{service:?}");
         }
     }
+    for family in [legacy::Family::Ipv4, legacy::Family::Ipv6] {
+        // What each is about has 112 bytes at least.
+        assert!(legacy::rules(family, "mangle", bytes).len() <= bytes.len() / 112);
+    }
     if let Ok(text) = std::str::from_utf8(bytes) {
+        let servers = ipvs::parse(text).unwrap_or_default();
+        assert!(servers.len() <= text.lines().count());
         assert!(processes::pod_uid(text).is_none_or(|uid| is_uid(&uid)));
         let _ = cri::namespace(text);
         let _ = (facts::available(text), facts::selected(text));

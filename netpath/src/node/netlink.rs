@@ -5,8 +5,9 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::time::Instant;
 
-use netlink_packet_core::{Emitable as _, NetlinkBuffer, NetlinkHeader};
+use netlink_packet_core::{Emitable as _, NetlinkBuffer, NetlinkHeader, NlasIterator};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -21,6 +22,7 @@ pub struct Requester {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    deadline: Option<Instant>,
 }
 
 impl Requester {
@@ -33,7 +35,14 @@ impl Requester {
     pub fn open_to(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES] })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES], deadline: None })
+    }
+
+    /// Gives up an answer that is not complete by then, with [`io::ErrorKind::TimedOut`]. The requester is of no use afterwards:
+    /// the rest of the answer still waits in its socket.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Asks for one thing. Blocks for the answer.
@@ -60,6 +69,9 @@ impl Requester {
         self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
         let mut interrupted = false;
         loop {
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let length = receive(&self.socket, &mut self.buffer)?;
             let length = length.ok_or_else(|| io::Error::other("an answer was cut off"))?;
             if answers(&self.buffer[..length], self.sequence, &mut interrupted, &mut each)? == Answer::Done {
@@ -67,6 +79,21 @@ impl Requester {
             }
         }
     }
+}
+
+/// Whether the kernel has a part that answers on this protocol (`NETLINK_*`) in the network namespace of the calling thread.
+/// Opening a socket to one that is missing would load its module.
+pub fn is_served(protocol: isize) -> io::Result<bool> {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
+    Ok(has_kernel_socket(&sockets, protocol))
+}
+
+/// The kernel's own sockets have port 0 (`netlink_seq_show` in net/netlink/af_netlink.c: address, protocol, port, …).
+fn has_kernel_socket(sockets: &str, protocol: isize) -> bool {
+    sockets.lines().any(|line| {
+        let mut columns = line.split_ascii_whitespace().skip(1);
+        columns.next().is_some_and(|column| column.parse() == Ok(protocol)) && columns.next() == Some("0")
+    })
 }
 
 /// Receives one datagram of the kernel; `None` if it was cut off.
@@ -99,6 +126,14 @@ pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()
         )
     };
     if result == 0 { Ok(()) } else { socket.set_rx_buf_sz(value) }
+}
+
+/// The value of the first attribute of this kind.
+pub(crate) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let found = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == kind)?;
+    let length = usize::from(found.length());
+    // The value begins behind length and kind.
+    found.into_inner().get(4..length)
 }
 
 /// The text in an attribute, up to its NUL, with U+FFFD for bytes that are not UTF-8.
@@ -176,6 +211,24 @@ mod tests {
         assert_eq!(answer.expect("no error"), Answer::More);
         assert!(interrupted);
         assert_eq!(seen, [(OTHER, vec![2; 5]), (OTHER, vec![4; 4])]);
+    }
+
+    #[test]
+    fn only_the_kernels_own_sockets_serve() {
+        let sockets = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n\
+            00000000a528bb01 12  0          00000000 0        0        0     2        0        50703\n\
+            00000000dad8b3cc 6   4711       00000000 0        0        0     2        0        50702\n";
+        assert!(has_kernel_socket(sockets, 12));
+        assert!(!has_kernel_socket(sockets, 6), "a process's");
+        assert!(!has_kernel_socket(sockets, 0));
+        assert!(!has_kernel_socket("", 12));
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_given_up() {
+        let mut requester = Requester::open().expect("a socket").until(Instant::now());
+        let error = requester.dump(libc::RTM_GETLINK, &[0; 16], |_, _| {}).expect_err("too late");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

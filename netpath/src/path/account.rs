@@ -8,36 +8,25 @@ mod outside;
 mod residual;
 mod terms;
 
-use hashbrown::{HashMap, HashSet};
-
+use self::residual::Seen;
 use super::container_insights::counted;
+use super::diversions::Diverted;
 use super::topology::Topology;
-use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
-use crate::snapshot::{self, Counts, Observation, Reason, Snapshot};
+use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, PathClass, PathTotal, Totals};
+use crate::snapshot::{self, Reason, Snapshot};
 
 /// The devices with what their hooks saw; still without the names of their pods.
 #[must_use]
-pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device> {
-    let mut hooks: HashMap<(u32, Direction), HookCounts> = HashMap::new();
-    for seen in &snapshot.observations {
-        add_counts(hooks.entry((seen.ifindex, seen.direction)).or_default(), seen.counts);
-    }
-    let sent_tagged = |seen: &&Observation| seen.direction == Direction::Tx && seen.vlans != [0; 2];
-    let tagged: HashSet<u32> = snapshot.observations.iter().filter(sent_tagged).map(|seen| seen.ifindex).collect();
-    for lost in &snapshot.unattributed {
-        let hook = hooks.entry((lost.ifindex, lost.direction)).or_default();
-        add_counts(hook, lost.counts);
-        hook.unattributed_bytes = hook.unattributed_bytes.saturating_add(lost.counts.bytes);
-        hook.unattributed_packets = hook.unattributed_packets.saturating_add(lost.counts.packets);
-    }
+pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Diverted) -> Vec<Device> {
+    let mut hooks = residual::by_hook(snapshot, diverted);
     let mut report_device = |device: &&snapshot::Device| {
         // Taken out, so that a second device with the same index does not show the same counts again.
         let mut hook = |direction| {
             let attached = device.attach != Attach::None;
-            hooks.remove(&(device.ifindex, direction)).or(attached.then(HookCounts::default))
+            hooks.remove(&(device.ifindex, direction)).or(attached.then(Seen::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
-        let residual = residual::residuals(device, rx, tx, tagged.contains(&device.ifindex));
+        let residual = residual::residuals(device, &rx.unwrap_or_default(), &tx.unwrap_or_default());
         Device {
             ifindex: device.ifindex,
             name: device.name.clone(),
@@ -52,8 +41,8 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             attach: device.attach,
             blind: blind::reason(device, residual.as_ref()),
             counted_by_container_insights: counted(&device.name),
-            rx,
-            tx,
+            rx: rx.map(|seen| seen.hook),
+            tx: tx.map(|seen| seen.hook),
             kernel: device.kernel,
             kernel_slack: device.kernel_slack,
             drops: device.drops,
@@ -67,12 +56,6 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
         }
     };
     sorted.iter().map(&mut report_device).collect()
-}
-
-fn add_counts(hook: &mut HookCounts, counts: Counts) {
-    hook.bytes = hook.bytes.saturating_add(counts.bytes);
-    hook.packets = hook.packets.saturating_add(counts.packets);
-    hook.wire_bytes = hook.wire_bytes.saturating_add(counts.wire_bytes);
 }
 
 /// Each flow's bytes once, by path; apart from them what travelled in tunnels, and what crossed an ENI a second time.

@@ -9,12 +9,13 @@
 //! | in and out by ENIs or tunnels only        | the source is not this node                             | transit |
 //! | in by an ENI only                         | to a local pod, and nothing else can have become of it  | undelivered |
 //! | in or out by an ENI or tunnel             |                                                         | eni |
-//! | in by a veth, out by a veth               |                                                         | local |
+//! | in by a veth, out by a veth               | to its pod                                              | local |
+//! | in or out by a tun device                 | the other end is a pod, or this node                    | host |
 //! | in by a veth only                         | to this node, multicast or broadcast                    | host |
 //! | in by a veth only                         | encrypted packets left that an IPsec policy makes of it | eni |
 //! | in by a veth only                         | nothing else can have become of it                      | undelivered |
 //! | out by a veth only                        | from this node                                          | host |
-//! | in or out by a tun device, none by an ENI | a process of this node is the other end                 | host |
+//! | from or to a process by a tun device      | and from or to a pod, a process or this node            | host |
 //! | anything else                             |                                                         | unresolved |
 //!
 //! What an ENI's hook saw crossed an ENI, whatever else is unknown of it.
@@ -52,7 +53,7 @@ pub struct Evidence<'a> {
     pub conntrack: Conntrack,
     /// A hook may have seen the flow and not recorded it, for want of room.
     pub records_lost: bool,
-    /// Where it came in, packets of the other direction went out.
+    /// Packets of the other direction passed the same device.
     pub answered: bool,
     /// Filters on the device where it came in dropped as many packets as are missing there: their names.
     pub dropped_by_filter: Option<String>,
@@ -156,11 +157,11 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
         }
         return Verdict::new(PathClass::Eni);
     }
-    if to_process || from_process && to_pod {
-        return Verdict::new(PathClass::Host);
-    }
     if from_pod && to_pod {
         return Verdict::new(PathClass::Local);
+    }
+    if from_process && to_pod || to_process && (from_pod || from_process || topology.is_own(from)) {
+        return Verdict::new(PathClass::Host);
     }
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);
@@ -168,8 +169,9 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     }
     if to_pod && flow.left_only(topology) {
         let from_own = flow.ends_known() && topology.is_own(from);
-        // Nobody else makes an ICMP error that came in nowhere.
-        if from_own || flow.is_error && flow.gap(topology).is_none() {
+        // Nobody else makes an ICMP error that came in nowhere, or answers for an address that a route delivers here.
+        let made_here = flow.is_error && flow.gap(topology).is_none();
+        if from_own || made_here || flow.answered && topology.is_own_by_rule(from) {
             return Verdict::new(PathClass::Host);
         }
         if let Some(suspect) = diverted.maker(&flow.hops[0].tuple) {
@@ -211,13 +213,13 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
     });
     // A socket of this node takes what TPROXY gives it, and answers.
     let to_process = taker.as_ref().is_none_or(|taker| taker.reason == PathReason::Tproxy);
-    if to_process && flow.answered && topology.may_be_own(to) {
+    if to_process && flow.answered && topology.is_own_by_rule(to) {
         return Verdict::new(PathClass::Host);
     }
     if let Some(suspect) = taker {
         return Verdict::suspected(PathClass::Unresolved, suspect);
     }
-    if topology.may_be_own(to) {
+    if topology.is_own_by_rule(to) {
         return unresolved(PathReason::PolicyRoute);
     }
     if let (Some(names), false) = (&flow.dropped_by_filter, flow.answered) {

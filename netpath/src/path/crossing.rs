@@ -2,10 +2,10 @@
 //!
 //! In: a flow's hops. Out: sums. It must not look at addresses.
 //!
-//! The edge is where packets leave the node's own stack: ENIs, tunnels, the host's ends of pods' veths. A flow that crossed
+//! The edge is where packets leave the node's own stack: ENIs, tunnels, the host's ends of pods' veths, tun devices. A flow that crossed
 //! ENIs is as large as what these saw: the larger of what came in by them and what went out. If it did both, it crossed a
 //! second time with the smaller of the two. What passed a tunnel is counted too, and is `carried`: the tunnel's own packets
-//! are another flow. Only a flow that did neither is as large as what pods sent, or else received, of it.
+//! are another flow. Only a flow that did neither is as large as what pods and processes sent, or else received, of it.
 //!
 //! A VLAN device shows again what the ENI below it shows: of these, the lowest one that the flow was seen on counts.
 
@@ -59,16 +59,16 @@ pub fn crossing(
     topology: &Topology,
     was_shown_before: impl Fn(&Observation) -> bool,
 ) -> Crossing {
-    let (mut tunnels, mut pods, mut enis) = (Edge::default(), Edge::default(), Vec::new());
+    let (mut tunnels, mut ends, mut enis) = (Edge::default(), Edge::default(), Vec::new());
     for hop in hops {
         let role = topology.role(hop.ifindex);
-        if was_shown_before(hop) || role == Role::Outside && topology.is_tunnel(hop.ifindex) {
+        if was_shown_before(hop) || role != Role::Process && topology.is_tunnel(hop.ifindex) {
             tunnels.add(hop.direction, hop.counts);
         } else if role == Role::Outside {
             let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
             enis.push((topology.base(hop.ifindex), hop.direction, height, hop.counts));
-        } else if role == Role::Pod {
-            pods.add(hop.direction, hop.counts);
+        } else if matches!(role, Role::Pod | Role::Process) {
+            ends.add(hop.direction, hop.counts);
         }
     }
     let mut across = Edge::default();
@@ -88,6 +88,6 @@ pub fn crossing(
     }
     // Without an edge it was seen within the node only.
     let once =
-        pods.entered.or(pods.left).unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
+        ends.entered.or(ends.left).unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
     Crossing { once, carried_bytes: if encrypted { once.bytes } else { 0 }, again }
 }

@@ -149,23 +149,33 @@ fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr,
     ends
 }
 
-/// Where packets of the other direction went out by the device by which those of a flow came in.
-struct Answers(HashSet<(u32, Tuple)>);
+/// For the flows that only came in, or only went out: what passed the same devices in the other direction.
+struct Answers(HashSet<(u32, Direction, Tuple)>);
 
 impl Answers {
     fn new(joined: &Joined, flows: &[JoinedFlow], observations: &[Observation]) -> Self {
-        let entered_only = |flow: &&JoinedFlow| joined.hops(flow).iter().all(|hop| hop.direction == Direction::Rx);
-        let entered = flows.iter().filter(entered_only).flat_map(|flow| joined.hops(flow));
-        let wanted: HashSet<_> = entered.map(|hop| (hop.ifindex, hop.tuple.reversed())).collect();
-        let is_answer = |seen: &&Observation| {
-            seen.direction == Direction::Tx && seen.about.is_none() && wanted.contains(&(seen.ifindex, seen.tuple))
+        let of_one_direction = |flow: &&JoinedFlow| {
+            let hops = joined.hops(flow);
+            hops.iter().all(|hop| hop.direction == hops[0].direction)
         };
-        Self(observations.iter().filter(is_answer).map(|seen| (seen.ifindex, seen.tuple)).collect())
+        let wanted: HashSet<_> =
+            flows.iter().filter(of_one_direction).flat_map(|flow| joined.hops(flow)).map(answer_to).collect();
+        let seen = observations.iter().filter(|seen| seen.about.is_none());
+        let seen = seen.map(|seen| (seen.ifindex, seen.direction, seen.tuple));
+        Self(seen.filter(|seen| wanted.contains(seen)).collect())
     }
 
     fn answered(&self, hops: &[Observation]) -> bool {
-        hops.iter().any(|hop| hop.direction == Direction::Rx && self.0.contains(&(hop.ifindex, hop.tuple.reversed())))
+        hops.iter().any(|hop| self.0.contains(&answer_to(hop)))
     }
+}
+
+fn answer_to(hop: &Observation) -> (u32, Direction, Tuple) {
+    let back = match hop.direction {
+        Direction::Rx => Direction::Tx,
+        Direction::Tx => Direction::Rx,
+    };
+    (hop.ifindex, back, hop.tuple.reversed())
 }
 
 /// The devices whose tc filters dropped just as many packets as are missing behind them, with these filters' names. The

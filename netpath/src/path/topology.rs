@@ -189,10 +189,10 @@ impl<'a> Topology<'a> {
         self.own.contains(&address) || address.is_loopback() || address.is_unspecified() || delivered()
     }
 
-    /// Whether some packets to the address may be delivered to this node, though not all are: where a rule has them take a
-    /// route that does so, or for a part of the window.
+    /// Whether some packets to the address, and not all, are delivered to this node: those that a rule has take a route that
+    /// does so.
     #[must_use]
-    pub fn may_be_own(&self, address: IpAddr) -> bool {
+    pub fn is_own_by_rule(&self, address: IpAddr) -> bool {
         !self.is_own(address) && self.sometimes_delivered.contain(address)
     }
 

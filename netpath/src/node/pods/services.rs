@@ -13,49 +13,27 @@
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
-use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::root::HostRoot;
 use super::{Said, Trouble, is_label};
-use crate::node::netlink::Requester;
+use crate::node::netlink::attribute;
+use crate::node::nftables::Nftables;
+use crate::node::nftables::conditions::Conditions;
+use crate::node::nftables::expression::{Expression, expressions, text};
 use crate::report::{NameSource, NameSourceState};
 use crate::snapshot::ServiceRecord;
 
-// A message's type: NFNL_SUBSYS_NFTABLES in the upper byte, NFT_MSG_* in the lower.
-const NEW_RULE: u16 = 0x0a06;
-const GET_RULE: u16 = 0x0a07;
-const NEW_ELEMENT: u16 = 0x0a0c;
-const GET_ELEMENT: u16 = 0x0a0d;
-// linux/netfilter/nf_tables.h: NFTA_*, NFT_*.
+// linux/netfilter/nf_tables.h: NFTA_*.
 const LIST_ELEMENT: u16 = 1;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_EXPRESSIONS: u16 = 4;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-const PAYLOAD_BASE: u16 = 2;
-const PAYLOAD_OFFSET: u16 = 3;
-const PAYLOAD_LENGTH: u16 = 4;
-const BASE_NETWORK: u32 = 1;
-const BASE_TRANSPORT: u32 = 2;
-const META_KEY: u16 = 2;
-const META_L4PROTO: u32 = 16;
-const COMPARE_OPERATION: u16 = 2;
-const COMPARE_DATA: u16 = 3;
-const MATCH_NAME: u16 = 1;
-const MATCH_INFO: u16 = 3;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CHAIN: u16 = 2;
-const SET_TABLE: u16 = 1;
-const SET_NAME: u16 = 2;
 const SET_ELEMENTS: u16 = 3;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_DATA: u16 = 2;
 
-/// `struct nfgenmsg`.
-const HEADER_BYTES: usize = 4;
 /// More services than a cluster has.
 const LIMIT: usize = 200_000;
 
@@ -63,27 +41,9 @@ const LIMIT: usize = 200_000;
 #[must_use]
 pub fn read(_: &HostRoot) -> Said {
     let mut services = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let family = family.to_be_bytes()[3];
-        let rules = dump(GET_RULE, family, &[(RULE_TABLE, "nat"), (RULE_CHAIN, "KUBE-SERVICES")], |payload| {
-            services.extend(rule(payload, family));
-        });
-        let elements = dump(GET_ELEMENT, family, &[(SET_TABLE, "kube-proxy"), (SET_NAME, "service-ips")], |payload| {
-            elements(payload, family, &mut services);
-        });
-        for outcome in [rules, elements] {
-            match outcome {
-                Err(error) if !is_absent(&error) => {
-                    let why = format!("the kernel does not tell its nftables rules: {error}");
-                    return Said {
-                        services,
-                        trouble: Some(Trouble::new(NameSourceState::Unreadable, why)),
-                        ..Said::default()
-                    };
-                }
-                _ => {}
-            }
-        }
+    if let Err(error) = read_all(&mut services) {
+        let why = format!("the kernel does not tell its nftables rules: {error}");
+        return Said { services, trouble: Some(Trouble::new(NameSourceState::Unreadable, why)), ..Said::default() };
     }
     services.truncate(LIMIT);
     let trouble = services.is_empty().then(|| {
@@ -94,6 +54,25 @@ pub fn read(_: &HostRoot) -> Said {
     Said { services, trouble, ..Said::default() }
 }
 
+fn read_all(services: &mut Vec<ServiceRecord>) -> io::Result<()> {
+    let Some(mut nftables) = Nftables::open()? else { return Ok(()) };
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = family.to_be_bytes()[3];
+        // What changes meanwhile is seen at the next reading.
+        let rules =
+            nftables.rules_of(family, "nat", "KUBE-SERVICES", |attributes| services.extend(rule(attributes, family)));
+        let elements = nftables
+            .elements_of(family, "kube-proxy", "service-ips", |attributes| elements(attributes, family, services));
+        for outcome in [rules, elements] {
+            match outcome {
+                Err(error) if !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// There is no such table, or the kernel has no nftables.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
@@ -102,101 +81,29 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Dumps what `names` (attributes of strings) select, and hands each message's attributes to `each`.
-fn dump(what: u16, family: u8, names: &[(u16, &str)], mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut body = vec![family, 0, 0, 0];
-    for (attribute, name) in names {
-        let length = 4 + name.len() + 1;
-        body.extend(u16::try_from(length).map_err(io::Error::other)?.to_ne_bytes());
-        body.extend(attribute.to_ne_bytes());
-        body.extend(name.as_bytes());
-        // The end of the string, then to a multiple of four.
-        body.resize(body.len() + 1 + length.next_multiple_of(4) - length, 0);
-    }
-    // What changes meanwhile is seen at the next reading.
-    Requester::open_to(NETLINK_NETFILTER)?
-        .dump(what, &body, |message_type, body| {
-            if matches!(message_type, NEW_RULE | NEW_ELEMENT) {
-                each(body.get(HEADER_BYTES..).unwrap_or_default());
-            }
-        })
-        .map(drop)
-}
-
-/// The value of the first attribute of this kind.
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let found = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == kind)?;
-    let length = usize::from(found.length());
-    // The value begins behind length and kind.
-    found.into_inner().get(4..length)
-}
-
-fn number(attributes: &[u8], kind: u16) -> Option<u32> {
-    Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()
-}
-
-/// What an expression has put where the next comparison looks.
-#[derive(Clone, Copy)]
-enum Loaded {
-    Protocol,
-    Destination,
-    Port,
-    Other,
-}
-
 /// The service of a rule like `-d 172.20.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80`;
 /// `None` for a rule that selects by anything less.
 pub fn rule(attributes: &[u8], family: u8) -> Option<ServiceRecord> {
-    let (mut name, mut proto, mut address, mut port) = (None, None, None, None);
-    let mut loaded = Loaded::Other;
-    for expression in NlasIterator::new(attribute(attributes, RULE_EXPRESSIONS)?).flatten() {
-        let data = attribute(expression.value(), EXPRESSION_DATA).unwrap_or_default();
-        match text(attribute(expression.value(), EXPRESSION_NAME)?)? {
-            "meta" => loaded = if number(data, META_KEY)? == META_L4PROTO { Loaded::Protocol } else { Loaded::Other },
-            "payload" => {
-                let at = (number(data, PAYLOAD_BASE)?, number(data, PAYLOAD_OFFSET)?, number(data, PAYLOAD_LENGTH)?);
-                loaded = match at {
-                    (BASE_NETWORK, 16, 4) | (BASE_NETWORK, 24, 16) => Loaded::Destination,
-                    (BASE_TRANSPORT, 2, 2) => Loaded::Port,
-                    _ => Loaded::Other,
-                };
-            }
-            "cmp" => {
-                // NFT_CMP_EQ
-                if number(data, COMPARE_OPERATION)? != 0 {
-                    return None;
-                }
-                let value = attribute(attribute(data, COMPARE_DATA)?, DATA_VALUE)?;
-                match loaded {
-                    Loaded::Protocol => proto = value.first().copied(),
-                    Loaded::Destination => address = ip(value, family),
-                    Loaded::Port => port = value.try_into().ok().map(u16::from_be_bytes),
-                    Loaded::Other => {}
-                }
-                loaded = Loaded::Other;
-            }
-            "match" => {
-                let info = attribute(data, MATCH_INFO)?;
-                match text(attribute(data, MATCH_NAME)?)? {
-                    "comment" => name = text(info).and_then(named_by_comment),
-                    // struct xt_tcp and xt_udp begin with a range of source ports and one of destination ports.
-                    "tcp" | "udp" => {
-                        let at = |at: usize| Some(u16::from_ne_bytes(info.get(at..at + 2)?.try_into().ok()?));
-                        port = at(4).filter(|first| at(6) == Some(*first));
-                    }
-                    _ => {}
-                }
-            }
-            // A mask: the rule is for a network.
-            "bitwise" => return None,
-            _ => {}
+    let (mut name, mut conditions) = (None, Conditions::of_family(family));
+    for expression in expressions(attributes) {
+        match expression {
+            Expression::Match { name: "comment", info } => name = text(info).and_then(named_by_comment),
+            Expression::Compare { equal: false, .. } => return None,
+            _ => conditions.apply(&expression),
         }
     }
-    Some(ServiceRecord { source: NameSource::KubeProxy, name: name?, proto: proto?, address: address?, port: port? })
+    Some(ServiceRecord {
+        source: NameSource::KubeProxy,
+        name: name?,
+        proto: conditions.proto()?,
+        address: conditions.dst().filter(is_host)?.addr(),
+        port: conditions.dport()?,
+    })
+}
+
+/// Whether it is one address.
+fn is_host(network: &IpNet) -> bool {
+    network.prefix_len() == network.max_prefix_len()
 }
 
 /// The services of a map's elements: `172.20.0.10 . tcp . 80 : goto service-ULMVA6XW-default/web/tcp/http`.

@@ -44,7 +44,7 @@ impl Part {
         match (class, path) {
             (DeviceClass::Eni, _) => Self::Eni,
             (DeviceClass::Vlan, _) if role == Role::Outside => Self::EniCopyOnVlan,
-            _ if role != Role::Pod => Self::OtherDevices,
+            _ if role != Role::Pod || class == DeviceClass::Tunnel => Self::OtherDevices,
             (_, PathClass::Eni | PathClass::Transit) => Self::EniCopyOnVeth,
             (_, PathClass::Local) => Self::Local,
             (_, PathClass::Host) => Self::Host,

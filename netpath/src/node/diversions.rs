@@ -1,0 +1,236 @@
+//! What may take a packet off its way between two hooks: IPsec policies, netfilter rules, IPVS services.
+//!
+//! In: the network namespace of the calling thread. Out: [`Diversions`], without local routes, which `node::devices` has. It
+//! only reads, and asks for nothing that the kernel would load a module for. It must not judge what a packet meets.
+//!
+//! | what | by which way |
+//! |---|---|
+//! | IPsec policies | `NETLINK_XFRM` |
+//! | rules of nftables, and of iptables and ebtables on it | `NETLINK_NETFILTER` |
+//! | rules of legacy iptables | `getsockopt` of each table in `/proc/net/ip_tables_names`, `ip6_tables_names` |
+//! | IPVS services | `/proc/net/ip_vs` |
+//!
+//! Legacy ebtables, which does not list its tables, is not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use self::legacy::Family;
+pub use self::window::{LastReading, Watch};
+use crate::node::nftables::Nftables;
+use crate::snapshot::{Diversions, NetfilterRule, VirtualServer, XfrmPolicy};
+
+pub mod ipvs;
+pub mod legacy;
+pub mod netfilter;
+mod window;
+pub mod xfrm;
+mod xtables;
+
+/// How long one reading may take.
+pub const LIMIT: Duration = Duration::from_secs(2);
+/// How many of each kind are kept. Others are in `unread`.
+const MOST: usize = 20_000;
+/// How often a dump is repeated that was interrupted by changes. What any of them had is kept.
+const ATTEMPTS: u32 = 3;
+
+/// Reads everything, within [`LIMIT`] or a little more. Blocks.
+#[must_use]
+pub fn read() -> Diversions {
+    let mut reading = Reading::default();
+    let end = Instant::now() + LIMIT;
+    reading.note("IPsec policies", "ip xfrm policy", |reading| reading.xfrm(end));
+    reading.note("nftables rules", "nft list ruleset", |reading| reading.nftables(end));
+    for (family, what, command) in [
+        (Family::Ipv4, "rules of legacy iptables", "iptables-legacy-save"),
+        (Family::Ipv6, "rules of legacy ip6tables", "ip6tables-legacy-save"),
+    ] {
+        reading.note(what, command, |reading| keep(&mut reading.netfilter_rules, legacy::read(family)?));
+    }
+    reading.note("IPVS services", "ipvsadm -Ln", |reading| keep(&mut reading.virtual_servers, ipvs::read()?));
+    reading.finish()
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    xfrm_policies: BTreeSet<XfrmPolicy>,
+    netfilter_rules: BTreeSet<NetfilterRule>,
+    virtual_servers: BTreeSet<VirtualServer>,
+    unread: Vec<String>,
+}
+
+impl Reading {
+    /// Reads one kind; if that fails, says so and goes on. `command` shows the same.
+    fn note(&mut self, what: &str, command: &str, read: impl FnOnce(&mut Self) -> io::Result<()>) {
+        if let Err(error) = read(self) {
+            self.unread.push(match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    format!("{what} cannot be read without CAP_NET_ADMIN; run as root or add the capability")
+                }
+                ErrorKind::TimedOut => {
+                    format!("{what} could not be read within {} s; check how many `{command}` shows", LIMIT.as_secs())
+                }
+                _ => format!("{what} could not be read completely: {error}; check that `{command}` works"),
+            });
+        }
+    }
+
+    fn xfrm(&mut self, end: Instant) -> io::Result<()> {
+        repeat(|| {
+            let mut found = Vec::new();
+            let changed = xfrm::read(end, |policy| found.push(policy))?;
+            keep(&mut self.xfrm_policies, found)?;
+            Ok(changed)
+        })
+    }
+
+    fn nftables(&mut self, end: Instant) -> io::Result<()> {
+        repeat(|| {
+            let Some(nftables) = Nftables::open()? else { return Ok(false) };
+            let mut full = Ok(());
+            let changed = nftables.until(end).rules(|family, attributes| {
+                let found = netfilter::rules(family, attributes, &device_name);
+                if !found.is_empty() && full.is_ok() {
+                    full = keep(&mut self.netfilter_rules, found);
+                }
+            });
+            match changed {
+                // The kernel has nfnetlink alone.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
+                outcome => full.and(outcome),
+            }
+        })
+    }
+
+    fn finish(self) -> Diversions {
+        Diversions {
+            local_routes: Vec::new(),
+            xfrm_policies: self.xfrm_policies.into_iter().collect(),
+            netfilter_rules: self.netfilter_rules.into_iter().collect(),
+            virtual_servers: self.virtual_servers.into_iter().collect(),
+            unread: self.unread,
+        }
+    }
+}
+
+/// Repeats a dump during which things changed.
+fn repeat(mut dump: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    for _ in 0..ATTEMPTS {
+        if !dump()? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("they change all the time"))
+}
+
+/// Keeps what there is room for.
+fn keep<T: Ord>(kept: &mut BTreeSet<T>, found: Vec<T>) -> io::Result<()> {
+    for one in found {
+        if kept.len() >= MOST && !kept.contains(&one) {
+            return Err(io::Error::other(format!("there are more than {MOST}")));
+        }
+        kept.insert(one);
+    }
+    Ok(())
+}
+
+/// The name of the device that has this index now.
+fn device_name(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the length that the function writes at most, and outlives the call.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the function succeeded, and ended the name with a NUL.
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+    name.to_str().ok().map(str::to_owned)
+}
+
+/// What there was in either reading.
+fn union(mut first: Diversions, then: Diversions) -> Diversions {
+    fn both<T: Ord>(first: &mut Vec<T>, then: Vec<T>) {
+        first.extend(then);
+        first.sort_unstable();
+        first.dedup();
+    }
+    both(&mut first.local_routes, then.local_routes);
+    both(&mut first.xfrm_policies, then.xfrm_policies);
+    both(&mut first.netfilter_rules, then.netfilter_rules);
+    both(&mut first.unread, then.unread);
+    // A backend may have come or gone.
+    let mut servers: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for server in first.virtual_servers.into_iter().chain(then.virtual_servers) {
+        servers.entry((server.proto, server.address, server.port)).or_default().extend(server.backends);
+    }
+    let server = |((proto, address, port), backends): (_, BTreeSet<_>)| VirtualServer {
+        proto,
+        address,
+        port,
+        backends: backends.into_iter().collect(),
+    };
+    first.virtual_servers = servers.into_iter().map(server).collect();
+    first
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_was_at_either_end() {
+        let server = |port, backends: &[u16]| VirtualServer {
+            proto: Some(6),
+            address: Some([10, 0, 0, 100].into()),
+            port,
+            backends: backends.iter().map(|port| ([10, 0, 0, 1].into(), *port)).collect(),
+        };
+        let with = |virtual_servers: Vec<_>, unread: &[&str]| Diversions {
+            virtual_servers,
+            unread: unread.iter().map(|&line| line.to_owned()).collect(),
+            ..Diversions::default()
+        };
+        let first = with(vec![server(80, &[1, 2]), server(81, &[1])], &["a"]);
+        let then = with(vec![server(80, &[3, 1]), server(82, &[])], &["a", "b"]);
+        let both = with(vec![server(80, &[1, 2, 3]), server(81, &[1]), server(82, &[])], &["a", "b"]);
+        assert_eq!(union(first, then), both);
+    }
+
+    #[test]
+    fn what_failed_is_one_line_that_ends_with_what_to_do() {
+        let line = |error: io::Error| {
+            let mut reading = Reading::default();
+            reading.note("nftables rules", "nft list ruleset", |_| Err(error));
+            reading.finish().unread.remove(0)
+        };
+        let denied = line(io::Error::from_raw_os_error(libc::EPERM));
+        assert_eq!(denied, "nftables rules cannot be read without CAP_NET_ADMIN; run as root or add the capability");
+        let late = line(ErrorKind::TimedOut.into());
+        assert_eq!(late, "nftables rules could not be read within 2 s; check how many `nft list ruleset` shows");
+        let other = line(io::Error::other("they change all the time"));
+        assert!(other.ends_with("they change all the time; check that `nft list ruleset` works"), "{other}");
+    }
+
+    #[test]
+    fn a_dump_that_is_interrupted_is_repeated() {
+        let mut left = 2;
+        repeat(|| {
+            left -= 1;
+            Ok(left > 0)
+        })
+        .unwrap();
+        assert_eq!(left, 0);
+        assert!(repeat(|| Ok(true)).is_err());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let mut kept = (0..MOST).collect::<BTreeSet<_>>();
+        keep(&mut kept, vec![0, 1]).unwrap();
+        assert!(keep(&mut kept, vec![MOST]).is_err());
+        assert_eq!(kept.len(), MOST);
+    }
+}

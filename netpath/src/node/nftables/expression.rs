@@ -1,0 +1,134 @@
+//! The expressions of a rule: what it reads, compares and does, in order.
+//!
+//! In: a rule's attributes. Out: [`Expression`]s. Pure. Constants are those of `linux/netfilter/nf_tables.h`.
+
+use netlink_packet_core::NlasIterator;
+
+use super::RULE_EXPRESSIONS;
+use crate::node::netlink::{attribute, c_string};
+
+// NFTA_EXPR_*, NFTA_LIST_ELEM
+const NAME: u16 = 1;
+const DATA: u16 = 2;
+// NFTA_DATA_*, NFTA_VERDICT_*
+const DATA_VALUE: u16 = 1;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+/// `NFT_BITWISE_MASK_XOR`, `NFT_BITWISE_BOOL` before Linux 5.6.
+const MASK_XOR: u32 = 0;
+
+/// Where a packet's bytes are counted from (`NFT_PAYLOAD_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// The Ethernet header.
+    Link,
+    /// The IPv4 or IPv6 header.
+    Network,
+    /// The header of TCP, UDP and the like.
+    Transport,
+}
+
+/// Bytes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The header that they are in.
+    pub header: Header,
+    /// Bytes from its beginning.
+    pub offset: u32,
+    /// How many.
+    pub length: u32,
+}
+
+/// An expression. Registers have the numbers of `NFT_REG_*` and `NFT_REG32_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are what their names say")]
+pub enum Expression<'a> {
+    /// Puts what the kernel knows of a packet (`NFT_META_*`) into a register.
+    Meta { key: u32, into: u32 },
+    /// Puts bytes of the packet into a register.
+    Read { field: Field, into: u32 },
+    /// Puts a register into the packet.
+    Write { field: Field },
+    /// Masks a register (`from & mask ^ xor`).
+    Mask { from: u32, into: u32, mask: &'a [u8], xor: &'a [u8] },
+    /// Goes on if a register begins with `value` (`equal`), or compares otherwise with it.
+    Compare { from: u32, equal: bool, value: &'a [u8] },
+    /// Goes on if an extension of iptables matches (`xt_match`).
+    Match { name: &'a str, info: &'a [u8] },
+    /// Does what a target of iptables does (`xt_target`).
+    Target { name: &'a str },
+    /// Ends the rule with this verdict (`NF_*`, `NFT_*`).
+    Verdict(i32),
+    /// Applies a named object of this type (`NFT_OBJECT_*`).
+    Object(u32),
+    /// Hands packets of one family to a socket; 0 is any (`NFPROTO_*`).
+    Tproxy { family: u32 },
+    /// Any other, by its name.
+    Other(&'a str),
+}
+
+/// The expressions of the rule that has these attributes.
+pub fn expressions(rule: &[u8]) -> impl Iterator<Item = Expression<'_>> {
+    NlasIterator::new(attribute(rule, RULE_EXPRESSIONS).unwrap_or_default())
+        .flatten()
+        // The iterator's own buffer does not live as long as the rule.
+        .filter_map(move |buffer| {
+            let length = usize::from(buffer.length());
+            buffer.into_inner().get(4..length)
+        })
+        .map(|expression| {
+            let name = text(attribute(expression, NAME).unwrap_or_default()).unwrap_or_default();
+            let data = attribute(expression, DATA).unwrap_or_default();
+            read(name, data).unwrap_or(Expression::Other(name))
+        })
+}
+
+fn read<'a>(name: &'a str, data: &'a [u8]) -> Option<Expression<'a>> {
+    Some(match name {
+        // One with a source register, 3, sets what the kernel knows.
+        "meta" => Expression::Meta { into: number(data, 1)?, key: number(data, 2)? },
+        "payload" => {
+            let header = match number(data, 2)? {
+                0 => Header::Link,
+                1 => Header::Network,
+                2 => Header::Transport,
+                _ => return None,
+            };
+            let field = Field { header, offset: number(data, 3)?, length: number(data, 4)? };
+            match number(data, 1) {
+                Some(into) => Expression::Read { field, into },
+                None => number(data, 5).map(|_| Expression::Write { field })?,
+            }
+        }
+        "bitwise" if number(data, 6).is_none_or(|operation| operation == MASK_XOR) => Expression::Mask {
+            from: number(data, 1)?,
+            into: number(data, 2)?,
+            mask: attribute(attribute(data, 4)?, DATA_VALUE)?,
+            xor: attribute(attribute(data, 5)?, DATA_VALUE)?,
+        },
+        "cmp" => Expression::Compare {
+            from: number(data, 1)?,
+            equal: number(data, 2)? == 0,
+            value: attribute(attribute(data, 3)?, DATA_VALUE)?,
+        },
+        "match" => Expression::Match { name: text(attribute(data, 1)?)?, info: attribute(data, 3)? },
+        "target" => Expression::Target { name: text(attribute(data, 1)?)? },
+        "immediate" => {
+            let verdict = attribute(attribute(data, 2)?, DATA_VERDICT)?;
+            Expression::Verdict(number(verdict, VERDICT_CODE)?.cast_signed())
+        }
+        "objref" => Expression::Object(number(data, 1)?),
+        "tproxy" => Expression::Tproxy { family: number(data, 1)? },
+        _ => return None,
+    })
+}
+
+/// A number, which nftables has in network byte order.
+fn number(attributes: &[u8], kind: u16) -> Option<u32> {
+    Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
+}
+
+/// Text up to its NUL, unless it is not UTF-8.
+pub fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(c_string(bytes)).ok()
+}
