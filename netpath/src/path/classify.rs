@@ -15,6 +15,7 @@
 //! | in by a veth only                         | encrypted packets left that an IPsec policy makes of it | eni |
 //! | in by a veth only                         | nothing else can have become of it                      | undelivered |
 //! | out by a veth only                        | from this node                                          | host |
+//! | in or out by a tun device, none by an ENI | a process of this node is the other end                 | host |
 //! | anything else                             |                                                         | unresolved |
 //!
 //! What an ENI's hook saw crossed an ENI, whatever else is unknown of it.
@@ -91,12 +92,17 @@ impl Evidence<'_> {
         self.ambiguous || self.has_entry || self.conntrack == Conntrack::Ok
     }
 
-    fn entered_only(&self) -> bool {
-        self.hops.iter().all(|hop| hop.direction == Direction::Rx)
+    fn entered_only(&self, topology: &Topology) -> bool {
+        self.edges(topology).all(|hop| hop.direction == Direction::Rx)
     }
 
-    fn left_only(&self) -> bool {
-        self.hops.iter().all(|hop| hop.direction == Direction::Tx)
+    fn left_only(&self, topology: &Topology) -> bool {
+        self.edges(topology).all(|hop| hop.direction == Direction::Tx)
+    }
+
+    /// The hops without those of a veth pair within the node, where what goes out comes in again at once.
+    fn edges(&self, topology: &Topology) -> impl Iterator<Item = &Observation> {
+        self.hops.iter().filter(|hop| topology.peer(hop.ifindex).is_none())
     }
 
     /// For which reason a hop may not have been seen, though it happened.
@@ -133,16 +139,17 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     let out = seen(Role::Outside, Direction::Tx);
     let into = seen(Role::Outside, Direction::Rx);
     let from_pod = seen(Role::Pod, Direction::Rx);
+    let (from_process, to_process) = (seen(Role::Process, Direction::Rx), seen(Role::Process, Direction::Tx));
     let to_pod = reaches_pod(flow.hops, topology, diverted);
     let to_all = to.is_multicast() || topology.is_broadcast(to);
 
     if out {
-        let passes = into && !from_pod && !to_pod && !topology.is_own(from);
+        let passes = into && !from_pod && !to_pod && !from_process && !topology.is_own(from);
         return Verdict::new(if passes { PathClass::Transit } else { PathClass::Eni });
     }
     if into {
         let to_local_pod = topology.pod(to).is_some() && !to_all && !topology.is_own(to);
-        if flow.entered_only() && to_local_pod {
+        if flow.entered_only(topology) && to_local_pod {
             let fate = fate(flow, to, topology, diverted);
             if fate.path == PathClass::Undelivered {
                 return fate;
@@ -150,19 +157,17 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
         }
         return Verdict::new(PathClass::Eni);
     }
+    if to_process || from_process && to_pod {
+        return Verdict::new(PathClass::Host);
+    }
     if from_pod && to_pod {
         return Verdict::new(PathClass::Local);
-    }
-    let from_process = seen(Role::Process, Direction::Rx);
-    let to_process = seen(Role::Process, Direction::Tx);
-    if from_process && to_pod || to_process && (from_pod || from_process || topology.is_own(from)) {
-        return Verdict::new(PathClass::Host);
     }
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);
         return if to_all || to_own { Verdict::new(PathClass::Host) } else { fate(flow, to, topology, diverted) };
     }
-    if to_pod && flow.left_only() {
+    if to_pod && flow.left_only(topology) {
         let from_own = flow.ends_known() && topology.is_own(from);
         // Nobody else makes an ICMP error that came in nowhere, or answers for an address that a route delivers here.
         let made_here = flow.is_error && flow.gap(topology).is_none();
@@ -190,7 +195,7 @@ fn reaches_pod(hops: &[Observation], topology: &Topology, diverted: &Diverted) -
 fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -> Verdict {
     let unresolved = |reason| Verdict::because(PathClass::Unresolved, reason);
     let mut entered = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx);
-    if !flow.entered_only() {
+    if !flow.entered_only(topology) {
         // Copies of it went elsewhere, or it was last seen within the node.
         return unresolved(flow.gap(topology).unwrap_or(PathReason::OneSided));
     }

@@ -170,24 +170,24 @@ impl<'a> Names<'a> {
         direction: Direction,
         topology: &Topology,
     ) -> Option<Named<'a>> {
-        let veth = lone_veth(hops, direction, topology);
-        let Some(address) = address else { return self.veth(veth?) };
-        let by_address =
-            self.addresses.get(&address).filter(|address| address.throughout).and_then(|address| match address.claim {
+        let by_address = address
+            .and_then(|address| self.addresses.get(&address))
+            .filter(|address| address.throughout)
+            .and_then(|address| match address.claim {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });
-        let Some(veth) = veth else { return by_address };
-        let is_end = topology.is_for(veth, address);
+        let Some(veth) = lone_veth(hops, direction, topology) else { return by_address };
+        let is_end = address.and_then(|address| topology.is_for(veth, address));
         match self.veths.get(&veth) {
             Some(&Claim::One(named)) => {
-                let has_address = || {
-                    let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == named.pod();
-                    self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
-                };
-                let passed_on = || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
-                if topology.is_own(address) || is_end != Some(true) && !has_address() && passed_on() {
-                    return by_address;
+                if let Some(address) = address {
+                    let passed_on =
+                        || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
+                    let known = || is_end == Some(true) || self.gives(address, named);
+                    if topology.is_own(address) || !known() && passed_on() {
+                        return by_address;
+                    }
                 }
                 by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named)
             }
@@ -196,6 +196,12 @@ impl<'a> Names<'a> {
             // A veth that nobody knows may be that of a pod that nobody knows, with an address that was another's before.
             Some(Claim::Disputed) | None => None,
         }
+    }
+
+    /// Whether a record gives the address to the pod.
+    fn gives(&self, address: IpAddr, pod: Named) -> bool {
+        let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == pod.pod();
+        self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
     }
 
     /// The service at an address, `namespace/name:port`.

@@ -8,6 +8,10 @@
 //!   pod.
 //! - From elsewhere: into the node, then out of it or into a pod.
 //! - Out by a VLAN device, then by the device below; in the other way round. A bridge is above its ports.
+//! - Out by one end of a veth pair within the node, then in by the other: what is on the one side comes before what is on the
+//!   other.
+
+use std::collections::HashMap;
 
 use super::nat::Forms;
 use super::topology::{Role, Topology};
@@ -35,7 +39,12 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
         (Role::Inside, Direction::Tx) => 7,
         (Role::Pod | Role::Process, Direction::Tx) => 8,
     };
+    let sides = sides(hops, topology);
+    let last_side = sides.values().max().copied().unwrap_or_default();
     hops.sort_by_cached_key(|hop| {
+        // Where it is not known to be on a side, it is how packets enter or leave.
+        let elsewhere = if hop.direction == Direction::Rx { 0 } else { last_side };
+        let side = sides.get(&network(hop, topology)).copied().unwrap_or(elsewhere);
         let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
         let routes = |address| topology.pod(address).is_some_and(|device| device.ifindex == hop.ifindex);
         let (height, of_an_end) = match hop.direction {
@@ -43,6 +52,33 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
             Direction::Tx => (u8::MAX - height, routes(hop.tuple.dst)),
         };
         let stage = forms.map_or(0, |forms| forms.stage(&hop.tuple));
-        (stage, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
+        (stage, side, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
     });
+}
+
+/// For the networks that veth pairs within the node join, how many of them the packets have passed before.
+fn sides(hops: &[Observation], topology: &Topology) -> HashMap<u32, usize> {
+    let passages: Vec<(u32, u32)> = hops
+        .iter()
+        .filter(|hop| hop.direction == Direction::Tx)
+        .filter_map(|hop| {
+            let peer = topology.peer(hop.ifindex)?;
+            let entered = hops.iter().find(|other| other.direction == Direction::Rx && other.ifindex == peer)?;
+            Some((network(hop, topology), network(entered, topology)))
+        })
+        .collect();
+    let mut sides: HashMap<u32, usize> = HashMap::new();
+    // Packets may go in a circle.
+    for _ in 0..passages.len() {
+        for (from, to) in &passages {
+            let next = *sides.entry(*from).or_default() + 1;
+            let side = sides.entry(*to).or_default();
+            *side = next.max(*side).min(passages.len());
+        }
+    }
+    sides
+}
+
+fn network(hop: &Observation, topology: &Topology) -> u32 {
+    topology.segment(hop.ifindex, hop.vlans).link
 }

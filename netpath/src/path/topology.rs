@@ -162,20 +162,7 @@ impl<'a> Topology<'a> {
         self.place(ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel)
     }
 
-    /// Whether the device of this index is a tunnel to a pod of this node: what passes it crosses no ENI in the tunnel.
-    #[must_use]
-    pub fn is_tunnel_to_pod(&self, ifindex: u32) -> bool {
-        self.is_tunnel(ifindex) && self.role(ifindex) == Role::Pod
-    }
-
-    /// Whether what is sent by the device of this index comes in again by another: it is one end of a veth pair with both
-    /// ends on the node.
-    #[must_use]
-    pub fn stays_inside(&self, ifindex: u32) -> bool {
-        self.peer(ifindex).is_some()
-    }
-
-    /// The other end of a veth pair with both ends on the node.
+    /// The other end of a veth pair with both ends on the node: what goes out by the one comes in by the other.
     #[must_use]
     pub fn peer(&self, ifindex: u32) -> Option<u32> {
         let place = self.place(ifindex).filter(|place| place.role == Role::Inside)?;
@@ -266,6 +253,7 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
         (DeviceClass::Eni | DeviceClass::Tunnel, _) => (Role::Outside, height),
         (DeviceClass::Veth, 0) if !has_peer(device, by_index) => (Role::Pod, 0),
         (DeviceClass::Tap, 0) => (Role::Pod, 0),
+        (DeviceClass::Veth, 0) => (Role::Inside, 0),
         // A bridge is above its ports.
         _ => (Role::Inside, MAX_STACKED + 1),
     }
