@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert!(processes::pod_uid(text).is_none_or(|uid| is_uid(&uid)));
-        let _ = cri::namespace(text);
+        let _ = (cri::namespace(text), cri::kubelet::endpoint(text));
         let _ = (facts::available(text), facts::selected(text));
         assert!(facts::cpus(text) > 0);
     }
