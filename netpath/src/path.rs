@@ -6,6 +6,8 @@
 mod account;
 mod classify;
 pub mod container_insights;
+mod crossing;
+mod diversions;
 mod flows;
 pub mod group;
 mod join;
@@ -25,19 +27,20 @@ use crate::snapshot::Snapshot;
 pub fn report(snapshot: &Snapshot) -> Report {
     let mut seen: Vec<_> = snapshot.devices.iter().collect();
     seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
-    let mut devices = account::devices(snapshot, &seen);
+    let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations);
+    let mut devices = account::devices(snapshot, &seen, &diverted);
     let topology = topology::Topology::new(&seen, devices.iter().any(|device| device.blind.is_some()));
     let names = names::Names::new(snapshot, &seen, &topology);
     names.name(&mut devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);
     let ambiguous_flows = joined.flows.iter().filter(|flow| flow.ambiguous).count() as u64;
-    let mut flows = flows::flows(snapshot, joined, &topology, &names);
+    let mut flows = flows::flows(snapshot, joined, &topology, &names, &diverted, &devices);
     Report {
         schema: SCHEMA.to_owned(),
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
         node: snapshot.node.clone(),
         window: snapshot.window.clone(),
-        totals: account::totals(&flows, |ifindex| topology.is_tunnel(ifindex)),
+        totals: account::totals(&flows),
         accounting: account::accounting(snapshot.window.duration_ns, &devices, &mut flows, &topology),
         health: account::health(snapshot, &devices, &flows, ambiguous_flows),
         enis: snapshot.enis.clone(),

@@ -5,6 +5,7 @@ pub mod doctor;
 mod enis;
 pub mod explain;
 pub mod json;
+mod reason;
 pub mod table;
 pub mod text;
 pub mod units;

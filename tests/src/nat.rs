@@ -177,7 +177,11 @@ impl Lab {
         ))
     }
 
-    fn nft(&self, rules: &str) -> Result<()> {
+    /// Adds rules to the node.
+    ///
+    /// # Errors
+    /// When nftables refuses them.
+    pub fn nft(&self, rules: &str) -> Result<()> {
         let mut command = self.node.namespace.command("nft")?;
         let mut child = command
             .args(["-f", "-"])

@@ -27,16 +27,25 @@ pub enum Answer {
         /// The device.
         ifindex: u32,
     },
+    /// `bpf_redirect_peer`, at ingress: hand it to the other end of this veth, in another namespace, past the hooks of this
+    /// one. IPv4 only; what else comes is for the next one.
+    RedirectPeer {
+        /// The device.
+        ifindex: u32,
+    },
 }
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-/// The helpers `bpf_tail_call`, `bpf_skb_vlan_push`, `bpf_redirect`.
+/// The helpers `bpf_tail_call`, `bpf_skb_vlan_push`, `bpf_redirect`, `bpf_redirect_peer`.
 const TAIL_CALL: u32 = 12;
 const VLAN_PUSH: u32 = 18;
 const REDIRECT: u32 = 23;
+const REDIRECT_PEER: u32 = 155;
+/// Where `struct __sk_buff` has the protocol.
+const SKB_PROTOCOL: u8 = 16;
 /// Where `struct __sk_buff` has the mark.
 const SKB_MARK: u8 = 8;
 
@@ -48,6 +57,16 @@ impl Answer {
             Self::Pass => vec![set(0, 0), exit],
             Self::Drop => vec![set(0, 2), exit],
             Self::Redirect { ifindex } => vec![set(1, ifindex), set(2, 0), instruction(0x85, 0, REDIRECT), exit],
+            Self::RedirectPeer { ifindex } => vec![
+                of_two(0x61, 2, 1, SKB_PROTOCOL, 0),
+                of_two(0x55, 2, 0, 4, u32::from(0x0800_u16.to_be())),
+                set(1, ifindex),
+                set(2, 0),
+                instruction(0x85, 0, REDIRECT_PEER),
+                exit,
+                set(0, u32::MAX),
+                exit,
+            ],
         };
         all.concat()
     }
@@ -79,12 +98,6 @@ pub fn behind_vlan_push(program: BorrowedFd<'_>) -> Result<(SchedClassifier, Own
     let (key, value) = (0_u32, word(program.as_raw_fd())?);
     let mut update = [map.as_raw_fd().try_into()?, &raw const key as u64, &raw const value as u64, 0_u64];
     bpf(BPF_MAP_UPDATE_ELEM, &mut update).context("cannot call the program")?;
-    // `struct bpf_insn` of two registers: destination in the lower half of a byte, source in the upper.
-    let of_two = |code: u8, destination: u8, source: u8, offset: u8, value: u32| {
-        let mut all = instruction(code, source << 4 | destination, value);
-        all[2] = offset;
-        all
-    };
     let instructions = [
         of_two(0xbf, 6, 1, 0, 0),
         of_two(0x61, 3, 1, SKB_MARK, 0),
@@ -103,6 +116,13 @@ pub fn behind_vlan_push(program: BorrowedFd<'_>) -> Result<(SchedClassifier, Own
         instruction(0x95, 0, 0),
     ];
     Ok((loaded(&instructions.concat(), "vlan_push")?, map))
+}
+
+/// `struct bpf_insn` of two registers: destination in the lower half of a byte, source in the upper.
+fn of_two(code: u8, destination: u8, source: u8, offset: u8, value: u32) -> [u8; 8] {
+    let mut all = instruction(code, source << 4 | destination, value);
+    all[2] = offset;
+    all
 }
 
 fn loaded(instructions: &[u8], name: &str) -> Result<SchedClassifier> {

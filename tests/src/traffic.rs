@@ -14,7 +14,7 @@ pub use churn::{Churn, Witnessed, churn};
 pub use frames::{Cut, mac, send_frames, send_super_packet};
 pub use icmp::ping;
 pub use tcp::{Serve, Served, ShortConnections, TcpServer, Transfer, download, echo, short_connections, upload};
-pub use udp::{Datagrams, UdpSink, send_datagrams, send_segmented};
+pub use udp::{Asked, Datagrams, UdpEcho, UdpSink, ask, send_datagrams, send_segmented};
 
 /// How long one socket operation may take.
 const LIMIT: Duration = Duration::from_secs(5);

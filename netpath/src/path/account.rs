@@ -1,46 +1,33 @@
 //! Adds up: devices, totals by path, and what `node_network_total_bytes` is made of.
 //!
-//! In: a snapshot and the report's flows. Out: the report's sums. A byte is counted once in the totals, at its flow's
-//! first hop; in the accounting it is counted wherever Container Insights counts it, under the name of why.
+//! In: a snapshot and the report's flows. Out: the report's sums. A byte is counted once in the totals (see `crossing`); in
+//! the accounting it is counted wherever Container Insights counts it, under the name of why.
 
 mod blind;
 mod outside;
 mod residual;
 mod terms;
 
-use std::collections::BTreeMap;
-
-use hashbrown::{HashMap, HashSet};
-
+use self::residual::Seen;
 use super::container_insights::counted;
+use super::diversions::Diverted;
 use super::topology::Topology;
 use super::uplink;
-use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, HookCounts, PathClass, PathTotal, Totals};
-use crate::snapshot::{self, Counts, Observation, Reason, Snapshot};
+use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, PathClass, PathTotal, Totals};
+use crate::snapshot::{self, Reason, Snapshot};
 
 /// The devices with what their hooks saw; still without the names of their pods.
 #[must_use]
-pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device> {
-    let mut hooks: HashMap<(u32, Direction), HookCounts> = HashMap::new();
-    for seen in &snapshot.observations {
-        add(hooks.entry((seen.ifindex, seen.direction)).or_default(), seen.counts);
-    }
-    let sent_tagged = |seen: &&Observation| seen.direction == Direction::Tx && seen.vlans != [0; 2];
-    let tagged: HashSet<u32> = snapshot.observations.iter().filter(sent_tagged).map(|seen| seen.ifindex).collect();
-    for lost in &snapshot.unattributed {
-        let hook = hooks.entry((lost.ifindex, lost.direction)).or_default();
-        add(hook, lost.counts);
-        hook.unattributed_bytes = hook.unattributed_bytes.saturating_add(lost.counts.bytes);
-        hook.unattributed_packets = hook.unattributed_packets.saturating_add(lost.counts.packets);
-    }
+pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Diverted) -> Vec<Device> {
+    let mut hooks = residual::by_hook(snapshot, diverted);
     let mut report_device = |device: &&snapshot::Device| {
         // Taken out, so that a second device with the same index does not show the same counts again.
         let mut hook = |direction| {
             let attached = device.attach != Attach::None;
-            hooks.remove(&(device.ifindex, direction)).or(attached.then(HookCounts::default))
+            hooks.remove(&(device.ifindex, direction)).or(attached.then(Seen::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
-        let residual = residual::residuals(device, rx, tx, tagged.contains(&device.ifindex));
+        let residual = residual::residuals(device, &rx.unwrap_or_default(), &tx.unwrap_or_default());
         Device {
             ifindex: device.ifindex,
             name: device.name.clone(),
@@ -55,8 +42,8 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
             attach: device.attach,
             blind: blind::reason(device, residual.as_ref()),
             counted_by_container_insights: counted(&device.name),
-            rx,
-            tx,
+            rx: rx.map(|seen| seen.hook),
+            tx: tx.map(|seen| seen.hook),
             kernel: device.kernel,
             kernel_slack: device.kernel_slack,
             drops: device.drops,
@@ -72,29 +59,32 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device]) -> Vec<Device>
     sorted.iter().map(&mut report_device).collect()
 }
 
-fn add(hook: &mut HookCounts, counts: Counts) {
-    hook.bytes = hook.bytes.saturating_add(counts.bytes);
-    hook.packets = hook.packets.saturating_add(counts.packets);
-    hook.wire_bytes = hook.wire_bytes.saturating_add(counts.wire_bytes);
-}
-
-/// Each flow's bytes once, by path, and how much of it was in tunnels.
+/// Each flow's bytes once, by path; apart from them what travelled in tunnels, and what crossed an ENI a second time.
 #[must_use]
-pub fn totals(flows: &[Flow], is_tunnel: impl Fn(u32) -> bool) -> Totals {
-    let mut by_path: BTreeMap<_, _> = PathClass::ALL.into_iter().map(|class| (class, PathTotal::default())).collect();
-    let mut in_tunnels = PathTotal::default();
+pub fn totals(flows: &[Flow]) -> Totals {
+    let mut totals = Totals {
+        by_path: PathClass::ALL.into_iter().map(|class| (class, PathTotal::default())).collect(),
+        ..Totals::default()
+    };
     for flow in flows {
-        add_flow(by_path.entry(flow.path).or_default(), flow);
-        if flow.hops.iter().any(|hop| is_tunnel(hop.ifindex)) {
-            add_flow(&mut in_tunnels, flow);
+        let own_bytes = flow.bytes.saturating_sub(flow.carried_bytes);
+        // Of a flow that travelled both ways, nobody knows which packets went which.
+        let all_carried = own_bytes == 0 && flow.carried_bytes > 0;
+        let packets = if all_carried { 0 } else { flow.packets };
+        add(totals.by_path.entry(flow.path).or_default(), own_bytes, packets);
+        if flow.carried_bytes > 0 {
+            add(&mut totals.in_tunnels, flow.carried_bytes, flow.packets - packets);
+        }
+        if flow.again_bytes > 0 {
+            add(&mut totals.eni_again, flow.again_bytes, 0);
         }
     }
-    Totals { by_path, in_tunnels }
+    totals
 }
 
-fn add_flow(total: &mut PathTotal, flow: &Flow) {
-    total.bytes = total.bytes.saturating_add(flow.bytes);
-    total.packets = total.packets.saturating_add(flow.packets);
+fn add(total: &mut PathTotal, bytes: u64, packets: u64) {
+    total.bytes = total.bytes.saturating_add(bytes);
+    total.packets = total.packets.saturating_add(packets);
     total.flows += 1;
 }
 

@@ -1,111 +1,251 @@
 //! Says where a flow went, by where its packets were seen.
 //!
-//! In: a flow's hops in order, what conntrack says of it, the node's devices and addresses. Out: a path class. It never
-//! decides by addresses what the devices did not show, save for the one thing that no device can show: that this node's own
-//! stack is an end. What evidence does not settle is `unresolved`.
+//! In: a flow's hops in order, what conntrack says of it, the node's devices, addresses and diversions. Out: a path class,
+//! with the reason where it is not known, or the flow was dropped. It never decides by addresses what the devices did not
+//! show, save for the one thing that no device can show: that this node's own stack is an end.
 //!
-//! | seen                                        | and                                              | class |
-//! |---------------------------------------------|--------------------------------------------------|-------|
-//! | in and out by ENIs or tunnels only          | the source is not this node                      | transit |
-//! | out by an ENI, or in by one and on to a pod |                                                  | eni |
-//! | in by an ENI only                           | to this node, multicast or broadcast             | eni |
-//! | in by an ENI only                           | to a local pod, and nothing hides its delivery   | undelivered |
-//! | in by a veth, out by a veth                 |                                                  | local |
-//! | in by a veth only                           | to this node, multicast or broadcast             | host |
-//! | out by a veth only                          | from this node                                   | host |
-//! | in by a veth only                           | nothing hides how it left                        | undelivered |
-//! | anything else                               |                                                  | unresolved |
+//! | seen                                      | and                                                     | class |
+//! |-------------------------------------------|---------------------------------------------------------|-------|
+//! | in and out by ENIs or tunnels only        | the source is not this node                             | transit |
+//! | in by an ENI only                         | to a local pod, and nothing else can have become of it  | undelivered |
+//! | in or out by an ENI or tunnel             |                                                         | eni |
+//! | in by a veth, out by a veth               |                                                         | local |
+//! | in by a veth only                         | to this node, multicast or broadcast                    | host |
+//! | in by a veth only                         | encrypted packets left that an IPsec policy makes of it | eni |
+//! | in by a veth only                         | nothing else can have become of it                      | undelivered |
+//! | out by a veth only                        | from this node                                          | host |
+//! | anything else                             |                                                         | unresolved |
+//!
+//! What an ENI's hook saw crossed an ENI, whatever else is unknown of it.
+//!
+//! **A drop is concluded from absence, so every other reason for it is ruled out first:** an IPsec policy, a rule or virtual
+//! server that rewrites without conntrack, a program behind netpath's that may redirect, gaps in conntrack's or netpath's own
+//! records, a device that is not watched, and an answer at the hook where the packets came in. The first that holds is the
+//! reason for which the flow is unresolved.
 //!
 //! Whom a lone hop is from or to is only known if NAT is: without conntrack, a packet from the node's address may be a
-//! client's behind SNAT, and one that seems dropped may have left under another address.
+//! client's behind SNAT, and one that seems dropped may have left under another address. Where conntrack has several ends for
+//! a flow, it has a class only if it has the same with each.
 
 use std::net::IpAddr;
 
+use super::diversions::{Diverted, Outbound, Suspect};
 use super::topology::{Role, Topology};
-use crate::report::{Conntrack, Direction, PathClass};
+use crate::report::{Conntrack, Direction, PathClass, PathReason};
 use crate::snapshot::Observation;
 
 /// What is known of a flow before it is judged.
 pub struct Evidence<'a> {
     /// Its hops in order; at least one.
     pub hops: &'a [Observation],
-    /// The source address before NAT.
-    pub from: IpAddr,
-    /// The destination address after NAT.
-    pub to: IpAddr,
+    /// The source address before NAT and the destination address after it; several if conntrack does not decide. At least
+    /// one.
+    pub ends: &'a [(IpAddr, IpAddr)],
     /// Conntrack has an entry for it.
     pub has_entry: bool,
-    /// Conntrack translates it in more than one way.
+    /// Conntrack translates it in more than one way, and what was seen does not decide.
     pub ambiguous: bool,
+    /// It consists of ICMP errors.
+    pub is_error: bool,
     /// How complete conntrack's evidence is.
     pub conntrack: Conntrack,
     /// A hook may have seen the flow and not recorded it, for want of room.
     pub records_lost: bool,
+    /// Where it came in, packets of the other direction went out.
+    pub answered: bool,
+    /// Filters on the device where it came in dropped as many packets as are missing there: their names.
+    pub dropped_by_filter: Option<String>,
+}
+
+/// Where a flow went, and why that is not known if it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Where.
+    pub path: PathClass,
+    /// Of `undelivered` and `unresolved`: why, and what in particular.
+    pub reason: Option<PathReason>,
+    /// The policy, rule, program or fact that the reason is about.
+    pub detail: Option<String>,
+    /// It left inside encrypted packets.
+    pub encrypted: bool,
+}
+
+impl Verdict {
+    const fn new(path: PathClass) -> Self {
+        Self { path, reason: None, detail: None, encrypted: false }
+    }
+
+    const fn because(path: PathClass, reason: PathReason) -> Self {
+        Self { path, reason: Some(reason), detail: None, encrypted: false }
+    }
+
+    fn suspected(path: PathClass, Suspect { reason, detail }: Suspect) -> Self {
+        Self { path, reason: Some(reason), detail: Some(detail), encrypted: false }
+    }
 }
 
 impl Evidence<'_> {
     /// `from` and `to` are the true ends.
     fn ends_known(&self) -> bool {
-        !self.ambiguous && (self.has_entry || self.conntrack == Conntrack::Ok)
+        self.ambiguous || self.has_entry || self.conntrack == Conntrack::Ok
     }
 
-    /// A hop that was not seen did not happen.
-    fn absence_proves(&self, topology: &Topology) -> bool {
-        !self.ambiguous && self.conntrack == Conntrack::Ok && !self.records_lost && !topology.hides_traffic()
+    fn entered_only(&self) -> bool {
+        self.hops.iter().all(|hop| hop.direction == Direction::Rx)
+    }
+
+    fn left_only(&self) -> bool {
+        self.hops.iter().all(|hop| hop.direction == Direction::Tx)
+    }
+
+    /// For which reason a hop may not have been seen, though it happened.
+    fn gap(&self, topology: &Topology) -> Option<PathReason> {
+        match self.conntrack {
+            Conntrack::Unavailable => return Some(PathReason::ConntrackUnavailable),
+            Conntrack::Overrun => return Some(PathReason::ConntrackOverrun),
+            Conntrack::Ok => {}
+        }
+        if self.ambiguous {
+            Some(PathReason::AmbiguousTranslation)
+        } else if self.records_lost {
+            Some(PathReason::RecordsLost)
+        } else {
+            topology.hides_traffic().then_some(PathReason::UnwatchedDevice)
+        }
     }
 }
 
 /// Where the flow went.
 #[must_use]
-pub fn classify(flow: &Evidence, topology: &Topology) -> PathClass {
+pub fn classify(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Verdict {
+    let mut verdicts = flow.ends.iter().map(|&ends| classify_ends(flow, ends, topology, diverted));
+    let first = verdicts.next().unwrap_or(const { Verdict::because(PathClass::Unresolved, PathReason::OneSided) });
+    if verdicts.all(|verdict| verdict.path == first.path) {
+        first
+    } else {
+        Verdict::because(PathClass::Unresolved, PathReason::AmbiguousTranslation)
+    }
+}
+
+fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topology, diverted: &Diverted) -> Verdict {
     let seen = |role, direction| topology.saw(flow.hops, role, direction);
     let out = seen(Role::Outside, Direction::Tx);
     let into = seen(Role::Outside, Direction::Rx);
     let from_pod = seen(Role::Pod, Direction::Rx);
-    let to_pod = seen(Role::Pod, Direction::Tx);
-    let entered_only = flow.hops.iter().all(|hop| hop.direction == Direction::Rx);
-    let left_only = flow.hops.iter().all(|hop| hop.direction == Direction::Tx);
-    let to_all = flow.to.is_multicast() || topology.is_broadcast(flow.to);
+    let to_pod = reaches_pod(flow.hops, topology, diverted);
+    let to_all = to.is_multicast() || topology.is_broadcast(to);
 
     if out {
-        let passes = into && !from_pod && !to_pod && !topology.is_own(flow.from);
-        return if passes { PathClass::Transit } else { PathClass::Eni };
+        let passes = into && !from_pod && !to_pod && !topology.is_own(from);
+        return Verdict::new(if passes { PathClass::Transit } else { PathClass::Eni });
     }
     if into {
-        return if !entered_only || to_all || topology.is_own(flow.to) {
-            PathClass::Eni
-        } else if topology.pod(flow.to).is_some() && flow.absence_proves(topology) {
-            PathClass::Undelivered
-        } else {
-            PathClass::Unresolved
-        };
+        let to_local_pod = topology.pod(to).is_some() && !to_all && !topology.is_own(to);
+        if flow.entered_only() && to_local_pod {
+            let fate = fate(flow, to, topology, diverted);
+            if fate.path == PathClass::Undelivered {
+                return fate;
+            }
+        }
+        return Verdict::new(PathClass::Eni);
     }
     if from_pod && to_pod {
-        return PathClass::Local;
+        return Verdict::new(PathClass::Local);
     }
-    if from_pod && entered_only {
-        return if to_all || flow.ends_known() && topology.is_own(flow.to) {
-            PathClass::Host
-        } else if flow.absence_proves(topology) {
-            PathClass::Undelivered
-        } else {
-            PathClass::Unresolved
-        };
+    if from_pod {
+        let to_own = flow.ends_known() && topology.is_own(to);
+        return if to_all || to_own { Verdict::new(PathClass::Host) } else { fate(flow, to, topology, diverted) };
     }
-    if to_pod && left_only && flow.ends_known() && topology.is_own(flow.from) {
-        return PathClass::Host;
+    if to_pod && flow.left_only() {
+        let from_own = flow.ends_known() && topology.is_own(from);
+        // Nobody else makes an ICMP error that came in nowhere.
+        if from_own || flow.is_error && flow.gap(topology).is_none() {
+            return Verdict::new(PathClass::Host);
+        }
+        if let Some(suspect) = diverted.maker(&flow.hops[0].tuple) {
+            return Verdict::suspected(PathClass::Unresolved, suspect);
+        }
     }
-    PathClass::Unresolved
+    Verdict::because(PathClass::Unresolved, flow.gap(topology).unwrap_or(PathReason::OneSided))
+}
+
+/// Whether it went out to a pod that it was for. A mirrored copy goes to one that has nothing to do with it.
+fn reaches_pod(hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
+    hops.iter().any(|hop| {
+        let to = hop.tuple.dst;
+        let elsewhere = topology.pod(to).is_some_and(|pod| pod.ifindex != hop.ifindex)
+            || topology.is_own(to) && !diverted.is_virtual_server(to);
+        topology.role(hop.ifindex) == Role::Pod && hop.direction == Direction::Tx && !elsewhere
+    })
+}
+
+/// What became of a flow that entered, is not for this node by its address, and was not seen to leave.
+fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -> Verdict {
+    let unresolved = |reason| Verdict::because(PathClass::Unresolved, reason);
+    let mut entered = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx);
+    if !flow.entered_only() {
+        // Copies of it went elsewhere, or it was last seen within the node.
+        return unresolved(flow.gap(topology).unwrap_or(PathReason::OneSided));
+    }
+    for hop in flow.hops {
+        match diverted.outbound(&hop.tuple) {
+            Some(Outbound::Encrypted) => return Verdict { encrypted: true, ..Verdict::new(PathClass::Eni) },
+            Some(Outbound::Unseen(suspect)) => return Verdict::suspected(PathClass::Unresolved, suspect),
+            Some(Outbound::Blocked(suspect)) => return Verdict::suspected(PathClass::Undelivered, suspect),
+            None => {}
+        }
+    }
+    let taker = entered.find_map(|hop| {
+        let name = topology.place(hop.ifindex).map_or("", |place| place.device.name.as_str());
+        diverted.taker(&hop.tuple, name)
+    });
+    // A socket of this node takes what TPROXY gives it, and answers.
+    let to_process = taker.as_ref().is_none_or(|taker| taker.reason == PathReason::Tproxy);
+    if to_process && flow.answered && topology.may_be_own(to) {
+        return Verdict::new(PathClass::Host);
+    }
+    if let Some(suspect) = taker {
+        return Verdict::suspected(PathClass::Unresolved, suspect);
+    }
+    if topology.may_be_own(to) {
+        return unresolved(PathReason::PolicyRoute);
+    }
+    if let (Some(names), false) = (&flow.dropped_by_filter, flow.answered) {
+        let dropped = Suspect { reason: PathReason::DroppedByFilter, detail: names.clone() };
+        return Verdict::suspected(PathClass::Undelivered, dropped);
+    }
+    if let Some(program) = flow.hops.iter().find_map(|hop| program_behind(hop, topology)) {
+        return Verdict::suspected(PathClass::Unresolved, program);
+    }
+    if let Some(reason) = flow.gap(topology) {
+        return unresolved(reason);
+    }
+    if flow.answered {
+        return unresolved(PathReason::Answered);
+    }
+    match diverted.unread() {
+        Some(suspect) => Verdict::suspected(PathClass::Unresolved, suspect),
+        None => Verdict::because(PathClass::Undelivered, PathReason::NeverLeft),
+    }
+}
+
+/// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.
+fn program_behind(hop: &Observation, topology: &Topology) -> Option<Suspect> {
+    let device = topology.place(hop.ifindex)?.device;
+    let mut others = device.other_programs.iter().flatten();
+    let behind = others.find(|one| one.direction == hop.direction && !one.ahead)?;
+    Some(Suspect { reason: PathReason::OtherProgram, detail: format!("{behind} on {}", device.name) })
 }
 
 /// Whether both ends are pods of this node although the flow crossed an ENI (a branch ENI, a load balancer).
 #[must_use]
 pub fn left_node_between_local_pods(flow: &Evidence, path: PathClass, topology: &Topology) -> bool {
     let seen = |role, direction| topology.saw(flow.hops, role, direction);
-    let by_addresses = topology.pod(flow.from).is_some() && topology.pod(flow.to).is_some();
+    let by_addresses = flow.ends.iter().all(|&(from, to)| topology.pod(from).is_some() && topology.pod(to).is_some());
+    let to_many = flow.ends.iter().any(|(_, to)| to.is_multicast());
     let by_devices = seen(Role::Pod, Direction::Rx)
         && seen(Role::Outside, Direction::Tx)
         && seen(Role::Outside, Direction::Rx)
         && seen(Role::Pod, Direction::Tx);
-    path == PathClass::Eni && !flow.to.is_multicast() && (by_addresses || by_devices)
+    path == PathClass::Eni && !to_many && (by_addresses || by_devices)
 }

@@ -3,58 +3,95 @@
 //! In: a snapshot and its joined hops. Out: the report's flows, most bytes first. It must not add up across flows.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::classify::{Evidence, classify, left_node_between_local_pods};
+use super::crossing::{Crossing, crossing};
+use super::diversions::Diverted;
 use super::join::{Conversation, Joined, JoinedFlow};
 use super::names::{Named, Names};
-use super::nat::Forms;
 use super::order::order;
 use super::scope::scope;
 use super::topology::Topology;
-use crate::report::{Direction, Flow, Hop};
-use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
+use crate::report::{Device, Direction, Flow, Hop, QuotedPacket};
+use crate::snapshot::{Observation, OtherProgram, Reason, Snapshot, Tuple, Unattributed};
 
-/// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot.
+/// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot. `devices` are the
+/// report's, with what their hooks saw.
 #[must_use]
-pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology, names: &Names) -> Vec<Flow> {
+pub fn flows(
+    snapshot: &Snapshot,
+    mut joined: Joined,
+    topology: &Topology,
+    names: &Names,
+    diverted: &Diverted,
+    devices: &[Device],
+) -> Vec<Flow> {
     let no_room = |lost: &Unattributed| lost.reason == Reason::MapFull && lost.direction == Direction::Tx;
     let records_lost =
         snapshot.lost.packets > 0 || snapshot.unattributed.iter().any(|lost| no_room(lost) && lost.counts.packets > 0);
 
-    let mut sorted = std::mem::take(&mut joined.flows);
+    let sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {
-        let forms = forms(flow, snapshot);
+        let forms = match joined.entries(flow) {
+            [entry] if !flow.ambiguous && !flow.is_error => Some(entry.forms(&snapshot.connections)),
+            _ => None,
+        };
         order(joined.hops_mut(flow), forms.as_ref(), topology);
     }
-    sorted.sort_by_cached_key(|flow| {
-        let first = &joined.hops(flow)[0];
-        (Reverse(first.counts.bytes), first.tuple, first.ifindex, first.direction, first.vlans)
-    });
-
-    let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(sorted.len());
-    let mut result = Vec::with_capacity(sorted.len());
-    for (flow, id) in sorted.iter().zip(1..) {
-        let next = conversations.len() as u64 + 1;
-        let conversation = *conversations.entry(flow.conversation).or_insert(next);
+    let answers = Answers::new(&joined, &sorted, &snapshot.observations);
+    let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
+    let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
-        let forms = forms(flow, snapshot);
-        let (first, last) = (&hops[0], &hops[hops.len() - 1]);
+        let ends = ends(flow, &joined, snapshot);
+        let answered = answers.answered(hops);
         let evidence = Evidence {
             hops,
-            from: forms.map_or(first.tuple.src, |forms| forms.before.src),
-            to: forms.map_or(last.tuple.dst, |forms| forms.after.dst),
-            has_entry: flow.entry.is_some(),
+            ends: &ends,
+            has_entry: !joined.entries(flow).is_empty(),
             ambiguous: flow.ambiguous,
+            is_error: flow.is_error,
             conntrack: snapshot.conntrack,
             records_lost,
+            answered,
+            dropped_by_filter: dropped.get(&hops[0].ifindex).cloned(),
         };
-        let path = classify(&evidence, topology);
-        let src_pod = names.source(evidence.from, hops, topology);
-        let dst_pod = names.destination(evidence.to, hops, topology);
-        let asked = flow.entry.map_or(first.tuple, |entry| snapshot.connections[entry.connection as usize].original);
+        let verdict = classify(&evidence, topology, diverted);
+        let left_node = left_node_between_local_pods(&evidence, verdict.path, topology);
+        let moved = crossing(hops, verdict.encrypted, topology, |hop| diverted.was_shown_before(hop));
+        (verdict, left_node, moved)
+    };
+    let mut judged: Vec<_> = sorted.into_iter().map(|flow| (judge(&flow), flow)).collect();
+    judged.sort_by_cached_key(|((_, _, moved), flow)| {
+        let first = &joined.hops(flow)[0];
+        (Reverse(moved.once.bytes), first.tuple, first.about, first.ifindex, first.direction, first.vlans)
+    });
+
+    let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(judged.len());
+    let mut result = Vec::with_capacity(judged.len());
+    for (((verdict, local_pair_left_node, moved), flow), id) in judged.into_iter().zip(1..) {
+        let next = conversations.len() as u64 + 1;
+        let conversation = *conversations.entry(flow.conversation).or_insert(next);
+        let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
+        let first = &hops[0];
+        let ends = ends(&flow, &joined, snapshot);
+        let Crossing { once, carried_bytes, again } = moved;
+        // Of several ends none is known to be the one, save where the devices show it.
+        let alone = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
+            let one = end(&ends[0]);
+            ends.iter().all(|other| end(other) == one).then_some(one)
+        };
+        let src_pod = names.source(alone(|ends| ends.0), hops, topology);
+        let dst_pod = names.destination(alone(|ends| ends.1), hops, topology);
+        let asked = entries.first().filter(|_| !flow.ambiguous);
+        let asked = asked.map_or(first.tuple, |entry| snapshot.connections[entry.connection as usize].original);
         let service = names.service(asked.proto, asked.dst, asked.dport).map(ToOwned::to_owned);
+        let (from, to) = ends[0];
+        // Errors travel against the direction that they are about.
+        let decided = entries.first().filter(|_| !flow.ambiguous);
+        let from_initiator = decided.map(|entry| entry.initiator != flow.is_error);
         result.push(Flow {
             id,
             conversation,
@@ -63,31 +100,119 @@ pub fn flows(snapshot: &Snapshot, mut joined: Joined, topology: &Topology, names
             sport: ports(&first.tuple).map(|(sport, _)| sport),
             dst: first.tuple.dst,
             dport: ports(&first.tuple).map(|(_, dport)| dport),
-            path,
-            scope: scope(evidence.from, first.tuple.dst, topology)
-                .or_else(|| scope(first.tuple.src, evidence.to, topology)),
-            local_pair_left_node: left_node_between_local_pods(&evidence, path, topology),
-            from_initiator: flow.entry.map(|entry| entry.initiator),
-            bytes: first.counts.bytes,
-            packets: first.counts.packets,
-            wire_bytes: first.counts.wire_bytes,
+            path: verdict.path,
+            reason: verdict.reason,
+            reason_detail: verdict.detail,
+            scope: scope(from, first.tuple.dst, topology).or_else(|| scope(first.tuple.src, to, topology)),
+            local_pair_left_node,
+            from_initiator,
+            bytes: once.bytes,
+            packets: once.packets,
+            wire_bytes: once.wire_bytes,
+            carried_bytes,
+            again_bytes: again.bytes,
+            about: first.about.map(|about| quoted(&about)),
             src_pod: src_pod.map(Named::full),
             dst_pod: dst_pod.map(Named::full),
             src_pod_origin: src_pod.map(|pod| pod.origin),
             dst_pod_origin: dst_pod.map(|pod| pod.origin),
             service,
-            hops: hops.iter().map(|hop| report_hop(hop, topology)).collect(),
+            hops: hops.iter().map(|hop| report_hop(hop, topology, diverted.was_shown_before(hop))).collect(),
             terms: Vec::new(),
         });
     }
     result
 }
 
-fn forms(flow: &JoinedFlow, snapshot: &Snapshot) -> Option<Forms> {
-    flow.entry.map(|entry| Forms::new(&snapshot.connections[entry.connection as usize], entry.initiator))
+/// The addresses of a flow's ends, without NAT: of each entry that it may belong to, or as seen.
+fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr, IpAddr)> {
+    let hops = joined.hops(flow);
+    let (first, last) = (&hops[0], &hops[hops.len() - 1]);
+    let seen = (first.tuple.src, last.tuple.dst);
+    let of_entry = |entry: &super::join::Entry| {
+        let forms = entry.forms(&snapshot.connections);
+        if !flow.is_error {
+            (forms.before.src, forms.after.dst)
+        } else if last.direction == Direction::Tx {
+            seen
+        } else {
+            // It goes to whoever sent what it is about.
+            (first.tuple.src, forms.before.src)
+        }
+    };
+    let mut ends: Vec<_> = joined.entries(flow).iter().map(of_entry).collect();
+    ends.dedup();
+    if ends.is_empty() {
+        ends.push(seen);
+    }
+    ends
 }
 
-fn report_hop(hop: &Observation, topology: &Topology) -> Hop {
+/// Where packets of the other direction went out by the device by which those of a flow came in.
+struct Answers(HashSet<(u32, Tuple)>);
+
+impl Answers {
+    fn new(joined: &Joined, flows: &[JoinedFlow], observations: &[Observation]) -> Self {
+        let entered_only = |flow: &&JoinedFlow| joined.hops(flow).iter().all(|hop| hop.direction == Direction::Rx);
+        let entered = flows.iter().filter(entered_only).flat_map(|flow| joined.hops(flow));
+        let wanted: HashSet<_> = entered.map(|hop| (hop.ifindex, hop.tuple.reversed())).collect();
+        let is_answer = |seen: &&Observation| {
+            seen.direction == Direction::Tx && seen.about.is_none() && wanted.contains(&(seen.ifindex, seen.tuple))
+        };
+        Self(observations.iter().filter(is_answer).map(|seen| (seen.ifindex, seen.tuple)).collect())
+    }
+
+    fn answered(&self, hops: &[Observation]) -> bool {
+        hops.iter().any(|hop| hop.direction == Direction::Rx && self.0.contains(&(hop.ifindex, hop.tuple.reversed())))
+    }
+}
+
+/// The devices whose tc filters dropped just as many packets as are missing behind them, with these filters' names. The
+/// kernel counts the drops of both directions together.
+fn dropped_by_filters(
+    joined: &Joined,
+    flows: &[JoinedFlow],
+    answers: &Answers,
+    topology: &Topology,
+    devices: &[Device],
+) -> HashMap<u32, String> {
+    let with_drops = devices.iter().filter(|device| device.filter_drops.is_some_and(|drops| drops > 0));
+    let mut missing: HashMap<u32, u64> = with_drops.map(|device| (device.ifindex, 0)).collect();
+    if missing.is_empty() {
+        return HashMap::new();
+    }
+    for hops in flows.iter().map(|flow| joined.hops(flow)) {
+        if let ([hop], false) = (hops, answers.answered(hops))
+            && hop.direction == Direction::Rx
+            && !topology.is_own(hop.tuple.dst)
+            && !hop.tuple.dst.is_multicast()
+            && let Some(packets) = missing.get_mut(&hop.ifindex)
+        {
+            *packets = packets.saturating_add(hop.counts.packets);
+        }
+    }
+    let proven = devices.iter().filter_map(|device| {
+        let not_sent = device.tx?.packets.saturating_sub(device.kernel?.tx_packets);
+        let missing = missing.get(&device.ifindex)?.checked_add(not_sent)?;
+        let filters = device.other_programs.iter().flatten();
+        let filters: Vec<_> =
+            filters.filter(|one| one.direction == Direction::Rx).map(|one: &OtherProgram| one.to_string()).collect();
+        (device.filter_drops == Some(missing)).then(|| (device.ifindex, filters.join(", ")))
+    });
+    proven.collect()
+}
+
+fn quoted(about: &Tuple) -> QuotedPacket {
+    QuotedPacket {
+        proto: protocol_name(about.proto),
+        src: about.src,
+        sport: ports(about).map(|(sport, _)| sport),
+        dst: about.dst,
+        dport: ports(about).map(|(_, dport)| dport),
+    }
+}
+
+fn report_hop(hop: &Observation, topology: &Topology, shown_again: bool) -> Hop {
     Hop {
         device: topology
             .place(hop.ifindex)
@@ -102,6 +227,7 @@ fn report_hop(hop: &Observation, topology: &Topology) -> Hop {
         sport: ports(&hop.tuple).map(|(sport, _)| sport),
         dst: hop.tuple.dst,
         dport: ports(&hop.tuple).map(|(_, dport)| dport),
+        shown_again,
     }
 }
 

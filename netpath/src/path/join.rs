@@ -4,7 +4,12 @@
 //! yet. It must not judge where a flow went, and it never guesses:
 //!
 //! - Tuples that conntrack says are forms of one connection's direction belong to one flow; others only if they are equal.
-//! - A tuple that entries translate in different ways is `ambiguous`: it joins with equal tuples only.
+//! - Where several entries translate a tuple in different ways (a port was used again, a service's backend changed), those
+//!   count whose other forms were seen in the window. Of several such, all their hops are one flow: whose bytes are whose
+//!   at the shared hop is unknown, and none is counted twice. If none was seen, the tuple is `ambiguous`, and joins with
+//!   equal tuples only.
+//! - An ICMP error belongs to the connection that the packet it quotes belongs to. Errors about one direction of a
+//!   connection are one flow, which travels the other way.
 //! - VLANs keep flows apart, save for a VLAN device and the device below it: the tag that the one takes off, the other shows.
 //! - Packets that no router forwards (link-local ones) are other packets on each link, so links keep them apart.
 //!
@@ -12,6 +17,7 @@
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
@@ -20,24 +26,28 @@ use super::topology::Topology;
 use crate::report::Direction;
 use crate::snapshot::{Connection, Observation, Tuple};
 
+/// Different translations of one tuple that are told apart, at most. Past that the tuple is ambiguous.
+const MAX_CANDIDATES: usize = 16;
+
 /// All observations, sorted into flows.
 pub struct Joined {
     /// The flows, in no particular order.
     pub flows: Vec<JoinedFlow>,
     hops: Vec<Observation>,
+    entries: Vec<Entry>,
 }
 
 /// One flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct JoinedFlow {
-    /// The conntrack entry that says how it is translated, and which of its directions this is.
-    pub entry: Option<Entry>,
-    /// Conntrack has more than one way to translate one of its tuples.
+    /// Conntrack has more than one way to translate its tuple, and what was seen does not decide between them.
     pub ambiguous: bool,
-    /// Same for the two directions of a conversation, and only for these.
+    /// It consists of ICMP errors: its entries are those of the packets that they are about, which travel the other way.
+    pub is_error: bool,
+    /// Same for the two directions of a conversation and the errors about it, and only for these.
     pub conversation: Conversation,
-    start: u32,
-    end: u32,
+    hops: Range<u32>,
+    entries: Range<u32>,
 }
 
 /// What the two directions of a conversation have in common: a domain, and an entry or a pair of tuples.
@@ -58,25 +68,40 @@ pub struct Entry {
     pub initiator: bool,
 }
 
+impl Entry {
+    /// The forms that NAT gives to its packets.
+    #[must_use]
+    pub fn forms(self, connections: &[Connection]) -> Forms {
+        Forms::new(&connections[self.connection as usize], self.initiator)
+    }
+}
+
 impl Joined {
     /// The hops of a flow.
     #[must_use]
     pub fn hops(&self, flow: &JoinedFlow) -> &[Observation] {
-        &self.hops[flow.start as usize..flow.end as usize]
+        &self.hops[flow.hops.start as usize..flow.hops.end as usize]
     }
 
     /// The same, to put them in order.
     pub fn hops_mut(&mut self, flow: &JoinedFlow) -> &mut [Observation] {
-        &mut self.hops[flow.start as usize..flow.end as usize]
+        &mut self.hops[flow.hops.start as usize..flow.hops.end as usize]
+    }
+
+    /// The conntrack entries that it may belong to: none, one, or several that share a tuple.
+    #[must_use]
+    pub fn entries(&self, flow: &JoinedFlow) -> &[Entry] {
+        &self.entries[flow.entries.start as usize..flow.entries.end as usize]
     }
 }
 
-/// Which entry a tuple belongs to, by what it is to the entry.
+/// Which entries a tuple belongs to, by what it is to them.
 #[derive(Clone, Copy)]
 enum Claim {
-    Nobody,
+    None,
     One(Entry),
-    Ambiguous,
+    /// Index of a list of candidates.
+    Several(u32),
 }
 
 /// The claims to a tuple, as the form before, between and after NAT.
@@ -87,8 +112,26 @@ type Key = (u32, Owner);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
-    Entry { connection: u32, initiator: bool },
-    Tuple { id: u32, ambiguous: bool },
+    /// One direction of a connection, or of the connections that share a tuple with it.
+    Entry {
+        connection: u32,
+        initiator: bool,
+    },
+    /// ICMP errors about packets of that direction.
+    Error {
+        connection: u32,
+        initiator: bool,
+    },
+    Tuple {
+        id: u32,
+        ambiguous: bool,
+    },
+    /// ICMP errors with these addresses about a packet with this tuple.
+    ErrorTuple {
+        outer: u32,
+        about: u32,
+        ambiguous: bool,
+    },
 }
 
 /// Joins observations into flows. Observations of one hook, VLANs and tuple are added up.
@@ -98,138 +141,281 @@ enum Owner {
 #[must_use]
 pub fn join(observations: &[Observation], connections: &[Connection], topology: &Topology) -> Joined {
     let tuples = Tuples::new(observations);
-    let claims = claim(&tuples, connections);
+    let candidates = Candidates::new(&tuples, connections);
+    let groups = observations.iter().zip(&tuples.ids).filter_map(|(seen, &ids)| {
+        let (id, order) = stages(seen.direction, ids);
+        let several = candidates.all(id, order).len() > 1;
+        several.then(|| candidates.seen(id, order, &tuples).collect::<Vec<_>>()).filter(|seen| seen.len() > 1)
+    });
+    let shared = Shared::new(groups, connections);
+
     let mut domains = Domains::default();
     let mut keys: Vec<(Key, u32)> = observations
         .iter()
         .zip(&tuples.ids)
         .enumerate()
-        .map(|(index, (seen, &id))| {
+        .map(|(index, (seen, &ids))| {
             let domain = domains.of(seen, topology);
-            ((domain, owner(seen.direction, id, &claims[id as usize])), as_index(index))
+            ((domain, owner(seen.direction, ids, &candidates, &shared, &tuples)), as_index(index))
         })
         .collect();
     keys.sort_unstable();
 
-    let any_ambiguous = claims.iter().flatten().any(|claim| matches!(claim, Claim::Ambiguous));
-    let mut joined = Joined { flows: Vec::new(), hops: Vec::with_capacity(observations.len()) };
+    let mut joined = Joined { flows: Vec::new(), hops: Vec::with_capacity(observations.len()), entries: Vec::new() };
     for flow in keys.chunk_by(|(one, _), (other, _)| one == other) {
         let start = joined.hops.len();
         joined.hops.extend(flow.iter().map(|&(_, index)| observations[index as usize]));
         add_up_equal(&mut joined.hops, start);
         let (domain, owner) = flow[0].0;
-        let (entry, ambiguous, conversation) = match owner {
-            Owner::Entry { connection: id, initiator } => {
-                let forms = Forms::new(&connections[id as usize], initiator);
-                let ambiguous = any_ambiguous && is_ambiguous(&forms, &tuples, &claims);
-                (Some(Entry { connection: id, initiator }), ambiguous, Conversation { domain, of_entry: true, id })
+        let first_entry = joined.entries.len();
+        let of_tuple = |tuple: &Tuple, id: u32| {
+            let reversed = tuples.find(&tuple.reversed()).map_or(id, as_index);
+            Conversation { domain, of_entry: false, id: id.min(reversed) }
+        };
+        let (ambiguous, is_error, conversation) = match owner {
+            Owner::Entry { connection: id, initiator } | Owner::Error { connection: id, initiator } => {
+                shared.extend(&mut joined.entries, id, initiator);
+                let is_error = matches!(owner, Owner::Error { .. });
+                (false, is_error, Conversation { domain, of_entry: true, id })
             }
-            Owner::Tuple { id, ambiguous } => {
-                let reversed = tuples.find(&joined.hops[start].tuple.reversed()).map_or(id, as_index);
-                (None, ambiguous, Conversation { domain, of_entry: false, id: id.min(reversed) })
+            Owner::Tuple { id, ambiguous } => (ambiguous, false, of_tuple(&joined.hops[start].tuple, id)),
+            Owner::ErrorTuple { about: id, ambiguous, .. } => {
+                let quoted = joined.hops[start].about.unwrap_or(joined.hops[start].tuple);
+                (ambiguous, true, of_tuple(&quoted, id))
             }
         };
+        if ambiguous {
+            let of_hop = |&(_, index): &(Key, u32)| {
+                let (id, order) = stages(observations[index as usize].direction, tuples.ids[index as usize]);
+                candidates.all(id, order)
+            };
+            for entry in flow.iter().flat_map(of_hop) {
+                if !joined.entries[first_entry..].contains(entry) {
+                    joined.entries.push(*entry);
+                }
+            }
+        }
         joined.flows.push(JoinedFlow {
-            entry,
             ambiguous,
+            is_error,
             conversation,
-            start: as_index(start),
-            end: as_index(joined.hops.len()),
+            hops: as_index(start)..as_index(joined.hops.len()),
+            entries: as_index(first_entry)..as_index(joined.entries.len()),
         });
     }
     joined
 }
 
-/// The distinct tuples of the observations.
-struct Tuples<'a> {
-    observations: &'a [Observation],
-    hasher: DefaultHashBuilder,
-    /// For each distinct tuple its number, and an observation that has it.
-    table: HashTable<(u32, u32)>,
-    /// The number of each observation's tuple.
-    ids: Vec<u32>,
+/// The numbers of an observation's tuples.
+#[derive(Clone, Copy)]
+struct Ids {
+    outer: u32,
+    about: Option<u32>,
 }
 
-impl<'a> Tuples<'a> {
-    fn new(observations: &'a [Observation]) -> Self {
+/// The distinct tuples of the observations, those that ICMP errors quote included.
+struct Tuples {
+    hasher: DefaultHashBuilder,
+    /// Each distinct tuple, by its number.
+    distinct: Vec<Tuple>,
+    table: HashTable<u32>,
+    /// The numbers of each observation's tuples.
+    ids: Vec<Ids>,
+}
+
+impl Tuples {
+    fn new(observations: &[Observation]) -> Self {
         let hasher = DefaultHashBuilder::default();
-        let mut table: HashTable<(u32, u32)> = HashTable::new();
-        let mut ids = Vec::with_capacity(observations.len());
-        for (index, seen) in observations.iter().enumerate() {
-            let next = as_index(table.len());
-            let entry = table.entry(
-                hasher.hash_one(seen.tuple),
-                |&(_, other)| observations[other as usize].tuple == seen.tuple,
-                |&(_, other)| hasher.hash_one(observations[other as usize].tuple),
-            );
-            ids.push(entry.or_insert((next, as_index(index))).get().0);
+        let mut tuples =
+            Self { hasher, distinct: Vec::new(), table: HashTable::new(), ids: Vec::with_capacity(observations.len()) };
+        for seen in observations {
+            let ids = Ids { outer: tuples.number(seen.tuple), about: seen.about.map(|about| tuples.number(about)) };
+            tuples.ids.push(ids);
         }
-        Self { observations, hasher, table, ids }
+        tuples
+    }
+
+    fn number(&mut self, tuple: Tuple) -> u32 {
+        let Self { hasher, distinct, table, .. } = self;
+        let next = as_index(distinct.len());
+        let entry = table.entry(
+            hasher.hash_one(tuple),
+            |&id| distinct[id as usize] == tuple,
+            |&id| hasher.hash_one(distinct[id as usize]),
+        );
+        let id = *entry.or_insert(next).get();
+        if id == next {
+            distinct.push(tuple);
+        }
+        id
     }
 
     fn find(&self, tuple: &Tuple) -> Option<usize> {
-        let same = |&(_, index): &(u32, u32)| self.observations[index as usize].tuple == *tuple;
-        self.table.find(self.hasher.hash_one(tuple), same).map(|&(id, _)| id as usize)
+        let same = |&id: &u32| self.distinct[id as usize] == *tuple;
+        self.table.find(self.hasher.hash_one(tuple), same).map(|&id| id as usize)
     }
 }
 
-/// Finds for each tuple the entries that it is a form of.
-fn claim(tuples: &Tuples, connections: &[Connection]) -> Vec<Claims> {
-    let mut claims = vec![[Claim::Nobody; 3]; tuples.table.len()];
-    for (index, connection) in connections.iter().enumerate() {
-        for initiator in [true, false] {
-            let entry = Entry { connection: as_index(index), initiator };
-            let forms = Forms::new(connection, initiator);
-            let before = tuples.find(&forms.before);
-            let between = if forms.between == forms.before { before } else { tuples.find(&forms.between) };
-            let after = if forms.after == forms.between { between } else { tuples.find(&forms.after) };
-            for (stage, id) in [before, between, after].into_iter().enumerate() {
-                if let Some(id) = id {
-                    claims[id][stage] = merge(claims[id][stage], entry, &forms, connections);
+/// The order in which to ask what a tuple is to an entry. Rx is before NAT and tx after it; a packet that came back to the
+/// node is the other way round.
+const BEFORE_FIRST: [usize; 3] = [0, 1, 2];
+const AFTER_FIRST: [usize; 3] = [2, 1, 0];
+
+/// Which tuple decides over an observation, and in which order to ask about it. What an error quotes is as the packet it is
+/// about left the node where the error enters, and as it entered where the error leaves.
+fn stages(direction: Direction, Ids { outer, about }: Ids) -> (u32, [usize; 3]) {
+    match (direction, about) {
+        (Direction::Rx, None) => (outer, BEFORE_FIRST),
+        (Direction::Tx, None) => (outer, AFTER_FIRST),
+        (Direction::Rx, Some(about)) => (about, AFTER_FIRST),
+        (Direction::Tx, Some(about)) => (about, BEFORE_FIRST),
+    }
+}
+
+/// For each tuple the entries that it is a form of.
+struct Candidates<'a> {
+    connections: &'a [Connection],
+    claims: Vec<Claims>,
+    /// Lists of entries that translate a tuple in different ways, in order of rank.
+    several: Vec<Vec<Entry>>,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(tuples: &Tuples, connections: &'a [Connection]) -> Self {
+        let claims = vec![[Claim::None; 3]; tuples.distinct.len()];
+        let mut candidates = Self { connections, claims, several: Vec::new() };
+        for index in 0..connections.len() {
+            for initiator in [true, false] {
+                let entry = Entry { connection: as_index(index), initiator };
+                let forms = entry.forms(connections);
+                let before = tuples.find(&forms.before);
+                let between = if forms.between == forms.before { before } else { tuples.find(&forms.between) };
+                let after = if forms.after == forms.between { between } else { tuples.find(&forms.after) };
+                for (stage, id) in [before, between, after].into_iter().enumerate() {
+                    if let Some(id) = id {
+                        candidates.add(id, stage, entry, &forms);
+                    }
+                }
+            }
+        }
+        let rank = |entry: &Entry| rank(*entry, connections);
+        for list in &mut candidates.several {
+            list.sort_unstable_by_key(rank);
+        }
+        candidates
+    }
+
+    /// Adds a claim. Entries that translate equally (of two zones, or of two moments) are one; the least stands for them, so
+    /// that the order of the entries does not matter.
+    fn add(&mut self, id: usize, stage: usize, entry: Entry, forms: &Forms) {
+        let connections = self.connections;
+        let least = |other: Entry| if rank(entry, connections) < rank(other, connections) { entry } else { other };
+        let claim = &mut self.claims[id][stage];
+        match *claim {
+            Claim::None => *claim = Claim::One(entry),
+            Claim::One(other) if other.forms(connections) == *forms => *claim = Claim::One(least(other)),
+            Claim::One(other) => {
+                *claim = Claim::Several(as_index(self.several.len()));
+                self.several.push(vec![other, entry]);
+            }
+            Claim::Several(list) => {
+                let list = &mut self.several[list as usize];
+                match list.iter().position(|other| other.forms(connections) == *forms) {
+                    Some(index) => list[index] = least(list[index]),
+                    None if list.len() <= MAX_CANDIDATES => list.push(entry),
+                    None => {}
                 }
             }
         }
     }
-    claims
-}
 
-/// Adds a claim. Entries that translate equally (of two zones, or of two moments) are one; the least stands for them, so
-/// that the order of the entries does not matter.
-fn merge(claim: Claim, entry: Entry, forms: &Forms, connections: &[Connection]) -> Claim {
-    let rank = |entry: Entry| (connections[entry.connection as usize], !entry.initiator);
-    match claim {
-        Claim::Nobody => Claim::One(entry),
-        Claim::One(other) if Forms::new(&connections[other.connection as usize], other.initiator) == *forms => {
-            Claim::One(if rank(entry) < rank(other) { entry } else { other })
-        }
-        Claim::One(_) | Claim::Ambiguous => Claim::Ambiguous,
+    /// All candidates of the first stage that has one.
+    fn all(&self, id: u32, order: [usize; 3]) -> &[Entry] {
+        let of_stage = |stage: usize| match &self.claims[id as usize][stage] {
+            Claim::None => [].as_slice(),
+            Claim::One(entry) => std::slice::from_ref(entry),
+            Claim::Several(list) => &self.several[*list as usize],
+        };
+        order.into_iter().map(of_stage).find(|entries| !entries.is_empty()).unwrap_or_default()
+    }
+
+    /// Those of several candidates of which another form was seen; a single candidate in any case. None if there are more
+    /// than are told apart.
+    fn seen(&self, id: u32, order: [usize; 3], tuples: &Tuples) -> impl Iterator<Item = Entry> {
+        let all = self.all(id, order);
+        let few = if all.len() > MAX_CANDIDATES { &[] } else { all };
+        let other_form_seen = move |entry: &Entry| {
+            let forms = entry.forms(self.connections);
+            let seen = |form: &Tuple| tuples.find(form).is_some_and(|other| as_index(other) != id);
+            all.len() == 1 || [&forms.before, &forms.between, &forms.after].into_iter().any(seen)
+        };
+        few.iter().copied().filter(other_form_seen)
     }
 }
 
-/// Rx is before NAT and tx after it, so that is asked first; a packet that came back to the node is the other way round.
-fn owner(direction: Direction, id: u32, claims: &Claims) -> Owner {
-    let stages = match direction {
-        Direction::Rx => [0, 1, 2],
-        Direction::Tx => [2, 1, 0],
-    };
-    for stage in stages {
-        match claims[stage] {
-            Claim::Nobody => {}
-            Claim::One(Entry { connection, initiator }) => return Owner::Entry { connection, initiator },
-            Claim::Ambiguous => return Owner::Tuple { id, ambiguous: true },
-        }
-    }
-    Owner::Tuple { id, ambiguous: false }
+/// Which of two entries stands for both.
+fn rank(entry: Entry, connections: &[Connection]) -> (Connection, bool) {
+    (connections[entry.connection as usize], !entry.initiator)
 }
 
-/// Whether hops may be missing from a flow because what was seen of one of its forms could not be given to one entry.
-fn is_ambiguous(forms: &Forms, tuples: &Tuples, claims: &[Claims]) -> bool {
-    let unclear =
-        |id: usize, direction| matches!(owner(direction, 0, &claims[id]), Owner::Tuple { ambiguous: true, .. });
-    [&forms.before, &forms.between, &forms.after]
-        .into_iter()
-        .filter_map(|form| tuples.find(form))
-        .any(|id| unclear(id, Direction::Rx) || unclear(id, Direction::Tx))
+/// Connections that share a tuple, and of which both were seen: which of its packets are whose is unknown.
+#[derive(Default)]
+struct Shared {
+    /// Union-find by connection; one that is not in it is its own root.
+    parent: HashMap<u32, u32>,
+    /// The connections of each root that has several.
+    members: HashMap<u32, Vec<u32>>,
+}
+
+impl Shared {
+    fn new<'a>(groups: impl Iterator<Item = Vec<Entry>>, connections: &'a [Connection]) -> Self {
+        let mut shared = Self::default();
+        for group in groups {
+            for entry in &group[1..] {
+                let (one, other) = (shared.root(group[0].connection), shared.root(entry.connection));
+                // Both are in the map from now on.
+                shared.parent.insert(one.max(other), one.min(other));
+                shared.parent.entry(one.min(other)).or_insert(one.min(other));
+            }
+        }
+        for connection in shared.parent.keys().copied() {
+            shared.members.entry(shared.root(connection)).or_default().push(connection);
+        }
+        for list in shared.members.values_mut() {
+            list.sort_unstable_by_key(|&connection| connections[connection as usize]);
+        }
+        shared
+    }
+
+    fn root(&self, mut connection: u32) -> u32 {
+        while let Some(&parent) = self.parent.get(&connection).filter(|&&parent| parent != connection) {
+            connection = parent;
+        }
+        connection
+    }
+
+    /// Adds the entries that share tuples with one direction of a root, itself included.
+    fn extend(&self, entries: &mut Vec<Entry>, root: u32, initiator: bool) {
+        let own = std::slice::from_ref(&root);
+        let connections = self.members.get(&root).map_or(own, Vec::as_slice);
+        entries.extend(connections.iter().map(|&connection| Entry { connection, initiator }));
+    }
+}
+
+fn owner(direction: Direction, ids: Ids, candidates: &Candidates, shared: &Shared, tuples: &Tuples) -> Owner {
+    let (id, order) = stages(direction, ids);
+    let decided = candidates.seen(id, order, tuples).next();
+    let ambiguous = decided.is_none() && !candidates.all(id, order).is_empty();
+    match (decided, ids.about) {
+        (Some(Entry { connection, initiator }), None) => {
+            Owner::Entry { connection: shared.root(connection), initiator }
+        }
+        (Some(Entry { connection, initiator }), Some(_)) => {
+            Owner::Error { connection: shared.root(connection), initiator }
+        }
+        (None, None) => Owner::Tuple { id, ambiguous },
+        (None, Some(about)) => Owner::ErrorTuple { outer: ids.outer, about, ambiguous },
+    }
 }
 
 /// Numbers for where equal tuples mean the same packets: tags that no device of the node takes off, and for packets that no
@@ -268,7 +454,7 @@ fn stays_on_link(tuple: &Tuple) -> bool {
 }
 
 fn add_up_equal(hops: &mut Vec<Observation>, start: usize) {
-    let place = |hop: &Observation| (hop.ifindex, hop.direction, hop.vlans, hop.tuple);
+    let place = |hop: &Observation| (hop.ifindex, hop.direction, hop.vlans, hop.tuple, hop.about);
     if hops.len() - start < 2 {
         return;
     }

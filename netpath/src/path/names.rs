@@ -148,19 +148,21 @@ impl<'a> Names<'a> {
 
     /// The pod that a flow comes from: `from` is its address before NAT, `hops` are in order.
     #[must_use]
-    pub fn source(&self, from: IpAddr, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
+    pub fn source(&self, from: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
         self.end(from, lone_veth(hops, Direction::Rx, topology))
     }
 
     /// The pod that a flow goes to: `to` is its address after NAT, `hops` are in order.
     #[must_use]
-    pub fn destination(&self, to: IpAddr, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
+    pub fn destination(&self, to: Option<IpAddr>, hops: &[Observation], topology: &Topology) -> Option<Named<'a>> {
         self.end(to, lone_veth(hops, Direction::Tx, topology))
     }
 
-    fn end(&self, address: IpAddr, veth: Option<u32>) -> Option<Named<'a>> {
-        let by_address =
-            self.addresses.get(&address).filter(|address| address.throughout).and_then(|address| match address.claim {
+    fn end(&self, address: Option<IpAddr>, veth: Option<u32>) -> Option<Named<'a>> {
+        let by_address = address
+            .and_then(|address| self.addresses.get(&address))
+            .filter(|address| address.throughout)
+            .and_then(|address| match address.claim {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });

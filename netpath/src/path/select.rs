@@ -3,7 +3,6 @@
 //! In: a report, and what a flow must have. Out: the report with those flows only, and their sums beside the node's. It must
 //! not touch what is said of the node as a whole.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,7 +10,7 @@ use ipnet::IpNet;
 
 use super::account;
 use crate::pattern::Pattern;
-use crate::report::{DeviceClass, Flow, PathClass, Report, Selection};
+use crate::report::{Flow, PathClass, Report, Selection};
 
 /// What a flow must have. Ends are compared at every hop, since NAT changes them on the way.
 #[derive(Clone, Debug)]
@@ -137,11 +136,8 @@ pub fn select(report: &mut Report, filter: &Filter) {
         return;
     }
     report.flows.retain(|flow| filter.matches(flow));
-    let of_class =
-        |class| report.devices.iter().filter(move |device| device.class == class).map(|device| device.ifindex);
-    let tunnels: HashSet<u32> = of_class(DeviceClass::Tunnel).collect();
     report.selection = Some(Selection {
         filters: filter.0.iter().flatten().map(ToString::to_string).collect(),
-        totals: account::totals(&report.flows, |ifindex| tunnels.contains(&ifindex)),
+        totals: account::totals(&report.flows),
     });
 }

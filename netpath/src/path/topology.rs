@@ -104,6 +104,20 @@ impl<'a> Topology<'a> {
         self.place(ifindex).map_or(Role::Inside, |place| place.role)
     }
 
+    /// The device at the bottom of a stack of VLAN devices; the device itself if it is none.
+    #[must_use]
+    pub fn base(&self, mut ifindex: u32) -> u32 {
+        for _ in 0..MAX_STACKED {
+            match self.place(ifindex).map(|place| (place.device.class, place.device.vlan)) {
+                Some((DeviceClass::Vlan, Some(vlan))) if self.places.contains_key(&vlan.lower_ifindex) => {
+                    ifindex = vlan.lower_ifindex;
+                }
+                _ => break,
+            }
+        }
+        ifindex
+    }
+
     /// Whether the device of this index is a tunnel.
     #[must_use]
     pub fn is_tunnel(&self, ifindex: u32) -> bool {
@@ -115,6 +129,12 @@ impl<'a> Topology<'a> {
     #[must_use]
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address) || address.is_loopback() || address.is_unspecified()
+    }
+
+    /// Whether some packets to the address are for this node's own stack.
+    #[must_use]
+    pub fn may_be_own(&self, _address: IpAddr) -> bool {
+        false
     }
 
     /// The veth whose pod has the address.

@@ -135,17 +135,13 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
     let sum = |totals: &Totals| totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
     let totals = report.selection.as_ref().map_or(&report.totals, |selection| &selection.totals);
     let whole = sum(totals);
-    let tunnels: HashSet<u32> = report
-        .devices
-        .iter()
-        .filter(|device| device.class == DeviceClass::Tunnel)
-        .map(|device| device.ifindex)
-        .collect();
-    let of_eni = |test: &dyn Fn(&Flow) -> bool| {
-        let flows = report.flows.iter().filter(|flow| flow.path == PathClass::Eni && test(flow));
-        flows.fold(0u64, |sum, flow| sum.saturating_add(flow.bytes))
+    let enis: HashSet<u32> =
+        report.devices.iter().filter(|device| device.class == DeviceClass::Eni).map(|device| device.ifindex).collect();
+    let part_of = |path, test: &dyn Fn(&Flow) -> bool| {
+        let flows = report.flows.iter().filter(|flow| flow.path == path && test(flow));
+        flows.fold(0u64, |sum, flow| sum.saturating_add(flow.bytes.saturating_sub(flow.carried_bytes)))
     };
-    let in_tunnel = |flow: &Flow| flow.hops.iter().any(|hop| tunnels.contains(&hop.ifindex));
+    let on_eni = |flow: &Flow| flow.hops.iter().any(|hop| enis.contains(&hop.ifindex));
     let link_local = |flow: &Flow| flow.scope.is_some_and(is_link_local);
     let scale = style.scale(report);
     heading(out, style, "WHERE THE BYTES WENT", &format!("{:>35}{:>8}", scale.heading(), "share"))?;
@@ -154,16 +150,25 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
         if always || total.flows > 0 {
             line(out, label, &scale.bytes(total.bytes), &format!("{:>8}", share(total.bytes, whole)))?;
         }
-        if path == PathClass::Eni {
-            for (label, part) in [
-                ("  of which between pods of this node", of_eni(&|flow| flow.local_pair_left_node)),
-                ("  of which link-local (IMDS, DNS, NTP)", of_eni(&link_local)),
-                ("  of which in a tunnel, so counted twice", of_eni(&in_tunnel)),
-            ] {
-                if part > 0 {
-                    line(out, label, &scale.bytes(part), &format!("{:>8}", share(part, whole)))?;
-                }
-            }
+        let parts = match path {
+            PathClass::Eni => vec![
+                ("  of which between pods of this node", part_of(path, &|flow| flow.local_pair_left_node)),
+                ("  of which link-local (IMDS, DNS, NTP)", part_of(path, &link_local)),
+            ],
+            PathClass::Undelivered => vec![("  of which came in by an ENI", part_of(path, &on_eni))],
+            _ => Vec::new(),
+        };
+        for (label, part) in parts.into_iter().filter(|(_, part)| *part > 0) {
+            line(out, label, &scale.bytes(part), &format!("{:>8}", share(part, whole)))?;
+        }
+    }
+    // Not in the sum: the first went inside packets that are, and the second is in it once already.
+    for (label, total) in [
+        ("inside tunnels' and IPsec's packets above", totals.in_tunnels),
+        ("crossed an ENI a second time", totals.eni_again),
+    ] {
+        if total.bytes > 0 {
+            line(out, label, &scale.bytes(total.bytes), "")?;
         }
     }
     if let Some(selection) = &report.selection {
@@ -235,6 +240,7 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
 /// A cause for which the kernel's count differs from netpath's, in few words.
 pub(super) fn cause(name: &str) -> &'static str {
     match name {
+        "shown_again" => "decrypted packets that pass it twice (IPsec)",
         "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
         "ethernet_headers" => "Ethernet headers, not counted",
         "vlan_tags" => "VLAN tags beside packets",

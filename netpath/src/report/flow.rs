@@ -46,6 +46,53 @@ impl PathClass {
     }
 }
 
+/// Why a flow is `undelivered` or `unresolved`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathReason {
+    /// Undelivered: no device of this node sent it on, no address of it is this node's, nothing answered where it came in,
+    /// and nothing is known here that could have taken it unseen.
+    NeverLeft,
+    /// Undelivered: tc filters on the device by which it came in dropped as many packets as are missing.
+    DroppedByFilter,
+    /// Undelivered: an IPsec policy of action `block` applies to it.
+    DroppedByIpsecPolicy,
+    /// Unresolved: it was answered where it came in, so it was not dropped; where it went was not seen.
+    Answered,
+    /// Unresolved: an IPsec policy applies to it, but no encrypted packets were seen that could be it.
+    IpsecPolicy,
+    /// Unresolved: a route of type `local` that not all packets take may have delivered it to this node.
+    PolicyRoute,
+    /// Unresolved: a TPROXY rule applies to it, which gives it to a process of this node.
+    Tproxy,
+    /// Unresolved: a netfilter rule that changes addresses or ports without conntrack may apply to it.
+    RewrittenWithoutConntrack,
+    /// Unresolved: a netfilter rule that sends packets or copies elsewhere may apply to it.
+    RedirectedByRule,
+    /// Unresolved: a netfilter rule that lets a process decide (NFQUEUE) may apply to it.
+    QueuedToProcess,
+    /// Unresolved: a SYNPROXY rule may apply to it.
+    Synproxy,
+    /// Unresolved: an IPVS service may have forwarded it under other addresses.
+    VirtualServer,
+    /// Unresolved: a program on a hook that it passed, or should have passed, may have redirected or dropped it.
+    OtherProgram,
+    /// Unresolved: NAT could not be followed, for want of conntrack.
+    ConntrackUnavailable,
+    /// Unresolved: NAT could not be followed throughout, since conntrack messages were lost.
+    ConntrackOverrun,
+    /// Unresolved: conntrack translates it in more than one way, and what was seen does not decide.
+    AmbiguousTranslation,
+    /// Unresolved: a hook had no room to record all flows.
+    RecordsLost,
+    /// Unresolved: it may have passed a device that netpath did not (fully) watch.
+    UnwatchedDevice,
+    /// Unresolved: what could have taken it could not be read.
+    DiversionsUnread,
+    /// Unresolved: seen on its way out only, or only within this node: where it came from was not seen.
+    OneSided,
+}
+
 /// What is special about a flow's addresses. AWS's link-local services are told by their documented addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,18 +132,35 @@ pub struct Flow {
     pub dport: Option<u16>,
     /// Where it went.
     pub path: PathClass,
+    /// Why it is `undelivered` or `unresolved`; `null` for other paths.
+    #[serde(default)]
+    pub reason: Option<PathReason>,
+    /// The policy, rule, program or fact that the reason is about; `null` if there is no more to it.
+    #[serde(default)]
+    pub reason_detail: Option<String>,
     /// What is special about its addresses; `null` for ordinary ones.
     pub scope: Option<Scope>,
     /// Both ends are pods of this node, and yet it crossed an ENI.
     pub local_pair_left_node: bool,
     /// Whether it is the initiator's direction, by conntrack; `null` where conntrack does not tell.
     pub from_initiator: Option<bool>,
-    /// `skb->len`, counted once, at the first hop.
+    /// `skb->len`, each byte once: what crossed ENIs or tunnels if any did; else what came in by the pods' veths, or, if
+    /// nothing did, left by them.
     pub bytes: u64,
-    /// Packets at the first hop.
+    /// Packets, likewise.
     pub packets: u64,
-    /// Wire bytes at the first hop.
+    /// Wire bytes, likewise.
     pub wire_bytes: u64,
+    /// Of `bytes`, those that travelled inside other packets (tunnels, IPsec), which are flows of their own. Not in the
+    /// totals by path.
+    #[serde(default)]
+    pub carried_bytes: u64,
+    /// Bytes that crossed an ENI besides, a second time: out by one and in again, or in and out. EC2 counts them too.
+    #[serde(default)]
+    pub again_bytes: u64,
+    /// For ICMP errors: the packet that they are about, as the first hop quotes it.
+    #[serde(default)]
+    pub about: Option<QuotedPacket>,
     /// `namespace/name` of the source pod.
     pub src_pod: Option<String>,
     /// `namespace/name` of the destination pod.
@@ -115,6 +179,21 @@ pub struct Flow {
     /// What it is in `node_network_total_bytes`: its part of each of the accounting's terms.
     #[serde(default)]
     pub terms: Vec<FlowTerm>,
+}
+
+/// The packet that an ICMP error is about. It travelled the other way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotedPacket {
+    /// Protocol name or its number.
+    pub proto: String,
+    /// Source address.
+    pub src: IpAddr,
+    /// Source port; `null` where the protocol has none.
+    pub sport: Option<u16>,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Destination port; `null` where the protocol has none.
+    pub dport: Option<u16>,
 }
 
 /// A flow's part of a term.
@@ -151,25 +230,31 @@ pub struct Hop {
     pub dst: IpAddr,
     /// Destination port here; `null` where the protocol has none.
     pub dport: Option<u16>,
+    /// The hook had seen these packets before, encrypted: the device counts them once.
+    #[serde(default)]
+    pub shown_again: bool,
 }
 
-/// Each flow's bytes counted once, at its first hop.
+/// Each byte once, by the hooks at the node's edge: ENIs, tunnels, pods' veths. What ENIs' hooks saw is
+/// `by_path.eni + by_path.transit + eni_again`, and of `undelivered` what came in by an ENI.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// By path class; every class is present.
     pub by_path: BTreeMap<PathClass, PathTotal>,
-    /// Of `by_path`, the flows that passed a tunnel device. The tunnel's own packets, which carry them, are flows between
-    /// this node and the tunnel's other end: where they passed an ENI, these bytes are in `by_path` twice.
+    /// What travelled inside other packets (tunnels, IPsec). Those are flows of their own, and in `by_path`; these are not.
     #[serde(default)]
     pub in_tunnels: PathTotal,
+    /// Bytes that crossed an ENI a second time: in and out (transit), or out and in again (pods of this node by an ENI).
+    #[serde(default)]
+    pub eni_again: PathTotal,
 }
 
 /// Sum over the flows of one path class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathTotal {
-    /// Bytes at the flows' first hops.
+    /// Bytes.
     pub bytes: u64,
-    /// Packets at the flows' first hops.
+    /// Packets; 0 where bytes alone are known.
     pub packets: u64,
     /// Number of flows.
     pub flows: u64,

@@ -225,6 +225,19 @@ pub struct OtherProgram {
     pub offloaded: bool,
 }
 
+/// "`cil_from_netdev` (tcx program 47)", "flower filter".
+impl std::fmt::Display for OtherProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = &self.kind;
+        match (&self.name, self.program_id) {
+            (Some(name), Some(id)) => write!(f, "{name} ({kind} program {id})"),
+            (Some(name), None) => write!(f, "{name} ({kind} filter)"),
+            (None, Some(id)) => write!(f, "{kind} program {id}"),
+            (None, None) => write!(f, "{kind} filter"),
+        }
+    }
+}
+
 /// Where an XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,14 +3,16 @@
 //! In: the text of a file. Out: a snapshot, and expectations. It must not use anything of `path`, which it is to judge.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
 use netpath::report::{
     Attach, Conntrack, DeviceClass, Direction, Flow, NameSource, NameSourceReport, NodeInfo, PathClass, Window,
 };
 use netpath::snapshot::{
-    Connection, ConntrackTable, Counts, Device, Drops, KernelCounters, Names, Observation, OtherProgram, PodRecord,
-    Qdisc, Reason, ServiceRecord, Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
+    Connection, ConntrackTable, Counts, Device, Diversion, Diversions, Drops, KernelCounters, LocalRoute, Names,
+    NetfilterRule, Observation, OtherProgram, PodRecord, Qdisc, Reason, ServiceRecord, Snapshot, Tuple, Unattributed,
+    VirtualServer, Vlan, Xdp, XdpMode, XfrmDirection, XfrmPolicy, XfrmTemplate,
 };
 use serde::Deserialize;
 
@@ -58,6 +60,15 @@ struct File {
     connections: Vec<String>,
     #[serde(default)]
     services: Vec<String>,
+    /// Routes of type `local` that not all packets take.
+    #[serde(default)]
+    policy_routes: Vec<IpNet>,
+    #[serde(default)]
+    xfrm_policies: Vec<String>,
+    #[serde(default)]
+    netfilter_rules: Vec<String>,
+    #[serde(default)]
+    virtual_servers: Vec<String>,
     #[serde(default)]
     sources: Vec<NameSourceReport>,
     expect: Expect,
@@ -99,8 +110,23 @@ impl Scenario {
         let read = |line: &String| service(line).ok_or_else(|| format!("service '{line}'"));
         names.services = file.services.iter().map(read).collect::<Result<Vec<_>>>()?;
         names.sources = file.sources;
+        let read = |line: &String| xfrm_policy(line).ok_or_else(|| format!("xfrm_policies '{line}'"));
+        let xfrm_policies = file.xfrm_policies.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |line: &String| netfilter_rule(line).ok_or_else(|| format!("netfilter_rules '{line}'"));
+        let netfilter_rules = file.netfilter_rules.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |line: &String| virtual_server(line).ok_or_else(|| format!("virtual_servers '{line}'"));
+        let virtual_servers = file.virtual_servers.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let conditional = |&network: &IpNet| LocalRoute { network, table: 100, unconditional: false };
+        let diversions = Diversions {
+            local_routes: file.policy_routes.iter().map(conditional).collect(),
+            xfrm_policies,
+            netfilter_rules,
+            virtual_servers,
+            unread: Vec::new(),
+        };
         let snapshot = Snapshot {
             devices,
+            diversions,
             observations,
             unattributed,
             connections,
@@ -221,7 +247,7 @@ fn moved<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<KernelCounters
     Some(KernelCounters { rx_bytes, tx_bytes, ..KernelCounters::default() })
 }
 
-/// `DEVICE rx|tx [vlan ID] PROTO END > END PACKETS p BYTES B [WIRE W]`
+/// `DEVICE rx|tx [vlan ID] PROTO END > END [about PROTO END > END] PACKETS p BYTES B [WIRE W]`
 fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
     let mut words = line.split_whitespace().peekable();
     let (ifindex, direction) = hook(&mut words, devices)?;
@@ -230,7 +256,87 @@ fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
         vlans[0] = words.next()?.parse().ok()?;
     }
     let tuple = tuple(words.next()?, words.next()?, words.next()?, words.next()?)?;
-    Some(Observation { ifindex, direction, vlans, tuple, about: None, counts: counts(&mut words)? })
+    let about = match words.next_if_eq(&"about") {
+        Some(_) => Some(self::tuple(words.next()?, words.next()?, words.next()?, words.next()?)?),
+        None => None,
+    };
+    Some(Observation { ifindex, direction, vlans, tuple, about, counts: counts(&mut words)? })
+}
+
+/// `in|out|forward NETWORK > NETWORK [block] [esp [tunnel ADDRESS > ADDRESS]]`
+fn xfrm_policy(line: &str) -> Option<XfrmPolicy> {
+    let mut words = line.split_whitespace().peekable();
+    let direction = match words.next()? {
+        "in" => XfrmDirection::In,
+        "out" => XfrmDirection::Out,
+        "forward" => XfrmDirection::Forward,
+        _ => return None,
+    };
+    let src: IpNet = words.next()?.parse().ok()?;
+    (words.next()? == ">").then_some(())?;
+    let dst: IpNet = words.next()?.parse().ok()?;
+    let blocks = words.next_if_eq(&"block").is_some();
+    let mut templates = Vec::new();
+    if words.next_if_eq(&"esp").is_some() {
+        let tunnel = words.next_if_eq(&"tunnel").is_some();
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let (src, dst) = if tunnel {
+            let src = words.next()?.parse().ok()?;
+            (words.next()? == ">").then_some(())?;
+            (src, words.next()?.parse().ok()?)
+        } else {
+            (any, any)
+        };
+        templates.push(XfrmTemplate { proto: 50, tunnel, src, dst });
+    }
+    words.next().is_none().then_some(XfrmPolicy {
+        direction,
+        src,
+        dst,
+        proto: None,
+        sport: None,
+        dport: None,
+        blocks,
+        if_id: 0,
+        marked: false,
+        templates,
+        priority: 0,
+    })
+}
+
+/// `tproxy|rewrite|copy|queue [PROTO] [to NETWORK]`, of both families.
+fn netfilter_rule(line: &str) -> Option<NetfilterRule> {
+    let mut words = line.split_whitespace().peekable();
+    let diversion = match words.next()? {
+        "tproxy" => Diversion::Tproxy,
+        "rewrite" => Diversion::Rewrite,
+        "copy" => Diversion::Copy,
+        "queue" => Diversion::Queue,
+        _ => return None,
+    };
+    let proto = words.next_if(|word| *word != "to").map(|word| protocol(word));
+    let dst = words.next_if_eq(&"to").and_then(|_| words.next()?.parse().ok());
+    words.next().is_none().then_some(NetfilterRule {
+        diversion,
+        place: "nft table ip raw, chain pre".to_owned(),
+        ipv4: true,
+        ipv6: true,
+        input_device: None,
+        proto: proto.flatten(),
+        src: None,
+        dst,
+        sport: None,
+        dport: None,
+    })
+}
+
+/// `PROTO END > END…`: an IPVS service and its backends.
+fn virtual_server(line: &str) -> Option<VirtualServer> {
+    let mut words = line.split_whitespace();
+    let proto = Some(protocol(words.next()?)?);
+    let (address, port) = end(words.next()?)?;
+    (words.next()? == ">").then_some(())?;
+    Some(VirtualServer { proto, address: Some(address), port, backends: words.map(end).collect::<Option<_>>()? })
 }
 
 /// `DEVICE rx|tx REASON PACKETS p BYTES B`
@@ -296,6 +402,7 @@ fn protocol(name: &str) -> Option<u8> {
         "tcp" => 6,
         "udp" => 17,
         "gre" => 47,
+        "esp" => 50,
         "icmpv6" => 58,
         _ => return None,
     })
@@ -327,6 +434,10 @@ pub fn flow_line(flow: &Flow) -> String {
     }
     if flow.local_pair_left_node {
         line.push_str(" local_pair_left_node");
+    }
+    if let Some(reason) = flow.reason {
+        line.push(' ');
+        line.push_str(serde_json::to_value(reason).unwrap().as_str().unwrap());
     }
     line
 }

@@ -113,6 +113,118 @@ pub fn send_datagrams(sender: &Namespace, to: SocketAddr, bytes: usize, count: u
         .with_context(|| format!("cannot send datagrams of {bytes} bytes from namespace {} to {to}", sender.name()))
 }
 
+/// Answers each datagram with its own content, on a thread of its own. Dropping it stops it.
+#[derive(Debug)]
+pub struct UdpEcho {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<u64>>>,
+}
+
+impl UdpEcho {
+    /// Answers at an address of the namespace; port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// When the address is not the namespace's, or in use.
+    pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self> {
+        let socket = namespace
+            .run(|| UdpSocket::bind(address))?
+            .with_context(|| format!("cannot answer at {address} in namespace {}", namespace.name()))?;
+        socket.set_read_timeout(Some(LOOK))?;
+        let address = socket.local_addr()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let (mut buffer, mut answered) = ([0; 65536], 0);
+                while !stop.load(Ordering::Relaxed) {
+                    match socket.recv_from(&mut buffer) {
+                        Ok((length, peer)) => {
+                            socket.send_to(&buffer[..length], peer)?;
+                            answered += 1;
+                        }
+                        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(answered)
+            }
+        });
+        Ok(Self { address, stop, thread: Some(thread) })
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops, with the number of datagrams that were answered.
+    ///
+    /// # Errors
+    /// When the socket failed.
+    pub fn stop(mut self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it was stopped before")?;
+        thread.join().map_err(|_| anyhow!("the UDP echo panicked"))?.context("the UDP echo failed")
+    }
+}
+
+impl Drop for UdpEcho {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What became of datagrams that wait for an answer each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The sender's own address, before translation on the way.
+    pub local: SocketAddr,
+    /// Answers that came.
+    pub answers: u32,
+    /// Refusals that came, by ICMP.
+    pub refusals: u32,
+}
+
+/// Sends `count` datagrams of `bytes` payload each from a port of the sender (0: any), and waits for an answer to each.
+/// `between` runs before each, with the number of those before it.
+///
+/// # Errors
+/// When there is no route, or the size is too large.
+pub fn ask(
+    sender: &Namespace,
+    port: u16,
+    to: SocketAddr,
+    [bytes, count]: [usize; 2],
+    mut between: impl FnMut(usize) -> Result<()> + Send,
+) -> Result<Asked> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    sender.run(|| {
+        let socket = UdpSocket::bind((any, port))?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        socket.connect(to)?;
+        let mut asked = Asked { local: socket.local_addr()?, answers: 0, refusals: 0 };
+        let payload = vec![b'n'; bytes];
+        let mut buffer = vec![0; 65536];
+        for number in 0..count {
+            between(number)?;
+            // A refusal of the one before may be reported by either call.
+            let refused = |error: &io::Error| error.kind() == ErrorKind::ConnectionRefused;
+            match socket.send(&payload).and_then(|_| socket.recv(&mut buffer)) {
+                Ok(_) => asked.answers += 1,
+                Err(error) if refused(&error) => asked.refusals += 1,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(asked)
+    })?
+}
+
 /// Sends `count` super-packets, each of which the kernel or the device shall cut into datagrams of `bytes` payload (UDP
 /// GSO). Each has `datagrams` of them, and a last one of 1 byte.
 ///

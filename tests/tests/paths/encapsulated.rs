@@ -1,4 +1,4 @@
-//! Through a tunnel: it leaves the node, and once more within the tunnel's own packets, which the report says.
+//! Through a tunnel: it leaves the node within the tunnel's own packets, which are what crosses the ENI.
 
 use std::net::IpAddr;
 
@@ -46,11 +46,14 @@ fn vxlan() {
             .apart_from(&outer)
             .conversation(&ends, "eni", &[(&client.veth, "rx"), ("overlay", "tx")], "")
             .assert();
-        // Both are in the totals, and how much of it is the tunnel's load is said.
+        // What crossed the ENI is the tunnel's packets; their load is apart.
         let totals = &window.report["totals"];
         let load: Vec<_> = window.flows().iter().filter(|flow| !outer(flow)).collect();
         let bytes = load.iter().map(|flow| number(&flow["bytes"])).sum::<u64>();
         assert_eq!((&totals["in_tunnels"]["bytes"], &totals["in_tunnels"]["flows"]), (&bytes.into(), &2.into()));
+
+        let eth0 = window.devices["eth0"];
+        assert_eq!(number(&totals["by_path"]["eni"]["bytes"]), eth0.rx_bytes + eth0.tx_bytes);
 
         let overlay = window.devices[VXLAN];
         for (direction, inner) in

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod changes;
+mod diverted;
 mod encapsulated;
 mod expected;
 mod node;

@@ -11,7 +11,8 @@ use crate::snapshot::{Device, OtherProgram};
 pub fn reason(device: &Device, residuals: Option<&Residuals>) -> Option<String> {
     let hidden = |(direction, hook)| {
         let is_ahead = |one: &&OtherProgram| one.direction == direction && one.ahead;
-        let programs: Vec<_> = device.other_programs.iter().flatten().filter(is_ahead).map(words).collect();
+        let programs: Vec<_> =
+            device.other_programs.iter().flatten().filter(is_ahead).map(ToString::to_string).collect();
         if programs.is_empty() {
             return None;
         }
@@ -31,15 +32,4 @@ pub fn reason(device: &Device, residuals: Option<&Residuals>) -> Option<String> 
     let both = [(Direction::Rx, "ingress"), (Direction::Tx, "egress")].into_iter().filter_map(hidden);
     let reasons: Vec<String> = device.blind.clone().into_iter().chain(both).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
-}
-
-/// "`cil_from_netdev` (tcx program 47)", "flower filter".
-fn words(one: &OtherProgram) -> String {
-    let kind = &one.kind;
-    match (&one.name, one.program_id) {
-        (Some(name), Some(id)) => format!("{name} ({kind} program {id})"),
-        (Some(name), None) => format!("{name} ({kind} filter)"),
-        (None, Some(id)) => format!("{kind} program {id}"),
-        (None, None) => format!("{kind} filter"),
-    }
 }

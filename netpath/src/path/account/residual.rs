@@ -7,9 +7,10 @@
 //! | cause | holds if |
 //! |---|---|
 //! | `not_attached` | netpath had no hook on the device |
-//! | `gro_gso_headers` | the kernel's bytes are the hook's *wire* bytes, and not its bytes |
-//! | `ethernet_headers` | they are less than that by 14 for each frame: a veth that merges counts frames without them |
-//! | `vlan_tags` | packets are equal and only tags differ, or each frame's 4 bytes do: a tag beside the packet |
+//! | `shown_again` | of what the hook saw, decrypted packets are a second showing, and the device counted the rest |
+//! | `gro_gso_headers` | the device counts the frames of super-packets: the hook's *wire* bytes, or a header's for each packet that it counted more |
+//! | `ethernet_headers` | it counts 14 bytes less for each packet, or each frame |
+//! | `vlan_tags` | it counts the tags and the hook does not, or the reverse: 4 bytes for each packet, or each frame |
 //! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
 //! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
 //! | `dropped_by_filter` | as many packets left the egress hook, and were not counted, as legacy filters behind it dropped |
@@ -21,18 +22,23 @@
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
+mod counting;
+mod dropped;
 mod others;
 mod queue;
+mod seen;
 
 use self::others::Others;
 use self::queue::Queue;
-use crate::report::{Attach, Cause, Direction, HookCounts, KernelCounters, KernelSlack, Residual, Residuals};
-use crate::snapshot::{Device, Drops};
+pub use self::seen::{Headers, Seen, by_hook};
+use crate::report::{Attach, Cause, Direction, KernelCounters, KernelSlack, Residual, Residuals};
+use crate::snapshot::{Counts, Device, Drops};
 
 /// A reason, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     NotAttached,
+    ShownAgain,
     GroGsoHeaders,
     EthernetHeaders,
     VlanTags,
@@ -53,7 +59,7 @@ const ETHERNET_BYTES: i128 = 14;
 const TAG_BYTES: i128 = 4;
 
 impl Why {
-    /// Those that become terms of their own.
+    /// Those that become terms of their own. What passed a hook again is none: it is no part of what the hooks saw, there.
     pub const TERMS: [Self; 10] = [
         Self::GroGsoHeaders,
         Self::EthernetHeaders,
@@ -71,6 +77,10 @@ impl Why {
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::NotAttached => ("not_attached", "counted by the kernel on devices that netpath did not watch"),
+            Self::ShownAgain => (
+                "shown_again",
+                "decrypted packets (IPsec), which pass the ingress hook a second time, and which the device counted once",
+            ),
             Self::GroGsoHeaders => (
                 "gro_gso_headers",
                 "headers of frames that the kernel handles merged (GRO, GSO): the device counts each frame's, netpath's hook \
@@ -78,7 +88,8 @@ impl Why {
             ),
             Self::EthernetHeaders => (
                 "ethernet_headers",
-                "Ethernet headers that the device leaves out of its count, as a veth does that merges frames (GRO)",
+                "Ethernet headers that the device leaves out of its count, as tunnels do, bridges and VLAN devices of what they \
+                 receive, and a veth that merges frames (GRO)",
             ),
             Self::VlanTags => (
                 "vlan_tags",
@@ -133,29 +144,28 @@ impl Why {
 }
 
 /// Both directions' differences; `None` if the device's counters are unknown.
-///
-/// `tagged`: packets with VLAN tags were among those sent.
-pub fn residuals(device: &Device, rx: Option<HookCounts>, tx: Option<HookCounts>, tagged: bool) -> Option<Residuals> {
+pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
     let kernel = device.kernel?;
     let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
     let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
-    let of = |counters: fn(&KernelCounters) -> Count, hook: Option<HookCounts>, dropped, direction| {
-        let hook = hook.unwrap_or_default();
+    let of = |counters: fn(&KernelCounters) -> Count, seen: &Seen, dropped, direction| {
         Difference {
             kernel: counters(&kernel),
-            hook: Count { bytes: hook.bytes.into(), packets: hook.packets.into() },
-            wire_bytes: hook.wire_bytes.into(),
+            hook: Count::new(seen.hook.bytes, seen.hook.packets),
+            wire_bytes: seen.hook.wire_bytes.into(),
+            tagged: seen.tagged_packets.map(i128::from),
+            merged: seen.merged,
             below: counters(&below),
             above: counters(&above),
             dropped,
             direction,
             queue: device.qdisc.as_ref().and_then(Queue::new).filter(|_| direction == Direction::Tx),
-            tagged,
             others: Others::of(device, direction),
             attached: device.attach != Attach::None,
+            blind: device.blind.is_some(),
             appeared: device.appeared,
         }
-        .explain()
+        .explain(seen.shown_again)
     };
     let received = |counters: &KernelCounters| Count::new(counters.rx_bytes, counters.rx_packets);
     let sent = |counters: &KernelCounters| Count::new(counters.tx_bytes, counters.tx_packets);
@@ -176,10 +186,15 @@ impl Count {
 }
 
 /// One direction of a device.
+#[derive(Debug)]
 struct Difference {
     kernel: Count,
     hook: Count,
     wire_bytes: i128,
+    /// Packets with a VLAN tag, and those with a second one.
+    tagged: [i128; 2],
+    /// Super-packets were among them.
+    merged: Option<Headers>,
     /// What the kernel's count may have too much, and what it may lack, for being read at another moment.
     below: Count,
     above: Count,
@@ -189,18 +204,27 @@ struct Difference {
     direction: Direction,
     /// What is between the egress hook and the device, if it kept packets.
     queue: Option<Queue>,
-    /// Packets with VLAN tags were among those sent.
-    tagged: bool,
     others: Others,
     attached: bool,
+    /// The hook may not have seen all.
+    blind: bool,
     appeared: bool,
 }
 
 impl Difference {
-    fn explain(&self) -> Residual {
-        let bytes = self.kernel.bytes - self.hook.bytes;
-        let packets = self.kernel.packets - self.hook.packets;
-        let mut causes = self.causes(bytes, packets);
+    /// What the kernel counted more than the hook saw.
+    fn bytes(&self) -> i128 {
+        self.kernel.bytes - self.hook.bytes
+    }
+
+    fn packets(&self) -> i128 {
+        self.kernel.packets - self.hook.packets
+    }
+
+    fn explain(mut self, shown_again: Counts) -> Residual {
+        let (bytes, packets) = (self.bytes(), self.packets());
+        let mut causes: Vec<Cause> = self.set_aside(shown_again).into_iter().collect();
+        causes.extend(self.causes());
         let mut rest = bytes - causes.iter().filter_map(|cause| cause.bytes).map(i128::from).sum::<i128>();
         let in_time = rest.clamp(-self.above.bytes, self.below.bytes);
         if in_time != 0 {
@@ -211,8 +235,23 @@ impl Difference {
         Residual { bytes: clamped(bytes), packets: clamped(packets), causes, unexplained_bytes: clamped(rest) }
     }
 
+    /// Leaves what passed the hook a second time out of what it saw, if the device's count is made of the rest.
+    fn set_aside(&mut self, shown_again: Counts) -> Option<Cause> {
+        let packets = Some(shown_again.packets).filter(|packets| *packets != 0)?;
+        let all = (self.hook, self.wire_bytes);
+        self.hook.bytes -= i128::from(shown_again.bytes);
+        self.hook.packets -= i128::from(packets);
+        self.wire_bytes -= i128::from(shown_again.wire_bytes);
+        if self.attached && (self.in_time_packets(-self.packets()) || self.headers().is_some()) {
+            return Some(Why::ShownAgain.cause(Some(-i128::from(shown_again.bytes)), Some(packets)));
+        }
+        (self.hook, self.wire_bytes) = all;
+        Some(Why::ShownAgain.cause(None, Some(packets)))
+    }
+
     /// All causes but those that are in time, without those that nothing speaks for.
-    fn causes(&self, bytes: i128, packets: i128) -> Vec<Cause> {
+    fn causes(&self) -> Vec<Cause> {
+        let bytes = self.bytes();
         if !self.attached {
             let Count { bytes, packets } = self.kernel;
             let cause = || Why::NotAttached.cause(Some(bytes), u64::try_from(packets).ok());
@@ -221,7 +260,7 @@ impl Difference {
         if let Some(causes) = self.queue.as_ref().and_then(|queue| self.queue_causes(queue)) {
             return causes;
         }
-        if let Some(headers) = self.headers() {
+        if let Some(headers) = self.headers().filter(|headers| !headers.is_empty()) {
             return headers.into_iter().map(|(why, bytes)| why.cause(Some(bytes), None)).collect();
         }
         if let Some(cause) = self.filtered() {
@@ -232,12 +271,13 @@ impl Difference {
             // How many of them at egress is not known.
             causes.push(Why::DroppedByFilter.cause(None, None));
         }
-        if let Some(why) = self.drops(bytes, packets) {
-            let exact = causes.is_empty() && self.at_rest() && packets.unsigned_abs() == self.dropped.into();
-            causes.push(why.cause(exact.then_some(bytes), Some(self.dropped)));
-            if exact {
-                return causes;
+        if let Some(dropped) = self.drops() {
+            if causes.is_empty()
+                && let Some(proven) = self.proven_drops(dropped)
+            {
+                return proven;
             }
+            causes.push(dropped.cause(None, Some(self.dropped)));
         }
         if !self.in_time(bytes) {
             causes.extend(self.others.suspects(bytes));
@@ -245,34 +285,9 @@ impl Difference {
         causes
     }
 
-    /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
-    /// `None` if it is not.
-    fn headers(&self) -> Option<Vec<(Why, i128)>> {
-        let frames = self.kernel.packets;
-        let same_packets = frames == self.hook.packets;
-        let of_frames = self.wire_bytes - self.hook.bytes;
-        // Headers of merged frames are many to one packet; tags are also there if nothing was merged.
-        let as_frames = (if same_packets { Why::VlanTags } else { Why::GroGsoHeaders }, of_frames);
-        let no_ethernet = (Why::EthernetHeaders, -ETHERNET_BYTES * frames);
-        let no_tags = (Why::VlanTags, -TAG_BYTES * frames);
-
-        // A device that counts frames as on the wire: as nearly as the counters could be read, and nearer than what the hook saw.
-        let differs = self.kernel.bytes - self.hook.bytes;
-        let nearer = (differs - of_frames).abs() < differs.abs();
-        if of_frames != 0 && nearer && self.in_time(differs - of_frames) {
-            return Some(vec![as_frames]);
-        }
-        // Multiples of the frames come near to anything: exact ones only, and not where a packet may be missing.
-        let mut others =
-            vec![vec![as_frames, no_ethernet], vec![as_frames, no_tags], vec![as_frames, no_ethernet, no_tags]];
-        if same_packets {
-            others.push(vec![(Why::VlanTags, TAG_BYTES * frames)]);
-        }
-        let possible = differs != 0 && (frames > self.hook.packets || same_packets);
-        let exact = |headers: &Vec<(Why, i128)>| differs == headers.iter().map(|(_, bytes)| bytes).sum();
-        let mut headers = others.into_iter().filter(|_| possible).find(exact)?;
-        headers.retain(|(_, bytes)| *bytes != 0);
-        Some(headers)
+    /// Whether the hook saw every packet that the device counted, as far as can be known.
+    fn nothing_hidden(&self) -> bool {
+        !self.blind && self.dropped == 0 && !self.others.may_hide()
     }
 
     /// Whether no more is left than passed while counters were read.
@@ -283,15 +298,6 @@ impl Difference {
     /// The same for packets that the device may have counted besides.
     fn in_time_packets(&self, more: i128) -> bool {
         (-self.below.packets..=self.above.packets).contains(&more)
-    }
-
-    /// Whether packets are missing on the side of the hook where the device may have dropped some.
-    fn drops(&self, bytes: i128, packets: i128) -> Option<Why> {
-        match (self.dropped, self.direction) {
-            (0, _) => None,
-            (_, Direction::Rx) => (bytes > 0 && packets > 0).then_some(Why::DroppedBeforeHook),
-            (_, Direction::Tx) => (bytes < 0 && packets < 0).then_some(Why::DroppedAfterHook),
-        }
     }
 
     /// Nothing passed while the counters were being read, so that they are exact.

@@ -44,12 +44,12 @@ impl Part {
         match (class, path) {
             (DeviceClass::Eni, _) => Self::Eni,
             (DeviceClass::Vlan, _) if role == Role::Outside => Self::EniCopyOnVlan,
-            (DeviceClass::Veth, PathClass::Eni | PathClass::Transit) => Self::EniCopyOnVeth,
-            (DeviceClass::Veth, PathClass::Local) => Self::Local,
-            (DeviceClass::Veth, PathClass::Host) => Self::Host,
-            (DeviceClass::Veth, PathClass::Undelivered) => Self::Undelivered,
-            (DeviceClass::Veth, PathClass::Unresolved) => Self::Unresolved,
-            _ => Self::OtherDevices,
+            _ if role != Role::Pod => Self::OtherDevices,
+            (_, PathClass::Eni | PathClass::Transit) => Self::EniCopyOnVeth,
+            (_, PathClass::Local) => Self::Local,
+            (_, PathClass::Host) => Self::Host,
+            (_, PathClass::Undelivered) => Self::Undelivered,
+            (_, PathClass::Unresolved) => Self::Unresolved,
         }
     }
 
@@ -95,7 +95,8 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
     for flow in flows {
         let mut parts = [0u64; Part::ALL.len()];
         for hop in &flow.hops {
-            if let Some(&Some(class)) = classes.get(&hop.ifindex) {
+            // The kernel counted these packets once, as they were before.
+            if let (Some(&Some(class)), false) = (classes.get(&hop.ifindex), hop.shown_again) {
                 let part = Part::of(flow.path, class, topology.role(hop.ifindex)) as usize;
                 parts[part] = parts[part].saturating_add(hop.bytes);
                 sums[part] += i128::from(hop.bytes);

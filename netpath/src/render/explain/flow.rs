@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::super::reason::reason;
 use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{direction, listed, times};
@@ -24,20 +25,22 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     for device in &report.devices {
         devices.entry(device.ifindex).or_insert(device);
     }
-    let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow, &devices))];
+    let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow))];
     sentences.extend(pods(flow));
     sentences.extend(flow.service.as_deref().map(|name| format!("It belongs to service {}.", sanitise(name))));
     sentences.extend(translated(flow));
+    sentences.extend(reason(flow).map(|reason| format!("Why: {reason}.")));
+    sentences.extend(quoted(flow));
     sentences.push(container_insights(flow, &devices, scale));
     sentences.push(ec2(flow, &devices, scale));
     sentences.join(" ") + "\n"
 }
 
 /// Where it went, as the end of a sentence.
-fn went(flow: &Flow, devices: &HashMap<u32, &Device>) -> &'static str {
+fn went(flow: &Flow) -> &'static str {
     match flow.path {
         PathClass::Eni if flow.local_pair_left_node => "between two pods of this node, and yet by way of an ENI",
-        PathClass::Eni if passes(flow, devices, DeviceClass::Tunnel) => "between this node and others, in a tunnel",
+        PathClass::Eni if flow.carried_bytes > 0 => "between this node and others, inside a tunnel's packets",
         PathClass::Eni => "across an ENI",
         PathClass::Local => "between two pods of this node",
         PathClass::Host => "between this node itself and one of its pods",
@@ -45,10 +48,6 @@ fn went(flow: &Flow, devices: &HashMap<u32, &Device>) -> &'static str {
         PathClass::Undelivered => "into this node, where it was dropped",
         PathClass::Unresolved => "on a path of which netpath saw only a part",
     }
-}
-
-fn passes(flow: &Flow, devices: &HashMap<u32, &Device>, class: DeviceClass) -> bool {
-    flow.hops.iter().any(|hop| devices.get(&hop.ifindex).is_some_and(|device| device.class == class))
 }
 
 fn pods(flow: &Flow) -> Option<String> {
@@ -61,10 +60,18 @@ fn pods(flow: &Flow) -> Option<String> {
     }
 }
 
+/// What an ICMP error is about.
+fn quoted(flow: &Flow) -> Option<String> {
+    let about = flow.about.as_ref()?;
+    let (src, dst) = (end(about.src, about.sport), end(about.dst, about.dport));
+    Some(format!("It is about {} {src} → {dst}.", sanitise(&about.proto)))
+}
+
 /// Where its addresses were others than at the start.
 fn translated(flow: &Flow) -> Option<String> {
     let other = |hop: &&Hop| (hop.src, hop.sport, hop.dst, hop.dport) != (flow.src, flow.sport, flow.dst, flow.dport);
-    let hop = flow.hops.iter().find(other)?;
+    // Errors of several routers have several sources, without NAT.
+    let hop = flow.hops.iter().filter(|_| flow.about.is_none()).find(other)?;
     Some(format!(
         "On {} it is {} → {}, since NAT translates it.",
         sanitise(&hop.device),
@@ -75,7 +82,7 @@ fn translated(flow: &Flow) -> Option<String> {
 
 fn container_insights(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
     let counted = |hop: &&Hop| devices.get(&hop.ifindex).is_some_and(|device| device.counted_by_container_insights);
-    let (counted, skipped): (Vec<&Hop>, Vec<&Hop>) = flow.hops.iter().partition(counted);
+    let (counted, skipped): (Vec<&Hop>, Vec<&Hop>) = flow.hops.iter().filter(|hop| !hop.shown_again).partition(counted);
     let places = |hops: &[&Hop]| listed(&hops.iter().map(|hop| place(hop, devices)).collect::<Vec<_>>());
     let sum = counted.iter().fold(0u64, |sum, hop| sum.saturating_add(hop.bytes));
     let mut text = match counted.len() {
@@ -113,10 +120,12 @@ fn place(hop: &Hop, devices: &HashMap<u32, &Device>) -> String {
 }
 
 fn ec2(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
-    let on_eni = |hop: &&Hop| devices.get(&hop.ifindex).is_some_and(|device| device.class == DeviceClass::Eni);
+    let on_eni = |hop: &&Hop| {
+        devices.get(&hop.ifindex).is_some_and(|device| device.class == DeviceClass::Eni && !hop.shown_again)
+    };
     let hops: Vec<&Hop> = flow.hops.iter().filter(on_eni).collect();
     if hops.is_empty() {
-        return if passes(flow, devices, DeviceClass::Tunnel) {
+        return if flow.carried_bytes > 0 {
             "EC2 counted the tunnel's own packets, which are another flow."
         } else if flow.path == PathClass::Unresolved {
             "EC2 did not count what netpath saw of it: that was on no ENI."

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
+use super::super::reason::reason;
 use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{Style, heading, plain_table, write_table};
@@ -164,6 +165,7 @@ fn notes(flow: &Flow, ends: &Ends) -> Vec<String> {
     if let Some(last) = flow.hops.last() {
         notes.extend(translation(flow, last));
     }
+    notes.extend(reason(flow));
     notes.extend(flow.scope.map(|scope| scope_name(scope).to_owned()));
     if flow.local_pair_left_node {
         notes.push("pods of this node, by an ENI".to_owned());

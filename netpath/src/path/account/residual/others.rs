@@ -42,6 +42,11 @@ impl Others {
         self.filter_drops != 0 || self.if_less.contains(&Why::OtherProgram)
     }
 
+    /// Whether packets may have been received or sent past the hook.
+    pub fn may_hide(&self) -> bool {
+        !self.if_more.is_empty()
+    }
+
     /// All that may be the reason for a difference of this sign.
     pub fn suspects(&self, bytes: i128) -> impl Iterator<Item = Cause> {
         let all = if bytes > 0 { &self.if_more } else { &self.if_less };

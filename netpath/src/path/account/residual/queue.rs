@@ -101,7 +101,7 @@ impl Difference {
         // The headers that the device counts and the hook does not see: all but those of super-packets that were passed whole.
         let most = handed_bytes - self.hook.bytes;
         let cut = (most - of_device).clamp(0, most.max(0));
-        if (merged && self.tagged) || !self.in_time(most - of_device - cut) {
+        if (merged && self.tagged[0] != 0) || !self.in_time(most - of_device - cut) {
             return None;
         }
         if cut != 0 {

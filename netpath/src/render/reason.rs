@@ -1,0 +1,38 @@
+//! Why a flow's path is not known, or why it was dropped, in words.
+
+use super::text::sanitise;
+use crate::report::{Flow, PathReason};
+
+/// The flow's reason and what it is about, as a clause; `None` for a path that needs none.
+pub fn reason(flow: &Flow) -> Option<String> {
+    let clause = words(flow.reason?);
+    Some(match &flow.reason_detail {
+        Some(detail) => format!("{clause} ({})", sanitise(detail)),
+        None => clause.to_owned(),
+    })
+}
+
+const fn words(reason: PathReason) -> &'static str {
+    match reason {
+        PathReason::NeverLeft => "came in, was not sent on, and nothing here takes it elsewhere",
+        PathReason::DroppedByFilter => "dropped by a tc filter where it came in",
+        PathReason::DroppedByIpsecPolicy => "dropped by an IPsec policy",
+        PathReason::Answered => "answered, so not dropped; its way on was not seen",
+        PathReason::IpsecPolicy => "an IPsec policy applies to it, but no such ESP was seen",
+        PathReason::PolicyRoute => "a policy route may have delivered it to this node",
+        PathReason::Tproxy => "a TPROXY rule may have given it to a process of this node",
+        PathReason::RewrittenWithoutConntrack => "a rule may have rewritten its addresses without conntrack",
+        PathReason::RedirectedByRule => "a netfilter rule may have sent it elsewhere",
+        PathReason::QueuedToProcess => "a rule lets a process decide about it (NFQUEUE)",
+        PathReason::Synproxy => "a SYNPROXY rule may have answered it",
+        PathReason::VirtualServer => "IPVS may have forwarded it under other addresses",
+        PathReason::OtherProgram => "another program on the hook may have redirected or dropped it",
+        PathReason::ConntrackUnavailable => "NAT cannot be followed without conntrack",
+        PathReason::ConntrackOverrun => "conntrack messages were lost, so NAT is not fully known",
+        PathReason::AmbiguousTranslation => "conntrack translates it in several ways",
+        PathReason::RecordsLost => "a hook had no room to record every flow",
+        PathReason::UnwatchedDevice => "it may have passed a device that is not fully watched",
+        PathReason::DiversionsUnread => "what may divert packets here could not be read",
+        PathReason::OneSided => "where it came from was not seen",
+    }
+}
