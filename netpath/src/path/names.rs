@@ -7,7 +7,9 @@
 //!   CNI's hash of the pod's name; with neither, if it alone has a route to the pod's address.
 //! - **An address** is a pod's if no record gives it to another pod, and one gives it to this pod throughout the window.
 //! - **An end of a flow** is the pod of the veth that it was seen on; else the pod of its address. So an address that passed
-//!   from one pod to another in the window still has names where the veths tell the two apart.
+//!   from one pod to another in the window still has names where the veths tell the two apart. A veth that nothing is known
+//!   of may be a pod's that took over the address: then there is no name, unless it was there throughout the window as the
+//!   pod was, and has no routes that would tell (a bridge's port).
 //!
 //! Of several records that agree, the first in the order of [`NameLink`], then of `NameSource`, is given as the origin.
 
@@ -85,6 +87,8 @@ pub struct Names<'a> {
     veths: HashMap<u32, Claim<'a>>,
     addresses: HashMap<IpAddr, Address<'a>>,
     services: HashMap<(u8, IpAddr, u16), Option<&'a str>>,
+    /// Veths that were there throughout the window and have no routes to a pod's addresses.
+    unrouted: HashSet<u32>,
     records: &'a crate::snapshot::Names,
 }
 
@@ -125,7 +129,12 @@ impl<'a> Names<'a> {
                 *name = None;
             }
         }
-        Self { veths: claims, addresses, services, records }
+        let is_unrouted = |device: &&&Device| {
+            let has_route = !device.routed.is_empty() || !device.formerly_routed.is_empty();
+            !has_route && !device.appeared && !device.vanished
+        };
+        let unrouted = veths.iter().filter(is_unrouted).map(|device| device.ifindex).collect();
+        Self { veths: claims, addresses, services, unrouted, records }
     }
 
     /// The pod of a veth.
@@ -169,6 +178,7 @@ impl<'a> Names<'a> {
         let Some(veth) = veth else { return by_address };
         match self.veths.get(&veth) {
             Some(&Claim::One(named)) => by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named),
+            None if self.unrouted.contains(&veth) => by_address,
             // A veth that nobody knows may be that of a pod that nobody knows, with an address that was another's before.
             Some(Claim::Disputed) | None => None,
         }
