@@ -247,7 +247,8 @@ pub struct ManArgs {
 /// Which devices to take for ENIs, and whom to ask about them.
 #[derive(Debug, Args)]
 pub struct EniArgs {
-    /// Take devices whose name matches for ENIs, instead of deciding by driver. May be given more than once.
+    /// Take devices whose name matches for ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
+    /// IMDS names). May be given more than once. The host's ends of pods' veth pairs are refused, whatever their name.
     #[arg(long = "eni", value_name = "GLOB")]
     pub globs: Vec<String>,
     /// Where the VPC CNI's ipamd serves its introspection: the variable `INTROSPECTION_BIND_ADDRESS` of aws-node.

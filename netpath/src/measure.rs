@@ -27,6 +27,7 @@ use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
+use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
 use crate::node::enis::{Answers, Inquiry, Places};
@@ -77,6 +78,8 @@ pub struct Measurement {
     counters: CounterReader,
     /// About ENIs, when the window was opened.
     answers: Answers,
+    /// As in the snapshot.
+    default_routes: Option<Vec<u32>>,
     opened: Instant,
     opened_skew_ns: u64,
     /// When the window was opened; `None` if the kernel does not tell.
@@ -96,7 +99,7 @@ impl Measurement {
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
         }
-        let monitor = LinkMonitor::open(&choice)?;
+        let mut monitor = LinkMonitor::open(&choice)?;
         if attacher.must_be_dropped() {
             // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
             let links = monitor.links().into_iter().map(|link| link.ifindex);
@@ -114,6 +117,14 @@ impl Measurement {
             devices.insert(followed.link.ifindex, followed);
             yield_now().await;
         }
+        // Its questions are packets on an ENI: they must not be in the window.
+        let answers = inquiry.wait();
+        for link in monitor.learn(&answers.macs())? {
+            match devices.get_mut(&link.ifindex).filter(|device| device.is_attached()) {
+                Some(device) => device.changed(link),
+                None => drop(devices.insert(link.ifindex, Followed::attach(&mut attacher, link))),
+            }
+        }
         if !devices.values().any(Followed::is_attached) {
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
@@ -121,8 +132,7 @@ impl Measurement {
                 names.join(", ").escape_debug()
             );
         }
-        // Its questions are packets on an ENI: they must not be in the window.
-        let answers = inquiry.wait();
+        let default_routes = Uplinks::read().ok().map(|uplinks| uplinks.devices());
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
         let names = Follower::start(host);
@@ -144,6 +154,7 @@ impl Measurement {
             next_aside: FIRST_ASIDE,
             device_overruns: 0,
             answers,
+            default_routes,
             lookout,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
@@ -276,6 +287,7 @@ impl Measurement {
             conntrack_reason: conntrack.reason,
             conntrack_table,
             device_overruns: self.device_overruns,
+            default_routes: self.default_routes,
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,

@@ -13,6 +13,7 @@ use caps::{CapSet, Capability};
 use crate::kernel::attach::TCX;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
 use crate::kernel::load::{self, WITHOUT_MEMLOCK};
+use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{self, EniChoice, Link};
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
@@ -50,6 +51,8 @@ pub struct Facts {
     pub namespace: Namespace,
     /// The devices in it.
     pub devices: Vec<Inspected>,
+    /// Those by which default routes leave, by ifindex; `None` if it cannot be told.
+    pub default_routes: Option<Vec<u32>>,
 }
 
 /// A device and its hooks, or why they are not known.
@@ -129,6 +132,7 @@ impl Facts {
             conntrack: conntrack(Path::new("/proc/sys/net")),
             namespace: namespace(Path::new("/")),
             devices: inspect(devices::list(eni)?)?,
+            default_routes: Uplinks::read().ok().map(|uplinks| uplinks.devices()),
         })
     }
 }

@@ -64,6 +64,7 @@ fn node() -> Facts {
             device(3, "eni1a2b3c4d5e6", DeviceClass::Veth, Ok(hooks(Some(Qdisc::Clsact), agent(), agent()))),
             device(4, "eni2b3c4d5e6f7", DeviceClass::Veth, Ok(hooks(None, nobody(), nobody()))),
         ],
+        default_routes: Some(vec![2]),
     }
 }
 
@@ -157,6 +158,21 @@ fn one_thing_at_a_time() {
     let old = |major, minor| Facts { kernel: Some(KernelVersion::new(major, minor, 0)), ..node() };
     assert_eq!(levels(&old(5, 10), "kernel").0, Ok);
     assert_eq!(levels(&old(5, 9), "kernel").0, Fail);
+}
+
+/// Without an ENI a report would be wrong, unless there is no way out of this network.
+#[test]
+fn no_eni() {
+    use Level::{Fail, Warn};
+    let mut facts = node();
+    facts.devices[1].link.class = DeviceClass::Veth;
+    facts.devices[1].link.kind = Some("veth".to_owned());
+    assert_eq!(levels(&facts, "devices"), (Fail, Fail));
+    assert!(table(&facts).contains("by ens5 (a veth device)") && table(&facts).contains("name it: --eni ens5"));
+    for routes in [None, Some(Vec::new())] {
+        facts.default_routes = routes;
+        assert_eq!(levels(&facts, "devices"), (Warn, Warn));
+    }
 }
 
 #[test]
