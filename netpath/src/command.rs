@@ -8,6 +8,7 @@ mod explain;
 mod output;
 mod report;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -31,7 +32,8 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         // Parts of it may come from anywhere: names, files, other programs.
         for line in format!("netpath: {error:#}").lines() {
-            eprintln!("{}", sanitise(line));
+            // Its terminal may be gone.
+            let _ = writeln!(io::stderr(), "{}", sanitise(line));
         }
         ExitCode::FAILURE
     })

@@ -47,6 +47,8 @@ pub struct Options<'a> {
     pub max_flows: u32,
     /// Attach legacy filters, though the kernel has TCX.
     pub clsact: bool,
+    /// Make clsact qdiscs where they are needed and there are none.
+    pub new_qdiscs: bool,
     /// Whom to ask about ENIs.
     pub places: Places,
     /// The folder that is the host's `/`; `None` to find it.
@@ -94,6 +96,9 @@ impl Measurement {
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
         }
+        if !options.new_qdiscs {
+            attacher.make_no_qdisc();
+        }
         let monitor = LinkMonitor::open(&choice)?;
         if attacher.must_be_dropped() {
             // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
@@ -113,6 +118,9 @@ impl Measurement {
             yield_now().await;
         }
         if !devices.values().any(Followed::is_attached) {
+            if let Some((name, reason)) = devices.values().find_map(|one| Some((&one.link.name, one.blind.as_ref()?))) {
+                anyhow::bail!("no device to measure here, {} for example: {reason}", name.escape_debug());
+            }
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
                 "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
@@ -239,6 +247,7 @@ impl Measurement {
         let names = self.names.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
+        let new_qdiscs = self.attacher.new_qdiscs();
         let_go(self.attacher, self.purpose)?;
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
@@ -270,6 +279,7 @@ impl Measurement {
             conntrack_reason: conntrack.reason,
             conntrack_table,
             device_overruns: self.device_overruns,
+            new_qdiscs,
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,
