@@ -10,7 +10,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What netpath has open beside the links: its programs, maps and sockets, and files that it reads for a moment.
-const BESIDE_LINKS: u64 = 64;
+const BESIDE_LINKS: u64 = 72;
 /// Of these, what it opens once it is attached.
 const SPARE: u64 = 32;
 /// TCX links of a device: one for each direction.
@@ -56,8 +56,29 @@ pub fn has_room_for_links() -> bool {
     lowest.is_some_and(|lowest| lowest + LINKS + SPARE <= limit)
 }
 
-/// Whether an error means that this process has as many open files as it may.
-#[must_use]
-pub fn is_exhausted(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EMFILE)
+/// No file can be opened any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exhausted {
+    /// This process has as many as it may.
+    #[error(
+        "no file descriptor is left, of {}: netpath needs {BESIDE_LINKS}, and {LINKS} for each device that it measures; raise \
+         the hard limit ('ulimit -Hn', LimitNOFILE of systemd)",
+        limit().unwrap_or(u64::MAX)
+    )]
+    Process,
+    /// All processes together have.
+    #[error("this machine has as many open files as it may; raise the sysctl fs.file-max")]
+    Machine,
+}
+
+impl Exhausted {
+    /// What an error number says of it.
+    #[must_use]
+    pub fn from_errno(errno: i32) -> Option<Self> {
+        match errno {
+            libc::EMFILE => Some(Self::Process),
+            libc::ENFILE => Some(Self::Machine),
+            _ => None,
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rustix::system::uname;
 use tokio::task::yield_now;
 
 use self::drainer::{Boundary, Drainer};
@@ -256,7 +257,7 @@ impl Measurement {
         let names = names.wait();
         let duration = closed.at - self.opened;
         Ok(Snapshot {
-            node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
+            node: NodeInfo { instance_id: known.instance_id, ..node_info() },
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -344,11 +345,8 @@ fn let_go(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn node_info() -> anyhow::Result<NodeInfo> {
-    let read = |name: &str| -> anyhow::Result<String> {
-        let path = format!("/proc/sys/kernel/{name}");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}; is /proc mounted?"))?;
-        Ok(text.trim_end().to_owned())
-    };
-    Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
+fn node_info() -> NodeInfo {
+    let name = uname();
+    let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
+    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
 }

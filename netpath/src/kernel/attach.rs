@@ -16,7 +16,7 @@ use aya::util::KernelVersion;
 use netpath_ebpf::map;
 
 use self::clsact::Clsact;
-use crate::descriptors;
+use crate::descriptors::{self, Exhausted};
 use crate::node::devices::Layer;
 use crate::report::Attach;
 use crate::snapshot::NewQdiscs;
@@ -60,14 +60,8 @@ pub enum AttachError {
     #[error("it has no clsact qdisc, and --no-new-qdisc forbids to make one; add one ('tc qdisc add dev NAME clsact')")]
     NoNewQdisc,
     /// Each link is an open file.
-    #[error(
-        "no file descriptor is left for it, of {limit}; raise the hard limit ('ulimit -Hn', LimitNOFILE of systemd): \
-         'netpath doctor' says how many are needed"
-    )]
-    Descriptors {
-        /// `RLIMIT_NOFILE`.
-        limit: u64,
-    },
+    #[error(transparent)]
+    Descriptors(#[from] Exhausted),
     /// At every priority that was tried.
     #[error("other programs' filters, not of eBPF, have the first priorities")]
     NoPriority,
@@ -119,7 +113,7 @@ impl Attacher {
         match &mut self.clsact {
             Some(clsact) => clsact.prepare(ifindex)?,
             None if descriptors::has_room_for_links() => {}
-            None => return Err(AttachError::Descriptors { limit: descriptors::limit().unwrap_or(u64::MAX) }),
+            None => return Err(Exhausted::Process.into()),
         }
         let [rx, tx] = match layer {
             Layer::Ethernet => [map::RX, map::TX],

@@ -83,8 +83,8 @@ impl Drain {
             max_flows: flows[0].v4.info()?.max_entries(),
             flows,
             current,
-            cpus: nr_cpus().map_err(|(_, error)| error)?,
-            barrier: Barrier::new()?,
+            cpus: nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
+            barrier: Barrier::new().map_err(LoadError::Map)?,
         })
     }
 
