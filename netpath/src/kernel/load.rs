@@ -158,7 +158,18 @@ fn explained(error: LoadError, kernel: KernelVersion) -> LoadError {
 /// The kernel's error, if there is one behind this one.
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
-    chain.find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error())
+    // aya's variants for these are transparent: the chain leaves them out.
+    chain.find_map(|error| {
+        let of_a_program = || match error.downcast_ref()? {
+            ProgramError::IOError(error) => Some(error),
+            _ => None,
+        };
+        let of_a_map = || match error.downcast_ref()? {
+            MapError::IoError(error) => Some(error),
+            _ => None,
+        };
+        error.downcast_ref::<std::io::Error>().or_else(of_a_program).or_else(of_a_map)?.raw_os_error()
+    })
 }
 
 /// What is behind all others.
