@@ -145,7 +145,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "flow")]
     pub device: Option<String>,
     /// Read this report (JSON, as `netpath report` writes it) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact", "no_new_qdisc"])]
     pub from: Option<PathBuf>,
     /// Explain this many flows, those with the most bytes.
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -175,9 +175,14 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
     /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX. It is done at once, where TCX
-    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start.
+    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
+    /// without a clsact qdisc gets one: the kernel then loses what the device sends for about a millisecond. What waits in a
+    /// queue is never thrown away: netpath waits until it is empty, and does not measure a device whose queue stays in use.
     #[arg(long)]
     pub clsact: bool,
+    /// Make no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
+    #[arg(long)]
+    pub no_new_qdisc: bool,
     /// Measure while this command runs, and pass its exit status on.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,

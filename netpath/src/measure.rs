@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rustix::system::uname;
 use tokio::task::yield_now;
 
 use self::drainer::{Boundary, Drainer};
@@ -49,6 +50,8 @@ pub struct Options<'a> {
     pub max_flows: u32,
     /// Attach legacy filters, though the kernel has TCX.
     pub clsact: bool,
+    /// Make clsact qdiscs where they are needed and there are none.
+    pub new_qdiscs: bool,
     /// Whom to ask about ENIs.
     pub places: Places,
     /// The folder that is the host's `/`; `None` to find it.
@@ -99,6 +102,9 @@ impl Measurement {
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
         }
+        if !options.new_qdiscs {
+            attacher.make_no_qdisc();
+        }
         let mut monitor = LinkMonitor::open(&choice)?;
         if attacher.must_be_dropped() {
             // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
@@ -126,6 +132,9 @@ impl Measurement {
             }
         }
         if !devices.values().any(Followed::is_attached) {
+            if let Some((name, reason)) = devices.values().find_map(|one| Some((&one.link.name, one.blind.as_ref()?))) {
+                anyhow::bail!("no device to measure here, {} for example: {reason}", name.escape_debug());
+            }
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
                 "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
@@ -255,6 +264,7 @@ impl Measurement {
         let diversions = self.diversions.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
+        let new_qdiscs = self.attacher.new_qdiscs();
         let_go(self.attacher, self.purpose)?;
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
@@ -264,7 +274,7 @@ impl Measurement {
         let diversions = Diversions { local_routes: self.monitor.local_routes(), ..diversions.wait() };
         let duration = closed.at - self.opened;
         Ok(Snapshot {
-            node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
+            node: NodeInfo { instance_id: known.instance_id, ..node_info() },
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -288,6 +298,7 @@ impl Measurement {
             conntrack_table,
             device_overruns: self.device_overruns,
             default_routes: self.default_routes,
+            new_qdiscs,
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,
@@ -352,11 +363,8 @@ fn let_go(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn node_info() -> anyhow::Result<NodeInfo> {
-    let read = |name: &str| -> anyhow::Result<String> {
-        let path = format!("/proc/sys/kernel/{name}");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}; is /proc mounted?"))?;
-        Ok(text.trim_end().to_owned())
-    };
-    Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
+fn node_info() -> NodeInfo {
+    let name = uname();
+    let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
+    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
 }

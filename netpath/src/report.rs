@@ -143,6 +143,13 @@ pub struct Health {
     /// had come and gone meanwhile are not in the report.
     #[serde(default)]
     pub device_overruns: u64,
+    /// Devices on which netpath made a clsact qdisc, for which the kernel takes their queues out of service for a moment.
+    #[serde(default)]
+    pub clsact_new_devices: u64,
+    /// Packets that these devices were to send and dropped at that moment, as they count them; `null` if the kernel does not
+    /// count them (before Linux 6.11), or netpath made no qdisc.
+    #[serde(default)]
+    pub clsact_lost_packets: Option<u64>,
 }
 
 /// Whether a device was taken for an ENI.

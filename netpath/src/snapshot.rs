@@ -49,6 +49,9 @@ pub struct Snapshot {
     /// not read.
     #[serde(default)]
     pub default_routes: Option<Vec<u32>>,
+    /// The clsact qdiscs that were made to attach to.
+    #[serde(default)]
+    pub new_qdiscs: NewQdiscs,
     /// ENIs and branch ENIs, those with a device first, in order of ifindex.
     #[serde(default)]
     pub enis: Vec<Eni>,
@@ -83,6 +86,7 @@ impl Snapshot {
             conntrack_table: None,
             device_overruns: 0,
             default_routes: None,
+            new_qdiscs: NewQdiscs::default(),
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),

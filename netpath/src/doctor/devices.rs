@@ -75,7 +75,7 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
     }
 }
 
-fn is_measured(class: DeviceClass) -> bool {
+pub(super) fn is_measured(class: DeviceClass) -> bool {
     !matches!(class, DeviceClass::Loopback | DeviceClass::Other)
 }
 
@@ -149,4 +149,45 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// How many names are listed.
+const MOST_NAMES: usize = 5;
+
+/// Without TCX: the devices that would get a clsact qdisc, and what that costs.
+#[must_use]
+pub fn queues(facts: &Facts) -> Option<Finding> {
+    if facts.tcx() {
+        return None;
+    }
+    let measured = facts.devices.iter().filter(|device| is_measured(device.link.class));
+    let without: Vec<_> = measured
+        .filter(|one| one.hooks.as_ref().is_ok_and(|hooks| hooks.qdisc.is_none()))
+        .map(|one| &one.link)
+        .collect();
+    if without.is_empty() {
+        return Some(Finding::ok("queues", "no device needs a new clsact qdisc"));
+    }
+    let names: Vec<_> = without.iter().take(MOST_NAMES).map(|link| link.name.as_str()).collect();
+    let more = match without.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let waiting = facts.waiting.as_ref().map_or_else(
+        || "it is not known what waits in their queues".to_owned(),
+        |waiting| {
+            let packets =
+                without.iter().filter_map(|link| waiting.get(&link.ifindex)).fold(0u32, |a, b| a.saturating_add(*b));
+            format!("{packets} packets wait in their queues now")
+        },
+    );
+    Some(Finding::warn(
+        "queues",
+        format!(
+            "no clsact qdisc yet on {}{more}: netpath makes one when the queue is empty, and loses what the device sends for about a \
+             millisecond; {waiting}",
+            names.join(", ")
+        ),
+        "nothing, if that does no harm; else netpath report --no-new-qdisc, which measures the other devices only",
+    ))
 }

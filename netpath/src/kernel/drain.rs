@@ -52,14 +52,27 @@ struct Flows {
 #[must_use]
 pub struct Crowded(pub bool);
 
+/// How many times as many flows as a flow map has room for are told apart in memory.
+const FLOWS_IN_MEMORY: usize = 8;
+
 /// A sum of drains.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     v4: HashMap<KeyV4, Counts>,
     v6: HashMap<KeyV6, Counts>,
     unattributed: HashMap<UnattributedKey, Counts>,
     /// Packets that found no room even in the unattributed counters; their device is unknown.
     pub lost: Counts,
+    /// For how many more flows there is room.
+    room_left: usize,
+}
+
+impl Default for Tally {
+    /// With room for any number of flows.
+    fn default() -> Self {
+        let (v4, v6, unattributed) = Default::default();
+        Self { v4, v6, unattributed, lost: Counts::default(), room_left: usize::MAX }
+    }
 }
 
 impl Drain {
@@ -83,9 +96,16 @@ impl Drain {
             max_flows: flows[0].v4.info()?.max_entries(),
             flows,
             current,
-            cpus: nr_cpus().map_err(|(_, error)| error)?,
-            barrier: Barrier::new()?,
+            cpus: nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
+            barrier: Barrier::new().map_err(LoadError::Map)?,
         })
+    }
+
+    /// An empty sum with room for eight times as many flows as a flow map holds, IPv4 and IPv6 together. More flows are counted
+    /// as in no flow.
+    #[must_use]
+    pub fn bounded_tally(&self) -> Tally {
+        Tally { room_left: FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize), ..Tally::default() }
     }
 
     /// Adds to `tally` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
@@ -118,14 +138,14 @@ impl Drain {
         let (mut v4, mut v6) = (0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
-            collect_slots(&self.slots_v4, old, self.cpus, &mut tally.v4)?;
-            collect_slots(&self.slots_v6, old, self.cpus, &mut tally.v6)?;
+            collect_slots(&self.slots_v4, old, self.cpus, |key, counts| tally.add_v4(key, counts))?;
+            collect_slots(&self.slots_v6, old, self.cpus, |key, counts| tally.add_v6(key, counts))?;
             take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
-                *tally.v4.entry(key).or_default() += counts.into();
+                tally.add_v4(key, counts);
                 v4 += 1;
             })?;
             take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
-                *tally.v6.entry(key).or_default() += counts.into();
+                tally.add_v6(key, counts);
                 v6 += 1;
             })?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
@@ -139,15 +159,15 @@ impl Drain {
     }
 }
 
-/// Adds what the slots of an epoch hold.
+/// Gives what the slots of an epoch hold to `add`.
 ///
 /// # Safety
 /// The map's values must be `Block<K>`.
-unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
+unsafe fn collect_slots<K: FlowKey>(
     slots: &MapData,
     epoch: u32,
     cpus: usize,
-    flows: &mut HashMap<K, Counts>,
+    mut add: impl FnMut(K, RawCounts),
 ) -> io::Result<()> {
     let first = first_block(epoch);
     for block in first..first + BLOCKS {
@@ -155,7 +175,7 @@ unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
         unsafe {
             see_per_cpu(fd(slots), block, cpus, |slots: &Block<K>| {
                 for slot in slots.iter().filter(|slot| slot.epoch == epoch) {
-                    *flows.entry(slot.key).or_default() += slot.counts.into();
+                    add(slot.key, slot.counts);
                 }
             })?;
         }
@@ -164,6 +184,14 @@ unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
 }
 
 impl Tally {
+    fn add_v4(&mut self, key: KeyV4, counts: RawCounts) {
+        add(&mut self.v4, &mut self.room_left, &mut self.unattributed, key, counts.into());
+    }
+
+    fn add_v6(&mut self, key: KeyV6, counts: RawCounts) {
+        add(&mut self.v6, &mut self.room_left, &mut self.unattributed, key, counts.into());
+    }
+
     /// How many different flows, at all hooks together.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -216,6 +244,25 @@ impl Tally {
             reason: reason(key.reason),
             counts: *counts,
         })
+    }
+}
+
+/// Adds to a flow, or if it is new and there is no room for it, to what is in no flow.
+fn add<K: FlowKey + Eq + Hash>(
+    flows: &mut HashMap<K, Counts>,
+    room_left: &mut usize,
+    unattributed: &mut HashMap<UnattributedKey, Counts>,
+    key: K,
+    counts: Counts,
+) {
+    if let Some(flow) = flows.get_mut(&key) {
+        *flow += counts;
+    } else if *room_left > 0 {
+        *room_left -= 1;
+        flows.insert(key, counts);
+    } else {
+        let reason = netpath_ebpf::Reason::MapFull as u32;
+        *unattributed.entry(UnattributedKey { hook: key.hook(), reason }).or_default() += counts;
     }
 }
 
@@ -290,6 +337,30 @@ fn fd(map: &MapData) -> BorrowedFd<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flows_without_room_are_counted_in_none() {
+        let hook = |index| Hook::new(index, netpath_ebpf::Direction::Rx);
+        let key = |index, port: u16| KeyV4 {
+            hook: hook(index),
+            tag: Tag::new(0, 0, 17),
+            src_be: 0,
+            dst_be: 0,
+            ports: Ports { src_be: port, dst_be: 0 },
+        };
+        let counts = RawCounts { packets: 1, bytes: 100, extra_bytes: 4 };
+        let mut tally = Tally { room_left: 2, ..Tally::default() };
+        for (index, port) in [(7, 1), (7, 2), (7, 3), (8, 1), (7, 1), (7, 4)] {
+            tally.add_v4(key(index, port), counts);
+        }
+        assert_eq!(tally.len(), 2);
+        let flows: u64 = tally.observations().map(|flow| flow.counts.packets).sum();
+        assert_eq!(flows, 3, "one that has room goes on");
+        let mut rest: Vec<_> = tally.unattributed().map(|one| (one.ifindex, one.reason, one.counts)).collect();
+        rest.sort_by_key(|(ifindex, ..)| *ifindex);
+        let counts = |packets| Counts { packets, bytes: 100 * packets, wire_bytes: 104 * packets };
+        assert_eq!(rest, [(7, Reason::MapFull, counts(2)), (8, Reason::MapFull, counts(1))]);
+    }
 
     #[test]
     fn addresses_and_ports_come_out_in_host_order() {

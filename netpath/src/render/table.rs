@@ -274,6 +274,16 @@ fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()>
                 .to_owned(),
         );
     }
+    if health.clsact_new_devices > 0 {
+        let lost = health.clsact_lost_packets.map_or_else(
+            || "packets sent at that moment were lost, and this kernel does not count them".to_owned(),
+            |lost| format!("{lost} packets sent at that moment were lost"),
+        );
+        let devices = health.clsact_new_devices;
+        lines.push(format!(
+            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc makes none)"
+        ));
+    }
     lines.extend(names::missing(&report.names));
     for (count, meaning, action) in [
         (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
