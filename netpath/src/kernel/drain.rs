@@ -14,7 +14,8 @@ use aya::maps::{Array, Map, MapData};
 use aya::util::nr_cpus;
 use hashbrown::HashMap;
 use netpath_ebpf::{
-    BLOCKS, Block, Counts as RawCounts, FlowKey, Hook, KeyV4, KeyV6, Ports, Tag, UnattributedKey, first_block, map,
+    BLOCKS, Block, Counts as RawCounts, FlowKey, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Tag, UnattributedKey,
+    first_block, map,
 };
 
 use super::bpf::{Barrier, see_per_cpu, take_all};
@@ -44,6 +45,7 @@ pub struct Drain {
 struct Flows {
     v4: MapData,
     v6: MapData,
+    icmp_errors: MapData,
     unattributed: MapData,
 }
 
@@ -60,6 +62,7 @@ const FLOWS_IN_MEMORY: usize = 8;
 pub struct Tally {
     v4: HashMap<KeyV4, Counts>,
     v6: HashMap<KeyV6, Counts>,
+    icmp_errors: HashMap<IcmpErrorKey, Counts>,
     unattributed: HashMap<UnattributedKey, Counts>,
     /// Packets that found no room even in the unattributed counters; their device is unknown.
     pub lost: Counts,
@@ -81,6 +84,7 @@ impl Drain {
             Ok(Flows {
                 v4: take_sized::<KeyV4, RawCounts>(ebpf, map::V4[parity])?,
                 v6: take_sized::<KeyV6, RawCounts>(ebpf, map::V6[parity])?,
+                icmp_errors: take_sized::<IcmpErrorKey, RawCounts>(ebpf, map::ICMP_ERRORS[parity])?,
                 unattributed: take_sized::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[parity])?,
             })
         };
@@ -135,7 +139,7 @@ impl Drain {
         let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
-        let (mut v4, mut v6) = (0, 0);
+        let (mut v4, mut v6, mut icmp_errors) = (0, 0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
             collect_slots(&self.slots_v4, old, self.cpus, |key, counts| tally.add_v4(key, counts))?;
@@ -148,6 +152,10 @@ impl Drain {
                 tally.add_v6(key, counts);
                 v6 += 1;
             })?;
+            take_all(fd(&maps.icmp_errors), |key: IcmpErrorKey, counts: RawCounts| {
+                tally.add_icmp_error(key, counts);
+                icmp_errors += 1;
+            })?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 *tally.unattributed.entry(key).or_default() += counts.into();
             })?;
@@ -155,7 +163,7 @@ impl Drain {
         let [packets, bytes, extra_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
         tally.lost += RawCounts { packets, bytes, extra_bytes }.into();
         self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
-        Ok(Crowded(v4.max(v6) > self.max_flows / 4))
+        Ok(Crowded(v4.max(v6).max(icmp_errors) > self.max_flows / 4))
     }
 }
 
@@ -185,17 +193,21 @@ unsafe fn collect_slots<K: FlowKey>(
 
 impl Tally {
     fn add_v4(&mut self, key: KeyV4, counts: RawCounts) {
-        add(&mut self.v4, &mut self.room_left, &mut self.unattributed, key, counts.into());
+        add(&mut self.v4, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
     }
 
     fn add_v6(&mut self, key: KeyV6, counts: RawCounts) {
-        add(&mut self.v6, &mut self.room_left, &mut self.unattributed, key, counts.into());
+        add(&mut self.v6, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
+    }
+
+    fn add_icmp_error(&mut self, key: IcmpErrorKey, counts: RawCounts) {
+        add(&mut self.icmp_errors, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
     }
 
     /// How many different flows, at all hooks together.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.v4.len() + self.v6.len() + self.icmp_errors.len()
     }
 
     /// Whether no flow was seen.
@@ -221,19 +233,31 @@ impl Tally {
         }
         moved(&mut self.v4, |key| &mut key.hook, ifindex, aside);
         moved(&mut self.v6, |key| &mut key.hook, ifindex, aside);
+        moved(&mut self.icmp_errors, |key| &mut key.hook, ifindex, aside);
         moved(&mut self.unattributed, |key| &mut key.hook, ifindex, aside);
     }
 
     /// Every flow at every hook, in no particular order.
     pub fn observations(&self) -> impl Iterator<Item = Observation> {
         let v4 = self.v4.iter().map(|(key, counts)| {
-            let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
-            observation(key.hook, key.tag, address(key.src_be), address(key.dst_be), key.ports, *counts)
+            let tuple = tuple(key.tag, address_v4(key.src_be), address_v4(key.dst_be), key.ports);
+            observation(key.hook, key.tag, tuple, None, *counts)
         });
         let v6 = self.v6.iter().map(|(key, counts)| {
-            observation(key.hook, key.tag, address_v6(key.src_be), address_v6(key.dst_be), key.ports, *counts)
+            let tuple = tuple(key.tag, address_v6(key.src_be), address_v6(key.dst_be), key.ports);
+            observation(key.hook, key.tag, tuple, None, *counts)
         });
-        v4.chain(v6)
+        let icmp_errors = self.icmp_errors.iter().map(|(key, counts)| {
+            let address = |words_be: [u32; 4]| match key.tag.protocol() {
+                ICMP => address_v4(words_be[0]),
+                _ => address_v6(words_be),
+            };
+            let error = tuple(key.tag, address(key.src_be), address(key.dst_be), Ports::default());
+            let (src, dst) = (address(key.quoted_src_be), address(key.quoted_dst_be));
+            let about = tuple(key.quoted_tag, src, dst, key.quoted_ports);
+            observation(key.hook, key.tag, error, Some(about), *counts)
+        });
+        v4.chain(v6).chain(icmp_errors)
     }
 
     /// What was counted, but in no flow, in no particular order.
@@ -248,11 +272,11 @@ impl Tally {
 }
 
 /// Adds to a flow, or if it is new and there is no room for it, to what is in no flow.
-fn add<K: FlowKey + Eq + Hash>(
+fn add<K: Eq + Hash>(
     flows: &mut HashMap<K, Counts>,
     room_left: &mut usize,
     unattributed: &mut HashMap<UnattributedKey, Counts>,
-    key: K,
+    (hook, key): (Hook, K),
     counts: Counts,
 ) {
     if let Some(flow) = flows.get_mut(&key) {
@@ -262,25 +286,30 @@ fn add<K: FlowKey + Eq + Hash>(
         flows.insert(key, counts);
     } else {
         let reason = netpath_ebpf::Reason::MapFull as u32;
-        *unattributed.entry(UnattributedKey { hook: key.hook(), reason }).or_default() += counts;
+        *unattributed.entry(UnattributedKey { hook, reason }).or_default() += counts;
     }
 }
 
-fn observation(hook: Hook, tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports, counts: Counts) -> Observation {
+/// IANA protocol number of ICMP, which IPv4 alone has.
+const ICMP: u8 = 1;
+
+fn observation(hook: Hook, tag: Tag, tuple: Tuple, about: Option<Tuple>, counts: Counts) -> Observation {
     Observation {
         ifindex: hook.ifindex(),
         direction: direction(hook),
         vlans: [tag.outer_vlan(), tag.inner_vlan()],
-        tuple: Tuple {
-            proto: tag.protocol(),
-            src,
-            sport: u16::from_be(ports.src_be),
-            dst,
-            dport: u16::from_be(ports.dst_be),
-        },
-        about: None,
+        tuple,
+        about,
         counts,
     }
+}
+
+fn tuple(tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports) -> Tuple {
+    Tuple { proto: tag.protocol(), src, sport: u16::from_be(ports.src_be), dst, dport: u16::from_be(ports.dst_be) }
+}
+
+fn address_v4(be: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(u32::from_be(be)))
 }
 
 fn address_v6(words_be: [u32; 4]) -> IpAddr {

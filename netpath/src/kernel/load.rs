@@ -101,7 +101,7 @@ pub fn has_object() -> bool {
     !OBJECT.is_empty()
 }
 
-/// Loads the object with room for `max_flows` flows of each address family, and its programs.
+/// Loads the object with room for `max_flows` flows of each address family, and as many ICMP errors, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
     let kernel = KernelVersion::current().map_err(|error| LoadError::KernelVersion(error.to_string()))?;
     can_load(OBJECT, kernel, missing_capabilities())?;
@@ -114,7 +114,9 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
 fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain), LoadError> {
     let mut loader = EbpfLoader::new();
     for epoch in 0..2 {
-        loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
+        for name in [map::V4[epoch], map::V6[epoch], map::ICMP_ERRORS[epoch]] {
+            loader.map_max_entries(name, max_flows);
+        }
     }
     let mut ebpf: Ebpf = loader.load(OBJECT)?;
     load_programs(&mut ebpf)?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::node::devices::message::LinkInfo;
 
 #[test]
 fn without_globs_evidence_stands() {
@@ -57,7 +58,8 @@ fn a_bad_glob_is_named() {
 /// A veth as a CNI plugin leaves it on the node.
 fn pods_veth(ifindex: u32, name: &str, routed: &[&str]) -> Link {
     Link {
-        kind: Some("veth".to_owned()),
+        info: LinkInfo { kind: Some("veth".to_owned()), ..LinkInfo::default() },
+        master: None,
         routed: routed.iter().map(|address| address.parse().unwrap()).collect(),
         ..Link::new(ifindex, name, DeviceClass::Veth)
     }
@@ -124,11 +126,11 @@ fn raw(ifindex: u32, elsewhere: Option<i32>) -> RawLink {
         altnames: Vec::new(),
         hardware_type: libc::ARPHRD_ETHER,
         flags: 0,
-        kind: Some("veth".to_owned()),
+        info: LinkInfo { kind: Some("veth".to_owned()), ..LinkInfo::default() },
+        master: None,
         mac: Some([2, 0, 0, 0, 0, 1]),
         lower: None,
         elsewhere,
-        vlan_id: None,
         xdp: None,
         parent: None,
         counters: crate::snapshot::KernelCounters::default(),
