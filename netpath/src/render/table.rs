@@ -231,7 +231,6 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
 /// A cause for which the kernel's count differs from netpath's, in few words.
 pub(super) fn cause(name: &str) -> &'static str {
     match name {
-        "shown_again" => "decrypted, seen again",
         "shown_again" => "decrypted packets that pass it twice (IPsec)",
         "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
         "ethernet_headers" => "Ethernet headers, not counted",

@@ -46,7 +46,7 @@ impl Way {
         let step = total(&self.each);
         let (fewest, most) = (-difference.above.bytes, difference.below.bytes);
         let (first, last) = match step {
-            0 => difference.in_time(rest).then_some((self.likely, self.likely))?,
+            0 => difference.in_time(rest).then_some((*self.units.start(), *self.units.end()))?,
             // rest − units × step must be from `fewest` to `most`.
             1.. => (ceiling(rest - most, step), (rest - fewest).div_euclid(step)),
             ..0 => (ceiling(fewest - rest, -step), (most - rest).div_euclid(-step)),
@@ -56,6 +56,7 @@ impl Way {
         let mut headers = self.sum;
         headers.extend(self.each.into_iter().map(|(why, bytes)| (why, bytes * units)));
         headers.retain(|(_, bytes)| *bytes != 0);
+        headers.sort_by_key(|(why, _)| *why as u8);
         Some(headers)
     }
 }
@@ -120,6 +121,7 @@ impl Difference {
         }
         let (frames, likely, [tagged, _]) = (self.frames(), self.kernel.packets, self.tagged);
         let mut add = |sum, each, units: &_, likely| ways.push(Way::of(sum).with(each, units, likely));
+        add(vec![as_frames], vec![], &frames, likely);
         add(vec![as_frames], vec![NO_ETHERNET], &frames, likely);
         if tagged == self.hook.packets {
             add(vec![as_frames], vec![NO_TAG], &frames, likely);
@@ -153,7 +155,8 @@ impl Difference {
         let more = self.kernel.packets - self.hook.packets;
         let merged = self.merged.filter(|_| more > self.below.packets && self.nothing_hidden());
         let ways = merged.map(|headers| {
-            let bytes = more * i128::from(headers.least)..=more * i128::from(headers.most);
+            let (fewest, most) = (more - self.below.packets, more + self.above.packets);
+            let bytes = fewest * i128::from(headers.least)..=most * i128::from(headers.most);
             let no_ethernet = (Why::EthernetHeaders, -self.ethernet_bytes());
             let tags = (Why::VlanTags, TAG_BYTES * self.tagged[0]);
             let mut ways = [vec![], vec![no_ethernet], vec![tags], vec![no_ethernet, tags]].map(|sum| {
