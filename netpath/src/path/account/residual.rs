@@ -318,3 +318,7 @@ impl Difference {
 fn clamped(count: i128) -> i64 {
     i64::try_from(count).unwrap_or(if count < 0 { i64::MIN } else { i64::MAX })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests;
