@@ -73,8 +73,8 @@ pub struct Tally {
 impl Default for Tally {
     /// With room for any number of flows.
     fn default() -> Self {
-        let (v4, v6, unattributed) = Default::default();
-        Self { v4, v6, unattributed, lost: Counts::default(), room_left: usize::MAX }
+        let (v4, v6, icmp_errors, unattributed) = Default::default();
+        Self { v4, v6, icmp_errors, unattributed, lost: Counts::default(), room_left: usize::MAX }
     }
 }
 

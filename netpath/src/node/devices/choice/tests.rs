@@ -58,8 +58,7 @@ fn a_bad_glob_is_named() {
 /// A veth as a CNI plugin leaves it on the node.
 fn pods_veth(ifindex: u32, name: &str, routed: &[&str]) -> Link {
     Link {
-        info: LinkInfo { kind: Some("veth".to_owned()), ..LinkInfo::default() },
-        master: None,
+        kind: Some("veth".to_owned()),
         routed: routed.iter().map(|address| address.parse().unwrap()).collect(),
         ..Link::new(ifindex, name, DeviceClass::Veth)
     }
