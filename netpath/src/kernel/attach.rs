@@ -8,17 +8,19 @@ mod clsact;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Ebpf;
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::tc::SchedClassifierLink;
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 use netpath_ebpf::map;
 
 use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
+use crate::kernel::bpf;
 use crate::node::devices::Layer;
-use crate::report::Attach;
+use crate::report::{Attach, Direction};
 use crate::snapshot::NewQdiscs;
 
 /// The first kernel with TCX.
@@ -28,11 +30,19 @@ pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 #[derive(Debug)]
 pub struct Attacher {
     // Dropped first: filters go before the lease that says whose they are.
-    links: HashMap<u32, [SchedClassifierLink; 2]>,
+    links: HashMap<u32, [Attached; 2]>,
     ebpf: Ebpf,
     /// How to attach; none is by TCX.
     clsact: Option<Clsact>,
     kernel: KernelVersion,
+}
+
+/// A program on a hook, until this is dropped.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held to be dropped")]
+enum Attached {
+    Tcx(OwnedFd),
+    Filter(SchedClassifierLink),
 }
 
 /// Why a device has no program.
@@ -103,8 +113,8 @@ impl Attacher {
     /// Attaches to both directions of a device, before every other program that the kernel lets us precede. Attaching twice
     /// is a no-op.
     ///
-    /// The kernel is asked by name, so a device renamed in between gives `ENODEV`, or the programs go to the device that
-    /// now has the name; what they count is under the true ifindex in either case.
+    /// Legacy filters are attached by name, so a device renamed in between gives `ENODEV`, or the programs go to the device
+    /// that now has the name; what they count is under the true ifindex in either case.
     pub fn attach(&mut self, ifindex: u32, name: &str, layer: Layer) -> Result<Attach, AttachError> {
         let how = if self.clsact.is_some() { Attach::Clsact } else { Attach::Tcx };
         if self.links.contains_key(&ifindex) {
@@ -120,8 +130,8 @@ impl Attacher {
             // What begins with neither will be counted as unparsed.
             Layer::Ip | Layer::Unknown => [map::RX_IP, map::TX_IP],
         };
-        let rx = self.attach_one(rx, name, TcAttachType::Ingress)?;
-        let tx = self.attach_one(tx, name, TcAttachType::Egress)?;
+        let rx = self.attach_one(rx, (ifindex, name), Direction::Rx)?;
+        let tx = self.attach_one(tx, (ifindex, name), Direction::Tx)?;
         self.links.insert(ifindex, [rx, tx]);
         Ok(how)
     }
@@ -140,9 +150,9 @@ impl Attacher {
     fn attach_one(
         &mut self,
         program: &str,
-        device: &str,
-        direction: TcAttachType,
-    ) -> Result<SchedClassifierLink, AttachError> {
+        (ifindex, name): (u32, &str),
+        direction: Direction,
+    ) -> Result<Attached, AttachError> {
         let program: &mut SchedClassifier =
             self.ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()?;
         // `load` leaves the programs for devices without link layer to the first of them.
@@ -150,10 +160,12 @@ impl Attacher {
             program.load()?;
         }
         if let Some(clsact) = &self.clsact {
-            return clsact.attach(program, device, direction);
+            let direction = match direction {
+                Direction::Rx => TcAttachType::Ingress,
+                Direction::Tx => TcAttachType::Egress,
+            };
+            return clsact.attach(program, name, direction).map(Attached::Filter);
         }
-        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(device, direction, first)?;
-        Ok(program.take_link(link)?)
+        Ok(Attached::Tcx(bpf::attach_tcx(program.fd()?.as_fd(), ifindex, direction)?))
     }
 }

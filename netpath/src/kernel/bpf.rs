@@ -1,5 +1,5 @@
-//! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs, and who is
-//! on a hook, by ifindex and as far as the caller may know.
+//! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs,
+//! attaching by ifindex, and who is on a hook, as far as the caller may know.
 //!
 //! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux,
 //! `include/uapi/linux/bpf.h`). Nothing else in netpath calls `bpf(2)` by hand.
@@ -16,6 +16,9 @@ const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+const BPF_LINK_CREATE: libc::c_long = 28;
+/// Without another program to be before: before all.
+const BPF_F_BEFORE: u32 = 1 << 3;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const BPF_TCX_INGRESS: u32 = 46;
@@ -77,6 +80,19 @@ struct QueryAttr {
     link_ids: u64,
     link_attach_flags: u64,
     revision: u64,
+}
+
+/// `union bpf_attr`, member for `BPF_LINK_CREATE`, with `tcx`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttr {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative_fd: u32,
+    padding: u32,
+    expected_revision: u64,
 }
 
 /// `union bpf_attr`, member for `BPF_*_GET_FD_BY_ID`.
@@ -283,10 +299,7 @@ pub fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<(u32, 
     let (mut programs, mut links) = ([0u32; MOST_PROGRAMS as usize], [0u32; MOST_PROGRAMS as usize]);
     let mut attr = QueryAttr {
         target_ifindex: ifindex,
-        attach_type: match direction {
-            Direction::Rx => BPF_TCX_INGRESS,
-            Direction::Tx => BPF_TCX_EGRESS,
-        },
+        attach_type: tcx_attach_type(direction),
         prog_ids: programs.as_mut_ptr() as u64,
         link_ids: links.as_mut_ptr() as u64,
         count: MOST_PROGRAMS,
@@ -295,6 +308,30 @@ pub fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<(u32, 
     // SAFETY: BPF_PROG_QUERY takes QueryAttr, and both arrays have room for `count` ids.
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     Ok(programs.into_iter().zip(links).take(attr.count as usize).collect())
+}
+
+/// Attaches a loaded program to a hook of a device in this thread's network namespace, before all that are there. It is
+/// detached when the descriptor is closed.
+///
+/// By index, since a device's name need not be text. Needs `CAP_NET_ADMIN` and `CAP_BPF` (else `EPERM`) and Linux 6.6 (else
+/// `EINVAL`). `ENODEV`: there is no such device; `ERANGE`: the hook has no room.
+pub fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> io::Result<OwnedFd> {
+    let mut attr = LinkAttr {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        target_ifindex: ifindex,
+        attach_type: tcx_attach_type(direction),
+        flags: BPF_F_BEFORE,
+        ..LinkAttr::default()
+    };
+    // SAFETY: BPF_LINK_CREATE takes LinkAttr and no addresses, and answers with a descriptor.
+    unsafe { open(BPF_LINK_CREATE, &mut attr) }
+}
+
+const fn tcx_attach_type(direction: Direction) -> u32 {
+    match direction {
+        Direction::Rx => BPF_TCX_INGRESS,
+        Direction::Tx => BPF_TCX_EGRESS,
+    }
 }
 
 /// Name (at most 15 bytes; may be empty) and tag of a loaded program.
