@@ -1,7 +1,8 @@
 //! `netpath doctor`: says whether a report would be right here, and what to do if not.
 //!
 //! In: the arguments. Out: findings on stdout; exit status 1 if a report would be wrong. Needs no root, and says what it
-//! could not see without; changes nothing.
+//! could not see without; changes nothing. As a report does, it asks IMDS which hardware addresses are ENIs', unless `--offline`
+//! says not to.
 
 use std::process::ExitCode;
 
