@@ -10,6 +10,8 @@ pub mod map;
 pub mod parse;
 pub mod wire;
 
+use parse::Part;
+
 /// Direction of a packet as seen by the device: `Rx` is TC ingress, `Tx` is TC egress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -355,16 +357,150 @@ pub struct FragmentKey {
     pub id_be: u32,
 }
 
-/// What a first fragment tells of the later ones.
+/// What is remembered of a datagram of which fragments passed a hook.
+///
+/// A datagram is forgotten when all of its bytes have passed: identifications come back, in IPv4 after 65,536 datagrams at most
+/// (RFC 4963), and the next datagram's fragments may come in another order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FragmentValue {
+    /// When the first of them to arrive did: `CLOCK_MONOTONIC`, ns.
+    pub since_ns: u64,
+    /// Bytes of the datagram that passed.
+    pub seen_bytes: u32,
+    /// Bytes of the whole datagram; 0 as long as its last fragment was not seen.
+    pub total_bytes: u32,
     /// The first fragment's ports.
     pub ports: Ports,
     /// The first fragment's protocol behind all extension headers.
     pub protocol: u8,
+    /// 1 if the first fragment was seen; else 0, and there are neither ports nor protocol.
+    pub has_first: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
+}
+
+impl FragmentValue {
+    /// How long a datagram is remembered after its first fragment, in ns: as long as Linux waits for the others in IPv4 (30 s,
+    /// `include/net/ip.h`, `IP_FRAG_TIME`). RFC 791 (3.2) begins with 15 s, RFC 8200 (4.5) ends at 60 s. What comes later
+    /// could still belong to it in IPv6, but nothing says that it does.
+    pub const LIFETIME_NS: u64 = 30_000_000_000;
+
+    /// Of a datagram's first fragment, with what was remembered of the later ones that came before it.
+    #[inline(always)]
+    #[must_use]
+    pub fn first(part: Part, (protocol, ports): (u8, Ports), before: Option<Self>, now_ns: u64) -> Self {
+        let value = match before {
+            Some(before) if before.is_alive(now_ns) && before.has_first == 0 => before.with(part),
+            _ => Self::new(part, now_ns),
+        };
+        Self { ports, protocol, has_first: 1, ..value }
+    }
+
+    /// Of a datagram's later fragment, with what was remembered of those before it. A second last fragment is another
+    /// datagram's.
+    #[inline(always)]
+    #[must_use]
+    pub fn later(part: Part, before: Option<Self>, now_ns: u64) -> Self {
+        match before {
+            Some(before) if before.is_alive(now_ns) && (before.total_bytes == 0 || part.total_bytes == 0) => {
+                before.with(part)
+            }
+            _ => Self::new(part, now_ns),
+        }
+    }
+
+    /// Whether all of the datagram passed, so that there is nothing left to remember it for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.total_bytes != 0 && self.seen_bytes >= self.total_bytes
+    }
+
+    #[inline(always)]
+    const fn new(part: Part, now_ns: u64) -> Self {
+        Self {
+            since_ns: now_ns,
+            seen_bytes: part.len_bytes,
+            total_bytes: part.total_bytes,
+            ports: Ports { src_be: 0, dst_be: 0 },
+            protocol: 0,
+            has_first: 0,
+            padding: [0; 2],
+        }
+    }
+
+    #[inline(always)]
+    fn with(self, part: Part) -> Self {
+        Self {
+            seen_bytes: self.seen_bytes.saturating_add(part.len_bytes),
+            total_bytes: self.total_bytes.max(part.total_bytes),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    const fn is_alive(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.since_ns) < Self::LIFETIME_NS
+    }
+}
+
+/// Key of an ICMP or `ICMPv6` error at one hook, with the packet that it quotes.
+///
+/// An IPv4 address is in the first word, the others are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct IcmpErrorKey {
+    /// Where the error was seen.
+    pub hook: Hook,
+    /// The error's VLANs and protocol: 1 for IPv4, 58 for IPv6.
+    pub tag: Tag,
+    /// The error's source address, network byte order.
+    pub src_be: [u32; 4],
+    /// The error's destination address, network byte order.
+    pub dst_be: [u32; 4],
+    /// The quoted packet's protocol; no VLANs.
+    pub quoted_tag: Tag,
+    /// The quoted packet's source address, network byte order.
+    pub quoted_src_be: [u32; 4],
+    /// The quoted packet's destination address, network byte order.
+    pub quoted_dst_be: [u32; 4],
+    /// The quoted packet's ports, as in its own key.
+    pub quoted_ports: Ports,
+}
+
+impl IcmpErrorKey {
+    /// Of an ICMP error's own key, and that of the packet it quotes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(error: &KeyV4, quoted: &KeyV4) -> Self {
+        Self {
+            hook: error.hook,
+            tag: error.tag,
+            src_be: [error.src_be, 0, 0, 0],
+            dst_be: [error.dst_be, 0, 0, 0],
+            quoted_tag: quoted.tag,
+            quoted_src_be: [quoted.src_be, 0, 0, 0],
+            quoted_dst_be: [quoted.dst_be, 0, 0, 0],
+            quoted_ports: quoted.ports,
+        }
+    }
+
+    /// Of an `ICMPv6` error's own key, and that of the packet it quotes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(error: &KeyV6, quoted: &KeyV6) -> Self {
+        Self {
+            hook: error.hook,
+            tag: error.tag,
+            src_be: error.src_be,
+            dst_be: error.dst_be,
+            quoted_tag: quoted.tag,
+            quoted_src_be: quoted.src_be,
+            quoted_dst_be: quoted.dst_be,
+            quoted_ports: quoted.ports,
+        }
+    }
 }
 
 const _: () = {
@@ -377,5 +513,6 @@ const _: () = {
     assert!(size_of::<Block<KeyV4>>() <= 32 << 10 && size_of::<Block<KeyV6>>() <= 32 << 10);
     assert!(size_of::<UnattributedKey>() == 8);
     assert!(size_of::<FragmentKey>() == 44);
-    assert!(size_of::<FragmentValue>() == 8);
+    assert!(size_of::<FragmentValue>() == 24);
+    assert!(size_of::<IcmpErrorKey>() == 80);
 };

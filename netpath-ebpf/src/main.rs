@@ -19,19 +19,19 @@
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_hdr_start_off::BPF_HDR_START_NET};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use aya_ebpf::helpers::bpf_skb_load_bytes;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes, bpf_skb_load_bytes_relative};
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use netpath_ebpf::parse::{
-    self, Family, Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, inner_len, ipv4, ipv6,
-    is_udp_tunnel, network, plain_v4, plain_v6,
+    self, EtherType, Family, Fragment, Header, Key, Network, Packet, Parsed, PlainTag, Start, inner_len, ipv4, ipv6,
+    is_udp_tunnel, network, plain_v4, plain_v6, quoted_v4, quoted_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
-    BLOCKS, Block, Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Reason, Slot,
-    UnattributedKey, slot_index,
+    BLOCKS, Block, Counts, Direction, FlowKey, FragmentKey, FragmentValue, Hook, IcmpErrorKey, KeyV4, KeyV6, Reason,
+    Slot, UnattributedKey, slot_index,
 };
 
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`: no opinion, go on with the next program.
@@ -58,11 +58,16 @@ static NETPATH_V4_1: HashMap<KeyV4, Counts, FLOWS> = HashMap::new();
 static NETPATH_V6_0: HashMap<KeyV6, Counts, FLOWS> = HashMap::new();
 #[btf_map]
 static NETPATH_V6_1: HashMap<KeyV6, Counts, FLOWS> = HashMap::new();
+/// ICMP errors, of both families. Without memory set aside for them: there are few, unless somebody makes many.
+#[btf_map]
+static NETPATH_ICMP_0: HashMap<IcmpErrorKey, Counts, FLOWS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+#[btf_map]
+static NETPATH_ICMP_1: HashMap<IcmpErrorKey, Counts, FLOWS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
 static NETPATH_REST_0: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
 #[btf_map]
 static NETPATH_REST_1: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
-/// The ports of packets whose later fragments are still to come. Not part of an epoch: it holds no counts.
+/// The ports of datagrams of which more fragments are to come. Not part of an epoch: it holds no counts.
 #[btf_map]
 static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap::new();
 
@@ -78,13 +83,13 @@ pub fn netpath_tx(ctx: TcContext) -> i32 {
     ethernet(ctx.skb.skb, Direction::Tx)
 }
 
-/// TC ingress of a device without link layer (tun, WireGuard). Kernel 5.10, TCX from 6.6 on. Without it: no rx hop on that device.
+/// TC ingress of a device without link layer (tun, WireGuard, xfrm). Kernel 5.10, TCX from 6.6 on. Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx_ip(ctx: TcContext) -> i32 {
     general(ctx.skb.skb, Direction::Rx, false)
 }
 
-/// TC egress of a device without link layer (tun, WireGuard). Kernel 5.10, TCX from 6.6 on. Without it: no tx hop on that device.
+/// TC egress of a device without link layer (tun, WireGuard, xfrm). Kernel 5.10, TCX from 6.6 on. Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
     general(ctx.skb.skb, Direction::Tx, false)
@@ -115,10 +120,14 @@ fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
     }
 }
 
-/// Counts any packet.
+/// Counts any packet. What it does in turn is called from here, and not one from within the other: together they would need more
+/// than BPF's 512 bytes of stack.
 #[inline(always)]
 fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
-    netpath_general(skb, direction as u32, u32::from(ethernet));
+    let (direction, ethernet) = (direction as u32, u32::from(ethernet));
+    if netpath_general(skb, direction, ethernet, 1) != 0 && netpath_icmp_error(skb, direction, ethernet) == 0 {
+        netpath_general(skb, direction, ethernet, 0);
+    }
     NEXT
 }
 
@@ -254,70 +263,178 @@ struct Seen {
     inner_len: u32,
 }
 
-/// What the packet begins with.
-///
-/// # Safety
-/// `skb` must be the program's context.
-#[inline(always)]
-unsafe fn start(skb: *mut __sk_buff, ethernet: bool) -> Start {
-    // SAFETY: by this function's contract. Volatile, or the compiler would choose between the addresses of two fields,
-    // which the verifier does not allow.
-    let (protocol, vlan_tci) =
-        unsafe { ((&raw const (*skb).protocol).read_volatile(), (&raw const (*skb).vlan_tci).read_volatile()) };
-    if ethernet {
-        // SAFETY: as above.
-        Start::Ethernet { vlan_tci: unsafe { (*skb).vlan_present != 0 }.then_some(vlan_tci as u16) }
-    } else {
-        Start::Ip { ethertype_be: protocol as u16 }
-    }
-}
+/// The most bytes that are looked for before the network header of a device without link layer: IPv6, GRE and an encapsulation,
+/// with room.
+const MOST_BEFORE: u32 = 128;
 
-/// Counts any packet of a device with (1) or without (0) Ethernet headers.
+/// What the packet begins with, as one number ([`Start::word`]): by where its network header is, since the device's type does not
+/// decide that. A device without link layer may receive a packet that still has the Ethernet header of the device before
+/// (xfrm and vti interfaces, `bpf_redirect`, mirred), or has been given its tunnel's own (GRE without a remote end). Those bytes
+/// are not the packet's. And mirred sends a packet without link header out of a device that has them.
+///
+/// Where the headers are not in the packet's linear part, or the kernel has not noted where they are, the device decides.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
-    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let seen = unsafe {
-        let start = start(skb, ethernet != 0);
-        let hook = Hook::new((*skb).ifindex, direction_of(direction));
-        let inner_len = if (*skb).gso_size == 0 { 0 } else { netpath_inner_len(skb, ethernet) };
-        Seen { hook, start, epoch: epoch(), size: size(skb), inner_len }
+extern "C" fn netpath_start(skb: *mut __sk_buff, ethernet: u32) -> u32 {
+    // SAFETY: the kernel passes a valid context. Volatile, or the compiler would choose between the addresses of two fields,
+    // which the verifier does not allow.
+    let (protocol, vlan_tci, vlan_present) = unsafe {
+        (
+            (&raw const (*skb).protocol).read_volatile(),
+            (&raw const (*skb).vlan_tci).read_volatile(),
+            (&raw const (*skb).vlan_present).read_volatile(),
+        )
     };
-    if let Err(reason) = read(&Whole { skb }, &seen) {
-        unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
+    let ethertype_be = protocol as u16;
+    let linear_len = Linear::of(skb).len();
+    let start = if ethernet == 0 {
+        Start::Ip { offset: network_offset(skb, linear_len), ethertype_be }
+    } else if matches!(ethertype_be, EtherType::IPV4_BE | EtherType::IPV6_BE)
+        && is_network_within(skb, linear_len, 0)
+        && !is_network_within(skb, linear_len + 1, 0)
+    {
+        Start::Ip { offset: 0, ethertype_be }
+    } else {
+        Start::Ethernet { vlan_tci: if vlan_present != 0 { Some(vlan_tci as u16) } else { None } }
+    };
+    start.word()
+}
+
+/// Bytes before the network header.
+#[inline(always)]
+fn network_offset(skb: *mut __sk_buff, linear_len: u32) -> u8 {
+    let mut offset = 0;
+    while offset <= MOST_BEFORE {
+        if offset >= linear_len || is_network_within(skb, linear_len, offset) {
+            return offset as u8;
+        }
+        offset += 2;
     }
     0
 }
 
-/// Reads a packet's headers and counts it under its flow.
+/// Whether the network header begins `offset` bytes behind the packet's start or before. `__sk_buff` does not have its place, but
+/// the helper reads relative to it, and no further than to the end of the linear part.
 #[inline(always)]
-fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Reason> {
-    match network(packet, seen.start)? {
-        Network::V4(link) => count_v4(seen, &whole(ipv4(packet, link, seen.hook)?)?),
-        Network::V6(link) => count_v6(seen, &whole(ipv6(packet, link, seen.hook)?)?),
+fn is_network_within(skb: *mut __sk_buff, linear_len: u32, offset: u32) -> bool {
+    let mut byte = 0_u8;
+    let last = linear_len.wrapping_sub(offset + 1);
+    // SAFETY: the helper writes one byte.
+    unsafe { bpf_skb_load_bytes_relative(skb.cast(), last, (&raw mut byte).cast(), 1, BPF_HDR_START_NET) == 0 }
+}
+
+/// Counts any packet of a device with (1) or without (0) Ethernet headers, but for ICMP errors if they are to be `left`: 1 if it
+/// is one of those.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32, left: u32) -> u32 {
+    let start = netpath_start(skb, ethernet);
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let seen = unsafe {
+        let hook = Hook::new((*skb).ifindex, direction_of(direction));
+        let inner_len = if (*skb).gso_size == 0 { 0 } else { netpath_inner_len(skb, start) };
+        let start = Start::of_word(start);
+        Seen { hook, start, epoch: epoch(), size: own_size(skb, start), inner_len }
+    };
+    match read(&Whole::<true> { skb }, &seen, left != 0) {
+        Ok(counted) => u32::from(!counted),
+        Err(reason) => {
+            unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
+            0
+        }
     }
-    Ok(())
+}
+
+/// A packet's size without what is before its own first header.
+#[inline(always)]
+fn own_size(skb: *mut __sk_buff, start: Start) -> Size {
+    let size = size(skb);
+    Size { len_bytes: size.len_bytes.saturating_sub(start.offset()), ..size }
+}
+
+/// Reads a packet's headers and counts it under its flow; `false` if it is an ICMP error, and these are to be left.
+#[inline(always)]
+fn read<P: Packet>(packet: &P, seen: &Seen, errors_left: bool) -> Result<bool, Reason> {
+    match network(packet, seen.start)? {
+        Network::V4(link) => {
+            let parsed = ipv4(packet, link, seen.hook)?;
+            if parsed.is_icmp_error && errors_left {
+                return Ok(false);
+            }
+            count_v4(seen, &whole(parsed)?);
+        }
+        Network::V6(link) => {
+            let parsed = ipv6(packet, link, seen.hook)?;
+            if parsed.is_icmp_error && errors_left {
+                return Ok(false);
+            }
+            count_v6(seen, &whole(parsed)?);
+        }
+    }
+    Ok(true)
+}
+
+/// Counts an ICMP error with the packet that it quotes: 1, or 0 if that cannot be read.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_icmp_error(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
+    let start = Start::of_word(netpath_start(skb, ethernet));
+    let Some((key, headers_len)) = icmp_error(&Whole::<false> { skb }, start, hook) else { return 0 };
+    let (epoch, counts) = (epoch(), own_size(skb, start).counts(headers_len - start.offset()));
+    let kept = if epoch & 1 == 0 { add(&NETPATH_ICMP_0, &key, &counts) } else { add(&NETPATH_ICMP_1, &key, &counts) };
+    if !kept {
+        unattributed(epoch, hook, Reason::MapFull, &counts);
+    }
+    1
+}
+
+/// The key of an ICMP error with the packet that it quotes, and how many bytes are before its ICMP header.
+#[inline(always)]
+fn icmp_error<P: Packet>(packet: &P, start: Start, hook: Hook) -> Option<(IcmpErrorKey, u32)> {
+    match network(packet, start).ok()? {
+        Network::V4(link) => {
+            let error = ipv4(packet, link, hook).ok()?;
+            let quoted = quoted_v4(packet, error.headers_len_bytes)?;
+            Some((IcmpErrorKey::v4(&error.key, &quoted), error.headers_len_bytes))
+        }
+        Network::V6(link) => {
+            let error = ipv6(packet, link, hook).ok()?;
+            let quoted = quoted_v6(packet, error.headers_len_bytes)?;
+            Some((IcmpErrorKey::v6(&error.key, &quoted), error.headers_len_bytes))
+        }
+    }
 }
 
 /// Remembers a first fragment's ports for the later ones, and completes a later one with them.
 #[inline(always)]
 fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
-    match parsed.fragment {
-        Fragment::Whole => {}
-        Fragment::First => {
-            let key = parsed.key.fragment_key(parsed.fragment_id_be);
-            // A full LRU map makes room for it.
-            let _ = NETPATH_FRAG.insert(key, parsed.key.fragment_value(), 0);
+    if parsed.fragment == Fragment::Whole {
+        return Ok(parsed);
+    }
+    let key = parsed.key.fragment_key(parsed.part.id_be);
+    // SAFETY: the value is copied at once. Should its slot be reused in that moment, which takes 8,192 other fragmented
+    // packets, the copy has the ports of one of those.
+    let before = unsafe { NETPATH_FRAG.get(&key) }.copied();
+    // SAFETY: the helper only reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let value = if parsed.fragment == Fragment::First {
+        FragmentValue::first(parsed.part, parsed.key.transport(), before, now_ns)
+    } else {
+        FragmentValue::later(parsed.part, before, now_ns)
+    };
+    if value.is_complete() {
+        let _ = NETPATH_FRAG.remove(&key);
+    } else {
+        // A full LRU map makes room for it.
+        let _ = NETPATH_FRAG.insert(&key, &value, 0);
+    }
+    if parsed.fragment == Fragment::Later {
+        if value.has_first == 0 {
+            return Err(Reason::OrphanFragment);
         }
-        Fragment::Later => {
-            let key = parsed.key.fragment_key(parsed.fragment_id_be);
-            // SAFETY: the value is copied at once. Should its slot be reused in that moment, which takes 8,192 other
-            // fragmented packets, the copy has the ports of one of those.
-            match unsafe { NETPATH_FRAG.get(key) } {
-                Some(first) => parsed.key.complete(*first),
-                None => return Err(Reason::OrphanFragment),
-            }
-        }
+        parsed.key.complete(&value);
     }
     Ok(parsed)
 }
@@ -325,14 +442,14 @@ fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
 /// Counts an IPv4 packet.
 #[inline(always)]
 fn count_v4(seen: &Seen, parsed: &Parsed<KeyV4>) {
-    let counts = seen.size.counts(parsed.headers_len_bytes + seen.inner_len);
+    let counts = seen.size.counts(parsed.headers_len_bytes - seen.start.offset() + seen.inner_len);
     cached(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], seen.epoch, &parsed.key, &counts);
 }
 
 /// Counts an IPv6 packet.
 #[inline(always)]
 fn count_v6(seen: &Seen, parsed: &Parsed<KeyV6>) {
-    let counts = seen.size.counts(parsed.headers_len_bytes + seen.inner_len);
+    let counts = seen.size.counts(parsed.headers_len_bytes - seen.start.offset() + seen.inner_len);
     cached(&NETPATH_SLOT_V6, [&NETPATH_V6_0, &NETPATH_V6_1], seen.epoch, &parsed.key, &counts);
 }
 
@@ -366,10 +483,8 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
 /// Bytes of headers behind the outer ones that each frame of a tunnel's super-packet has; 0 for any other packet.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_inner_len(skb: *mut __sk_buff, ethernet: u32) -> u32 {
-    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let start = unsafe { start(skb, ethernet != 0) };
-    inner_len(&Whole { skb }, start).unwrap_or(0)
+extern "C" fn netpath_inner_len(skb: *mut __sk_buff, start: u32) -> u32 {
+    inner_len(&Whole::<true> { skb }, Start::of_word(start)).unwrap_or(0)
 }
 
 /// Counts a packet that belongs to no flow.
@@ -387,7 +502,7 @@ fn unattributed(epoch: u32, hook: Hook, reason: Reason, counts: &Counts) {
 
 /// Adds to a key's counts; `false` if the map has no room for the key.
 #[inline(always)]
-fn add<K, const N: usize>(map: &HashMap<K, Counts, N>, key: &K, counts: &Counts) -> bool {
+fn add<K, const N: usize, const F: usize>(map: &HashMap<K, Counts, N, F>, key: &K, counts: &Counts) -> bool {
     if let Some(total) = map.get_ptr_mut(key) {
         // SAFETY: the pointer is to an element of the map; elements go only from epochs at rest.
         unsafe { add_to(total, counts) };
@@ -443,6 +558,18 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// Bytes of it.
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        let mut len = self.data_end - self.data;
+        // SAFETY: no instruction. It keeps the compiler from taking the difference apart: with pointers the verifier allows
+        // nothing but that.
+        unsafe { asm!("/* {len} */", len = inout(reg) len, options(nomem, nostack, preserves_flags)) };
+        len as u32
+    }
+}
+
 impl Packet for Linear {
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
@@ -456,16 +583,18 @@ impl Packet for Linear {
     }
 }
 
-/// The whole packet: its linear part, and what is behind through a helper call for each read.
-struct Whole {
+/// The whole packet: if `DIRECT` its linear part by direct access, and what is behind through a helper call for each read, which
+/// is half as much for the verifier to look at.
+struct Whole<const DIRECT: bool> {
     skb: *mut __sk_buff,
 }
 
-impl Packet for Whole {
+impl<const DIRECT: bool> Packet for Whole<DIRECT> {
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         // The verifier wants a limit.
-        if offset < 0x8000
+        if DIRECT
+            && offset < 0x8000
             && let Some(header) = Linear::of(self.skb).read(offset)
         {
             return Some(header);
@@ -497,20 +626,20 @@ impl Packet for Whole {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_link(skb: *mut __sk_buff, start: u32, offset: u32) -> u64 {
-    parse::link(&Whole { skb }, start, offset)
+    parse::link(&Whole::<true> { skb }, start, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_extensions(skb: *mut __sk_buff, next_header: u32, offset: u32) -> u64 {
-    parse::extensions(&Whole { skb }, next_header as u8, offset)
+    parse::extensions(&Whole::<true> { skb }, next_header as u8, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_transport(skb: *mut __sk_buff, family: u32, number: u32, offset: u32) -> u64 {
     let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
-    parse::transport(&Whole { skb }, family, number as u8, offset)
+    parse::transport(&Whole::<true> { skb }, family, number as u8, offset)
 }
 
 #[panic_handler]

@@ -15,6 +15,8 @@ pub const PROGRAMS: [&str; 4] = [RX, TX, RX_IP, TX_IP];
 pub const V4: [&str; 2] = ["NETPATH_V4_0", "NETPATH_V4_1"];
 /// `KeyV6` → `Counts`, one map an epoch.
 pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
+/// `IcmpErrorKey` → `Counts`, one map an epoch.
+pub const ICMP_ERRORS: [&str; 2] = ["NETPATH_ICMP_0", "NETPATH_ICMP_1"];
 /// `UnattributedKey` → `Counts`, one map an epoch.
 pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
 /// `slot_index` → `Block<KeyV4>`, on each CPU.
@@ -26,3 +28,5 @@ pub const SLOTS_V6: &str = "NETPATH_SLOT_V6";
 pub const EPOCH: &str = ".bss";
 /// `Counts` of even and of odd epochs: packets that not even the unattributed counters had room for.
 pub const LOST: &str = "NETPATH_LOST";
+/// `FragmentKey` → `FragmentValue`.
+pub const FRAGMENTS: &str = "NETPATH_FRAG";

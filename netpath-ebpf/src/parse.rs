@@ -18,6 +18,7 @@
 //! | IP version or IPv4 header length wrong | [`Reason::Unparsed`] |
 //! | TCP, UDP, UDP-Lite, DCCP, SCTP | ports are the first four bytes |
 //! | ICMP and `ICMPv6` echo request and reply | the identifier is in both ports; other types have zeros |
+//! | ICMP and `ICMPv6` errors | [`Parsed::is_icmp_error`]; the flow of the packet that they quote: [`quoted_v4`], [`quoted_v6`] |
 //! | ICMP in IPv6, `ICMPv6` in IPv4, GRE, ESP, IP in IP, all others | no ports: zeros |
 //! | IPv6 extension headers | those that Linux skips (hop-by-hop, routing, fragment, AH, destination options), at most eight; more: [`Reason::Unparsed`] |
 //! | IPv6 no next header (59) | the protocol is 59 |
@@ -33,6 +34,7 @@
 
 mod extensions;
 mod header;
+mod icmp;
 mod ip;
 mod link;
 mod plain;
@@ -45,6 +47,7 @@ pub use header::{
 };
 
 pub use extensions::extensions;
+pub use icmp::{quoted_v4, quoted_v6};
 pub use ip::{ipv4, ipv6};
 pub use link::{Link, link};
 pub use plain::{PlainTag, plain_v4, plain_v6};
@@ -99,8 +102,11 @@ pub enum Start {
         /// beside them (hardware acceleration: `skb->vlan_tci` where `skb->vlan_present`).
         vlan_tci: Option<u16>,
     },
-    /// An IP header: the device has no link-layer header (tun, `WireGuard`).
+    /// An IP header, or what is not the packet's own and then an IP header: the device has no link-layer header (tun,
+    /// `WireGuard`).
     Ip {
+        /// Bytes before the IP header.
+        offset: u8,
         /// `EtherType` of what it is, network byte order (`skb->protocol`).
         ethertype_be: u16,
     },
@@ -109,6 +115,17 @@ pub enum Start {
 impl Start {
     const BESIDE: u32 = 1 << 16;
     const IP: u32 = 1 << 17;
+    const OFFSET_SHIFT: u32 = 24;
+
+    /// Bytes before the packet's own first header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offset(self) -> u32 {
+        match self {
+            Self::Ethernet { .. } => 0,
+            Self::Ip { offset, .. } => offset as u32,
+        }
+    }
 
     /// As one number, for [`link`].
     #[inline(always)]
@@ -117,16 +134,18 @@ impl Start {
         match self {
             Self::Ethernet { vlan_tci: None } => 0,
             Self::Ethernet { vlan_tci: Some(tci) } => Self::BESIDE | tci as u32,
-            Self::Ip { ethertype_be } => Self::IP | ethertype_be as u32,
+            Self::Ip { offset, ethertype_be } => (offset as u32) << Self::OFFSET_SHIFT | Self::IP | ethertype_be as u32,
         }
     }
 
+    /// Of [`Start::word`].
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "it takes the lower half")]
-    const fn of_word(word: u32) -> Self {
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "it takes the number apart")]
+    pub const fn of_word(word: u32) -> Self {
         let low = word as u16;
         if word & Self::IP != 0 {
-            Self::Ip { ethertype_be: low }
+            Self::Ip { offset: (word >> Self::OFFSET_SHIFT) as u8, ethertype_be: low }
         } else {
             Self::Ethernet { vlan_tci: if word & Self::BESIDE != 0 { Some(low) } else { None } }
         }
@@ -153,11 +172,35 @@ pub struct Parsed<K> {
     pub key: K,
     /// Fragment state.
     pub fragment: Fragment,
-    /// Identification of a fragment, as it is in the packet; 0 for [`Fragment::Whole`].
-    pub fragment_id_be: u32,
+    /// Which part of a datagram it has; zeros for [`Fragment::Whole`].
+    pub part: Part,
+    /// Whether it is an ICMP or `ICMPv6` error, and has the first bytes of the packet that it is about.
+    pub is_icmp_error: bool,
     /// Bytes from the packet's start to the end of its TCP (options included), UDP or SCTP header; for other protocols
     /// to the end of the IP headers. A hardware-accelerated tag is not in it, as it is not in `skb->len`.
     pub headers_len_bytes: u32,
+}
+
+/// The part of a datagram that a fragment has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Identification, as it is in the packet.
+    pub id_be: u32,
+    /// Bytes of the datagram that are in this fragment, by its length field.
+    pub len_bytes: u32,
+    /// Bytes of the whole datagram, which the last fragment alone says; 0 for the others.
+    pub total_bytes: u32,
+}
+
+impl Part {
+    /// No fragment.
+    pub const NONE: Self = Self { id_be: 0, len_bytes: 0, total_bytes: 0 };
+
+    /// Of the offset in bytes, and whether more fragments follow.
+    #[inline(always)]
+    const fn new(id_be: u32, len_bytes: u32, offset_bytes: u32, more: bool) -> Self {
+        Self { id_be, len_bytes, total_bytes: if more { 0 } else { offset_bytes + len_bytes } }
+    }
 }
 
 /// What a flow key of either family can do for fragments.
@@ -165,14 +208,11 @@ pub trait Key: Copy {
     /// The map key that the first and later fragments of a packet have in common.
     fn fragment_key(&self, id_be: u32) -> FragmentKey;
 
-    /// What a first fragment with this key tells of the later ones.
-    fn fragment_value(&self) -> FragmentValue;
-
     /// The protocol (IANA number) and the ports.
     fn transport(&self) -> (u8, Ports);
 
-    /// Completes the key of a later fragment with what its first fragment told.
-    fn complete(&mut self, first: FragmentValue);
+    /// Completes the key of a later fragment with its first fragment's protocol and ports.
+    fn complete(&mut self, first: &FragmentValue);
 }
 
 impl Key for KeyV4 {
@@ -193,12 +233,7 @@ impl Key for KeyV4 {
     }
 
     #[inline(always)]
-    fn fragment_value(&self) -> FragmentValue {
-        FragmentValue { ports: self.ports, protocol: self.tag.protocol(), padding: [0; 3] }
-    }
-
-    #[inline(always)]
-    fn complete(&mut self, first: FragmentValue) {
+    fn complete(&mut self, first: &FragmentValue) {
         self.ports = first.ports;
     }
 }
@@ -215,12 +250,7 @@ impl Key for KeyV6 {
     }
 
     #[inline(always)]
-    fn fragment_value(&self) -> FragmentValue {
-        FragmentValue { ports: self.ports, protocol: self.tag.protocol(), padding: [0; 3] }
-    }
-
-    #[inline(always)]
-    fn complete(&mut self, first: FragmentValue) {
+    fn complete(&mut self, first: &FragmentValue) {
         self.tag = self.tag.with_protocol(first.protocol);
         self.ports = first.ports;
     }

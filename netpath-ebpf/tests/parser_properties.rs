@@ -10,7 +10,7 @@ mod oracle;
 
 use netpath_ebpf::{
     Reason,
-    parse::{Start, inner_len},
+    parse::{Fragment, Start, inner_len},
 };
 use oracle::{check, check_plain, parse};
 use proptest::{collection::vec, prelude::*};
@@ -47,8 +47,8 @@ fn start() -> impl Strategy<Value = Start> {
     prop_oneof![
         Just(Start::Ethernet { vlan_tci: None }),
         any::<u16>().prop_map(|tci| Start::Ethernet { vlan_tci: Some(tci) }),
-        Just(Start::Ip { ethertype_be: 0x0800_u16.to_be() }),
-        Just(Start::Ip { ethertype_be: 0x86dd_u16.to_be() }),
+        any::<u8>().prop_map(|offset| Start::Ip { offset, ethertype_be: 0x0800_u16.to_be() }),
+        Just(Start::Ip { offset: 0, ethertype_be: 0x86dd_u16.to_be() }),
     ]
 }
 
@@ -67,7 +67,7 @@ proptest! {
     ) {
         let ethertype = match frame.start {
             Start::Ethernet { vlan_tci: None } => 0x6558,
-            Start::Ip { ethertype_be } => u16::from_be(ethertype_be),
+            Start::Ip { ethertype_be, .. } => u16::from_be(ethertype_be),
             // A tag is beside a packet only outside of tunnels.
             Start::Ethernet { .. } => return Ok(()),
         };
@@ -95,6 +95,42 @@ proptest! {
         for len in 0..outer.len() {
             let cut = inner_len(&outer[..len], Start::Ethernet { vlan_tci: None });
             prop_assert!(cut.is_none_or(|cut| cut as usize <= expected), "{:?}", cut);
+        }
+    }
+
+    /// A cut quote has the same flow, or none.
+    #[test]
+    fn an_icmp_error_is_about_the_packet_that_it_quotes((frame, about, len) in frames::icmp_error()) {
+        prop_assert_eq!(parse(&frame.bytes[..], frame.start), Ok(frame.flow));
+        let quoted = oracle::quoted(&frame.bytes, &frame.flow);
+        let needed = about.headers_len_bytes as usize;
+        prop_assert!(quoted.is_some() || len < needed + 8, "{} of {}", len, needed);
+        if let Some(quoted) = quoted {
+            let later_v6 = about.fragment == Fragment::Later && about.protocol == 0;
+            let protocol = if later_v6 { quoted.protocol } else { about.protocol };
+            let (fragment, part, is_icmp_error) = (Fragment::Whole, (0, 0, 0), false);
+            let expected = oracle::Flow { protocol, fragment, part, is_icmp_error, headers_len_bytes: 0, ..about };
+            prop_assert_eq!(quoted, expected);
+        }
+        check(&frame.bytes, frame.start);
+    }
+
+    /// What is before a packet's own first header is not looked at.
+    #[test]
+    fn a_packet_may_begin_with_what_is_not_its_own(
+        frame in frames::frame(), mut before in vec(any::<u8>(), 0..=255),
+    ) {
+        if let Start::Ip { ethertype_be, .. } = frame.start {
+            let offset = u8::try_from(before.len()).unwrap();
+            before.extend(&frame.bytes);
+            let start = Start::Ip { offset, ethertype_be };
+            let headers_len_bytes = frame.flow.headers_len_bytes + u32::from(offset);
+            prop_assert_eq!(parse(&before[..], start), Ok(oracle::Flow { headers_len_bytes, ..frame.flow }));
+            prop_assert_eq!(Start::of_word(start.word()), start);
+            prop_assert_eq!(start.offset(), u32::from(offset));
+        } else {
+            prop_assert_eq!(Start::of_word(frame.start.word()), frame.start);
+            prop_assert_eq!(frame.start.offset(), 0);
         }
     }
 

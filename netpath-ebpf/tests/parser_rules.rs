@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use netpath_ebpf::{
-    Direction, FragmentKey, FragmentValue, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
-    parse::{Fragment, Key, Network, Packet, Parsed, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network},
+    Direction, FragmentKey, FragmentValue, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Reason, Tag,
+    parse::{
+        Fragment, Key, Network, Packet, Parsed, Part, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network, quoted_v4,
+        quoted_v6,
+    },
 };
 
 const HOOK: Hook = Hook::new(3, Direction::Rx);
@@ -44,7 +47,8 @@ fn tag(id: u16, ethertype: u16, rest: &[u8]) -> Vec<u8> {
 /// 10.0.0.1 → 10.0.0.2. `fragment`: flags and offset.
 fn v4_fragment(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     let [f0, f1] = fragment.to_be_bytes();
-    [&[0x45, 0, 0, 20, 0xab, 0xcd, f0, f1, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], payload].concat()
+    let [l0, l1] = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+    [&[0x45, 0, l0, l1, 0xab, 0xcd, f0, f1, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], payload].concat()
 }
 
 fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -83,22 +87,26 @@ fn key_v6(protocol: u8, ports: Ports) -> KeyV6 {
 
 #[expect(clippy::unnecessary_wraps, reason = "what it is compared with is a `Result`")]
 fn whole<K>(key: K, headers_len_bytes: u32) -> Result<Parsed<K>, Reason> {
-    Ok(Parsed { key, fragment: Fragment::Whole, fragment_id_be: 0, headers_len_bytes })
+    Ok(Parsed { key, fragment: Fragment::Whole, part: Part::NONE, is_icmp_error: false, headers_len_bytes })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what it is compared with is a `Result`")]
+fn icmp_error<K>(key: K, headers_len_bytes: u32) -> Result<Parsed<K>, Reason> {
+    Ok(Parsed { key, fragment: Fragment::Whole, part: Part::NONE, is_icmp_error: true, headers_len_bytes })
 }
 
 #[test]
 fn ipv4_transports() {
-    let cases: [(u8, Vec<u8>, Ports, u32); 16] = [
+    let cases: [(u8, Vec<u8>, Ports, u32); 15] = [
         (6, tcp(5), PORTS, 54),
         (6, tcp(15), PORTS, 94),
         (17, udp(), PORTS, 42),
         (132, [&PORT_BYTES[..], &[0; 8]].concat(), PORTS, 46),
         (136, udp(), PORTS, 34),
         (33, PORT_BYTES.to_vec(), PORTS, 34),
-        // Echo request and reply, then destination unreachable and timestamp.
+        // Echo request and reply, then timestamp.
         (1, vec![8, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 34),
         (1, vec![0, 0, 9, 9, 0x03, 0xe8, 0, 1], Ports { dst_be: PORTS.src_be, ..PORTS }, 34),
-        (1, vec![3, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
         (1, vec![13, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
         // ICMPv6 in IPv4, IP in IP, GRE, ESP, AH, no payload at all.
         (58, vec![128, 0, 9, 9, 0x03, 0xe8, 0, 1], NO_PORTS, 34),
@@ -179,19 +187,19 @@ fn neither_ipv4_nor_ipv6() {
         assert_eq!(parse_v4(&frame[..], ETHERNET), Err(NON_IP), "{ethertype:x}");
         let tagged = ethernet(0x8100, &tag(100, ethertype, &v4(6, &tcp(5))));
         assert_eq!(parse_v4(&tagged[..], ETHERNET), Err(NON_IP), "{ethertype:x}");
-        let start = Start::Ip { ethertype_be: ethertype.to_be() };
+        let start = Start::Ip { offset: 0, ethertype_be: ethertype.to_be() };
         assert_eq!(parse_v4(&v4(6, &tcp(5))[..], start), Err(NON_IP), "{ethertype:x}");
     }
 }
 
 #[test]
 fn without_link_layer() {
-    let start = Start::Ip { ethertype_be: 0x0800_u16.to_be() };
+    let start = Start::Ip { offset: 0, ethertype_be: 0x0800_u16.to_be() };
     assert_eq!(parse_v4(&v4(6, &tcp(5))[..], start), whole(key_v4(6, PORTS), 40));
-    let start = Start::Ip { ethertype_be: 0x86dd_u16.to_be() };
+    let start = Start::Ip { offset: 0, ethertype_be: 0x86dd_u16.to_be() };
     assert_eq!(parse_v6(&v6(6, &tcp(5))[..], start), whole(key_v6(6, PORTS), 60));
     // Ethernet's VLAN tags have no meaning there.
-    let start = Start::Ip { ethertype_be: 0x8100_u16.to_be() };
+    let start = Start::Ip { offset: 0, ethertype_be: 0x8100_u16.to_be() };
     assert_eq!(parse_v4(&tag(100, 0x0800, &v4(6, &tcp(5)))[..], start), Err(NON_IP));
 }
 
@@ -266,26 +274,33 @@ fn ipv4_fragments() {
     let parse = |protocol, fragment, payload: &[u8]| {
         parse_v4(&ethernet(0x0800, &v4_fragment(protocol, fragment, payload))[..], ETHERNET)
     };
-    let fragment_id_be = u32::from(ID.to_be());
-    let parsed = |fragment, protocol, ports, headers_len_bytes| {
-        Ok(Parsed { key: key_v4(protocol, ports), fragment, fragment_id_be, headers_len_bytes })
+    let id_be = u32::from(ID.to_be());
+    let parsed = |fragment, protocol, ports, (len_bytes, total_bytes), headers_len_bytes| {
+        let part = Part { id_be, len_bytes, total_bytes };
+        Ok(Parsed { key: key_v4(protocol, ports), fragment, part, is_icmp_error: false, headers_len_bytes })
     };
-    assert_eq!(parse(17, more, &udp()), parsed(Fragment::First, 17, PORTS, 42));
-    assert_eq!(parse(17, more | 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
-    assert_eq!(parse(17, 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, 34));
-    assert_eq!(parse(17, 0x1000, &[]), parsed(Fragment::Later, 17, NO_PORTS, 34));
-    assert_eq!(parse(17, 0x1fff, &[]), parsed(Fragment::Later, 17, NO_PORTS, 34));
+    assert_eq!(parse(17, more, &udp()), parsed(Fragment::First, 17, PORTS, (8, 0), 42));
+    assert_eq!(parse(17, more | 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, (8, 0), 34));
+    assert_eq!(parse(17, 1, &udp()), parsed(Fragment::Later, 17, NO_PORTS, (8, 16), 34));
+    assert_eq!(parse(17, 0x1000, &[]), parsed(Fragment::Later, 17, NO_PORTS, (0, 32_768), 34));
+    assert_eq!(parse(17, 0x1fff, &[]), parsed(Fragment::Later, 17, NO_PORTS, (0, 65_528), 34));
     // The reserved bit is no fragment.
     assert_eq!(parse(17, 0x8000, &udp()), whole(key_v4(17, PORTS), 42));
     // ICMP has an identifier to remember, ESP has nothing.
     let id = Ports { dst_be: PORTS.src_be, ..PORTS };
-    assert_eq!(parse(1, more, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1]), parsed(Fragment::First, 1, id, 34));
+    assert_eq!(parse(1, more, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1]), parsed(Fragment::First, 1, id, (8, 0), 34));
     assert_eq!(parse(50, more, &udp()), whole(key_v4(50, NO_PORTS), 34));
     assert_eq!(parse(50, 1, &udp()), whole(key_v4(50, NO_PORTS), 34));
     // A tiny fragment (RFC 1858).
     assert_eq!(parse(17, more, &udp()[..3]), Err(UNPARSED));
     // A first fragment may end within the TCP header (RFC 3128): the ports are there.
-    assert_eq!(parse(6, more, &tcp(5)[..8]), parsed(Fragment::First, 6, PORTS, 54));
+    assert_eq!(parse(6, more, &tcp(5)[..8]), parsed(Fragment::First, 6, PORTS, (8, 0), 54));
+    // Padding, options, and a length that is too short for the header.
+    let mut ip = v4_fragment(17, 1, &[&[1; 4], &udp()[..], &[0; 9]].concat());
+    (ip[0], ip[3]) = (0x46, 20 + 4 + 8);
+    assert_eq!(parse_v4(&ethernet(0x0800, &ip)[..], ETHERNET), parsed(Fragment::Later, 17, NO_PORTS, (8, 16), 38));
+    ip[3] = 23;
+    assert_eq!(parse_v4(&ethernet(0x0800, &ip)[..], ETHERNET), parsed(Fragment::Later, 17, NO_PORTS, (0, 8), 38));
 }
 
 /// A fragment header of identification 0x01020304. `fragment`: offset and flags.
@@ -296,26 +311,155 @@ fn v6_fragment(next: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn ipv6_fragments() {
     let parse = |next, payload: &[u8]| parse_v6(&ethernet(0x86dd, &v6(next, payload))[..], ETHERNET);
-    let fragment_id_be = 0x0102_0304_u32.to_be();
-    let parsed = |fragment, protocol, ports, headers_len_bytes| {
-        Ok(Parsed { key: key_v6(protocol, ports), fragment, fragment_id_be, headers_len_bytes })
+    let id_be = 0x0102_0304_u32.to_be();
+    let parsed = |fragment, protocol, ports, (len_bytes, total_bytes), headers_len_bytes| {
+        let part = Part { id_be, len_bytes, total_bytes };
+        Ok(Parsed { key: key_v6(protocol, ports), fragment, part, is_icmp_error: false, headers_len_bytes })
     };
-    assert_eq!(parse(44, &v6_fragment(17, 1, &udp())), parsed(Fragment::First, 17, PORTS, 70));
-    assert_eq!(parse(44, &v6_fragment(17, 8, &udp())), parsed(Fragment::Later, 0, NO_PORTS, 62));
-    assert_eq!(parse(44, &v6_fragment(17, 0xfff9, &[])), parsed(Fragment::Later, 0, NO_PORTS, 62));
+    assert_eq!(parse(44, &v6_fragment(17, 1, &udp())), parsed(Fragment::First, 17, PORTS, (8, 0), 70));
+    assert_eq!(parse(44, &v6_fragment(17, 8, &udp())), parsed(Fragment::Later, 0, NO_PORTS, (8, 16), 62));
+    assert_eq!(parse(44, &v6_fragment(17, 0xfff9, &[])), parsed(Fragment::Later, 0, NO_PORTS, (0, 0), 62));
     // An atomic fragment (RFC 6946), with reserved bits.
     assert_eq!(parse(44, &v6_fragment(17, 6, &udp())), whole(key_v6(17, PORTS), 70));
     // Extension headers on both sides; in a later fragment what follows is payload.
     let options = |next, rest: &[u8]| [&[next, 0, 1, 4, 0, 0, 0, 0], rest].concat();
     let first = options(44, &v6_fragment(60, 1, &options(17, &udp())));
-    assert_eq!(parse(60, &first), parsed(Fragment::First, 17, PORTS, 86));
+    assert_eq!(parse(60, &first), parsed(Fragment::First, 17, PORTS, (16, 0), 86));
     let later = options(44, &v6_fragment(60, 9, &options(17, &udp())));
-    assert_eq!(parse(60, &later), parsed(Fragment::Later, 0, NO_PORTS, 70));
+    assert_eq!(parse(60, &later), parsed(Fragment::Later, 0, NO_PORTS, (16, 0), 70));
     // A first fragment without the whole header chain (RFC 7112).
     assert_eq!(parse(44, &v6_fragment(17, 1, &udp()[..3])), Err(UNPARSED));
     assert_eq!(parse(44, &v6_fragment(60, 1, &[])), Err(UNPARSED));
     // Two fragment headers.
     assert_eq!(parse(44, &v6_fragment(44, 1, &v6_fragment(17, 0, &udp()))), Err(UNPARSED));
+}
+
+/// Of a datagram with [`PORTS`].
+fn remembered(seen_bytes: u32, total_bytes: u32, has_first: u8, since_ns: u64) -> FragmentValue {
+    let (protocol, ports) = if has_first == 0 { (0, NO_PORTS) } else { (17, PORTS) };
+    FragmentValue { since_ns, seen_bytes, total_bytes, ports, protocol, has_first, padding: [0; 2] }
+}
+
+#[test]
+fn a_datagram_is_remembered_until_all_of_it_passed() {
+    const SECOND: u64 = 1_000_000_000;
+    const THIRTY: u64 = 30 * SECOND;
+    let part = |len_bytes, total_bytes| Part { id_be: 7, len_bytes, total_bytes };
+    let first = |before, now| FragmentValue::first(part(8, 0), (17, PORTS), before, now);
+    let later = FragmentValue::later;
+
+    // In order; the last but one takes it to its end.
+    let value = first(None, SECOND);
+    assert_eq!(value, remembered(8, 0, 1, SECOND));
+    let value = later(part(16, 0), Some(value), 2 * SECOND);
+    assert_eq!(value, remembered(24, 0, 1, SECOND));
+    assert!(!value.is_complete());
+    let last_but_one_lacks = later(part(8, 40), Some(value), 3 * SECOND);
+    assert_eq!(last_but_one_lacks, remembered(32, 40, 1, SECOND));
+    assert!(!last_but_one_lacks.is_complete());
+    assert!(later(part(8, 0), Some(last_but_one_lacks), 4 * SECOND).is_complete());
+    assert!(later(part(8, 32), Some(value), 3 * SECOND).is_complete());
+    assert!(later(part(9, 32), Some(value), 3 * SECOND).is_complete(), "more than all of it");
+
+    // The last one first: without ports, until the first comes.
+    let value = later(part(8, 16), None, SECOND);
+    assert_eq!(value, remembered(8, 16, 0, SECOND));
+    assert!(!value.is_complete());
+    let complete = first(Some(value), 2 * SECOND);
+    assert_eq!(complete, remembered(16, 16, 1, SECOND));
+    assert!(complete.is_complete());
+
+    // Thirty seconds after the first of them to arrive it is forgotten.
+    let old = first(None, SECOND);
+    assert_eq!(later(part(8, 0), Some(old), THIRTY + SECOND - 1), remembered(16, 0, 1, SECOND));
+    assert_eq!(later(part(8, 0), Some(old), THIRTY + SECOND), remembered(8, 0, 0, THIRTY + SECOND));
+    let old = later(part(8, 0), None, SECOND);
+    assert_eq!(first(Some(old), THIRTY + SECOND - 1), remembered(16, 0, 1, SECOND));
+    assert_eq!(first(Some(old), THIRTY + SECOND), remembered(8, 0, 1, THIRTY + SECOND));
+
+    // A second first one, or a second last one, is another datagram's.
+    let value = later(part(8, 0), Some(first(None, 1)), 2);
+    assert_eq!(first(Some(value), 3), remembered(8, 0, 1, 3));
+    let value = later(part(8, 40), Some(first(None, 1)), 2);
+    assert_eq!(value, remembered(16, 40, 1, 1));
+    assert_eq!(later(part(8, 40), Some(value), 3), remembered(8, 40, 0, 3));
+    assert_eq!(later(part(u32::MAX, 0), Some(value), 3).seen_bytes, u32::MAX);
+}
+
+/// An ICMP header of a type, and what it quotes.
+fn icmp(kind: u8, quote: &[u8]) -> Vec<u8> {
+    [&[kind, 1, 9, 9, 0xaa, 0xbb, 0xcc, 0xdd], quote].concat()
+}
+
+#[test]
+fn icmp_errors() {
+    // As it was sent, and cut behind eight bytes.
+    let quote = v4(17, &[&udp()[..], &[7; 40]].concat());
+    for kind in 0..=255 {
+        let is_error = [3, 4, 5, 11, 12].contains(&kind);
+        for len in [28, quote.len()] {
+            let frame = ethernet(0x0800, &v4(1, &icmp(kind, &quote[..len])));
+            let parsed = parse_v4(&frame[..], ETHERNET);
+            assert_eq!(parsed.unwrap().is_icmp_error, is_error, "{kind}");
+            if is_error {
+                assert_eq!(parsed, icmp_error(key_v4(1, NO_PORTS), 34));
+                let quoted = quoted_v4(&frame[..], 34).unwrap();
+                assert_eq!(quoted, KeyV4 { hook: Hook::new(0, Direction::Rx), ..key_v4(17, PORTS) });
+                let key = IcmpErrorKey::v4(&parsed.unwrap().key, &quoted);
+                let (one, two) = (key_v4(1, NO_PORTS).src_be, key_v4(1, NO_PORTS).dst_be);
+                assert_eq!((key.hook, key.tag, key.quoted_tag), (HOOK, Tag::new(0, 0, 1), Tag::new(0, 0, 17)));
+                assert_eq!((key.src_be, key.dst_be, key.quoted_ports), ([one, 0, 0, 0], [two, 0, 0, 0], PORTS));
+                assert_eq!((key.quoted_src_be, key.quoted_dst_be), ([one, 0, 0, 0], [two, 0, 0, 0]));
+            }
+        }
+    }
+    let quote = v6(6, &tcp(5));
+    for kind in 0..=255 {
+        let frame = ethernet(0x86dd, &v6(58, &icmp(kind, &quote[..48])));
+        let parsed = parse_v6(&frame[..], ETHERNET);
+        assert_eq!(parsed.unwrap().is_icmp_error, kind < 128, "{kind}");
+        if kind < 128 {
+            assert_eq!(parsed, icmp_error(key_v6(58, NO_PORTS), 54));
+            let quoted = quoted_v6(&frame[..], 54).unwrap();
+            assert_eq!(quoted, KeyV6 { hook: Hook::new(0, Direction::Rx), ..key_v6(6, PORTS) });
+            let key = IcmpErrorKey::v6(&parsed.unwrap().key, &quoted);
+            let KeyV6 { src_be, dst_be, .. } = quoted;
+            assert_eq!((key.hook, key.tag, key.quoted_tag), (HOOK, Tag::new(0, 0, 58), Tag::new(0, 0, 6)));
+            assert_eq!((key.src_be, key.dst_be, key.quoted_ports), (src_be, dst_be, PORTS));
+            assert_eq!((key.quoted_src_be, key.quoted_dst_be), (src_be, dst_be));
+        }
+    }
+}
+
+#[test]
+fn what_icmp_errors_quote() {
+    let no_hook = Hook::new(0, Direction::Rx);
+    let v4_quote = |quote: &[u8]| quoted_v4(&ethernet(0x0800, &v4(1, &icmp(3, quote)))[..], 34);
+    let v6_quote = |quote: &[u8]| quoted_v6(&ethernet(0x86dd, &v6(58, &icmp(1, quote)))[..], 54);
+    let found_v4 = |protocol, ports| Some(KeyV4 { hook: no_hook, ..key_v4(protocol, ports) });
+    let found_v6 = |protocol, ports| Some(KeyV6 { hook: no_hook, ..key_v6(protocol, ports) });
+    let id = Ports { dst_be: PORTS.src_be, ..PORTS };
+    // IPv4 options; echo; an error about an error; GRE; a first and a later fragment.
+    let mut options = v4(17, &[&[1; 8][..], &udp()].concat());
+    options[0] = 0x47;
+    assert_eq!(v4_quote(&options), found_v4(17, PORTS));
+    assert_eq!(v4_quote(&v4(1, &[8, 0, 9, 9, 0x03, 0xe8, 0, 1])), found_v4(1, id));
+    assert_eq!(v4_quote(&v4(1, &icmp(3, &[]))), found_v4(1, NO_PORTS));
+    assert_eq!(v4_quote(&v4(47, &[0; 8])), found_v4(47, NO_PORTS));
+    assert_eq!(v4_quote(&v4_fragment(17, 0x2000, &udp())), found_v4(17, PORTS));
+    assert_eq!(v4_quote(&v4_fragment(17, 1, &udp())), found_v4(17, NO_PORTS));
+    // Extension headers; echo; a first and a later fragment, whose protocol its header has.
+    assert_eq!(v6_quote(&v6(60, &[&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp()].concat())), found_v6(17, PORTS));
+    assert_eq!(v6_quote(&v6(58, &[128, 0, 9, 9, 0x03, 0xe8, 0, 1])), found_v6(58, id));
+    assert_eq!(v6_quote(&v6(44, &v6_fragment(17, 1, &udp()))), found_v6(17, PORTS));
+    assert_eq!(v6_quote(&v6(44, &v6_fragment(17, 8, &udp()))), found_v6(17, NO_PORTS));
+    // Nothing, half a header, no ports, the other family, no IP.
+    for quote in [&[][..], &v4(17, &udp())[..10], &v4(17, &udp())[..22], &v6(17, &udp()), &[0; 28]] {
+        assert_eq!(v4_quote(quote), None, "{quote:?}");
+    }
+    for quote in [&[][..], &v6(17, &udp())[..20], &v6(17, &udp())[..42], &v4(17, &udp()), &[0; 48]] {
+        assert_eq!(v6_quote(quote), None, "{quote:?}");
+    }
 }
 
 #[test]
@@ -330,11 +474,11 @@ fn later_fragments_take_what_the_first_tells() {
         dst_be: [u32::from_ne_bytes([10, 0, 0, 2]), 0, 0, 0],
         id_be: u32::from(ID.to_be()),
     };
-    assert_eq!(first.key.fragment_key(first.fragment_id_be), expected);
-    assert_eq!(later.key.fragment_key(later.fragment_id_be), expected);
-    let value = first.key.fragment_value();
-    assert_eq!(value, FragmentValue { ports: PORTS, protocol: 17, padding: [0; 3] });
-    later.key.complete(value);
+    assert_eq!(first.key.fragment_key(first.part.id_be), expected);
+    assert_eq!(later.key.fragment_key(later.part.id_be), expected);
+    let value = FragmentValue::first(first.part, first.key.transport(), None, 5);
+    assert_eq!(value, remembered(8, 0, 1, 5));
+    later.key.complete(&value);
     assert_eq!(later.key, first.key);
 
     let v6 = |fragment| parse_v6(&ethernet(0x86dd, &v6(44, &v6_fragment(17, fragment, &udp())))[..], vlan).unwrap();
@@ -342,11 +486,11 @@ fn later_fragments_take_what_the_first_tells() {
     let key = key_v6(0, NO_PORTS);
     let (src_be, dst_be) = (key.src_be, key.dst_be);
     let expected = FragmentKey { hook: HOOK, tag: Tag::new(5, 0, 0), src_be, dst_be, id_be: 0x0102_0304_u32.to_be() };
-    assert_eq!(first.key.fragment_key(first.fragment_id_be), expected);
-    assert_eq!(later.key.fragment_key(later.fragment_id_be), expected);
-    let value = first.key.fragment_value();
-    assert_eq!(value, FragmentValue { ports: PORTS, protocol: 17, padding: [0; 3] });
-    later.key.complete(value);
+    assert_eq!(first.key.fragment_key(first.part.id_be), expected);
+    assert_eq!(later.key.fragment_key(later.part.id_be), expected);
+    let value = FragmentValue::first(first.part, first.key.transport(), None, 5);
+    assert_eq!(value, remembered(8, 0, 1, 5));
+    later.key.complete(&value);
     assert_eq!(later.key, first.key);
 }
 
@@ -439,7 +583,7 @@ fn headers_of_a_tunnel_are_the_outer_and_the_inner_ones() {
             assert_eq!(inner_len(&outer[..], ETHERNET), Some(tunnel + inner), "{protocol} {payload:x?}");
         }
         // On a device without link layer; and behind the option that Linux's IPv6 tunnels put in front (RFC 2473).
-        let start = Start::Ip { ethertype_be: 0x0800_u16.to_be() };
+        let start = Start::Ip { offset: 0, ethertype_be: 0x0800_u16.to_be() };
         assert_eq!(inner_len(&v4(protocol, &payload)[..], start), Some(tunnel + inner));
         let limited = ethernet(0x86dd, &v6(60, &[&[protocol, 0, 4, 1, 4, 1, 1, 0], &payload[..]].concat()));
         assert_eq!(inner_len(&limited[..], ETHERNET), Some(tunnel + inner));

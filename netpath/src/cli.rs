@@ -56,7 +56,9 @@ Examples:
 Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all others before the window is open, and these
 when it is closed; a command runs with what it would have without netpath.
 Kernel memory with the defaults: 40 MB and 0.5 MB a CPU, whatever the traffic (41 MB on 2 CPUs, 87 MB on 96).
-Each flow that --max-flows makes room for takes another 0.5 kB.")]
+Each flow that --max-flows makes room for takes another 0.5 kB.
+The process itself takes 35 MB, and 1 kB for each flow at a device. It tells eight times --max-flows of them apart in a window
+(524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]
 pub struct ReportArgs {
     /// Format of the report.
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -145,7 +147,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "flow")]
     pub device: Option<String>,
     /// Read this report (JSON, as `netpath report` writes it) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact", "no_new_qdisc"])]
     pub from: Option<PathBuf>,
     /// Explain this many flows, those with the most bytes.
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -171,13 +173,19 @@ pub struct MeasureArgs {
     /// Where the host's files are, for the names of pods [default: found by netpath: /, or /host or /proc/1/root in a pod].
     #[arg(long, value_name = "DIR")]
     pub host_root: Option<PathBuf>,
-    /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each.
+    /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each. Eight times as many, of both
+    /// together, are told apart in a window.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
     /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX. It is done at once, where TCX
-    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start.
+    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
+    /// without a clsact qdisc gets one: the kernel then loses what the device sends for about a millisecond. What waits in a
+    /// queue is never thrown away: netpath waits until it is empty, and does not measure a device whose queue stays in use.
     #[arg(long)]
     pub clsact: bool,
+    /// Make no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
+    #[arg(long)]
+    pub no_new_qdisc: bool,
     /// Measure while this command runs, and pass its exit status on.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
@@ -247,7 +255,8 @@ pub struct ManArgs {
 /// Which devices to take for ENIs, and whom to ask about them.
 #[derive(Debug, Args)]
 pub struct EniArgs {
-    /// Take devices whose name matches for ENIs, instead of deciding by driver. May be given more than once.
+    /// Take devices whose name matches for ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
+    /// IMDS names). May be given more than once. The host's ends of pods' veth pairs are refused, whatever their name.
     #[arg(long = "eni", value_name = "GLOB")]
     pub globs: Vec<String>,
     /// Where the VPC CNI's ipamd serves its introspection: the variable `INTROSPECTION_BIND_ADDRESS` of aws-node.

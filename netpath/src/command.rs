@@ -8,11 +8,13 @@ mod explain;
 mod output;
 mod report;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::descriptors::Exhausted;
 use crate::render::text::sanitise;
 
 /// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
@@ -29,9 +31,13 @@ pub fn main() -> ExitCode {
         Command::Man(args) => completions::man(&args),
     };
     outcome.unwrap_or_else(|error| {
+        let errnos = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+        // Wherever it happens, the cause and the fix are the same.
+        let error = errnos.filter_map(Exhausted::from_errno).next().map_or(error, Into::into);
         // Parts of it may come from anywhere: names, files, other programs.
         for line in format!("netpath: {error:#}").lines() {
-            eprintln!("{}", sanitise(line));
+            // Its terminal may be gone.
+            let _ = writeln!(io::stderr(), "{}", sanitise(line));
         }
         ExitCode::FAILURE
     })

@@ -9,6 +9,8 @@ pub mod facts;
 use serde::Serialize;
 
 use self::facts::{Conntrack, Facts, Namespace};
+use crate::descriptors;
+use crate::kernel::load::POSSIBLE_CPUS;
 use crate::snapshot::ConntrackTable;
 
 /// The value of `schema` in a diagnosis.
@@ -81,11 +83,14 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
         btf(facts),
         capabilities(facts),
         lockdown(facts),
+        cpus(facts),
         memory(facts),
+        files(facts),
         conntrack(facts),
         namespace(facts),
     ];
     findings.extend(devices::findings(facts));
+    findings.extend(devices::queues(facts));
     let levels = findings.iter().map(|one| one.level).chain(devices.iter().map(|one| one.level));
     let level = levels.max().unwrap_or(Level::Ok);
     Diagnosis { schema: SCHEMA, netpath_version: env!("CARGO_PKG_VERSION"), level, findings, devices }
@@ -145,10 +150,36 @@ fn lockdown(facts: &Facts) -> Finding {
     }
 }
 
+fn cpus(facts: &Facts) -> Finding {
+    match facts.cpus {
+        Some(cpus) => Finding::ok("CPUs", format!("{cpus} at most")),
+        None => Finding::fail(
+            "CPUs",
+            format!("not known how many there are: {POSSIBLE_CPUS} cannot be read"),
+            "mount /sys, and let netpath read it",
+        ),
+    }
+}
+
+/// Each TCX link is an open file; netpath raises the soft limit itself.
+fn files(facts: &Facts) -> Finding {
+    let measured = facts.devices.iter().filter(|device| devices::is_measured(device.link.class)).count() as u64;
+    let links = if facts.tcx() { measured } else { 0 };
+    let need = descriptors::needed(links);
+    match facts.file_limit {
+        Some(limit) if limit < need => Finding::fail(
+            "files",
+            format!("netpath needs {need} open files for {measured} devices, and may have {limit}"),
+            format!("raise the hard limit to {need} at least ('ulimit -Hn', LimitNOFILE of systemd)"),
+        ),
+        _ => Finding::ok("files", format!("netpath report opens {need} at most for the devices below")),
+    }
+}
+
 fn memory(facts: &Facts) -> Finding {
     let need = facts.map_bytes();
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-    let wants = format!("{} MB of kernel memory on {} CPUs", megabytes(need), facts.cpus);
+    let wants = format!("{} MB of kernel memory on {} CPUs", megabytes(need), facts.cpus.unwrap_or(1));
     let less = |limit: Option<u64>| limit.filter(|limit| *limit < need);
     if let Some(limit) = less(facts.locked_limit) {
         return Finding::fail(

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod descriptors;
 pub mod doctor;
 pub mod kernel;
 pub mod measure;

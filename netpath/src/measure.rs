@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rustix::system::uname;
 use tokio::task::yield_now;
 
 use self::drainer::{Boundary, Drainer};
@@ -27,6 +28,7 @@ use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::qdiscs::Qdiscs;
+use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
 use crate::node::enis::{Answers, Inquiry, Places};
@@ -48,6 +50,8 @@ pub struct Options<'a> {
     pub max_flows: u32,
     /// Attach legacy filters, though the kernel has TCX.
     pub clsact: bool,
+    /// Make clsact qdiscs where they are needed and there are none.
+    pub new_qdiscs: bool,
     /// Whom to ask about ENIs.
     pub places: Places,
     /// The folder that is the host's `/`; `None` to find it.
@@ -77,6 +81,8 @@ pub struct Measurement {
     counters: CounterReader,
     /// About ENIs, when the window was opened.
     answers: Answers,
+    /// As in the snapshot.
+    default_routes: Option<Vec<u32>>,
     opened: Instant,
     opened_skew_ns: u64,
     /// When the window was opened; `None` if the kernel does not tell.
@@ -96,7 +102,10 @@ impl Measurement {
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
         }
-        let monitor = LinkMonitor::open(&choice)?;
+        if !options.new_qdiscs {
+            attacher.make_no_qdisc();
+        }
+        let mut monitor = LinkMonitor::open(&choice)?;
         if attacher.must_be_dropped() {
             // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
             let links = monitor.links().into_iter().map(|link| link.ifindex);
@@ -114,15 +123,25 @@ impl Measurement {
             devices.insert(followed.link.ifindex, followed);
             yield_now().await;
         }
+        // Its questions are packets on an ENI: they must not be in the window.
+        let answers = inquiry.wait();
+        for link in monitor.learn(&answers.macs())? {
+            match devices.get_mut(&link.ifindex).filter(|device| device.is_attached()) {
+                Some(device) => device.changed(link),
+                None => drop(devices.insert(link.ifindex, Followed::attach(&mut attacher, link))),
+            }
+        }
         if !devices.values().any(Followed::is_attached) {
+            if let Some((name, reason)) = devices.values().find_map(|one| Some((&one.link.name, one.blind.as_ref()?))) {
+                anyhow::bail!("no device to measure here, {} for example: {reason}", name.escape_debug());
+            }
             let names: Vec<&str> = devices.values().map(|device| device.link.name.as_str()).collect();
             anyhow::bail!(
                 "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
                 names.join(", ").escape_debug()
             );
         }
-        // Its questions are packets on an ENI: they must not be in the window.
-        let answers = inquiry.wait();
+        let default_routes = Uplinks::read().ok().map(|uplinks| uplinks.devices());
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
         let names = Follower::start(host);
@@ -144,6 +163,7 @@ impl Measurement {
             next_aside: FIRST_ASIDE,
             device_overruns: 0,
             answers,
+            default_routes,
             lookout,
             counters: CounterReader::open().context("cannot open a netlink socket")?,
             opened: opened.at,
@@ -244,6 +264,7 @@ impl Measurement {
         let diversions = self.diversions.finish();
         let candidates: Vec<_> = self.devices.values().map(Followed::candidate).collect();
         let known = self.answers.again(&candidates).about(&candidates);
+        let new_qdiscs = self.attacher.new_qdiscs();
         let_go(self.attacher, self.purpose)?;
         let conntrack: Outcome = match self.conntrack {
             Ok(tracker) => tracker.finish(),
@@ -253,7 +274,7 @@ impl Measurement {
         let diversions = Diversions { local_routes: self.monitor.local_routes(), ..diversions.wait() };
         let duration = closed.at - self.opened;
         Ok(Snapshot {
-            node: NodeInfo { instance_id: known.instance_id, ..node_info()? },
+            node: NodeInfo { instance_id: known.instance_id, ..node_info() },
             window: Window {
                 started_at: self.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -276,6 +297,8 @@ impl Measurement {
             conntrack_reason: conntrack.reason,
             conntrack_table,
             device_overruns: self.device_overruns,
+            default_routes: self.default_routes,
+            new_qdiscs,
             enis: known.enis,
             ipam: known.ipam,
             sources: known.sources,
@@ -340,11 +363,8 @@ fn let_go(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn node_info() -> anyhow::Result<NodeInfo> {
-    let read = |name: &str| -> anyhow::Result<String> {
-        let path = format!("/proc/sys/kernel/{name}");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}; is /proc mounted?"))?;
-        Ok(text.trim_end().to_owned())
-    };
-    Ok(NodeInfo { hostname: read("hostname")?, kernel: read("osrelease")?, instance_id: None })
+fn node_info() -> NodeInfo {
+    let name = uname();
+    let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
+    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
 }

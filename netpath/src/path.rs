@@ -17,6 +17,7 @@ mod order;
 mod scope;
 pub mod select;
 mod topology;
+pub mod uplink;
 
 use crate::report::{Report, SCHEMA};
 use crate::snapshot::Snapshot;

@@ -108,6 +108,13 @@ pub enum Direction {
 /// What netpath knows of its own gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
+    /// Whether a device was taken for an ENI. If none was, nothing in the report can have crossed one, and its paths and
+    /// totals are not to be trusted.
+    #[serde(default)]
+    pub eni: EniHealth,
+    /// If none was: why that matters, and what to do, as one line; otherwise `null`.
+    #[serde(default)]
+    pub eni_reason: Option<String>,
     /// Packets of flows that found no room in the map.
     pub map_full_packets: u64,
     /// Packets whose headers could not be read.
@@ -136,6 +143,28 @@ pub struct Health {
     /// had come and gone meanwhile are not in the report.
     #[serde(default)]
     pub device_overruns: u64,
+    /// Devices on which netpath made a clsact qdisc, for which the kernel takes their queues out of service for a moment.
+    #[serde(default)]
+    pub clsact_new_devices: u64,
+    /// Packets that these devices were to send and dropped at that moment, as they count them; `null` if the kernel does not
+    /// count them (before Linux 6.11), or netpath made no qdisc.
+    #[serde(default)]
+    pub clsact_lost_packets: Option<u64>,
+}
+
+/// Whether a device was taken for an ENI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EniHealth {
+    /// None was, and it is not known whether there is a default route. Also in reports of a netpath that did not look.
+    #[default]
+    Unknown,
+    /// At least one.
+    Found,
+    /// None, though a default route leads somewhere: the report cannot be trusted.
+    None,
+    /// None, and no default route either: as far as routes tell, this network leads nowhere else.
+    NoUplink,
 }
 
 /// Whether NAT could be followed.

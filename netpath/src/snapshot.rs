@@ -45,6 +45,13 @@ pub struct Snapshot {
     /// How often the kernel dropped messages about devices, since too many waited.
     #[serde(default)]
     pub device_overruns: u64,
+    /// The devices by which default routes left when the window was opened, those of the main table first; `None` if that was
+    /// not read.
+    #[serde(default)]
+    pub default_routes: Option<Vec<u32>>,
+    /// The clsact qdiscs that were made to attach to.
+    #[serde(default)]
+    pub new_qdiscs: NewQdiscs,
     /// ENIs and branch ENIs, those with a device first, in order of ifindex.
     #[serde(default)]
     pub enis: Vec<Eni>,
@@ -78,6 +85,8 @@ impl Snapshot {
             conntrack_reason: None,
             conntrack_table: None,
             device_overruns: 0,
+            default_routes: None,
+            new_qdiscs: NewQdiscs::default(),
             enis: Vec::new(),
             ipam: None,
             sources: Vec::new(),

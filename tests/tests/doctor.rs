@@ -154,6 +154,31 @@ fn without_root_it_says_what_it_could_not_see() {
     assert_eq!(report.status.code(), Some(1), "and so it is");
 }
 
+/// The number of files that doctor names is enough, and one for a device less is not.
+#[test]
+fn the_files_that_a_report_needs() {
+    let lab = lab();
+    let run = |limit: u64, arguments: &[&str]| {
+        let mut command = lab.node.namespace.command("prlimit").unwrap();
+        // The soft limit is as low as shells have it, or lower.
+        command.arg(format!("--nofile=60:{limit}")).arg(netpath_binary().unwrap());
+        command.args(arguments).args(["--eni", "eth*", "--format", "json"]).output().unwrap()
+    };
+    let diagnosis = json(&run(1_000, &["doctor"]));
+    assert_eq!(finding(&diagnosis, "files")["level"], "ok");
+    let said = finding(&diagnosis, "files")["found"].as_str().unwrap();
+    let needed: u64 = said.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    let blind = |limit| {
+        let report = run(limit, &["report", "--offline", "--duration", "100ms"]);
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+        report["health"]["blind_devices"].as_u64().unwrap()
+    };
+    assert_eq!((json(&run(needed, &["doctor"]))["level"] == "fail", blind(needed)), (false, 0));
+    let diagnosis = json(&run(needed - 1, &["doctor"]));
+    assert_eq!((&diagnosis["level"], &finding(&diagnosis, "files")["level"]), (&"fail".into(), &"fail".into()));
+    assert!(finding(&diagnosis, "files")["todo"].as_str().unwrap().contains(&format!("to {needed} at least")));
+}
+
 #[test]
 fn nothing_to_measure() {
     let output =

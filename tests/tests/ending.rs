@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::process::{Child, Stdio};
+use std::fs::File;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use lab::{Lab, netpath_hooks, signal, wait_until, wait_until_open};
+use lab::{Lab, netpath_hooks, signal, tc_filters, wait_until, wait_until_open};
 use serde_json::Value;
 
 fn lab() -> Lab {
@@ -40,6 +44,118 @@ fn signals_end_the_window_early_and_still_report() {
         assert!(report["window"]["duration_ns"].as_u64().unwrap() < 60_000_000_000);
         wait_for_hooks(&lab, 0);
     }
+}
+
+/// How many of netpath's legacy filters are on the node's devices.
+fn filters(lab: &Lab) -> usize {
+    let all = tc_filters(&lab.node.namespace).unwrap();
+    all.iter().filter(|filter| filter.name.starts_with("netpath_")).count()
+}
+
+/// A netpath that attaches filters, which only itself can take off.
+fn with_filters(lab: &Lab) -> Command {
+    lab.netpath(&["report", "--duration", "1h", "--format", "json", "--eni", "eth*", "--clsact"]).unwrap()
+}
+
+#[test]
+fn every_signal_that_ends_a_process_ends_the_window() {
+    let lab = lab();
+    let named = [
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGSTKFLT,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGIO,
+        libc::SIGPWR,
+    ];
+    let mut ended = 0;
+    for number in named.into_iter().chain([libc::SIGRTMIN(), libc::SIGRTMAX()]) {
+        let mut child = with_filters(&lab).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until_open(&mut child).unwrap();
+        assert_eq!(filters(&lab), 4, "signal {number}");
+        signal(child.id(), number);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "signal {number}: {}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["schema"], filters(&lab)), (&"netpath.report/1".into(), 0), "signal {number}");
+        ended += 1;
+    }
+    assert_eq!(ended, 15);
+}
+
+#[test]
+fn a_signal_at_any_moment_leaves_no_filter() {
+    let lab = lab();
+    for wait in (0..320).step_by(40) {
+        let mut child = with_filters(&lab).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(wait));
+        signal(child.id(), libc::SIGHUP);
+        child.wait().unwrap();
+        assert_eq!(filters(&lab), 0, "after {wait} ms");
+    }
+}
+
+/// As `nohup` does it.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let lab = lab();
+    let netpath = lab::netpath_binary().unwrap();
+    let script =
+        format!("trap '' HUP; exec {} report --duration 1h --format json --eni 'eth*' --offline", netpath.display());
+    let mut command = lab.node.namespace.command("sh").unwrap();
+    let mut child = command.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until_open(&mut child).unwrap();
+    signal(child.id(), libc::SIGHUP);
+    thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it measures on");
+    signal(child.id(), libc::SIGTERM);
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+/// As when a connection to the node breaks: the report goes nowhere, which is an error and not a panic.
+#[test]
+fn a_terminal_that_is_gone_is_an_error() {
+    let lab = lab();
+    let (mut master, mut slave) = (0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: both numbers live through the call; no name, settings or size are asked for.
+    assert_eq!(unsafe { libc::openpty(&raw mut master, &raw mut slave, none, none.cast(), none.cast()) }, 0);
+    // SAFETY: openpty gave both descriptors to us alone.
+    let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), File::from_raw_fd(slave)) };
+    let mut command = with_filters(&lab);
+    let terminal = || Stdio::from(slave.try_clone().unwrap());
+    let mut child = command.stdin(terminal()).stdout(terminal()).stderr(terminal()).spawn().unwrap();
+    drop(command);
+    wait_until_open(&mut child).unwrap();
+    drop((master, slave));
+    signal(child.id(), libc::SIGHUP);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(filters(&lab), 0);
+}
+
+/// What netpath does not need for itself goes to the command, as if it ran alone.
+#[test]
+fn a_command_gets_the_signals() {
+    let lab = lab();
+    let script = "trap 'exit 7' USR1; echo ready >&2; while :; do sleep 0.05; done";
+    let arguments = ["report", "--format", "json", "--eni", "eth*", "--", "sh", "-c", script];
+    let mut child = lab.netpath(&arguments).unwrap().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut errors = std::io::BufReader::new(child.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut errors, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    signal(child.id(), libc::SIGUSR1);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["schema"], "netpath.report/1");
 }
 
 #[test]

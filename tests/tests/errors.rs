@@ -53,6 +53,44 @@ fn with_capabilities(lab: &Lab, drop: &str) -> Output {
     command.args(["report", "--duration", "1s", "--eni", "eth*"]).output().unwrap()
 }
 
+/// Too few files that may be open, at each step of a start: never blamed on memory, and the limit that must be raised is named.
+#[test]
+fn too_few_files_are_called_that() {
+    let lab = lab();
+    for limit in [12, 20, 24, 28, 40, 64] {
+        let mut command = lab.node.namespace.command("prlimit").unwrap();
+        command.arg(format!("--nofile={limit}:{limit}")).arg(netpath_binary().unwrap());
+        let output = command.args(["report", "--duration", "100ms", "--eni", "eth*", "--offline"]).output().unwrap();
+        assert_one_line(&output, 1, &[&format!("no file descriptor is left, of {limit}"), "ulimit -Hn"]);
+    }
+}
+
+/// Runs netpath in the node, where an empty folder is in the place of `folder`.
+fn without_folder(lab: &Lab, folder: &str, arguments: &[&str]) -> Output {
+    let mut command = lab.node.namespace.command("unshare").unwrap();
+    let script = format!("mount -t tmpfs none {folder} && exec \"$@\"");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(netpath_binary().unwrap()).args(arguments);
+    command.output().unwrap()
+}
+
+#[test]
+fn without_proc_or_sys_it_names_them() {
+    let lab = lab();
+    let report = ["report", "--duration", "100ms", "--eni", "eth*", "--offline"];
+    assert_one_line(
+        &without_folder(&lab, "/sys", &report),
+        1,
+        &["/sys/devices/system/cpu/possible", "check that /sys"],
+    );
+    let to_a_file = [&report[..], &["--output", "/tmp/netpath-without-proc"]].concat();
+    assert_one_line(&without_folder(&lab, "/proc", &to_a_file), 1, &["without /proc; mount it"]);
+    let output = without_folder(&lab, "/proc", &report);
+    assert!(output.status.success(), "the report itself needs none: {}", String::from_utf8_lossy(&output.stderr));
+    let doctor = without_folder(&lab, "/sys", &["doctor", "--eni", "eth*"]);
+    assert_eq!(doctor.status.code(), Some(1), "it agrees");
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("FAIL  CPUs "));
+}
+
 #[test]
 fn a_namespace_without_devices() {
     let lab = lab();

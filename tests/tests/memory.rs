@@ -4,8 +4,11 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use lab::netpath_binary;
+use lab::traffic::{UdpSink, send_datagrams};
+use lab::{Lab, netpath_binary};
 use netpath::kernel::load::load;
 
 /// `memlock` of all maps of this process, as /proc has it.
@@ -45,4 +48,37 @@ fn the_help_states_the_kernels_memory() {
     let measured_mb = map_bytes() as f64 / 1e6;
     let stated_mb = fixed_mb + cpu_mb * (last + 1.0);
     assert!((measured_mb - stated_mb).abs() < 1.0, "{measured_mb} MB, and the help says {stated_mb} MB");
+}
+
+/// Eight times as many flows as a map holds are told apart, however long the window; the packets of others are all counted.
+#[test]
+fn flows_are_told_apart_up_to_the_stated_number() {
+    const MAX_FLOWS: u64 = 400;
+    const SENT: u64 = 2_400;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let server = lab.pod("server");
+    let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
+    let arguments = ["--max-flows", &MAX_FLOWS.to_string()];
+    let report = lab.measure(&arguments, || {
+        for _ in 0..SENT / 40 {
+            // Each from a port of its own.
+            for _ in 0..40 {
+                send_datagrams(&lab.pod("client").namespace, sink.address(), 100, 1)?;
+            }
+            thread::sleep(Duration::from_millis(60));
+        }
+        Ok(())
+    });
+    let report = report.unwrap().report;
+    assert_eq!(sink.stop().unwrap().count, SENT);
+    let device = |pod: &str| {
+        let devices = report["devices"].as_array().unwrap();
+        devices.iter().find(|device| device["name"] == lab.pod(pod).veth.as_str()).unwrap()
+    };
+    let hooks = [&device("client")["rx"], &device("server")["tx"]];
+    let sum = |what: &str| hooks.iter().map(|hook| hook[what].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("packets"), 2 * SENT, "at two hooks");
+    let in_flows = sum("packets") - sum("unattributed_packets");
+    assert!((7 * MAX_FLOWS..=8 * MAX_FLOWS).contains(&in_flows), "{in_flows}");
+    assert_eq!(report["health"]["map_full_packets"], 2 * SENT - in_flows);
 }

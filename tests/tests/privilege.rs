@@ -180,7 +180,8 @@ fn a_user_with_the_documented_three_measures_right() {
 fn a_command_gets_what_it_would_have_without_netpath() {
     let lab = lab();
     let (_folder, netpath) = for_everybody();
-    let script = "grep -E '^(Cap|Uid|Gid|Groups|NoNewPrivs)' /proc/self/status >&2; ls /proc/self/fd >&2";
+    let script = "grep -E '^(Cap|Uid|Gid|Groups|NoNewPrivs|SigIgn|SigBlk)' /proc/self/status >&2; ls /proc/self/fd >&2; \
+                  ulimit -Sn >&2; ulimit -Hn >&2";
     let run = |mut command: Command, in_front: bool| {
         if in_front {
             command.arg(&netpath).args(["report", "--eni", "eth*", "--"]);
@@ -195,7 +196,13 @@ fn a_command_gets_what_it_would_have_without_netpath() {
         command.args(arguments);
         command
     };
-    let commands: [(&str, &dyn Fn() -> Command); 3] = [
+    let handled = || {
+        let mut command = lab.node.namespace.command("sh").unwrap();
+        command.args(["-c", "trap '' PIPE HUP INT USR1; ulimit -Sn 500; exec \"$@\"", "sh"]);
+        command
+    };
+    let commands: [(&str, &dyn Fn() -> Command); 4] = [
+        ("root with signals ignored and a lower limit on files", &handled),
         ("root", &|| roots(&[])),
         ("root with less", &|| roots(&["--bounding-set", "-sys_boot", "--inh-caps", "-all,+net_raw"])),
         ("a user", &|| as_user(&lab, "bpf,perfmon,net_admin,net_raw")),

@@ -242,3 +242,110 @@ fn under_load_at_both_ends() {
         load.join().unwrap();
     });
 }
+
+/// One run of netpath with legacy filters, and what its report says of a device.
+fn with_clsact(lab: &Lab, device: &str, arguments: &[&str]) -> (Value, Value) {
+    let all = [&["report", "--clsact", "--duration", "100ms", "--format", "json", "--eni", "eth*"], arguments].concat();
+    let output = lab.netpath(&all).unwrap().output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap().clone();
+    (device, report["health"].clone())
+}
+
+/// For a new clsact qdisc the kernel empties the device's queues. The queues: of one device, of its classes, of several of its
+/// own, and one whose sizes are not those of packets.
+#[test]
+fn what_waits_in_a_queue_is_not_thrown_away() {
+    const PACKETS: u32 = 60;
+    let queues: [&[&str]; 4] = [
+        &["qdisc add dev DEV root tbf rate 800kbit burst 3000 limit 1000000"],
+        &[
+            "qdisc add dev DEV root handle 1: htb default 10",
+            "class add dev DEV parent 1: classid 1:10 htb rate 800kbit burst 3000",
+        ],
+        &[
+            "qdisc add dev DEV root handle 1: mq",
+            "qdisc add dev DEV parent 1:1 tbf rate 800kbit burst 3000 limit 1000000",
+            "qdisc add dev DEV parent 1:2 tbf rate 800kbit burst 3000 limit 1000000",
+        ],
+        &["qdisc add dev DEV stab overhead 24 root tbf rate 800kbit burst 3000 limit 1000000"],
+    ];
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (node, far) = (&lab.node.namespace, &lab.pod("client").namespace);
+    let commands = format!(
+        "link add name enimany numtxqueues 2 numrxqueues 2 type veth peer name eth9 numtxqueues 2 numrxqueues 2 netns {}\n\
+         addr add 10.0.77.1/24 dev enimany\nlink set enimany up\nneigh add 10.0.77.2 dev enimany lladdr 02:00:00:00:00:01\n",
+        far.name()
+    );
+    ip_batch(node, &commands).unwrap();
+    ip(far, "link set eth9 up").unwrap();
+    for commands in queues {
+        for command in commands {
+            tc(node, &command.replace("DEV", "enimany")).unwrap();
+        }
+        let before = counters(far, "eth9").unwrap();
+        let to: SocketAddr = "10.0.77.2:9".parse().unwrap();
+        send_datagrams(node, to, PAYLOAD_BYTES, PACKETS).unwrap();
+        let (device, _) = with_clsact(&lab, "enimany", &[]);
+        assert_eq!(device["attach"], "none", "{commands:?}");
+        assert!(device["blind"].as_str().unwrap().contains("packets wait in its queue"), "{commands:?}: {device:#}");
+        let arrived = || counters(far, "eth9").unwrap().since(before).rx_packets >= u64::from(PACKETS);
+        lab::wait_until(&format!("all {PACKETS} packets arrive through {commands:?}"), arrived);
+        // Now that it is empty.
+        let (device, _) = with_clsact(&lab, "enimany", &[]);
+        assert_eq!((&device["attach"], &device["blind"]), (&"clsact".into(), &Value::Null), "{commands:?}");
+        // And with the qdisc there, it does not matter what waits.
+        let before = counters(far, "eth9").unwrap();
+        send_datagrams(node, to, PAYLOAD_BYTES, 20).unwrap();
+        let (device, health) = with_clsact(&lab, "enimany", &["--no-new-qdisc"]);
+        assert_eq!((&device["attach"], &health["clsact_new_devices"]), (&"clsact".into(), &0.into()), "{commands:?}");
+        lab::wait_until("the rest arrives", || counters(far, "eth9").unwrap().since(before).rx_packets >= 20);
+        tc(node, "qdisc del dev enimany clsact").unwrap();
+        tc(node, "qdisc del dev enimany root").unwrap();
+    }
+}
+
+/// What a device sends while it gets its qdisc is lost, and counted as the device does.
+#[test]
+fn what_a_new_qdisc_costs_is_counted() {
+    let lab = Lab::builder().pod("client").start().unwrap();
+    let (node, veth) = (&lab.node.namespace, lab.pod("client").veth.clone());
+    let target = SocketAddr::new(lab.pod("client").ipv4.into(), 9);
+    let dropped = || -> u64 {
+        let devices = [veth.as_str(), "eth0"].map(|name| {
+            let text = node.output("ip", &["-s", "-j", "link", "show", "dev", name]).unwrap();
+            let shown: Value = serde_json::from_str(&text).unwrap();
+            shown[0]["stats64"]["tx"]["dropped"].as_u64().unwrap()
+        });
+        devices.iter().sum()
+    };
+    // Nobody has a qdisc yet.
+    let arguments = ["report", "--clsact", "--no-new-qdisc", "--duration", "100ms", "--eni", "eth*"];
+    let output = lab.netpath(&arguments).unwrap().output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("--no-new-qdisc forbids"), "{error}");
+
+    let before = dropped();
+    let sending = std::sync::atomic::AtomicBool::new(true);
+    let health = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            while sending.load(std::sync::atomic::Ordering::Relaxed) {
+                send_datagrams(node, target, 100, 1_000).unwrap();
+            }
+        });
+        thread::sleep(Duration::from_millis(100));
+        let (device, health) = with_clsact(&lab, &veth, &[]);
+        sending.store(false, std::sync::atomic::Ordering::Relaxed);
+        sender.join().unwrap();
+        assert_eq!(device["attach"], "clsact");
+        health
+    });
+    assert_eq!(
+        (&health["clsact_new_devices"], &health["clsact_lost_packets"]),
+        (&2.into(), &(dropped() - before).into())
+    );
+    // The second time nothing is made, and nothing lost.
+    let (_, health) = with_clsact(&lab, &veth, &["--no-new-qdisc"]);
+    assert_eq!((&health["clsact_new_devices"], &health["clsact_lost_packets"]), (&0.into(), &Value::Null));
+}

@@ -1,5 +1,5 @@
-//! Fuzzes the packet parser: whatever the bytes, it must not panic, must agree with etherparse, and the quick look at plain
-//! packets must agree with it.
+//! Fuzzes the packet parser: whatever the bytes, it must not panic, must agree with etherparse, also on the packet that an ICMP
+//! error quotes, and the quick look at plain packets must agree with it.
 //!
 //! In: one byte that says what the frame starts with (its two lowest bits), two of a VLAN tag beside the frame, and the
 //! frame. Out: a crash if the parsers disagree.
@@ -16,8 +16,8 @@ fuzz_target!(|data: &[u8]| {
     let start = match kind & 3 {
         0 => Start::Ethernet { vlan_tci: None },
         1 => Start::Ethernet { vlan_tci: Some(u16::from_be_bytes([high, low])) },
-        2 => Start::Ip { ethertype_be: 0x0800_u16.to_be() },
-        _ => Start::Ip { ethertype_be: 0x86dd_u16.to_be() },
+        2 => Start::Ip { offset: 0, ethertype_be: 0x0800_u16.to_be() },
+        _ => Start::Ip { offset: 0, ethertype_be: 0x86dd_u16.to_be() },
     };
     oracle::check(frame, start);
     oracle::check_plain(frame);

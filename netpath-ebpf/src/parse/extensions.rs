@@ -8,9 +8,9 @@ use super::{ExtensionHeader, Fragment, FragmentHeader, Header, Packet, transport
 /// Extension headers that are followed, at most.
 const MAX_EXTENSIONS: u32 = 8;
 
-/// Of `FragmentHeader::fragment_be`.
-const MORE: u16 = 0x0001;
-const OFFSET: u16 = 0xfff8;
+/// Of `FragmentHeader::fragment_be`. The offset counts in 8 bytes, so that these bits are the offset in bytes.
+pub(super) const MORE: u16 = 0x0001;
+pub(super) const OFFSET: u16 = 0xfff8;
 
 /// What a chain of extension headers tells.
 #[derive(Clone, Copy)]
@@ -20,7 +20,8 @@ pub(super) struct Extensions {
     /// Bytes before what is behind the chain, from the packet's start. Below 64 KiB: each header has 2 KiB at most.
     pub end: u32,
     pub fragment: Fragment,
-    pub fragment_id_be: u32,
+    /// Bytes before the fragment header, from the packet's start; 0 for [`Fragment::Whole`].
+    pub fragment_at: u32,
 }
 
 impl Extensions {
@@ -37,7 +38,7 @@ impl Extensions {
             Fragment::Later => Self::LATER,
         };
         let low = fragment | Self::FOUND | u64::from(self.protocol);
-        u64::from(self.fragment_id_be) << 32 | (u64::from(self.end) & 0xffff) << 16 | low
+        u64::from(self.fragment_at) << 32 | (u64::from(self.end) & 0xffff) << 16 | low
     }
 
     #[inline(always)]
@@ -51,7 +52,7 @@ impl Extensions {
             Fragment::Whole
         };
         let end = u32::from((word >> 16) as u16);
-        let found = Self { protocol: word as u8, end, fragment, fragment_id_be: (word >> 32) as u32 };
+        let found = Self { protocol: word as u8, end, fragment, fragment_at: u32::from((word >> 32) as u16) };
         (word & Self::FOUND != 0).then_some(found)
     }
 }
@@ -66,12 +67,12 @@ pub fn extensions<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) 
 #[inline(always)]
 fn walk<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> Option<Extensions> {
     let mut fragment = Fragment::Whole;
-    let mut fragment_id_be = 0;
+    let mut fragment_at = 0;
     let mut fragment_seen = false;
     let mut next = next_header;
     let mut end = offset;
     if !protocol::is_extension(next) {
-        return Some(Extensions { protocol: next, end, fragment, fragment_id_be });
+        return Some(Extensions { protocol: next, end, fragment, fragment_at });
     }
     for _ in 0..MAX_EXTENSIONS {
         if next == protocol::FRAGMENT {
@@ -80,17 +81,17 @@ fn walk<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> Option<
             }
             fragment_seen = true;
             let header: FragmentHeader = packet.read(end)?;
-            next = header.next_header;
-            end += FragmentHeader::LEN;
             let bits = u16::from_be(header.fragment_be);
             if bits & OFFSET != 0 {
-                let fragment_id_be = header.id_be;
-                return Some(Extensions { protocol: 0, end, fragment: Fragment::Later, fragment_id_be });
+                let (fragment_at, end) = (end, end + FragmentHeader::LEN);
+                return Some(Extensions { protocol: 0, end, fragment: Fragment::Later, fragment_at });
             }
             if bits & MORE != 0 {
                 fragment = Fragment::First;
-                fragment_id_be = header.id_be;
+                fragment_at = end;
             }
+            next = header.next_header;
+            end += FragmentHeader::LEN;
         } else {
             let header: ExtensionHeader = packet.read(end)?;
             let length = u32::from(header.length);
@@ -100,7 +101,7 @@ fn walk<P: Packet + ?Sized>(packet: &P, next_header: u8, offset: u32) -> Option<
         // At the end, so that the loop ends with a jump back: Linux 5.10 refuses a program that runs into a loop's head from
         // behind (`kernel/bpf/verifier.c`, `check_cfg`).
         if !protocol::is_extension(next) {
-            return Some(Extensions { protocol: next, end, fragment, fragment_id_be });
+            return Some(Extensions { protocol: next, end, fragment, fragment_at });
         }
     }
     None

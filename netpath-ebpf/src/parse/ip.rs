@@ -4,8 +4,8 @@
 //! the IP headers; `transport` does.
 
 use super::{
-    Family, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed,
-    extensions::Extensions,
+    Family, Fragment, FragmentHeader, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Link, Packet, Parsed, Part,
+    extensions::{self, Extensions},
     read,
     transport::{Transport, has_ports_v4},
 };
@@ -28,17 +28,23 @@ pub fn ipv4<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Pa
         return Err(Reason::Unparsed);
     }
     let bits = u16::from_be(header.fragment_be);
-    let (fragment, fragment_id_be) = if !has_ports_v4(header.protocol) {
-        (Fragment::Whole, 0)
+    let fragment = if !has_ports_v4(header.protocol) {
+        Fragment::Whole
     } else if bits & V4_OFFSET != 0 {
-        (Fragment::Later, u32::from(header.id_be))
+        Fragment::Later
     } else if bits & V4_MORE != 0 {
-        (Fragment::First, u32::from(header.id_be))
+        Fragment::First
     } else {
-        (Fragment::Whole, 0)
+        Fragment::Whole
+    };
+    let part = if fragment == Fragment::Whole {
+        Part::NONE
+    } else {
+        let len_bytes = u32::from(u16::from_be(header.total_length_be)).saturating_sub(header_len);
+        Part::new(header.id_be.into(), len_bytes, u32::from(bits & V4_OFFSET) * 8, bits & V4_MORE != 0)
     };
     let end = link.end + header_len;
-    let Transport { ports, end } = match fragment {
+    let Transport { ports, is_icmp_error, end } = match fragment {
         Fragment::Later => Transport::unknown(end),
         Fragment::First | Fragment::Whole => {
             Transport::of_word(packet.transport(Family::V4, header.protocol, end)).ok_or(Reason::Unparsed)?
@@ -46,7 +52,7 @@ pub fn ipv4<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Pa
     };
     let tag = link.tag.with_protocol(header.protocol);
     let key = KeyV4 { hook, tag, src_be: header.src_be, dst_be: header.dst_be, ports };
-    Ok(Parsed { key, fragment, fragment_id_be, headers_len_bytes: end })
+    Ok(Parsed { key, fragment, part, is_icmp_error, headers_len_bytes: end })
 }
 
 /// Finds the flow of the IPv6 `packet` behind `link`, seen at `hook`.
@@ -60,10 +66,19 @@ pub fn ipv6<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Pa
     if header.version_class >> 4 != 6 {
         return Err(Reason::Unparsed);
     }
-    let Extensions { protocol, end, fragment, fragment_id_be } =
-        Extensions::of_word(packet.extensions(header.next_header, link.end + Ipv6Header::LEN + Ipv6Addresses::LEN))
-            .ok_or(Reason::Unparsed)?;
-    let Transport { ports, end } = match fragment {
+    let headers_end = link.end + Ipv6Header::LEN + Ipv6Addresses::LEN;
+    let Extensions { protocol, end, fragment, fragment_at } =
+        Extensions::of_word(packet.extensions(header.next_header, headers_end)).ok_or(Reason::Unparsed)?;
+    let part = if fragment == Fragment::Whole {
+        Part::NONE
+    } else {
+        let FragmentHeader { id_be, fragment_be, .. } = read(packet, fragment_at)?;
+        let bits = u16::from_be(fragment_be);
+        let before = fragment_at + FragmentHeader::LEN - headers_end;
+        let len_bytes = u32::from(u16::from_be(header.payload_length_be)).saturating_sub(before);
+        Part::new(id_be, len_bytes, u32::from(bits & extensions::OFFSET), bits & extensions::MORE != 0)
+    };
+    let Transport { ports, is_icmp_error, end } = match fragment {
         Fragment::Later => Transport::unknown(end),
         Fragment::First | Fragment::Whole => {
             Transport::of_word(packet.transport(Family::V6, protocol, end)).ok_or(Reason::Unparsed)?
@@ -76,5 +91,5 @@ pub fn ipv6<P: Packet + ?Sized>(packet: &P, link: Link, hook: Hook) -> Result<Pa
     let [s0, s1, s2, s3] = addresses.src_be;
     let [d0, d1, d2, d3] = addresses.dst_be;
     let key = KeyV6 { hook, tag, src_be: [s0, s1, s2, s3], dst_be: [d0, d1, d2, d3], ports };
-    Ok(Parsed { key, fragment, fragment_id_be, headers_len_bytes: end })
+    Ok(Parsed { key, fragment, part, is_icmp_error, headers_len_bytes: end })
 }

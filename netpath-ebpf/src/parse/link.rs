@@ -43,7 +43,9 @@ impl Link {
 #[inline(always)]
 pub fn link<P: Packet + ?Sized>(packet: &P, start: u32, offset: u32) -> u64 {
     let link = match Start::of_word(start) {
-        Start::Ip { ethertype_be } => Some(Link { ethertype_be, end: offset, tag: Tag::new(0, 0, 0) }),
+        Start::Ip { offset: before, ethertype_be } => {
+            Some(Link { ethertype_be, end: offset + u32::from(before), tag: Tag::new(0, 0, 0) })
+        }
         Start::Ethernet { vlan_tci } => ethernet(packet, vlan_tci, offset),
     };
     link.map_or(0, Link::word)

@@ -7,7 +7,8 @@
 use super::ip::{V4_MORE, V4_OFFSET};
 use super::transport::{TCP_MIN_LEN, UDP_LEN, protocol};
 use super::{
-    EtherType, EthernetHeader, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Packet, Parsed, VlanHeader,
+    EtherType, EthernetHeader, Fragment, Header, Ipv4Header, Ipv6Addresses, Ipv6Header, Packet, Parsed, Part,
+    VlanHeader,
 };
 use crate::wire::TAG_BYTES;
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
@@ -152,5 +153,6 @@ fn parsed<K>(key: K, number: u8, data_offset: u8, start: u32) -> Option<Parsed<K
         protocol::UDP => UDP_LEN,
         _ => return None,
     };
-    Some(Parsed { key, fragment: Fragment::Whole, fragment_id_be: 0, headers_len_bytes: start + len })
+    let fragment = Fragment::Whole;
+    Some(Parsed { key, fragment, part: Part::NONE, is_icmp_error: false, headers_len_bytes: start + len })
 }

@@ -3,6 +3,7 @@
 //! In: a packet, its protocol, and where the IP headers end. Out: [`Transport`], as one number. It must not be asked about a later
 //! fragment: what is behind its IP headers is payload.
 
+use super::icmp::{self, Message};
 use super::{IcmpHeader, Packet, TcpDataOffset};
 use crate::Ports;
 
@@ -31,14 +32,6 @@ pub(super) mod protocol {
     }
 }
 
-/// Message types of ICMP (RFC 792) and `ICMPv6` (RFC 4443).
-mod icmp {
-    pub const ECHO_REPLY: u8 = 0;
-    pub const ECHO_REQUEST: u8 = 8;
-    pub const V6_ECHO_REQUEST: u8 = 128;
-    pub const V6_ECHO_REPLY: u8 = 129;
-}
-
 pub(super) const UDP_LEN: u32 = 8;
 const SCTP_LEN: u32 = 12;
 pub(super) const TCP_MIN_LEN: u32 = 20;
@@ -58,6 +51,7 @@ pub enum Family {
 #[derive(Clone, Copy)]
 pub(super) struct Transport {
     pub ports: Ports,
+    pub is_icmp_error: bool,
     /// Bytes before what is behind the headers, from the packet's start.
     pub end: u32,
 }
@@ -65,24 +59,29 @@ pub(super) struct Transport {
 impl Transport {
     /// In every word; 0 is none.
     const FOUND: u64 = 1 << 63;
+    const ICMP_ERROR: u64 = 1 << 62;
+    /// Of the end, which is far below: extension headers have 2 KiB at most, and there are few.
+    const MOST: u32 = 0x3fff_ffff;
 
     /// No ports, or none that this packet has; its IP headers end at `end`.
     #[inline(always)]
     pub const fn unknown(end: u32) -> Self {
-        Self { ports: Ports { src_be: 0, dst_be: 0 }, end }
+        Self { ports: Ports { src_be: 0, dst_be: 0 }, is_icmp_error: false, end }
     }
 
     #[inline(always)]
     fn word(self) -> u64 {
         let Ports { src_be, dst_be } = self.ports;
-        Self::FOUND | (u64::from(self.end) & 0x7fff_ffff) << 32 | u64::from(dst_be) << 16 | u64::from(src_be)
+        let error = if self.is_icmp_error { Self::ICMP_ERROR } else { 0 };
+        Self::FOUND | error | u64::from(self.end & Self::MOST) << 32 | u64::from(dst_be) << 16 | u64::from(src_be)
     }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "it takes the number apart")]
     pub fn of_word(word: u64) -> Option<Self> {
         let ports = Ports { src_be: word as u16, dst_be: (word >> 16) as u16 };
-        let found = Self { ports, end: (word >> 32) as u32 & 0x7fff_ffff };
+        let is_icmp_error = word & Self::ICMP_ERROR != 0;
+        let found = Self { ports, is_icmp_error, end: (word >> 32) as u32 & Self::MOST };
         (word & Self::FOUND != 0).then_some(found)
     }
 }
@@ -99,19 +98,23 @@ pub(super) const fn has_ports_v4(number: u8) -> bool {
 #[inline(always)]
 pub fn transport<P: Packet + ?Sized>(packet: &P, family: Family, number: u8, offset: u32) -> u64 {
     let found = match (family, number) {
-        (Family::V4, protocol::ICMP) => echo(packet, offset, [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]),
-        (Family::V6, protocol::ICMPV6) => echo(packet, offset, [icmp::V6_ECHO_REQUEST, icmp::V6_ECHO_REPLY]),
+        (Family::V4, protocol::ICMP) => message(packet, offset, icmp::v4),
+        (Family::V6, protocol::ICMPV6) => message(packet, offset, icmp::v6),
         _ => ports(packet, number, offset),
     };
     found.map_or(0, Transport::word)
 }
 
-/// The identifier in both ports, if the message is one of `kinds`.
+/// An echo message has its identifier in both ports.
 #[inline(always)]
-fn echo<P: Packet + ?Sized>(packet: &P, offset: u32, kinds: [u8; 2]) -> Option<Transport> {
-    let header: IcmpHeader = packet.read(offset)?;
-    let id_be = if header.kind == kinds[0] || header.kind == kinds[1] { header.id_be } else { 0 };
-    Some(Transport { ports: Ports { src_be: id_be, dst_be: id_be }, end: offset })
+fn message<P: Packet + ?Sized>(packet: &P, offset: u32, of: impl Fn(u8) -> Message) -> Option<Transport> {
+    let IcmpHeader { kind, id_be, .. } = packet.read(offset)?;
+    let ports = Ports { src_be: id_be, dst_be: id_be };
+    Some(match of(kind) {
+        Message::Echo => Transport { ports, ..Transport::unknown(offset) },
+        Message::Error => Transport { is_icmp_error: true, ..Transport::unknown(offset) },
+        Message::Other => Transport::unknown(offset),
+    })
 }
 
 #[inline(always)]
@@ -126,5 +129,5 @@ fn ports<P: Packet + ?Sized>(packet: &P, number: u8, offset: u32) -> Option<Tran
         protocol::UDP_LITE | protocol::DCCP => 0,
         _ => return Some(Transport::unknown(offset)),
     };
-    Some(Transport { ports: packet.read(offset)?, end: offset + len })
+    Some(Transport { ports: packet.read(offset)?, ..Transport::unknown(offset + len) })
 }

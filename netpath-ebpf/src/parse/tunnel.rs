@@ -66,7 +66,7 @@ pub fn inner_len<P: Packet + ?Sized>(packet: &P, start: Start) -> Option<u32> {
     let Tunnel { len, ethertype_be } = tunnel(packet, outer_len, number, ports)?;
     let start = match ethertype_be {
         EtherType::FRAME_BE => Start::Ethernet { vlan_tci: None },
-        ethertype_be => Start::Ip { ethertype_be },
+        ethertype_be => Start::Ip { offset: 0, ethertype_be },
     };
     let end = match network_at(packet, start, outer_len + len).ok()? {
         Network::V4(link) => ipv4(packet, link, NO_HOOK).ok()?.headers_len_bytes,

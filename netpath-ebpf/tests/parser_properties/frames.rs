@@ -28,6 +28,7 @@ struct Message {
     ports: (u16, u16),
     header_len: usize,
     has_ports: bool,
+    is_icmp_error: bool,
 }
 
 fn message(is_v4: bool) -> impl Strategy<Value = Message> {
@@ -35,7 +36,14 @@ fn message(is_v4: bool) -> impl Strategy<Value = Message> {
         let with_ports = |number: u8, len: usize, header_len: usize| {
             let mut bytes = [src.to_be_bytes(), dst.to_be_bytes()].concat();
             bytes.resize(len, 0xee);
-            Message { protocol: IpNumber(number), bytes, ports: (src, dst), header_len, has_ports: true }
+            Message {
+                protocol: IpNumber(number),
+                bytes,
+                ports: (src, dst),
+                header_len,
+                has_ports: true,
+                is_icmp_error: false,
+            }
         };
         let icmp = |bytes: Vec<u8>, ports| Message {
             protocol: if is_v4 { IpNumber::ICMP } else { IpNumber::IPV6_ICMP },
@@ -43,6 +51,7 @@ fn message(is_v4: bool) -> impl Strategy<Value = Message> {
             ports,
             header_len: 0,
             has_ports: true,
+            is_icmp_error: false,
         };
         let echo = IcmpEchoHeader { id: src, seq: dst };
         match kind {
@@ -64,8 +73,13 @@ fn message(is_v4: bool) -> impl Strategy<Value = Message> {
             7 if is_v4 => icmp(Icmpv4Header::new(Icmpv4Type::EchoReply(echo)).to_bytes().to_vec(), (src, src)),
             7 if src & 1 == 0 => icmp(Icmpv6Header::new(Icmpv6Type::EchoRequest(echo)).to_bytes().to_vec(), (src, src)),
             7 => icmp(Icmpv6Header::new(Icmpv6Type::EchoReply(echo)).to_bytes().to_vec(), (src, src)),
-            // Destination unreachable.
-            8 => icmp([if is_v4 { 3 } else { 1 }, 1, 0, 0, 9, 9, 9, 9].to_vec(), (0, 0)),
+            // Any other type.
+            8 => {
+                let kind = dst.to_be_bytes()[0];
+                let kind = if [0, 8, 128, 129].contains(&kind) { 3 } else { kind };
+                let is_icmp_error = if is_v4 { [3, 4, 5, 11, 12].contains(&kind) } else { kind < 128 };
+                Message { is_icmp_error, ..icmp([kind, 1, 0, 0, 9, 9, 9, 9].to_vec(), (0, 0)) }
+            }
             _ => Message { ports: (0, 0), has_ports: false, ..with_ports([4, 41, 47, 50, 59, 89][options % 6], 8, 0) },
         }
     });
@@ -89,7 +103,9 @@ fn v4() -> impl Strategy<Value = (Vec<u8>, Flow)> {
             header.set_payload_len(message.bytes.len()).unwrap();
             let addresses = Addresses::V4(source, destination);
             let state = if message.has_ports { fragment_state(offset, more_fragments) } else { Fragment::Whole };
-            let flow = flow(&message, addresses, state, identification.into(), header.header_len());
+            let len = message.bytes.len();
+            let part = part(identification.into(), len, offset, more_fragments);
+            let flow = flow(&message, addresses, (state, part), header.header_len());
             ([header.to_bytes().to_vec(), message.bytes].concat(), flow)
         },
     )
@@ -139,7 +155,7 @@ fn v6() -> impl Strategy<Value = (Vec<u8>, Flow)> {
                     ),
                 });
             }
-            let mut state = (Fragment::Whole, 0);
+            let mut state = (Fragment::Whole, None);
             if let Some((offset, more, id, place)) = fragment {
                 // Never before hop-by-hop options: those are first.
                 let hop_by_hop = chain.first().is_some_and(|(number, _)| *number == IpNumber::IPV6_HEADER_HOP_BY_HOP);
@@ -155,7 +171,7 @@ fn v6() -> impl Strategy<Value = (Vec<u8>, Flow)> {
                         }),
                     ),
                 );
-                state = (fragment_state(offset, more), id);
+                state = (fragment_state(offset, more), Some((offset, more, id, at)));
                 if state.0 == Fragment::Later {
                     // What follows is payload, whatever it looks like.
                     chain.truncate(at + 1);
@@ -163,7 +179,11 @@ fn v6() -> impl Strategy<Value = (Vec<u8>, Flow)> {
             }
             let mut next = message.protocol;
             let mut extensions = Vec::new();
-            for (number, write) in chain.iter().rev() {
+            let mut part_len = message.bytes.len();
+            for (index, (number, write)) in chain.iter().enumerate().rev() {
+                if state.1.is_some_and(|(_, _, _, at)| at == index) {
+                    part_len = extensions.len() + message.bytes.len();
+                }
                 extensions = [write(next), extensions].concat();
                 next = *number;
             }
@@ -176,7 +196,8 @@ fn v6() -> impl Strategy<Value = (Vec<u8>, Flow)> {
                 ..Default::default()
             };
             let addresses = Addresses::V6(source, destination);
-            let mut flow = flow(&message, addresses, state.0, state.1, 40 + extensions.len());
+            let part = state.1.map_or((0, 0, 0), |(offset, more, id, _)| part(id, part_len, offset, more));
+            let mut flow = flow(&message, addresses, (state.0, part), 40 + extensions.len());
             if state.0 == Fragment::Later {
                 flow.protocol = 0;
             }
@@ -193,9 +214,20 @@ fn fragment_state(offset: u16, more: bool) -> Fragment {
     }
 }
 
-fn flow(message: &Message, addresses: Addresses, fragment: Fragment, id: u32, headers_len: usize) -> Flow {
-    let (ports, header_len) =
-        if fragment == Fragment::Later { ((0, 0), 0) } else { (message.ports, message.header_len) };
+/// `offset`: in units of 8 bytes.
+fn part(id: u32, len: usize, offset: u16, more: bool) -> (u32, u32, u32) {
+    let len = u32::try_from(len).unwrap();
+    (id, len, if more { 0 } else { u32::from(offset) * 8 + len })
+}
+
+fn flow(
+    message: &Message,
+    addresses: Addresses,
+    (fragment, part): (Fragment, (u32, u32, u32)),
+    headers_len: usize,
+) -> Flow {
+    let later = fragment == Fragment::Later;
+    let (ports, header_len) = if later { ((0, 0), 0) } else { (message.ports, message.header_len) };
     Flow {
         outer_vlan: 0,
         inner_vlan: 0,
@@ -203,7 +235,8 @@ fn flow(message: &Message, addresses: Addresses, fragment: Fragment, id: u32, he
         addresses,
         ports,
         fragment,
-        fragment_id: if fragment == Fragment::Whole { 0 } else { id },
+        part: if fragment == Fragment::Whole { (0, 0, 0) } else { part },
+        is_icmp_error: message.is_icmp_error && !later,
         headers_len_bytes: u32::try_from(headers_len + header_len).unwrap(),
     }
 }
@@ -219,7 +252,7 @@ pub fn frame() -> impl Strategy<Value = Frame> {
             Addresses::V6(..) => EtherType::IPV6,
         };
         let Some((mut tags, accelerated)) = ethernet else {
-            return Frame { start: Start::Ip { ethertype_be: ethertype.0.to_be() }, bytes: ip, flow };
+            return Frame { start: Start::Ip { offset: 0, ethertype_be: ethertype.0.to_be() }, bytes: ip, flow };
         };
         let ids: Vec<u16> = tags.iter().map(|(_, id, _)| *id).filter(|id| *id != 0).collect();
         flow.outer_vlan = ids.first().copied().unwrap_or(0);
@@ -243,4 +276,43 @@ pub fn frame() -> impl Strategy<Value = Frame> {
         flow.headers_len_bytes += u32::try_from(bytes.len()).unwrap();
         Frame { start: Start::Ethernet { vlan_tci }, bytes: [bytes, ip].concat(), flow }
     })
+}
+
+/// A frame with an ICMP error about a packet, of which so many bytes are quoted; the error's flow, and the packet's as it was.
+pub fn icmp_error() -> impl Strategy<Value = (Frame, Flow, usize)> {
+    let about = prop_oneof![v4(), v6()];
+    (about, any::<u8>(), option::of(0..0x1000_u16), any::<prop::sample::Index>()).prop_map(
+        |((quote, about), kind, vlan, cut)| {
+            let len = cut.index(quote.len() + 1);
+            let kind = match about.addresses {
+                Addresses::V4(..) => [3, 4, 5, 11, 12][usize::from(kind) % 5],
+                Addresses::V6(..) => kind % 128,
+            };
+            let message = [&[kind, 0, 9, 9, 9, 9, 9, 9], &quote[..len]].concat();
+            let mut bytes = Vec::new();
+            let ethernet = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+            let (addresses, protocol) = match about.addresses {
+                Addresses::V4(..) => {
+                    ethernet.ipv4([1; 4], [2; 4], 9).write(&mut bytes, IpNumber::ICMP, &message).unwrap();
+                    (Addresses::V4([1; 4], [2; 4]), 1)
+                }
+                Addresses::V6(..) => {
+                    ethernet.ipv6([1; 16], [2; 16], 9).write(&mut bytes, IpNumber::IPV6_ICMP, &message).unwrap();
+                    (Addresses::V6([1; 16], [2; 16]), 58)
+                }
+            };
+            let flow = Flow {
+                outer_vlan: vlan.unwrap_or(0),
+                inner_vlan: 0,
+                protocol,
+                addresses,
+                ports: (0, 0),
+                fragment: Fragment::Whole,
+                part: (0, 0, 0),
+                is_icmp_error: true,
+                headers_len_bytes: u32::try_from(bytes.len() - message.len()).unwrap(),
+            };
+            (Frame { start: Start::Ethernet { vlan_tci: vlan }, bytes, flow }, about, len)
+        },
+    )
 }

@@ -23,8 +23,11 @@ use etherparse::{
     UdpHeaderSlice, err::packet::SliceError,
 };
 use netpath_ebpf::{
-    Direction, Hook, Ports, Reason, Tag,
-    parse::{Fragment, Network, Packet, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6},
+    Direction, Hook, KeyV4, KeyV6, Ports, Reason, Tag,
+    parse::{
+        Fragment, Network, Packet, Parsed, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6, quoted_v4,
+        quoted_v6,
+    },
 };
 
 /// The hook of all frames here.
@@ -39,7 +42,9 @@ pub struct Flow {
     pub addresses: Addresses,
     pub ports: (u16, u16),
     pub fragment: Fragment,
-    pub fragment_id: u32,
+    /// Identification, length, length of the whole datagram; zeros as in [`Part`].
+    pub part: (u32, u32, u32),
+    pub is_icmp_error: bool,
     pub headers_len_bytes: u32,
 }
 
@@ -54,42 +59,80 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, start: Start) -> Result<Flow, Reaso
     match network(packet, start)? {
         Network::V4(link) => {
             let parsed = ipv4(packet, link, HOOK)?;
-            let key = parsed.key;
-            assert_eq!(key.hook, HOOK);
+            assert_eq!(parsed.key.hook, HOOK);
             // IPv4's identification has 16 bits, put into the key as they are in the packet.
-            let id = u16::try_from(parsed.fragment_id_be).expect("16 bits");
-            let addresses = Addresses::V4(key.src_be.to_ne_bytes(), key.dst_be.to_ne_bytes());
-            Ok(flow(key.tag, addresses, key.ports, parsed.fragment, u16::from_be(id).into(), parsed.headers_len_bytes))
+            let id = u16::try_from(parsed.part.id_be).expect("16 bits");
+            Ok(flow(&parsed, u16::from_be(id).into(), flow_v4(&parsed.key)))
         }
         Network::V6(link) => {
             let parsed = ipv6(packet, link, HOOK)?;
-            let key = parsed.key;
-            assert_eq!(key.hook, HOOK);
-            let addresses = Addresses::V6(bytes(key.src_be), bytes(key.dst_be));
-            let id = u32::from_be(parsed.fragment_id_be);
-            Ok(flow(key.tag, addresses, key.ports, parsed.fragment, id, parsed.headers_len_bytes))
+            assert_eq!(parsed.key.hook, HOOK);
+            Ok(flow(&parsed, u32::from_be(parsed.part.id_be), flow_v6(&parsed.key)))
         }
     }
 }
 
-fn flow(
-    tag: Tag,
-    addresses: Addresses,
-    ports: Ports,
-    fragment: Fragment,
-    fragment_id: u32,
-    headers_len_bytes: u32,
-) -> Flow {
+fn flow<K>(parsed: &Parsed<K>, id: u32, key: Flow) -> Flow {
+    Flow {
+        fragment: parsed.fragment,
+        part: (id, parsed.part.len_bytes, parsed.part.total_bytes),
+        is_icmp_error: parsed.is_icmp_error,
+        headers_len_bytes: parsed.headers_len_bytes,
+        ..key
+    }
+}
+
+fn flow_v4(key: &KeyV4) -> Flow {
+    flow_of(key.tag, Addresses::V4(key.src_be.to_ne_bytes(), key.dst_be.to_ne_bytes()), key.ports)
+}
+
+fn flow_v6(key: &KeyV6) -> Flow {
+    flow_of(key.tag, Addresses::V6(bytes(key.src_be), bytes(key.dst_be)), key.ports)
+}
+
+fn flow_of(tag: Tag, addresses: Addresses, ports: Ports) -> Flow {
     Flow {
         outer_vlan: tag.outer_vlan(),
         inner_vlan: tag.inner_vlan(),
         protocol: tag.protocol(),
         addresses,
         ports: (u16::from_be(ports.src_be), u16::from_be(ports.dst_be)),
-        fragment,
-        fragment_id,
-        headers_len_bytes,
+        fragment: Fragment::Whole,
+        part: (0, 0, 0),
+        is_icmp_error: false,
+        headers_len_bytes: 0,
     }
+}
+
+/// The packet that an ICMP error quotes, whose own flow is `error`, as netpath reads it.
+pub fn quoted(frame: &[u8], error: &Flow) -> Option<Flow> {
+    let key = match error.addresses {
+        Addresses::V4(..) => flow_v4(&quoted_v4(frame, error.headers_len_bytes)?),
+        Addresses::V6(..) => flow_v6(&quoted_v6(frame, error.headers_len_bytes)?),
+    };
+    Some(key)
+}
+
+/// Panics if netpath and etherparse disagree on what the ICMP error quotes: it is read like any packet without link layer.
+fn check_quoted(frame: &[u8], error: &Flow) {
+    let quote = &frame[error.headers_len_bytes as usize + 8..];
+    let ethertype: u16 = if matches!(error.addresses, Addresses::V4(..)) { 0x0800 } else { 0x86dd };
+    let actual = quoted(frame, error);
+    let agree = match expect(quote, Start::Ip { offset: 0, ethertype_be: ethertype.to_be() }) {
+        Expected::Unknown => true,
+        Expected::Reason(_) => actual.is_none(),
+        Expected::Cut => actual.is_none_or(|actual| actual.ports == (0, 0)),
+        Expected::Flow(expected, _) => {
+            let protocol = match expected.fragment {
+                // What the fragment header says, which is no part of the flow.
+                Fragment::Later if ethertype == 0x86dd => actual.map_or(0, |actual| actual.protocol),
+                _ => expected.protocol,
+            };
+            let (fragment, part, is_icmp_error) = (Fragment::Whole, (0, 0, 0), false);
+            actual == Some(Flow { protocol, fragment, part, is_icmp_error, headers_len_bytes: 0, ..expected })
+        }
+    };
+    assert!(agree, "netpath: {actual:?}\n{frame:02x?}");
 }
 
 fn bytes(words: [u32; 4]) -> [u8; 16] {
@@ -134,6 +177,11 @@ pub fn check(frame: &[u8], start: Start) {
         _ => false,
     };
     assert!(agree, "etherparse: {expected:?}\nnetpath:    {actual:?}\n{start:?} {frame:02x?}");
+    if let Ok(error) = actual
+        && error.is_icmp_error
+    {
+        check_quoted(frame, &error);
+    }
 }
 
 /// What etherparse makes of `frame`.
@@ -147,18 +195,20 @@ pub fn expect(frame: &[u8], start: Start) -> Expected {
         _ => None,
     };
     drop(sliced);
+    let len = field.map_or(0, |at| u32::from(u16::from_be_bytes([copy[at], copy[at + 1]])));
     if let Some(at) = field {
         copy[at..at + 2].fill(0);
     }
     let sliced = slice(&copy, start).expect("as above");
-    judge(&copy, start, &sliced)
+    judge(&copy, start, &sliced, len)
 }
 
 fn slice(frame: &[u8], start: Start) -> Option<LaxSlicedPacket<'_>> {
     match start {
         Start::Ethernet { .. } => LaxSlicedPacket::from_ethernet(frame).ok(),
-        Start::Ip { ethertype_be } => {
-            Some(LaxSlicedPacket::from_ether_type(EtherType(u16::from_be(ethertype_be)), frame))
+        Start::Ip { offset, ethertype_be } => {
+            let packet = frame.get(usize::from(offset)..)?;
+            Some(LaxSlicedPacket::from_ether_type(EtherType(u16::from_be(ethertype_be)), packet))
         }
     }
 }
@@ -167,9 +217,9 @@ fn offset(all: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - all.as_ptr() as usize
 }
 
-fn judge(frame: &[u8], start: Start, sliced: &LaxSlicedPacket) -> Expected {
+fn judge(frame: &[u8], start: Start, sliced: &LaxSlicedPacket, len: u32) -> Expected {
     let (mut ids, mut ethertype) = match (start, &sliced.link) {
-        (Start::Ip { ethertype_be }, _) => (vec![], EtherType(u16::from_be(ethertype_be))),
+        (Start::Ip { ethertype_be, .. }, _) => (vec![], EtherType(u16::from_be(ethertype_be))),
         (Start::Ethernet { vlan_tci }, Some(LinkSlice::Ethernet2(ethernet))) => {
             (vlan_tci.iter().map(|tci| tci & 0xfff).collect(), ethernet.ether_type())
         }
@@ -189,8 +239,8 @@ fn judge(frame: &[u8], start: Start, sliced: &LaxSlicedPacket) -> Expected {
     ids.retain(|id| *id != 0);
     let vlans = (ids.first().copied().unwrap_or(0), ids.get(1).copied().unwrap_or(0));
     match (ethertype, &sliced.net) {
-        (EtherType::IPV4, Some(LaxNetSlice::Ipv4(ip))) => v4(frame, vlans, ip),
-        (EtherType::IPV6, Some(LaxNetSlice::Ipv6(ip))) => v6(frame, vlans, ip),
+        (EtherType::IPV4, Some(LaxNetSlice::Ipv4(ip))) => v4(frame, vlans, ip, len),
+        (EtherType::IPV6, Some(LaxNetSlice::Ipv6(ip))) => v6(frame, vlans, ip, len),
         // An IPv4 header whose options are cut is none for etherparse.
         (EtherType::IPV4, None) if matches!(sliced.stop_err, Some((SliceError::Len(_), _))) => Expected::Cut,
         (EtherType::IPV4 | EtherType::IPV6, _) => UNPARSED,
@@ -198,7 +248,8 @@ fn judge(frame: &[u8], start: Start, sliced: &LaxSlicedPacket) -> Expected {
     }
 }
 
-fn v4(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv4Slice) -> Expected {
+/// `len`: what the header's length field says.
+fn v4(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv4Slice, len: u32) -> Expected {
     let header = ip.header();
     let end = offset(frame, header.slice()) + header.slice().len();
     let protocol = header.protocol();
@@ -210,16 +261,20 @@ fn v4(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv4Slice) -> Expected {
         _ => Fragment::Later,
     };
     let addresses = Addresses::V4(header.source(), header.destination());
-    let id = header.identification().into();
+    let len = len.saturating_sub(u32::try_from(header.slice().len()).expect("60 bytes at most"));
+    let offset = u32::from(header.fragments_offset().byte_offset());
+    let part = (header.identification().into(), len, if header.more_fragments() { 0 } else { offset + len });
     // With AH, etherparse's payload is behind it; the key does not need it.
     let payload = &frame[end..];
-    transport(vlans, protocol, addresses, fragment, id, end, payload)
+    transport(vlans, protocol, addresses, (fragment, part), end, payload)
 }
 
-fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice) -> Expected {
+/// `len`: what the header's length field says.
+fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice, len: u32) -> Expected {
     let header = ip.header();
     let addresses = Addresses::V6(header.source(), header.destination());
     let mut end = offset(frame, header.slice()) + header.slice().len();
+    let payload = end;
     let mut protocol = header.next_header();
     let mut state = None;
     // Header by header, since etherparse's own iterator reads beyond a chain that is cut (0.21).
@@ -236,12 +291,14 @@ fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice) -> Expected {
             if state.is_some() {
                 return UNPARSED;
             }
-            let id = header.identification();
             end += header.slice().len();
-            if header.fragment_offset().value() != 0 {
-                return transport(vlans, IpNumber(0), addresses, Fragment::Later, id, end, &[]);
+            let len = len.saturating_sub(u32::try_from(end - payload).expect("a frame is short"));
+            let (offset, more) = (u32::from(header.fragment_offset().byte_offset()), header.more_fragments());
+            let part = (header.identification(), len, if more { 0 } else { offset + len });
+            if offset != 0 {
+                return transport(vlans, IpNumber(0), addresses, (Fragment::Later, part), end, &[]);
             }
-            state = Some(if header.more_fragments() { (Fragment::First, id) } else { (Fragment::Whole, 0) });
+            state = Some(if more { (Fragment::First, part) } else { (Fragment::Whole, part) });
             protocol = header.next_header();
         } else if protocol == IpNumber::AUTHENTICATION_HEADER {
             if rest.get(1) == Some(&0) {
@@ -254,8 +311,8 @@ fn v6(frame: &[u8], vlans: (u16, u16), ip: &LaxIpv6Slice) -> Expected {
             (protocol, end) = (header.next_header(), end + header.slice().len());
         }
     }
-    let (fragment, id) = state.unwrap_or((Fragment::Whole, 0));
-    transport(vlans, protocol, addresses, fragment, id, end, &frame[end..])
+    let fragment = state.unwrap_or((Fragment::Whole, (0, 0, 0)));
+    transport(vlans, protocol, addresses, fragment, end, &frame[end..])
 }
 
 fn has_ports(protocol: IpNumber) -> bool {
@@ -266,8 +323,7 @@ fn transport(
     vlans: (u16, u16),
     protocol: IpNumber,
     addresses: Addresses,
-    fragment: Fragment,
-    id: u32,
+    (fragment, part): (Fragment, (u32, u32, u32)),
     end: usize,
     payload: &[u8],
 ) -> Expected {
@@ -309,10 +365,26 @@ fn transport(
         addresses,
         ports,
         fragment,
-        fragment_id: if fragment == Fragment::Whole { 0 } else { id },
+        part: if fragment == Fragment::Whole { (0, 0, 0) } else { part },
+        is_icmp_error: fragment != Fragment::Later && is_icmp_error(is_v4, protocol, payload),
         headers_len_bytes: 0,
     };
     Expected::Flow(flow, len.map(|len| u32::try_from(end + len).expect("a frame is short")))
+}
+
+/// By etherparse's types: RFC 792 has five kinds of error, RFC 4443 half of all numbers.
+fn is_icmp_error(is_v4: bool, protocol: IpNumber, payload: &[u8]) -> bool {
+    use etherparse::Icmpv4Type::{DestinationUnreachable, ParameterProblem, Redirect, TimeExceeded, Unknown};
+    match protocol {
+        IpNumber::ICMP if is_v4 => Icmpv4Slice::from_slice(payload).is_ok_and(|icmp| match icmp.icmp_type() {
+            DestinationUnreachable(_) | ParameterProblem(_) | Redirect(_) | TimeExceeded(_) => true,
+            // Source quench, and codes that etherparse does not know.
+            Unknown { type_u8, .. } => [3, 4, 5, 11, 12].contains(&type_u8),
+            _ => false,
+        }),
+        IpNumber::IPV6_ICMP if !is_v4 => Icmpv6Slice::from_slice(payload).is_ok_and(|icmp| icmp.type_u8() < 0x80),
+        _ => false,
+    }
 }
 
 /// What the quick look at plain packets finds must be what the whole parser finds. Says whether it found anything, with a

@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
         let servers = ipvs::parse(text).unwrap_or_default();
         assert!(servers.len() <= text.lines().count());
         assert!(processes::pod_uid(text).is_none_or(|uid| is_uid(&uid)));
-        let _ = cri::namespace(text);
+        let _ = (cri::namespace(text), cri::kubelet::endpoint(text));
         let _ = (facts::available(text), facts::selected(text));
         assert!(facts::cpus(text) > 0);
     }

@@ -14,9 +14,10 @@ use crate::render;
 pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let choice = EniChoice::new(&args.eni.globs)?;
     let inquiry = Inquiry::start(args.eni.places());
-    let links = devices::list(&choice)?;
+    let answers = inquiry.wait();
+    let links = devices::list(&choice.with_macs(answers.macs()))?;
     let candidates: Vec<_> = links.iter().map(|link| Candidate { link, allowances: None }).collect();
-    let known = inquiry.wait().about(&candidates);
+    let known = answers.about(&candidates);
     Output::Stdout.write(|mut out| match args.format {
         DevicesFormat::Table => render::devices::table(&links, &known, &mut out),
         DevicesFormat::Json => render::devices::json(&links, &known, &mut out),

@@ -1,7 +1,8 @@
 //! `netpath doctor`: says whether a report would be right here, and what to do if not.
 //!
 //! In: the arguments. Out: findings on stdout; exit status 1 if a report would be wrong. Needs no root, and says what it
-//! could not see without; changes nothing.
+//! could not see without; changes nothing. As a report does, it asks IMDS which hardware addresses are ENIs', unless `--offline`
+//! says not to.
 
 use std::process::ExitCode;
 
@@ -10,11 +11,14 @@ use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::doctor::facts::Facts;
 use crate::doctor::{Level, diagnose};
 use crate::node::devices::EniChoice;
+use crate::node::enis::Inquiry;
 use crate::render;
 
 /// Runs the subcommand.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let diagnosis = diagnose(&Facts::gather(&EniChoice::new(&args.eni.globs)?)?);
+    let choice = EniChoice::new(&args.eni.globs)?;
+    let macs = Inquiry::start(args.eni.places().imds_alone()).wait().macs();
+    let diagnosis = diagnose(&Facts::gather(&choice.with_macs(macs))?);
     Output::Stdout.write(|mut out| match args.format {
         DoctorFormat::Table => render::doctor::table(&diagnosis, &mut out),
         DoctorFormat::Json => render::doctor::json(&diagnosis, &mut out),

@@ -42,10 +42,13 @@ impl Output {
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout) };
         let fix = |why: &dyn std::fmt::Display| {
-            anyhow::anyhow!(
-                "cannot write {}: {why}; choose another --output",
-                path.display().to_string().escape_debug()
-            )
+            let path = path.display().to_string();
+            let path = path.escape_debug();
+            if Path::new("/proc/self/fd").exists() {
+                anyhow::anyhow!("cannot write {path}: {why}; choose another --output")
+            } else {
+                anyhow::anyhow!("cannot write {path} without /proc; mount it")
+            }
         };
         let name = path.file_name().ok_or_else(|| fix(&"it is a directory"))?.to_owned();
         let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| fix(&error))?;

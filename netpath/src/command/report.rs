@@ -4,6 +4,7 @@
 //! there was one. Everything that can be found wrong before measuring is found then, so that no window is lost to a
 //! mistyped path.
 
+mod signals;
 mod window;
 
 use std::process::ExitCode;
@@ -15,7 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::yield_now;
 use tokio::time::interval;
 
-use self::window::{Signals, Window};
+use self::signals::Signals;
+use self::window::Window;
 use super::output::Output;
 use crate::cli::{Format, MeasureArgs, ReportArgs};
 use crate::measure::{Measurement, Options};
@@ -23,7 +25,7 @@ use crate::privilege::Purpose;
 use crate::render::table::Style;
 use crate::report::Report;
 use crate::snapshot::Snapshot;
-use crate::{path, render};
+use crate::{descriptors, path, render};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
@@ -67,6 +69,7 @@ fn style(args: &ReportArgs, output: &Output) -> Style {
 async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snapshot, ExitCode)> {
     // The signals are taken before anything is attached: from here on they end the window, not the process.
     let mut signals = Signals::new()?;
+    let files = descriptors::raise_limit();
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Measurement` gives up.
@@ -75,18 +78,19 @@ async fn measure(args: &MeasureArgs, writes_file: bool) -> anyhow::Result<(Snaps
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
         clsact: args.clsact,
+        new_qdiscs: !args.no_new_qdisc,
         places: args.eni.places(),
         host_root: args.host_root.as_deref(),
         purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },
     };
     let started = tokio::select! {
         biased;
-        () = signals.either() => Err(anyhow::anyhow!("interrupted before the window was open; run it again to measure")),
+        _ = signals.next() => Err(anyhow::anyhow!("interrupted before the window was open; run it again to measure")),
         started = Measurement::start(options) => started,
     };
     attaching.finish_and_clear();
     let mut measurement = started?;
-    let mut window = Window::open(args, signals)?;
+    let mut window = Window::open(args, signals, files)?;
     let progress = progress(&window);
     let mut redraw = interval(REDRAW_EVERY);
     let status = loop {

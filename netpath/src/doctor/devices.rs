@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::facts::{Facts, Inspected};
 use super::{Finding, Level};
 use crate::kernel::hooks::{DeviceHooks, Hook, Qdisc};
+use crate::path::uplink::{self, Advice};
 use crate::report::DeviceClass;
 use crate::snapshot::Xdp;
 
@@ -74,7 +75,7 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
     }
 }
 
-fn is_measured(class: DeviceClass) -> bool {
+pub(super) fn is_measured(class: DeviceClass) -> bool {
     !matches!(class, DeviceClass::Loopback | DeviceClass::Other)
 }
 
@@ -110,6 +111,20 @@ fn words(xdp: Xdp) -> String {
     xdp.program_id.map_or_else(|| "an XDP program".to_owned(), |id| format!("XDP program {id}"))
 }
 
+/// A report without an ENI is wrong where there is a way out of this network.
+fn without_eni(facts: &Facts, measured: usize) -> Finding {
+    let routes = facts.default_routes.as_deref().unwrap_or_default();
+    let link = |ifindex: &u32| Some(&facts.devices.iter().find(|device| device.link.ifindex == *ifindex)?.link);
+    let uplinks: Vec<_> = routes
+        .iter()
+        .filter_map(link)
+        .map(|link| (link.name.as_str(), link.kind.as_deref().or(link.driver.as_deref())))
+        .collect();
+    let Advice { found, todo } = uplink::without_eni(!routes.is_empty(), &uplinks);
+    let found = format!("{measured} to measure; {found}");
+    if routes.is_empty() { Finding::warn("devices", found, todo) } else { Finding::fail("devices", found, todo) }
+}
+
 /// What can be said of all devices together.
 #[must_use]
 pub fn findings(facts: &Facts) -> Vec<Finding> {
@@ -122,11 +137,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "none to measure",
             "run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
         ),
-        (_, 0) => Finding::warn(
-            "devices",
-            format!("{measured} to measure, and netpath takes none of them for an ENI"),
-            "if one is, name it: --eni 'eth*'",
-        ),
+        (_, 0) => without_eni(facts, measured),
         (_, enis) => Finding::ok("devices", format!("{measured} to measure, {enis} of them ENIs")),
     });
     let hidden = |device: &Inspected| device.hooks.as_ref().is_ok_and(|hooks| hooks.rx.tcx.is_none());
@@ -138,4 +149,45 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// How many names are listed.
+const MOST_NAMES: usize = 5;
+
+/// Without TCX: the devices that would get a clsact qdisc, and what that costs.
+#[must_use]
+pub fn queues(facts: &Facts) -> Option<Finding> {
+    if facts.tcx() {
+        return None;
+    }
+    let measured = facts.devices.iter().filter(|device| is_measured(device.link.class));
+    let without: Vec<_> = measured
+        .filter(|one| one.hooks.as_ref().is_ok_and(|hooks| hooks.qdisc.is_none()))
+        .map(|one| &one.link)
+        .collect();
+    if without.is_empty() {
+        return Some(Finding::ok("queues", "no device needs a new clsact qdisc"));
+    }
+    let names: Vec<_> = without.iter().take(MOST_NAMES).map(|link| link.name.as_str()).collect();
+    let more = match without.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let waiting = facts.waiting.as_ref().map_or_else(
+        || "it is not known what waits in their queues".to_owned(),
+        |waiting| {
+            let packets =
+                without.iter().filter_map(|link| waiting.get(&link.ifindex)).fold(0u32, |a, b| a.saturating_add(*b));
+            format!("{packets} packets wait in their queues now")
+        },
+    );
+    Some(Finding::warn(
+        "queues",
+        format!(
+            "no clsact qdisc yet on {}{more}: netpath makes one when the queue is empty, and loses what the device sends for about a \
+             millisecond; {waiting}",
+            names.join(", ")
+        ),
+        "nothing, if that does no harm; else netpath report --no-new-qdisc, which measures the other devices only",
+    ))
 }

@@ -3,6 +3,7 @@
 //! In: /proc, /sys, rtnetlink, `bpf(2)`. Out: [`Facts`]. It needs no privilege, and what it may not know is unknown. It must
 //! not load, attach or change anything.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -10,10 +11,12 @@ use anyhow::Context as _;
 use aya::util::KernelVersion;
 use caps::{CapSet, Capability};
 
+use crate::descriptors;
 use crate::kernel::attach::TCX;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::kernel::load::{self, WITHOUT_MEMLOCK};
-use crate::node::devices::{self, EniChoice, Link};
+use crate::kernel::load::{self, POSSIBLE_CPUS, WITHOUT_MEMLOCK};
+use crate::node::devices::uplink::Uplinks;
+use crate::node::devices::{self, EniChoice, Link, qdiscs};
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
 const MAP_BYTES: u64 = 40_000_000;
@@ -42,14 +45,20 @@ pub struct Facts {
     pub cgroup_limit: Option<u64>,
     /// Bytes that are available on this machine.
     pub available: Option<u64>,
-    /// CPUs that there can be.
-    pub cpus: u64,
+    /// CPUs that there can be; `None` if /sys does not tell.
+    pub cpus: Option<u64>,
+    /// Files that this process may have open (`RLIMIT_NOFILE`, the hard limit); `None` if any number.
+    pub file_limit: Option<u64>,
     /// Connection tracking in this network namespace.
     pub conntrack: Conntrack,
     /// Whose network namespace this is.
     pub namespace: Namespace,
     /// The devices in it.
     pub devices: Vec<Inspected>,
+    /// Those by which default routes leave, by ifindex; `None` if it cannot be told.
+    pub default_routes: Option<Vec<u32>>,
+    /// Packets that wait in devices' queues, by ifindex; `None` if the kernel does not tell.
+    pub waiting: Option<HashMap<u32, u32>>,
 }
 
 /// A device and its hooks, or why they are not known.
@@ -100,7 +109,7 @@ impl Facts {
     /// Kernel memory of netpath's maps.
     #[must_use]
     pub fn map_bytes(&self) -> u64 {
-        MAP_BYTES + MAP_BYTES_PER_CPU * self.cpus
+        MAP_BYTES + MAP_BYTES_PER_CPU * self.cpus.unwrap_or(1)
     }
 
     /// Looks at everything.
@@ -125,10 +134,13 @@ impl Facts {
             }),
             cgroup_limit: cgroup_limit(),
             available: read("/proc/meminfo").as_deref().and_then(available),
-            cpus: read("/sys/devices/system/cpu/possible").as_deref().map_or(1, cpus),
+            cpus: read(POSSIBLE_CPUS).as_deref().map(cpus),
+            file_limit: descriptors::highest_limit(),
             conntrack: conntrack(Path::new("/proc/sys/net")),
             namespace: namespace(Path::new("/")),
             devices: inspect(devices::list(eni)?)?,
+            default_routes: Uplinks::read().ok().map(|uplinks| uplinks.devices()),
+            waiting: qdiscs::read().ok().map(|qdiscs| qdiscs.waiting),
         })
     }
 }

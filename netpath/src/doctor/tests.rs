@@ -55,7 +55,8 @@ fn node() -> Facts {
         locked_limit: None,
         cgroup_limit: None,
         available: Some(8_000_000_000),
-        cpus: 96,
+        cpus: Some(96),
+        file_limit: Some(524_288),
         conntrack: Conntrack::There { count: 1200, max: 262_144, events: true },
         namespace: Namespace::Nodes,
         devices: vec![
@@ -64,6 +65,8 @@ fn node() -> Facts {
             device(3, "eni1a2b3c4d5e6", DeviceClass::Veth, Ok(hooks(Some(Qdisc::Clsact), agent(), agent()))),
             device(4, "eni2b3c4d5e6f7", DeviceClass::Veth, Ok(hooks(None, nobody(), nobody()))),
         ],
+        default_routes: Some(vec![2]),
+        waiting: Some([(2, 0), (4, 3)].into()),
     }
 }
 
@@ -154,9 +157,29 @@ fn one_thing_at_a_time() {
         assert_eq!(levels(&Facts { available: Some(limit), ..node() }, "memory"), (level, level));
     }
     assert_eq!(levels(&Facts { devices: Vec::new(), ..node() }, "devices"), (Fail, Fail));
+    assert_eq!(levels(&Facts { cpus: None, ..node() }, "CPUs"), (Fail, Fail));
+    // 72, and two links for each of three devices.
+    for (limit, level) in [(None, Ok), (Some(78), Ok), (Some(77), Fail)] {
+        assert_eq!(levels(&Facts { file_limit: limit, ..node() }, "files"), (level, level), "{limit:?}");
+    }
     let old = |major, minor| Facts { kernel: Some(KernelVersion::new(major, minor, 0)), ..node() };
     assert_eq!(levels(&old(5, 10), "kernel").0, Ok);
     assert_eq!(levels(&old(5, 9), "kernel").0, Fail);
+}
+
+/// Without an ENI a report would be wrong, unless there is no way out of this network.
+#[test]
+fn no_eni() {
+    use Level::{Fail, Warn};
+    let mut facts = node();
+    facts.devices[1].link.class = DeviceClass::Veth;
+    facts.devices[1].link.kind = Some("veth".to_owned());
+    assert_eq!(levels(&facts, "devices"), (Fail, Fail));
+    assert!(table(&facts).contains("by ens5 (a veth device)") && table(&facts).contains("name it: --eni ens5"));
+    for routes in [None, Some(Vec::new())] {
+        facts.default_routes = routes;
+        assert_eq!(levels(&facts, "devices"), (Warn, Warn));
+    }
 }
 
 #[test]
@@ -166,4 +189,25 @@ fn a_hook_without_room() {
     facts.devices.push(device(9, "ens6", DeviceClass::Eni, Ok(hooks(None, nobody(), full))));
     let diagnosis = diagnose(&facts);
     assert_eq!((diagnosis.level, diagnosis.devices[4].level), (Level::Fail, Level::Fail));
+}
+
+#[test]
+fn which_devices_get_a_new_qdisc() {
+    let old = || Facts { kernel: Some(KernelVersion::new(5, 10, 0)), ..node() };
+    assert!(!diagnose(&node()).findings.iter().any(|finding| finding.check == "queues"), "TCX needs none");
+    assert_eq!(levels(&old(), "queues"), (Level::Warn, Level::Warn));
+    let text = table(&old());
+    assert!(text.contains("ens5, eni2b3c4d5e6f7: ") && text.contains("3 packets wait"), "{text}");
+    assert!(table(&Facts { waiting: None, ..old() }).contains("not known what waits"), "not 0");
+    // A link is no file there.
+    assert_eq!(levels(&Facts { file_limit: Some(72), ..old() }, "files").0, Level::Ok);
+    let mut facts = old();
+    let many = (10..17)
+        .map(|index| device(index, &format!("eni{index}"), DeviceClass::Veth, Ok(hooks(None, nobody(), nobody()))));
+    facts.devices.extend(many);
+    assert!(table(&facts).contains("eni10, eni11, eni12 and 4 more: "));
+    for device in &mut facts.devices {
+        device.hooks.as_mut().expect("hooks").qdisc = Some(Qdisc::Clsact);
+    }
+    assert_eq!(levels(&facts, "queues").0, Level::Ok);
 }

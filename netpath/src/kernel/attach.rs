@@ -17,9 +17,11 @@ use aya::util::KernelVersion;
 use netpath_ebpf::map;
 
 use self::clsact::Clsact;
+use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
 use crate::node::devices::Layer;
 use crate::report::{Attach, Direction};
+use crate::snapshot::NewQdiscs;
 
 /// The first kernel with TCX.
 pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
@@ -32,6 +34,7 @@ pub struct Attacher {
     ebpf: Ebpf,
     /// How to attach; none is by TCX.
     clsact: Option<Clsact>,
+    kernel: KernelVersion,
 }
 
 /// A program on a hook, until this is dropped.
@@ -54,6 +57,21 @@ pub enum AttachError {
     /// A device has one qdisc for filters, and this one is there.
     #[error("another program's ingress qdisc is in the place of clsact")]
     IngressQdisc,
+    /// A new qdisc would throw away what waits.
+    #[error(
+        "{packets} packets wait in its queue, which does not empty, and a new clsact qdisc would throw them away; \
+         measure when it is quiet, or add the qdisc then ('tc qdisc add dev NAME clsact')"
+    )]
+    QueueInUse {
+        /// How many wait.
+        packets: u32,
+    },
+    /// Nor may one be made.
+    #[error("it has no clsact qdisc, and --no-new-qdisc forbids to make one; add one ('tc qdisc add dev NAME clsact')")]
+    NoNewQdisc,
+    /// Each link is an open file.
+    #[error(transparent)]
+    Descriptors(#[from] Exhausted),
     /// At every priority that was tried.
     #[error("other programs' filters, not of eBPF, have the first priorities")]
     NoPriority,
@@ -61,16 +79,29 @@ pub enum AttachError {
 
 impl Attacher {
     pub(super) fn new(ebpf: Ebpf, kernel: KernelVersion) -> io::Result<Self> {
-        let clsact = if kernel < TCX { Some(Clsact::new()?) } else { None };
-        Ok(Self { links: HashMap::new(), ebpf, clsact })
+        let clsact = if kernel < TCX { Some(Clsact::new(kernel)?) } else { None };
+        Ok(Self { links: HashMap::new(), ebpf, clsact, kernel })
     }
 
     /// Attaches legacy filters from now on, though the kernel has TCX.
     pub fn use_clsact(&mut self) -> io::Result<()> {
         if self.clsact.is_none() {
-            self.clsact = Some(Clsact::new()?);
+            self.clsact = Some(Clsact::new(self.kernel)?);
         }
         Ok(())
+    }
+
+    /// From now on, attaches legacy filters only where there is a clsact qdisc.
+    pub fn make_no_qdisc(&mut self) {
+        if let Some(clsact) = &mut self.clsact {
+            clsact.make_no_qdisc();
+        }
+    }
+
+    /// What came of the clsact qdiscs that were made.
+    #[must_use]
+    pub fn new_qdiscs(&self) -> NewQdiscs {
+        self.clsact.as_ref().map(Clsact::new_qdiscs).unwrap_or_default()
     }
 
     /// Whether what is attached stays when the process ends, unless this value is dropped before.
@@ -89,8 +120,10 @@ impl Attacher {
         if self.links.contains_key(&ifindex) {
             return Ok(how);
         }
-        if let Some(clsact) = &mut self.clsact {
-            clsact.prepare(ifindex, name)?;
+        match &mut self.clsact {
+            Some(clsact) => clsact.prepare(ifindex)?,
+            None if descriptors::has_room_for_links() => {}
+            None => return Err(Exhausted::Process.into()),
         }
         let [rx, tx] = match layer {
             Layer::Ethernet => [map::RX, map::TX],

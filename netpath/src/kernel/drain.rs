@@ -14,7 +14,8 @@ use aya::maps::{Array, Map, MapData};
 use aya::util::nr_cpus;
 use hashbrown::HashMap;
 use netpath_ebpf::{
-    BLOCKS, Block, Counts as RawCounts, FlowKey, Hook, KeyV4, KeyV6, Ports, Tag, UnattributedKey, first_block, map,
+    BLOCKS, Block, Counts as RawCounts, FlowKey, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Tag, UnattributedKey,
+    first_block, map,
 };
 
 use super::bpf::{Barrier, see_per_cpu, take_all};
@@ -44,6 +45,7 @@ pub struct Drain {
 struct Flows {
     v4: MapData,
     v6: MapData,
+    icmp_errors: MapData,
     unattributed: MapData,
 }
 
@@ -52,14 +54,28 @@ struct Flows {
 #[must_use]
 pub struct Crowded(pub bool);
 
+/// How many times as many flows as a flow map has room for are told apart in memory.
+const FLOWS_IN_MEMORY: usize = 8;
+
 /// A sum of drains.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     v4: HashMap<KeyV4, Counts>,
     v6: HashMap<KeyV6, Counts>,
+    icmp_errors: HashMap<IcmpErrorKey, Counts>,
     unattributed: HashMap<UnattributedKey, Counts>,
     /// Packets that found no room even in the unattributed counters; their device is unknown.
     pub lost: Counts,
+    /// For how many more flows there is room.
+    room_left: usize,
+}
+
+impl Default for Tally {
+    /// With room for any number of flows.
+    fn default() -> Self {
+        let (v4, v6, icmp_errors, unattributed) = Default::default();
+        Self { v4, v6, icmp_errors, unattributed, lost: Counts::default(), room_left: usize::MAX }
+    }
 }
 
 impl Drain {
@@ -68,6 +84,7 @@ impl Drain {
             Ok(Flows {
                 v4: take_sized::<KeyV4, RawCounts>(ebpf, map::V4[parity])?,
                 v6: take_sized::<KeyV6, RawCounts>(ebpf, map::V6[parity])?,
+                icmp_errors: take_sized::<IcmpErrorKey, RawCounts>(ebpf, map::ICMP_ERRORS[parity])?,
                 unattributed: take_sized::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[parity])?,
             })
         };
@@ -83,9 +100,16 @@ impl Drain {
             max_flows: flows[0].v4.info()?.max_entries(),
             flows,
             current,
-            cpus: nr_cpus().map_err(|(_, error)| error)?,
-            barrier: Barrier::new()?,
+            cpus: nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
+            barrier: Barrier::new().map_err(LoadError::Map)?,
         })
+    }
+
+    /// An empty sum with room for eight times as many flows as a flow map holds, IPv4 and IPv6 together. More flows are counted
+    /// as in no flow.
+    #[must_use]
+    pub fn bounded_tally(&self) -> Tally {
+        Tally { room_left: FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize), ..Tally::default() }
     }
 
     /// Adds to `tally` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
@@ -115,18 +139,22 @@ impl Drain {
         let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
-        let (mut v4, mut v6) = (0, 0);
+        let (mut v4, mut v6, mut icmp_errors) = (0, 0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
-            collect_slots(&self.slots_v4, old, self.cpus, &mut tally.v4)?;
-            collect_slots(&self.slots_v6, old, self.cpus, &mut tally.v6)?;
+            collect_slots(&self.slots_v4, old, self.cpus, |key, counts| tally.add_v4(key, counts))?;
+            collect_slots(&self.slots_v6, old, self.cpus, |key, counts| tally.add_v6(key, counts))?;
             take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
-                *tally.v4.entry(key).or_default() += counts.into();
+                tally.add_v4(key, counts);
                 v4 += 1;
             })?;
             take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
-                *tally.v6.entry(key).or_default() += counts.into();
+                tally.add_v6(key, counts);
                 v6 += 1;
+            })?;
+            take_all(fd(&maps.icmp_errors), |key: IcmpErrorKey, counts: RawCounts| {
+                tally.add_icmp_error(key, counts);
+                icmp_errors += 1;
             })?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 *tally.unattributed.entry(key).or_default() += counts.into();
@@ -135,19 +163,19 @@ impl Drain {
         let [packets, bytes, extra_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
         tally.lost += RawCounts { packets, bytes, extra_bytes }.into();
         self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
-        Ok(Crowded(v4.max(v6) > self.max_flows / 4))
+        Ok(Crowded(v4.max(v6).max(icmp_errors) > self.max_flows / 4))
     }
 }
 
-/// Adds what the slots of an epoch hold.
+/// Gives what the slots of an epoch hold to `add`.
 ///
 /// # Safety
 /// The map's values must be `Block<K>`.
-unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
+unsafe fn collect_slots<K: FlowKey>(
     slots: &MapData,
     epoch: u32,
     cpus: usize,
-    flows: &mut HashMap<K, Counts>,
+    mut add: impl FnMut(K, RawCounts),
 ) -> io::Result<()> {
     let first = first_block(epoch);
     for block in first..first + BLOCKS {
@@ -155,7 +183,7 @@ unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
         unsafe {
             see_per_cpu(fd(slots), block, cpus, |slots: &Block<K>| {
                 for slot in slots.iter().filter(|slot| slot.epoch == epoch) {
-                    *flows.entry(slot.key).or_default() += slot.counts.into();
+                    add(slot.key, slot.counts);
                 }
             })?;
         }
@@ -164,10 +192,22 @@ unsafe fn collect_slots<K: FlowKey + Eq + Hash>(
 }
 
 impl Tally {
+    fn add_v4(&mut self, key: KeyV4, counts: RawCounts) {
+        add(&mut self.v4, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
+    }
+
+    fn add_v6(&mut self, key: KeyV6, counts: RawCounts) {
+        add(&mut self.v6, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
+    }
+
+    fn add_icmp_error(&mut self, key: IcmpErrorKey, counts: RawCounts) {
+        add(&mut self.icmp_errors, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
+    }
+
     /// How many different flows, at all hooks together.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.v4.len() + self.v6.len() + self.icmp_errors.len()
     }
 
     /// Whether no flow was seen.
@@ -193,19 +233,31 @@ impl Tally {
         }
         moved(&mut self.v4, |key| &mut key.hook, ifindex, aside);
         moved(&mut self.v6, |key| &mut key.hook, ifindex, aside);
+        moved(&mut self.icmp_errors, |key| &mut key.hook, ifindex, aside);
         moved(&mut self.unattributed, |key| &mut key.hook, ifindex, aside);
     }
 
     /// Every flow at every hook, in no particular order.
     pub fn observations(&self) -> impl Iterator<Item = Observation> {
         let v4 = self.v4.iter().map(|(key, counts)| {
-            let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
-            observation(key.hook, key.tag, address(key.src_be), address(key.dst_be), key.ports, *counts)
+            let tuple = tuple(key.tag, address_v4(key.src_be), address_v4(key.dst_be), key.ports);
+            observation(key.hook, key.tag, tuple, None, *counts)
         });
         let v6 = self.v6.iter().map(|(key, counts)| {
-            observation(key.hook, key.tag, address_v6(key.src_be), address_v6(key.dst_be), key.ports, *counts)
+            let tuple = tuple(key.tag, address_v6(key.src_be), address_v6(key.dst_be), key.ports);
+            observation(key.hook, key.tag, tuple, None, *counts)
         });
-        v4.chain(v6)
+        let icmp_errors = self.icmp_errors.iter().map(|(key, counts)| {
+            let address = |words_be: [u32; 4]| match key.tag.protocol() {
+                ICMP => address_v4(words_be[0]),
+                _ => address_v6(words_be),
+            };
+            let error = tuple(key.tag, address(key.src_be), address(key.dst_be), Ports::default());
+            let (src, dst) = (address(key.quoted_src_be), address(key.quoted_dst_be));
+            let about = tuple(key.quoted_tag, src, dst, key.quoted_ports);
+            observation(key.hook, key.tag, error, Some(about), *counts)
+        });
+        v4.chain(v6).chain(icmp_errors)
     }
 
     /// What was counted, but in no flow, in no particular order.
@@ -219,21 +271,45 @@ impl Tally {
     }
 }
 
-fn observation(hook: Hook, tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports, counts: Counts) -> Observation {
+/// Adds to a flow, or if it is new and there is no room for it, to what is in no flow.
+fn add<K: Eq + Hash>(
+    flows: &mut HashMap<K, Counts>,
+    room_left: &mut usize,
+    unattributed: &mut HashMap<UnattributedKey, Counts>,
+    (hook, key): (Hook, K),
+    counts: Counts,
+) {
+    if let Some(flow) = flows.get_mut(&key) {
+        *flow += counts;
+    } else if *room_left > 0 {
+        *room_left -= 1;
+        flows.insert(key, counts);
+    } else {
+        let reason = netpath_ebpf::Reason::MapFull as u32;
+        *unattributed.entry(UnattributedKey { hook, reason }).or_default() += counts;
+    }
+}
+
+/// IANA protocol number of ICMP, which IPv4 alone has.
+const ICMP: u8 = 1;
+
+fn observation(hook: Hook, tag: Tag, tuple: Tuple, about: Option<Tuple>, counts: Counts) -> Observation {
     Observation {
         ifindex: hook.ifindex(),
         direction: direction(hook),
         vlans: [tag.outer_vlan(), tag.inner_vlan()],
-        tuple: Tuple {
-            proto: tag.protocol(),
-            src,
-            sport: u16::from_be(ports.src_be),
-            dst,
-            dport: u16::from_be(ports.dst_be),
-        },
-        about: None,
+        tuple,
+        about,
         counts,
     }
+}
+
+fn tuple(tag: Tag, src: IpAddr, dst: IpAddr, ports: Ports) -> Tuple {
+    Tuple { proto: tag.protocol(), src, sport: u16::from_be(ports.src_be), dst, dport: u16::from_be(ports.dst_be) }
+}
+
+fn address_v4(be: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(u32::from_be(be)))
 }
 
 fn address_v6(words_be: [u32; 4]) -> IpAddr {
@@ -290,6 +366,30 @@ fn fd(map: &MapData) -> BorrowedFd<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flows_without_room_are_counted_in_none() {
+        let hook = |index| Hook::new(index, netpath_ebpf::Direction::Rx);
+        let key = |index, port: u16| KeyV4 {
+            hook: hook(index),
+            tag: Tag::new(0, 0, 17),
+            src_be: 0,
+            dst_be: 0,
+            ports: Ports { src_be: port, dst_be: 0 },
+        };
+        let counts = RawCounts { packets: 1, bytes: 100, extra_bytes: 4 };
+        let mut tally = Tally { room_left: 2, ..Tally::default() };
+        for (index, port) in [(7, 1), (7, 2), (7, 3), (8, 1), (7, 1), (7, 4)] {
+            tally.add_v4(key(index, port), counts);
+        }
+        assert_eq!(tally.len(), 2);
+        let flows: u64 = tally.observations().map(|flow| flow.counts.packets).sum();
+        assert_eq!(flows, 3, "one that has room goes on");
+        let mut rest: Vec<_> = tally.unattributed().map(|one| (one.ifindex, one.reason, one.counts)).collect();
+        rest.sort_by_key(|(ifindex, ..)| *ifindex);
+        let counts = |packets| Counts { packets, bytes: 100 * packets, wire_bytes: 104 * packets };
+        assert_eq!(rest, [(7, Reason::MapFull, counts(2)), (8, Reason::MapFull, counts(1))]);
+    }
 
     #[test]
     fn addresses_and_ports_come_out_in_host_order() {

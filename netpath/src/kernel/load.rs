@@ -11,6 +11,7 @@ use netpath_ebpf::map;
 
 use super::attach::Attacher;
 use super::drain::Drain;
+use crate::descriptors::Exhausted;
 
 /// Why netpath cannot count here. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -28,35 +29,64 @@ pub enum LoadError {
         "eBPF maps need more memory than this process may lock; allow it ('ulimit -l unlimited' before netpath), or run netpath as root with CAP_SYS_RESOURCE"
     )]
     MemoryLimit,
+    /// The kernel has no memory for the maps.
+    #[error(
+        "the kernel has no memory for netpath's eBPF maps; raise the memory limit of the pod (cgroup), or give netpath report a smaller --max-flows"
+    )]
+    NoMemory,
+    /// Maps, programs and sockets are open files.
+    #[error(transparent)]
+    Descriptors(#[from] Exhausted),
     /// The process may not load or attach programs.
     #[error(
         "missing {0}; run netpath as root (sudo), or in a privileged pod ('kubectl debug node/NODE --profile=sysadmin')"
     )]
     Capabilities(String),
     /// The kernel refused the object.
-    #[error("the kernel refused netpath's eBPF object: {0}; please report this with the output of 'uname -r'")]
-    Object(#[from] EbpfError),
+    #[error("the kernel refused netpath's eBPF object: {}; please report this with the output of 'uname -r'", innermost(.0))]
+    Object(EbpfError),
     /// The kernel refused a program.
-    #[error("the kernel refused the eBPF program {name}: {source}; please report this with the output of 'uname -r'")]
+    #[error("the kernel refused the eBPF program {name}: {error}; please report this with the output of 'uname -r'")]
     Program {
         /// Name of the program.
         name: &'static str,
         /// What the kernel said.
-        source: ProgramError,
+        error: ProgramError,
     },
     /// A map is not as this binary expects it.
     #[error(
         "netpath's eBPF object does not fit this binary ({0}); rebuild with 'cargo clean -p netpath && cargo build'"
     )]
     Layout(String),
+    /// The kernel's version is not known.
+    #[error("cannot tell the version of this kernel: {0}; check that /proc is mounted and may be read")]
+    KernelVersion(String),
+    /// How many CPUs there are is not known.
+    #[error("cannot tell how many CPUs there are: {POSSIBLE_CPUS}: {0}; check that /sys is mounted and may be read")]
+    Cpus(std::io::Error),
     /// The maps that serve for waiting could not be made.
-    #[error("cannot make an eBPF map: {0}; check the memory limit (ulimit -l) and the cgroup's memory")]
-    Map(#[from] std::io::Error),
+    #[error("cannot make an eBPF map: {0}; check what confines this process (seccomp)")]
+    Map(std::io::Error),
+    /// Filters cannot be attached by netlink.
+    #[error("cannot prepare clsact filters: {0}; check that 'tc qdisc show' works")]
+    Clsact(std::io::Error),
+}
+
+/// Where the number of CPUs is.
+pub const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
+
+impl From<EbpfError> for LoadError {
+    fn from(error: EbpfError) -> Self {
+        Self::Object(error)
+    }
 }
 
 impl From<MapError> for LoadError {
     fn from(error: MapError) -> Self {
-        Self::Layout(error.to_string())
+        match errno(&error) {
+            Some(errno) => Self::Map(std::io::Error::from_raw_os_error(errno)),
+            None => Self::Layout(error.to_string()),
+        }
     }
 }
 
@@ -71,9 +101,9 @@ pub fn has_object() -> bool {
     !OBJECT.is_empty()
 }
 
-/// Loads the object with room for `max_flows` flows of each address family, and its programs.
+/// Loads the object with room for `max_flows` flows of each address family, and as many ICMP errors, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
-    let kernel = KernelVersion::current().map_err(|error| LoadError::Layout(error.to_string()))?;
+    let kernel = KernelVersion::current().map_err(|error| LoadError::KernelVersion(error.to_string()))?;
     can_load(OBJECT, kernel, missing_capabilities())?;
     if kernel < WITHOUT_MEMLOCK {
         raise_memory_limit();
@@ -84,12 +114,14 @@ pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
 fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain), LoadError> {
     let mut loader = EbpfLoader::new();
     for epoch in 0..2 {
-        loader.map_max_entries(map::V4[epoch], max_flows).map_max_entries(map::V6[epoch], max_flows);
+        for name in [map::V4[epoch], map::V6[epoch], map::ICMP_ERRORS[epoch]] {
+            loader.map_max_entries(name, max_flows);
+        }
     }
     let mut ebpf: Ebpf = loader.load(OBJECT)?;
     load_programs(&mut ebpf)?;
     let drain = Drain::new(&mut ebpf)?;
-    Ok((Attacher::new(ebpf, kernel)?, drain))
+    Ok((Attacher::new(ebpf, kernel).map_err(LoadError::Clsact)?, drain))
 }
 
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
@@ -108,15 +140,43 @@ fn raise_memory_limit() {
     }
 }
 
-/// Finds the limit behind a refusal. The capabilities are there by then, so on those kernels nothing else says `EPERM`.
+/// Finds the limit behind a refusal. The capabilities are there by then, so on kernels that count locked memory nothing else
+/// says `EPERM`.
 fn explained(error: LoadError, kernel: KernelVersion) -> LoadError {
-    let is_refusal = |error: &(dyn std::error::Error + 'static)| {
-        error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EPERM)
+    let errno = match &error {
+        LoadError::Object(error) => errno(error),
+        LoadError::Program { error, .. } => errno(error),
+        LoadError::Map(error) | LoadError::Clsact(error) => error.raw_os_error(),
+        _ => None,
     };
-    let first: &(dyn std::error::Error + 'static) = &error;
-    let limited =
-        kernel < WITHOUT_MEMLOCK && std::iter::successors(Some(first), |error| error.source()).any(is_refusal);
-    if limited { LoadError::MemoryLimit } else { error }
+    match errno {
+        Some(libc::EPERM) if kernel < WITHOUT_MEMLOCK => LoadError::MemoryLimit,
+        Some(libc::ENOMEM) => LoadError::NoMemory,
+        Some(errno) => Exhausted::from_errno(errno).map_or(error, LoadError::Descriptors),
+        None => error,
+    }
+}
+
+/// The kernel's error, if there is one behind this one.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    // aya's variants for these are transparent: the chain leaves them out.
+    chain.find_map(|error| {
+        let of_a_program = || match error.downcast_ref()? {
+            ProgramError::IOError(error) => Some(error),
+            _ => None,
+        };
+        let of_a_map = || match error.downcast_ref()? {
+            MapError::IoError(error) => Some(error),
+            _ => None,
+        };
+        error.downcast_ref::<std::io::Error>().or_else(of_a_program).or_else(of_a_map)?.raw_os_error()
+    })
+}
+
+/// What is behind all others.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap_or_default()
 }
 
 /// Loads the programs for devices with Ethernet headers, both at once: the verifier takes most of a start, and works on as
@@ -140,7 +200,7 @@ fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
             .collect();
         loading.into_iter().try_for_each(|(name, thread)| {
             let loaded = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            loaded.map_err(|source| LoadError::Program { name, source })
+            loaded.map_err(|error| LoadError::Program { name, error })
         })
     })
 }
@@ -201,12 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_on_an_old_kernel_is_the_memory_limit() {
-        let refusal = || LoadError::from(std::io::Error::from_raw_os_error(libc::EPERM));
-        assert_says(Err(explained(refusal(), OLDEST)), "may lock", "ulimit -l");
-        assert_says(Err(explained(refusal(), WITHOUT_MEMLOCK)), "cannot make an eBPF map", "cgroup");
-        let other = LoadError::from(std::io::Error::from_raw_os_error(libc::ENOMEM));
-        assert_says(Err(explained(other, OLDEST)), "cannot make an eBPF map", "memory limit");
+    fn a_limit_is_found_behind_a_refusal() {
+        let refused = |errno| LoadError::Map(std::io::Error::from_raw_os_error(errno));
+        assert_says(Err(explained(refused(libc::EPERM), OLDEST)), "may lock", "ulimit -l");
+        assert_says(Err(explained(refused(libc::EPERM), WITHOUT_MEMLOCK)), "cannot make an eBPF map", "seccomp");
+        for kernel in [OLDEST, WITHOUT_MEMLOCK] {
+            assert_says(Err(explained(refused(libc::ENOMEM), kernel)), "no memory", "--max-flows");
+            assert_says(Err(explained(refused(libc::EMFILE), kernel)), "file descriptor", "ulimit -Hn");
+            assert_says(Err(explained(refused(libc::ENFILE), kernel)), "open files", "fs.file-max");
+        }
+        let of_a_program = ProgramError::IOError(std::io::Error::from_raw_os_error(libc::EMFILE));
+        let of_a_program = LoadError::Program { name: map::RX, error: of_a_program };
+        assert_says(Err(explained(of_a_program, OLDEST)), "file descriptor", "ulimit -Hn");
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let absent = || std::io::Error::from_raw_os_error(libc::ENOENT);
+        assert_says(Err(explained(LoadError::Cpus(absent()), OLDEST)), POSSIBLE_CPUS, "/sys is mounted");
+        assert_says(Err(LoadError::KernelVersion(absent().to_string())), "version of this kernel", "/proc is mounted");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Drainer {
         let flows = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&flows);
         let work = move || {
-            let mut tally = Tally::default();
+            let mut tally = drain.bounded_tally();
             let mut wait = DRAIN_EVERY;
             loop {
                 let order = ordered.recv_timeout(wait);

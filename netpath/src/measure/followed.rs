@@ -23,7 +23,8 @@ pub struct Followed {
     /// As it is now, or was last.
     pub link: Link,
     attach: Attach,
-    blind: Option<String>,
+    /// Why netpath is not attached to it, though it would be.
+    pub blind: Option<String>,
     /// What was seen of its hooks.
     pub place: Place,
     /// Before netpath counted.

@@ -7,6 +7,7 @@
 //! library skips a message it cannot decode (a name that is not UTF-8, an attribute of a newer kernel), and then a device
 //! would be missing from every sum without a word.
 
+mod choice;
 mod class;
 pub mod counters;
 mod inventory;
@@ -15,13 +16,14 @@ mod monitor;
 pub mod qdiscs;
 mod socket;
 mod tables;
+pub mod uplink;
 
 use std::net::IpAddr;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use class::EniChoice;
+pub use choice::EniChoice;
 pub use monitor::LinkMonitor;
 
 use crate::report::DeviceClass;
@@ -96,6 +98,8 @@ pub enum EniEvidence {
     Hardware,
     /// `--eni` matches its name.
     Named,
+    /// IMDS names its hardware address as that of an ENI of this instance, and it is the lowest device with it.
+    Imds,
 }
 
 /// A change among the devices.
@@ -188,11 +192,16 @@ pub(crate) fn veths_to_elsewhere() -> anyhow::Result<Vec<(u32, i32)>> {
 /// Lists the devices there are, in order of ifindex.
 ///
 /// # Errors
-/// If netlink refuses, or if one of the `--eni` globs matches no device.
+/// If netlink refuses, or if one of the `--eni` globs matches no device or a pod's.
 pub fn list(eni: &EniChoice) -> anyhow::Result<Vec<Link>> {
     let mut inventory = inventory::Inventory::new(eni.clone());
     inventory.read().context("cannot list the network devices")?;
-    let links = inventory.links();
-    eni.check(&links)?;
-    Ok(links)
+    inventory.check()?;
+    inventory.learn(eni.macs()).context("cannot list the network devices")?;
+    Ok(inventory.links())
+}
+
+/// A hardware address as lower-case hex with colons.
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }

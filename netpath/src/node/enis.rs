@@ -58,6 +58,12 @@ impl Places {
         Self::default()
     }
 
+    /// IMDS alone, if it was to be asked.
+    #[must_use]
+    pub fn imds_alone(self) -> Self {
+        Self { imds: self.imds, ..Self::default() }
+    }
+
     /// ipamd at these addresses, and IMDS where the environment says.
     #[must_use]
     pub fn new(introspection: SocketAddr, metrics: SocketAddr) -> Self {
@@ -230,6 +236,13 @@ async fn get(address: SocketAddr, path: &str) -> Result<bytes::Bytes, Failure> {
 }
 
 impl Answers {
+    /// The hardware addresses of this instance's ENIs, as far as IMDS told them.
+    #[must_use]
+    pub fn macs(&self) -> Vec<String> {
+        let interfaces = self.now.imds.iter().flat_map(|told| &told.facts.interfaces);
+        interfaces.map(|interface| interface.mac.clone()).collect()
+    }
+
     /// Asks again at the end of a window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
     /// not told of. Who does not answer this time has said what it had to say before.
     #[must_use]

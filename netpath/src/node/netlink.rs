@@ -8,7 +8,9 @@ use std::os::fd::AsRawFd as _;
 use std::time::Instant;
 
 use netlink_packet_core::{Emitable as _, NetlinkBuffer, NetlinkHeader, NlasIterator};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// `struct nlmsghdr`.
@@ -49,6 +51,11 @@ impl Requester {
     pub fn get(&mut self, message_type: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         // The acknowledgement tells that there is no more to come.
         self.ask(message_type, NLM_F_ACK, body, each).map(drop)
+    }
+
+    /// Makes something that is not there yet (else `EEXIST`). Blocks for the answer.
+    pub fn create(&mut self, message_type: u16, body: &[u8]) -> io::Result<()> {
+        self.ask(message_type, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body, |_, _| {}).map(drop)
     }
 
     /// Asks for all there is of something. Blocks for the answer. Returns whether things changed meanwhile, so that some may

@@ -12,6 +12,7 @@ use self::residual::Seen;
 use super::container_insights::counted;
 use super::diversions::Diverted;
 use super::topology::Topology;
+use super::uplink;
 use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, PathClass, PathTotal, Totals};
 use crate::snapshot::{self, Reason, Snapshot};
 
@@ -103,7 +104,10 @@ pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous
         let lost = snapshot.unattributed.iter().filter(|lost| lost.reason == reason);
         lost.fold(0u64, |sum, lost| sum.saturating_add(lost.counts.packets))
     };
+    let (eni, eni_reason) = uplink::health(devices, snapshot.default_routes.as_deref());
     Health {
+        eni,
+        eni_reason,
         map_full_packets: packets(Reason::MapFull),
         unparsed_packets: packets(Reason::Unparsed),
         orphan_fragment_packets: packets(Reason::OrphanFragment),
@@ -116,5 +120,7 @@ pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous
         ambiguous_flows,
         blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,
         device_overruns: snapshot.device_overruns,
+        clsact_new_devices: snapshot.new_qdiscs.devices,
+        clsact_lost_packets: snapshot.new_qdiscs.lost_packets,
     }
 }

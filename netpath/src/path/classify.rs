@@ -15,7 +15,7 @@
 //! | in by a veth only                         | encrypted packets left that an IPsec policy makes of it | eni |
 //! | in by a veth only                         | nothing else can have become of it                      | undelivered |
 //! | out by a veth only                        | from this node                                          | host |
-//! | from or to a process by a tun device      | and from or to a pod, a process or this node            | host |
+//! | in or out by a tun device, none by an ENI | a process of this node is the other end                 | host |
 //! | anything else                             |                                                         | unresolved |
 //!
 //! What an ENI's hook saw crossed an ENI, whatever else is unknown of it.
@@ -157,11 +157,11 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
         }
         return Verdict::new(PathClass::Eni);
     }
+    if to_process || from_process && to_pod {
+        return Verdict::new(PathClass::Host);
+    }
     if from_pod && to_pod {
         return Verdict::new(PathClass::Local);
-    }
-    if from_process && to_pod || to_process && (from_pod || from_process || topology.is_own(from)) {
-        return Verdict::new(PathClass::Host);
     }
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);

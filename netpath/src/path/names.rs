@@ -8,7 +8,9 @@
 //! - **An address** is a pod's if no record gives it to another pod, and one gives it to this pod throughout the window.
 //! - **An end of a flow** is the pod of the veth that it was seen on; else the pod of its address. So an address that passed
 //!   from one pod to another in the window still has names where the veths tell the two apart. A pod that got a copy of
-//!   somebody else's packets (tc's mirror, TEE), or routes them on, is no end.
+//!   somebody else's packets (tc's mirror, TEE), or routes them on, is no end. A veth that nothing is known of may be a pod's
+//!   that took over the address: then there is no name, unless it was there throughout the window as the pod was, and has no
+//!   routes that would tell (a bridge's port).
 //!
 //! Of several records that agree, the first in the order of [`NameLink`], then of `NameSource`, is given as the origin.
 
@@ -88,6 +90,8 @@ pub struct Names<'a> {
     links: HashSet<u32>,
     addresses: HashMap<IpAddr, Address<'a>>,
     services: HashMap<(u8, IpAddr, u16), Option<&'a str>>,
+    /// Veths that were there throughout the window and have no routes to a pod's addresses.
+    unrouted: HashSet<u32>,
     records: &'a crate::snapshot::Names,
 }
 
@@ -129,7 +133,12 @@ impl<'a> Names<'a> {
             }
         }
         let links = veths.iter().map(|device| device.ifindex).collect();
-        Self { veths: claims, links, addresses, services, records }
+        let is_unrouted = |device: &&&Device| {
+            let has_route = !device.routed.is_empty() || !device.formerly_routed.is_empty();
+            !has_route && !device.appeared && !device.vanished
+        };
+        let unrouted = veths.iter().filter(is_unrouted).map(|device| device.ifindex).collect();
+        Self { veths: claims, links, addresses, services, unrouted, records }
     }
 
     /// The pod of a veth.
@@ -170,32 +179,37 @@ impl<'a> Names<'a> {
         direction: Direction,
         topology: &Topology,
     ) -> Option<Named<'a>> {
-        let veth = lone_veth(hops, direction, topology);
-        let Some(address) = address else { return self.veth(veth?) };
-        let by_address =
-            self.addresses.get(&address).filter(|address| address.throughout).and_then(|address| match address.claim {
+        let by_address = address
+            .and_then(|address| self.addresses.get(&address))
+            .filter(|address| address.throughout)
+            .and_then(|address| match address.claim {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });
-        let Some(veth) = veth else { return by_address };
-        let is_end = topology.is_for(veth, address);
+        let Some(veth) = lone_veth(hops, direction, topology) else { return by_address };
+        let is_end = address.and_then(|address| topology.is_for(veth, address));
         match self.veths.get(&veth) {
             Some(&Claim::One(named)) => {
-                let has_address = || {
-                    let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == named.pod();
-                    self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
-                };
-                let passed_on = || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
-                if topology.is_own(address) || is_end != Some(true) && !has_address() && passed_on() {
-                    return by_address;
+                if let Some(address) = address {
+                    let passed_on =
+                        || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
+                    let known = || is_end == Some(true) || self.gives(address, named);
+                    if topology.is_own(address) || !known() && passed_on() {
+                        return by_address;
+                    }
                 }
                 by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named)
             }
-            // Nothing is routed to it, so that the address alone decides, whoever is behind it.
-            None if is_end.is_none() => by_address,
+            None if is_end.is_none() && self.unrouted.contains(&veth) => by_address,
             // A veth that nobody knows may be that of a pod that nobody knows, with an address that was another's before.
             Some(Claim::Disputed) | None => None,
         }
+    }
+
+    /// Whether a record gives the address to the pod.
+    fn gives(&self, address: IpAddr, pod: Named) -> bool {
+        let of_pod = |record: &&PodRecord| (record.namespace.as_str(), record.name.as_str()) == pod.pod();
+        self.records.pods.iter().filter(of_pod).any(|record| record.addresses.contains(&address))
     }
 
     /// The service at an address, `namespace/name:port`.

@@ -176,6 +176,7 @@ fn enis(links: &[Link]) -> Vec<String> {
         let reason = match (link.eni_evidence, driver) {
             (None, _) => continue,
             (Some(EniEvidence::Named), _) => "--eni says so".to_owned(),
+            (Some(EniEvidence::Imds), _) => "the instance metadata service names its hardware address".to_owned(),
             (Some(EniEvidence::Driver), driver) => format!("the driver is {}", driver.unwrap_or_default()),
             (Some(EniEvidence::Hardware), Some(driver)) => {
                 format!("it is Ethernet hardware of this machine (driver {driver})")

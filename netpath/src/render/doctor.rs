@@ -53,7 +53,7 @@ pub fn table(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn todo(todo: Option<&str>, out: &mut impl Write) -> io::Result<()> {
-    todo.map_or(Ok(()), |todo| writeln!(out, "        → {todo}"))
+    todo.map_or(Ok(()), |todo| writeln!(out, "        → {}", sanitise(todo)))
 }
 
 fn level(level: Level) -> &'static str {

@@ -8,6 +8,7 @@ mod conversations;
 mod devices;
 mod groups;
 mod names;
+mod trust;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -44,6 +45,9 @@ impl Style {
 
 /// Writes the report.
 pub fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
+    if let Some(warning) = trust::warning(&report.health) {
+        if style.colour { writeln!(out, "\x1b[1;33m{warning}\x1b[0m")? } else { writeln!(out, "{warning}")? }
+    }
     let length = duration(report.window.duration_ns);
     let (host, kernel) = (sanitise(&report.node.hostname), sanitise(&report.node.kernel));
     let started = sanitise(&report.window.started_at);
@@ -263,12 +267,22 @@ fn skew(report: &Report) -> Option<String> {
 /// Only what is wrong, what it means, and what to do.
 fn health(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
     let health = &report.health;
-    let mut lines = conntrack::lines(health);
+    let mut lines: Vec<_> = trust::note(health).into_iter().chain(conntrack::lines(health)).collect();
     if health.device_overruns > 0 {
         lines.push(
             "devices changed faster than netpath could read: some that came and went may not be listed; measure again"
                 .to_owned(),
         );
+    }
+    if health.clsact_new_devices > 0 {
+        let lost = health.clsact_lost_packets.map_or_else(
+            || "packets sent at that moment were lost, and this kernel does not count them".to_owned(),
+            |lost| format!("{lost} packets sent at that moment were lost"),
+        );
+        let devices = health.clsact_new_devices;
+        lines.push(format!(
+            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc makes none)"
+        ));
     }
     lines.extend(names::missing(&report.names));
     for (count, meaning, action) in [

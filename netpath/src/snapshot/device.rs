@@ -227,6 +227,25 @@ pub struct Qdisc {
     pub queued_bytes: i64,
 }
 
+/// clsact qdiscs that netpath made: for each the kernel takes the device's queues out of service for a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewQdiscs {
+    /// On so many devices.
+    pub devices: u64,
+    /// Packets that were to leave by these devices and were dropped meanwhile, as the devices count them; `None` if the kernel
+    /// does not count them (before Linux 6.11), or no qdisc was made.
+    pub lost_packets: Option<u64>,
+}
+
+impl NewQdiscs {
+    /// One more, which cost so many packets.
+    pub fn add(&mut self, lost_packets: Option<u64>) {
+        let before = if self.devices == 0 { Some(0) } else { self.lost_packets };
+        self.devices += 1;
+        self.lost_packets = before.zip(lost_packets).map(|(before, lost)| before.saturating_add(lost));
+    }
+}
+
 /// An XDP program on a device: it sees what the device received before TC ingress does, may drop or redirect it, and may send
 /// past TC egress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

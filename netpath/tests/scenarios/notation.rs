@@ -3,6 +3,7 @@
 //! In: the text of a file. Out: a snapshot, and expectations. It must not use anything of `path`, which it is to judge.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -143,7 +144,7 @@ impl Scenario {
 }
 
 /// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
-/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX] [above RX TX] [dropped RX TX]
+/// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX [packets RX TX]] [above RX TX [packets RX TX]] [dropped RX TX]
 /// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [other rx|tx ahead|behind|offloaded]… [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option<String>)> {
     let mut words = line.split_whitespace().peekable();
@@ -241,10 +242,14 @@ fn record(device: &Device, pod: &str) -> Option<PodRecord> {
     })
 }
 
-/// `RX TX`: bytes by which the counters moved while they were being read.
-fn moved<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<KernelCounters> {
+/// `RX TX [packets RX TX]`: bytes by which the counters moved while they were being read.
+fn moved<'a>(words: &mut Peekable<impl Iterator<Item = &'a str>>) -> Option<KernelCounters> {
     let (rx_bytes, tx_bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some(KernelCounters { rx_bytes, tx_bytes, ..KernelCounters::default() })
+    let (rx_packets, tx_packets) = match words.next_if_eq(&"packets") {
+        Some(_) => (words.next()?.parse().ok()?, words.next()?.parse().ok()?),
+        None => (0, 0),
+    };
+    Some(KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets })
 }
 
 /// `DEVICE rx|tx [vlan ID] PROTO END > END [about PROTO END > END] PACKETS p BYTES B [WIRE W]`

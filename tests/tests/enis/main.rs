@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod ethtool;
+mod evidence;
 mod hostile;
 mod server;
 mod services;

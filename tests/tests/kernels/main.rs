@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod conntrack;
+mod counting;
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;

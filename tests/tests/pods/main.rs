@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod fake;
 mod runtime;
+mod runtimes;
 mod sandboxes;
 mod services;
 mod sources;

@@ -20,10 +20,10 @@ const SOCKET: &str = "run/containerd/containerd.sock";
 const LOGS: &str = "var/log/pods";
 
 /// A host's files.
-struct Host(tempfile::TempDir);
+pub(super) struct Host(tempfile::TempDir);
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // So that the processes of the machine are not looked at.
         fs::create_dir(folder.path().join("proc")).unwrap();
@@ -31,14 +31,19 @@ impl Host {
     }
 
     /// A place for a file, in folders that are there.
-    fn at(&self, path: &str) -> PathBuf {
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         let place = self.0.path().join(path);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         place
     }
 
-    fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.at(path), bytes).unwrap();
+    }
+
+    /// What ipamd would have written of these pods, under these names.
+    pub(super) fn ipam(&self, pods: &[(&Pod, &str)]) {
+        self.write(IPAM, ipam(pods));
     }
 
     fn log_folder(&self, name: &str) {
@@ -51,8 +56,13 @@ impl Host {
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     }
 
+    /// Measures while nothing happens.
+    pub(super) fn measure_idle(&self, lab: &Lab) -> Value {
+        lab.measure(&["--host-root", self.0.path().to_str().unwrap()], || Ok(())).unwrap().report
+    }
+
     /// Measures a download of `client` from `server`.
-    fn measure(&self, lab: &Lab) -> Value {
+    pub(super) fn measure(&self, lab: &Lab) -> Value {
         let root = self.0.path().to_str().unwrap();
         let (client, server) = (lab.pod("client"), lab.pod("server"));
         let listen =
@@ -98,7 +108,7 @@ fn unnamed(report: &Value) {
     assert_eq!(report["names"]["unknown_veths"], 2);
 }
 
-fn node() -> Lab {
+pub(super) fn node() -> Lab {
     Lab::builder().pod("client").pod("server").start().unwrap()
 }
 
@@ -139,7 +149,7 @@ fn sources_that_are_missing_or_broken() {
 
     // Huge, hostile, cut off.
     let host = Host::new();
-    host.write(IPAM, ipam(&[(client, "client")]) + &" ".repeat(5 << 20));
+    host.write(IPAM, ipam(&[(client, "client")]) + &" ".repeat(65 << 20));
     listen(&host.at(SOCKET), |mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n\x1b[31m");
         let _ = stream.read(&mut [0; 64]);
@@ -150,7 +160,7 @@ fn sources_that_are_missing_or_broken() {
     expect(
         &report,
         [
-            ("vpc_cni", "malformed", "is larger than 4 MiB"),
+            ("vpc_cni", "malformed", "is larger than 64 MiB"),
             ("cri", "malformed", "containerd.sock: "),
             NO_PROCESS,
             ("pod_logs", "incomplete", "2 of its entries are not as Kubernetes writes them"),
@@ -224,8 +234,19 @@ fn names_from_files() {
     let report = host.measure(&lab);
     let by_address = |pod: &str| format!("default/{pod} by address of vpc_cni");
     let expected = [(client.veth.clone(), by_address("web-0")), (server.veth.clone(), by_address("db.example-1"))];
-    assert_eq!(veths(&report), expected.into());
+    assert_eq!(veths(&report), expected.clone().into());
     assert_eq!(report["names"]["unknown_veths"], 0);
+
+    // A large file, as one with thousands of entries that are no longer any pod's.
+    let host = Host::new();
+    let odd = format!(r#"{{"ipv4":"10.9.9.9","metadata":{{"k8sPodName":"{}"}}}},"#, "x".repeat(200));
+    let whole = ipam(&[(client, "web-0"), (server, "db.example-1")]);
+    host.write(IPAM, whole.replacen('[', &format!("[{}", odd.repeat(40_000)), 1));
+    let report = host.measure_idle(&lab);
+    assert_eq!(veths(&report), expected.into());
+    let (state, count, reason) = &sources(&report)["vpc_cni"];
+    assert_eq!((state.as_str(), *count), ("incomplete", 2));
+    assert!(reason.starts_with("40000 of its entries"), "{reason}");
 
     // Two sources that disagree: whose the server's veth is, only its name tells; whose the client's, nothing.
     let host = Host::new();

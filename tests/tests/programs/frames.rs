@@ -21,17 +21,19 @@ fn ethernet() -> Ethernet {
     PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
 }
 
+fn written(write: &dyn Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write(&mut frame);
+    frame
+}
+
 /// One valid frame of each kind.
-pub fn with_ethernet() -> Vec<Vec<u8>> {
+pub fn one_of_each() -> Vec<Vec<u8>> {
     // The same addresses at the end of IPv6's, so that the frames of both families are as different as they can be.
     let (v4, v6) = (([10, 0, 0, 21], [10, 0, 0, 22]), ([0xfd; 16], [0xfe; 16]));
     let vlan = |id: u16| VlanId::try_new(id).unwrap();
     let mut frames: Vec<Vec<u8>> = Vec::new();
-    let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
-        let mut frame = Vec::new();
-        write(&mut frame);
-        frames.push(frame);
-    };
+    let mut add = |write: &dyn Fn(&mut Vec<u8>)| frames.push(written(write));
     let payload = [7; 40];
     add(&|out| ethernet().ipv4(v4.0, v4.1, 64).tcp(1000, 80, 1, 2).write(out, &payload).unwrap());
     add(&|out| ethernet().ipv4(v4.0, v4.1, 64).udp(1000, 53).write(out, &payload).unwrap());
@@ -42,8 +44,8 @@ pub fn with_ethernet() -> Vec<Vec<u8>> {
     add(&|out| ethernet().single_vlan(vlan(5)).ipv4(v4.0, v4.1, 64).tcp(1, 2, 3, 4).write(out, &payload).unwrap());
     add(&|out| ethernet().single_vlan(vlan(6)).ipv6(v6.0, v6.1, 64).udp(1, 2).write(out, &payload).unwrap());
     add(&|out| ethernet().double_vlan(vlan(5), vlan(6)).ipv4(v4.0, v4.1, 64).udp(1, 2).write(out, &payload).unwrap());
-    // A first and a later fragment of one datagram, and a later one of another.
-    for (offset, more, id) in [(0, true, 9), (5, false, 9), (5, false, 10)] {
+    // A first and two later fragments of one datagram, and a later one of another.
+    for (offset, more, id) in [(0, true, 9), (6, true, 9), (12, false, 9), (6, false, 10)] {
         let mut header = Ipv4Header::new(48, 64, IpNumber::UDP, v4.0, v4.1).unwrap();
         header.identification = id;
         header.more_fragments = more;
@@ -58,23 +60,22 @@ pub fn with_ethernet() -> Vec<Vec<u8>> {
     }
     // ARP.
     add(&|out| out.extend([[0xff; 6].as_slice(), &[2; 6], &[8, 6], &[0; 28]].concat()));
+    // ICMP errors about packets of both families, whole and cut; and one that quotes too little.
+    let mut errors = Vec::new();
+    let quoted: Vec<Vec<u8>> = frames.iter().map(|frame| frame[14..].to_vec()).collect();
+    for (quote, len, kind) in [(0, 28, 3), (1, 68, 11), (2, 40, 3), (9, 60, 12), (10, 28, 5), (0, 12, 3)] {
+        let message = [&[kind, 3, 0, 0, 0, 0, 0, 0], &quoted[quote][..len]].concat();
+        errors.push(written(&|out| {
+            let tagged = ethernet().single_vlan(vlan(7));
+            tagged.ipv4(v4.1, v4.0, 64).write(out, IpNumber::ICMP, &message).unwrap();
+        }));
+    }
+    for (quote, len, kind) in [(3, 48, 1), (4, 88, 3), (5, 60, 2)] {
+        let message = [&[kind, 3, 0, 0, 0, 0, 0, 0], &quoted[quote][..len]].concat();
+        errors.push(written(&|out| ethernet().ipv6(v6.1, v6.0, 64).write(out, IpNumber::IPV6_ICMP, &message).unwrap()));
+    }
+    frames.extend(errors);
     frames.extend(tunnels().into_iter().map(|(_, frame, _)| frame));
-    frames
-}
-
-/// The same for a device without link layer. `BPF_PROG_TEST_RUN` takes `EtherTypes` from where an Ethernet header has them, and
-/// there lie bytes of the source address.
-pub fn without_ethernet() -> Vec<Vec<u8>> {
-    let (v4, v6) =
-        (([8, 0, 0, 21], [10, 0, 0, 22]), ([0xfd, 0, 0, 0, 0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0xfe; 16]));
-    let mut frames: Vec<Vec<u8>> = vec![Vec::new(); 6];
-    let payload = [7; 40];
-    PacketBuilder::ipv4(v4.0, v4.1, 64).tcp(1000, 80, 1, 2).write(&mut frames[0], &payload).unwrap();
-    PacketBuilder::ipv4(v4.0, v4.1, 64).udp(1000, 53).write(&mut frames[1], &payload).unwrap();
-    PacketBuilder::ipv4(v4.0, v4.1, 64).icmpv4_echo_request(7, 1).write(&mut frames[2], &payload).unwrap();
-    PacketBuilder::ipv6(v6.0, v6.1, 64).tcp(1000, 80, 1, 2).write(&mut frames[3], &payload).unwrap();
-    PacketBuilder::ipv6(v6.0, v6.1, 64).udp(1000, 53).write(&mut frames[4], &payload).unwrap();
-    PacketBuilder::ipv6(v6.0, v6.1, 64).icmpv6_echo_reply(7, 1).write(&mut frames[5], &payload).unwrap();
     frames
 }
 

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod fragments;
 mod frames;
+mod icmp_errors;
 mod model;
 mod tunnels;
 
@@ -22,7 +24,7 @@ use netpath::kernel::load::load;
 use netpath::node::devices::Layer;
 use netpath_ebpf::{Direction, Reason, map};
 
-use self::frames::{Beside, Random, with_ethernet, without_ethernet};
+use self::frames::{Beside, Random, one_of_each};
 use self::model::{Counted, Model, Sum, Way, Words, add};
 
 /// `BPF_PROG_TEST_RUN` gives packets the loopback device unless told otherwise.
@@ -42,10 +44,10 @@ fn every_answer_is_minus_one_and_every_count_is_the_parsers() {
         let ways = lab.node.namespace.run(|| run(name, direction, ethernet, [LOOPBACK, veth])).unwrap();
         println!("{name}: {ways:?}");
         let least: &[Way] = if ethernet {
-            use Way::{General, GeneralTunnel, Hit, PlainEviction, PlainMiss, PlainSuper, Rest};
-            &[Hit, PlainMiss, PlainEviction, PlainSuper, General, GeneralTunnel, Rest]
+            use Way::{General, GeneralTunnel, Hit, IcmpError, PlainEviction, PlainMiss, PlainSuper, Rest};
+            &[Hit, PlainMiss, PlainEviction, PlainSuper, General, GeneralTunnel, IcmpError, Rest]
         } else {
-            &[Way::General, Way::Rest]
+            &[Way::General, Way::GeneralTunnel, Way::IcmpError, Way::Rest]
         };
         for way in least {
             assert!(ways.get(way).is_some_and(|packets| *packets > 300), "{name}: hardly any packet was {way:?}");
@@ -80,7 +82,7 @@ fn run(name: &'static str, direction: Direction, ethernet: bool, devices: [u32; 
 
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut model = Model::new(epoch, direction, ethernet);
-    let seeds = if ethernet { with_ethernet() } else { without_ethernet() };
+    let seeds = one_of_each();
     for _ in 0..FRAMES {
         let frame = random.frame(&seeds);
         let ifindex = devices[random.below(2)];
@@ -117,11 +119,16 @@ struct Loaded {
 }
 
 fn loaded(name: &'static str) -> Loaded {
+    loaded_with(name, 65_536)
+}
+
+/// With room for so many flows.
+fn loaded_with(name: &'static str, max_flows: u32) -> Loaded {
     // Two tests that load at one time could take each other's.
     static LOADING: Mutex<()> = Mutex::new(());
     let _one = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     let (programs, maps): (HashSet<_>, HashSet<_>) = (own("prog_id"), own("map_id"));
-    let (mut attacher, drain) = load(65_536).unwrap();
+    let (mut attacher, drain) = load(max_flows).unwrap();
     if [map::RX_IP, map::TX_IP].contains(&name) {
         // They are loaded with the first device that needs them. Nothing passes this one.
         attacher.attach(LOOPBACK, "lo", Layer::Ip).unwrap();
@@ -183,15 +190,19 @@ fn own(key: &str) -> HashSet<u32> {
     texts.flatten().filter_map(id).collect()
 }
 
+/// One of the maps.
+fn map_data(ids: &HashSet<u32>, name: &str) -> MapData {
+    // One went with the attacher, where there is no TCX.
+    let is_it = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|info| info.name_as_str() == Some(name));
+    MapData::from_id(*ids.iter().find(is_it).unwrap()).unwrap()
+}
+
 /// What is in a flow map.
 fn flow_map<const WORDS: usize>(ids: &HashSet<u32>, name: &str) -> BTreeMap<Words, Sum>
 where
     [u32; WORDS]: Pod,
 {
-    // One went with the attacher, where there is no TCX.
-    let is_it = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|info| info.name_as_str() == Some(name));
-    let id = ids.iter().find(is_it).unwrap();
-    let map: HashMap<_, [u32; WORDS], Sum> = Map::HashMap(MapData::from_id(*id).unwrap()).try_into().unwrap();
+    let map: HashMap<_, [u32; WORDS], Sum> = Map::HashMap(map_data(ids, name)).try_into().unwrap();
     let words = |key: [u32; WORDS]| {
         key.chunks(2).map(|pair| u64::from(*pair.get(1).unwrap_or(&0)) << 32 | u64::from(pair[0])).collect()
     };
@@ -207,8 +218,8 @@ fn counted(tally: &Tally) -> BTreeMap<Counted, Sum> {
     };
     let mut all = BTreeMap::new();
     for flow in tally.observations() {
-        let t = flow.tuple;
-        let key = Ok((flow.ifindex, t.src, t.dst, t.proto, t.sport, t.dport, flow.vlans));
+        let tuple = |t: netpath::snapshot::Tuple| (t.src, t.dst, t.proto, t.sport, t.dport);
+        let key = Ok((flow.ifindex, tuple(flow.tuple), flow.vlans, flow.about.map(tuple)));
         add(&mut all, key, sum(flow.counts));
     }
     for rest in tally.unattributed() {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netpath_ebpf::parse::{
-    Fragment, Key, Network, Parsed, PlainTag, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network, plain_v4, plain_v6,
+    EthernetHeader, Fragment, Header as _, Key, Network, Parsed, PlainTag, Start, inner_len, ipv4, ipv6, is_udp_tunnel,
+    network, plain_v4, plain_v6, quoted_v4, quoted_v6,
 };
 use netpath_ebpf::wire::Size;
 use netpath_ebpf::{
@@ -16,8 +17,10 @@ use netpath_ebpf::{
 
 use super::frames::Beside;
 
-/// What a packet is counted under: device, addresses, protocol, ports, VLANs; or device and why it is not.
-pub type Counted = Result<(u32, IpAddr, IpAddr, u8, u16, u16, [u16; 2]), (u32, u32)>;
+/// Addresses, protocol, ports.
+pub type Tuple = (IpAddr, IpAddr, u8, u16, u16);
+/// What a packet is counted under: device, tuple, VLANs, what it is about; or device and why it is not.
+pub type Counted = Result<(u32, Tuple, [u16; 2], Option<Tuple>), (u32, u32)>;
 /// A key as words, so that both families are of one type.
 pub type Words = Vec<u64>;
 /// Packets, bytes, and what the wire has beyond these.
@@ -41,6 +44,8 @@ pub enum Way {
     General,
     /// A super-packet of a tunnel, with all its headers.
     GeneralTunnel,
+    /// An ICMP error, with the packet that it is about.
+    IcmpError,
     /// Not attributed.
     Rest,
 }
@@ -101,8 +106,15 @@ impl Model {
         let start = if self.ethernet {
             Start::Ethernet { vlan_tci: beside.vlan_tci }
         } else {
-            Start::Ip { ethertype_be: u16::from_ne_bytes([frame[12], frame[13]]) }
+            // The kernel takes packets for those of an Ethernet device, so the header is one that was left over.
+            let offset = u8::try_from(EthernetHeader::LEN).unwrap();
+            Start::Ip { offset, ethertype_be: u16::from_ne_bytes([frame[12], frame[13]]) }
         };
+        let size = Size { len_bytes: size.len_bytes - start.offset(), ..size };
+        if let Some((counted, headers_len)) = icmp_error(frame, start, hook) {
+            *self.ways.entry(Way::IcmpError).or_default() += 1;
+            return add(&mut self.all, counted, size.counts(headers_len));
+        }
         let flow = match self.parse(frame, start, hook) {
             Ok(flow) => flow,
             Err(reason) => {
@@ -149,18 +161,13 @@ impl Model {
         match network(frame, start)? {
             Network::V4(link) => {
                 let Parsed { key, headers_len_bytes, .. } = self.whole(ipv4(frame, link, hook)?)?;
-                let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
-                let ends = (address(key.src_be), address(key.dst_be));
-                Ok(self.flow(0, &key, key.words(0).into(), key.tag, ends, headers_len_bytes))
+                let (words, headers_len) = (key.words(0).into(), headers_len_bytes - start.offset());
+                Ok(self.flow(0, &key, words, key.tag, tuple_v4(&key), headers_len))
             }
             Network::V6(link) => {
                 let Parsed { key, headers_len_bytes, .. } = self.whole(ipv6(frame, link, hook)?)?;
-                let address = |be: [u32; 4]| {
-                    let bytes: Vec<u8> = be.iter().flat_map(|word| word.to_ne_bytes()).collect();
-                    IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap()))
-                };
-                let ends = (address(key.src_be), address(key.dst_be));
-                Ok(self.flow(1, &key, key.words(0).into(), key.tag, ends, headers_len_bytes))
+                let (words, headers_len) = (key.words(0).into(), headers_len_bytes - start.offset());
+                Ok(self.flow(1, &key, words, key.tag, tuple_v6(&key), headers_len))
             }
         }
     }
@@ -171,31 +178,86 @@ impl Model {
         key: &(impl FlowKey + Key),
         words: Words,
         tag: Tag,
-        (src, dst): (IpAddr, IpAddr),
+        tuple: Tuple,
         headers_len: u32,
     ) -> Flow {
-        let (protocol, ports) = key.transport();
-        let (sport, dport) = (u16::from_be(ports.src_be), u16::from_be(ports.dst_be));
-        let vlans = [tag.outer_vlan(), tag.inner_vlan()];
         Flow {
             key: words,
-            counted: Ok((key.hook().ifindex(), src, dst, protocol, sport, dport, vlans)),
+            counted: Ok((key.hook().ifindex(), tuple, vlans(tag), None)),
             family,
             slot: slot_index(key, self.epoch),
             headers_len,
-            transport: (protocol, ports),
+            transport: key.transport(),
         }
     }
 
     fn whole<K: Key>(&mut self, mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
-        let key = parsed.key.fragment_key(parsed.fragment_id_be);
-        match parsed.fragment {
-            Fragment::Whole => {}
-            Fragment::First => drop(self.fragments.insert(key, parsed.key.fragment_value())),
-            Fragment::Later => parsed.key.complete(*self.fragments.get(&key).ok_or(Reason::OrphanFragment)?),
+        let key = parsed.key.fragment_key(parsed.part.id_be);
+        let (before, now_ns) = (self.fragments.get(&key).copied(), monotonic_ns());
+        let value = match parsed.fragment {
+            Fragment::Whole => return Ok(parsed),
+            Fragment::First => FragmentValue::first(parsed.part, parsed.key.transport(), before, now_ns),
+            Fragment::Later => FragmentValue::later(parsed.part, before, now_ns),
+        };
+        if value.is_complete() {
+            self.fragments.remove(&key);
+        } else {
+            self.fragments.insert(key, value);
+        }
+        if parsed.fragment == Fragment::Later {
+            if value.has_first == 0 {
+                return Err(Reason::OrphanFragment);
+            }
+            parsed.key.complete(&value);
         }
         Ok(parsed)
     }
+}
+
+/// The programs' clock.
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes to a value that lives through the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) }, 0);
+    u64::try_from(now.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap()
+}
+
+fn tuple_v4(key: &KeyV4) -> Tuple {
+    let address = |be: u32| IpAddr::V4(Ipv4Addr::from(u32::from_be(be)));
+    tuple(address(key.src_be), address(key.dst_be), key.transport())
+}
+
+fn tuple_v6(key: &KeyV6) -> Tuple {
+    let address = |be: [u32; 4]| {
+        let bytes: Vec<u8> = be.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap()))
+    };
+    tuple(address(key.src_be), address(key.dst_be), key.transport())
+}
+
+fn tuple(src: IpAddr, dst: IpAddr, (protocol, ports): (u8, Ports)) -> Tuple {
+    (src, dst, protocol, u16::from_be(ports.src_be), u16::from_be(ports.dst_be))
+}
+
+fn vlans(tag: Tag) -> [u16; 2] {
+    [tag.outer_vlan(), tag.inner_vlan()]
+}
+
+/// What an ICMP error that quotes a packet is counted under, and how many bytes of headers it has.
+fn icmp_error(frame: &[u8], start: Start, hook: Hook) -> Option<(Counted, u32)> {
+    let (tag, error, about, end) = match network(frame, start).ok()? {
+        Network::V4(link) => {
+            let error = ipv4(frame, link, hook).ok().filter(|error| error.is_icmp_error)?;
+            let about = tuple_v4(&quoted_v4(frame, error.headers_len_bytes)?);
+            (error.key.tag, tuple_v4(&error.key), about, error.headers_len_bytes)
+        }
+        Network::V6(link) => {
+            let error = ipv6(frame, link, hook).ok().filter(|error| error.is_icmp_error)?;
+            let about = tuple_v6(&quoted_v6(frame, error.headers_len_bytes)?);
+            (error.key.tag, tuple_v6(&error.key), about, error.headers_len_bytes)
+        }
+    };
+    Some((Ok((hook.ifindex(), error, vlans(tag), Some(about))), end - start.offset()))
 }
 
 /// Whether the quick way reads the frame; if it does it must find the same key.

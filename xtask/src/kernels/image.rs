@@ -18,7 +18,7 @@ use crate::process::{find, output};
 const TOOLS: [&str; 7] = ["ip", "tc", "nft", "conntrack", "setpriv", "sh", "cat"];
 
 /// What the lab's devices, rules and filters are made of. What they need is found in them.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 19] = [
     "veth",
     "tun",
     "sch_ingress",
@@ -33,6 +33,11 @@ const MODULES: [&str; 14] = [
     "nf_conntrack",
     "nf_conntrack_netlink",
     "dummy",
+    "bridge",
+    "vxlan",
+    "geneve",
+    "ip_gre",
+    "8021q",
 ];
 
 /// Makes the file for one kernel. `guest` is the first process, and `programs` are what it may be told to run.

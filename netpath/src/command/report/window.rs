@@ -1,4 +1,4 @@
-//! When the window ends: after a time, with a command, or on Ctrl-C.
+//! When the window ends: after a time, with a command, or by a signal.
 //!
 //! In: the options. Out: one event, with the exit status to pass on.
 
@@ -7,18 +7,13 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::Rlimit;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use super::signals::Signals;
 use crate::cli::MeasureArgs;
-
-/// The signals that end a window.
-#[derive(Debug)]
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
+use crate::descriptors;
 
 /// An open window.
 #[derive(Debug)]
@@ -33,29 +28,23 @@ enum End {
     With(Box<Child>),
 }
 
-impl Signals {
-    /// Takes over SIGINT and SIGTERM.
-    pub fn new() -> anyhow::Result<Self> {
-        let take = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
-    }
-
-    /// Waits for either. Cancel safe.
-    pub async fn either(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 impl Window {
-    /// Starts the clock, or the command.
-    pub fn open(args: &MeasureArgs, signals: Signals) -> anyhow::Result<Self> {
+    /// Starts the clock, or the command, which gets the limit on open files and the handling of signals that netpath was
+    /// started with.
+    pub fn open(args: &MeasureArgs, signals: Signals, files: Rlimit) -> anyhow::Result<Self> {
         let end = match args.command.split_first() {
             None => End::At { end: Instant::now() + args.duration, duration: args.duration },
             Some((program, arguments)) => {
-                let child = Command::new(program).args(arguments).spawn().with_context(|| {
+                let before = signals.before();
+                let restore = move || {
+                    descriptors::set_limit(files)?;
+                    before.restore()
+                };
+                let mut command = Command::new(program);
+                command.args(arguments);
+                // SAFETY: it makes only system calls that are async-signal-safe, on values made before the fork.
+                unsafe { command.pre_exec(restore) };
+                let child = command.spawn().with_context(|| {
                     format!("cannot run '{}'; check the command after '--'", program.to_string_lossy().escape_debug())
                 })?;
                 End::With(Box::new(child))
@@ -74,23 +63,24 @@ impl Window {
 
     /// Waits for the end. Cancel safe.
     ///
-    /// A signal ends a timed window. The window of a command ends with the command: Ctrl-C on a terminal goes to both,
-    /// and SIGTERM is handed on.
+    /// A signal ends a timed window. The window of a command ends with the command: a terminal sends Ctrl-C and Ctrl-\\ to both,
+    /// and every other signal is handed on.
     pub async fn closed(&mut self) -> anyhow::Result<ExitCode> {
         match &mut self.end {
             End::At { end, .. } => {
                 tokio::select! {
                     () = sleep_until(*end) => {}
-                    () = self.signals.either() => {}
+                    _ = self.signals.next() => {}
                 }
                 Ok(ExitCode::SUCCESS)
             }
             End::With(child) => loop {
-                let Signals { interrupt, terminate } = &mut self.signals;
                 tokio::select! {
                     status = child.wait() => return Ok(exit_code(status.context("cannot wait for the command")?)),
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => terminate_child(child),
+                    signal = self.signals.next() => match signal {
+                        libc::SIGINT | libc::SIGQUIT => {}
+                        signal => hand_on(signal, child),
+                    },
                 }
             },
         }
@@ -103,9 +93,9 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn terminate_child(child: &Child) {
+fn hand_on(signal: libc::c_int, child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| libc::pid_t::try_from(pid).ok()) {
         // SAFETY: kill(2) takes no pointers. The child has not been waited for, so the number is still its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(pid, signal) };
     }
 }

@@ -7,15 +7,19 @@
 //! `cls_bpf_change`). Our programs answer -1, after which both the next filter of the priority and those of later priorities
 //! run (`cls_bpf_classify`, `tcf_classify`). So the first priority is ours too: before whoever is there already.
 //!
-//! It makes a clsact qdisc where there is none, and never deletes one: between looking whether it is in use and deleting it
-//! another program may add its filter, which would go with it. An empty one does nothing to packets.
+//! Where there is no clsact qdisc, [`qdisc`] decides whether to make one. None is ever deleted: between looking whether it is in
+//! use and deleting it another program may add its filter, which would go with it. An empty one does nothing to packets.
 
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact};
+mod qdisc;
+
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
 
+use self::qdisc::QdiscMaker;
 use super::AttachError;
-use crate::kernel::hooks::{HookReader, Qdisc};
 use crate::kernel::lease::Lease;
+use crate::snapshot::NewQdiscs;
 
 /// The last priority to try. One that filters of another kind or protocol have is closed to us.
 const LAST_PRIORITY: u16 = 16;
@@ -24,27 +28,27 @@ const LAST_PRIORITY: u16 = 16;
 #[derive(Debug)]
 pub struct Clsact {
     lease: Lease,
-    hooks: HookReader,
+    qdiscs: QdiscMaker,
 }
 
 impl Clsact {
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self { lease: Lease::take()?, hooks: HookReader::open()? })
+    pub fn new(kernel: KernelVersion) -> std::io::Result<Self> {
+        Ok(Self { lease: Lease::take()?, qdiscs: QdiscMaker::new(kernel)? })
+    }
+
+    /// From now on, attaches only where there is a clsact qdisc.
+    pub fn make_no_qdisc(&mut self) {
+        self.qdiscs.make_none();
+    }
+
+    /// What came of the qdiscs that were made.
+    pub fn new_qdiscs(&self) -> NewQdiscs {
+        self.qdiscs.made()
     }
 
     /// Makes sure that the device has a clsact qdisc.
-    pub fn prepare(&mut self, ifindex: u32, device: &str) -> Result<(), AttachError> {
-        match qdisc_add_clsact(device) {
-            Ok(()) => Ok(()),
-            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
-                // On an ingress qdisc a filter for egress would be taken, and would see what comes in.
-                match self.hooks.qdiscs()?.get(&ifindex) {
-                    Some(Qdisc::Ingress) => Err(AttachError::IngressQdisc),
-                    Some(Qdisc::Clsact) | None => Ok(()),
-                }
-            }
-            Err(error) => Err(ProgramError::from(error).into()),
-        }
+    pub fn prepare(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        self.qdiscs.prepare(ifindex)
     }
 
     /// Adds a filter; never in the place of another (`NLM_F_EXCL`).

@@ -15,6 +15,8 @@ pub(super) const RTM_GETTFILTER: u16 = libc::RTM_GETTFILTER;
 /// `struct tcmsg`: family, padding, ifindex, handle, parent, info.
 const TCMSG_BYTES: usize = 20;
 // linux/rtnetlink.h
+const TC_H_CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_CHAIN: u16 = 11;
@@ -45,6 +47,19 @@ pub(super) fn tcmsg(ifindex: u32, parent: u32) -> [u8; TCMSG_BYTES] {
     let mut bytes = [0; TCMSG_BYTES];
     bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     bytes[12..16].copy_from_slice(&parent.to_ne_bytes());
+    bytes
+}
+
+/// The body of a request for a clsact qdisc on a device (`RTM_NEWQDISC`).
+pub(in crate::kernel) fn new_clsact(ifindex: u32) -> Vec<u8> {
+    // The handle that tc gives it, too.
+    let mut bytes = tcmsg(ifindex, TC_H_CLSACT).to_vec();
+    bytes[8..12].copy_from_slice(&CLSACT_HANDLE.to_ne_bytes());
+    let kind = b"clsact\0";
+    let length = u16::try_from(4 + kind.len()).unwrap_or_default();
+    bytes.extend([length.to_ne_bytes(), TCA_KIND.to_ne_bytes()].concat());
+    bytes.extend(kind);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 

@@ -1,15 +1,10 @@
-//! What a device is, by evidence, never by what it is called; and which devices the user calls ENIs.
+//! What a device is, by its own evidence, never by what it is called.
 //!
-//! In: a link's kind, flags, hardware type, driver and place on a bus; `--eni` globs. Out: [`DeviceClass`], [`Layer`],
-//! [`EniEvidence`]. Pure.
-
-use anyhow::{Context as _, bail};
+//! In: a link's kind, flags, hardware type, driver and place on a bus. Out: [`DeviceClass`], [`Layer`], [`EniEvidence`]. Pure.
 
 use super::message::RawLink;
-use super::{EniEvidence, Layer, Link};
+use super::{EniEvidence, Layer};
 use crate::node::ethtool::DriverInfo;
-use crate::pattern::Pattern;
-use crate::render::text::sanitise;
 use crate::report::DeviceClass;
 
 /// Drivers of ENIs: current instances, older ones with enhanced networking, and Xen instances (`vif` is xen-netfront).
@@ -67,68 +62,6 @@ pub fn layer(hardware_type: u16) -> Layer {
         | ARPHRD_RAWIP => Layer::Ip,
         _ => Layer::Unknown,
     }
-}
-
-/// Which devices are ENIs: by evidence, or by name where the user says so.
-#[derive(Clone, Debug, Default)]
-pub struct EniChoice(Vec<Pattern>);
-
-impl EniChoice {
-    /// From the `--eni` globs; none means by evidence.
-    ///
-    /// # Errors
-    /// If one is not a glob.
-    pub fn new(globs: &[String]) -> anyhow::Result<Self> {
-        let patterns = globs.iter().map(|glob| {
-            let pattern = Pattern::new(glob).map_err(anyhow::Error::msg);
-            pattern.with_context(|| format!("--eni '{}' is not a glob; write it like 'eth*' or 'ens5'", sanitise(glob)))
-        });
-        Ok(Self(patterns.collect::<anyhow::Result<_>>()?))
-    }
-
-    /// The final word on a device's class: with globs, the matching devices are the ENIs, and no others.
-    pub(super) fn decide(
-        &self,
-        name: &str,
-        class: DeviceClass,
-        evidence: Option<EniEvidence>,
-    ) -> (DeviceClass, Option<EniEvidence>) {
-        if self.0.is_empty() {
-            (class, evidence)
-        } else if self.0.iter().any(|glob| glob.is_match(name)) {
-            (DeviceClass::Eni, Some(EniEvidence::Named))
-        } else if class == DeviceClass::Eni {
-            (DeviceClass::Other, None)
-        } else {
-            (class, None)
-        }
-    }
-
-    /// Fails if a glob matches none of `links`.
-    pub(super) fn check(&self, links: &[Link]) -> anyhow::Result<()> {
-        for glob in &self.0 {
-            if !links.iter().any(|link| glob.is_match(&link.name)) {
-                bail!(
-                    "--eni '{}' matches no device; the devices are: {}; name one of them, or leave --eni out",
-                    sanitise(&glob.to_string()),
-                    names(links)
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The devices' names for an error message: veths last, since a node can have hundreds.
-fn names(links: &[Link]) -> String {
-    const SHOWN: usize = 20;
-    let mut sorted: Vec<&Link> = links.iter().collect();
-    sorted.sort_by_key(|link| (link.class == DeviceClass::Veth, link.ifindex));
-    let mut text: Vec<_> = sorted.iter().take(SHOWN).map(|link| sanitise(&link.name)).collect();
-    if links.len() > SHOWN {
-        text.push(format!("and {} more", links.len() - SHOWN).into());
-    }
-    text.join(", ")
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::choice::Surroundings;
 use super::message::{HostRoute, Message, RawLink};
 use super::socket::{self, Subject};
 use super::tables::{Reach, Tables};
-use super::{EniChoice, Link, LinkEvent, class};
+use super::uplink::Uplinks;
+use super::{EniChoice, EniEvidence, Link, LinkEvent, class, mac};
 use crate::node::ethtool::{self, DriverInfo};
 use crate::report::DeviceClass;
 use crate::snapshot::{KernelCounters, LocalRoute, PortVlans};
@@ -87,6 +89,32 @@ impl Inventory {
         Ok(events)
     }
 
+    /// Checks the `--eni` globs against the devices there are.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        let links = self.links();
+        self.eni.check(&links)?;
+        if self.eni.is_by_name() {
+            let elsewhere = super::veths_to_elsewhere()?.into_iter().map(|(ifindex, _)| ifindex).collect();
+            self.eni.check_veths(&links, &Surroundings { uplinks: Uplinks::read()?, elsewhere })?;
+        }
+        Ok(())
+    }
+
+    /// Takes IMDS's hardware addresses of ENIs for evidence, unless the user names ENIs. Returns the devices that are ENIs by
+    /// it, and by nothing else.
+    pub fn learn(&mut self, macs: &[String]) -> anyhow::Result<Vec<Link>> {
+        if macs.is_empty() || self.eni.is_by_name() {
+            return Ok(Vec::new());
+        }
+        let learned = self.eni.learn(macs, &self.links(), &Uplinks::read()?);
+        let mut enis = Vec::new();
+        for link in self.links.values_mut().filter(|link| learned.contains(&link.ifindex)) {
+            (link.class, link.eni_evidence) = (DeviceClass::Eni, Some(EniEvidence::Imds));
+            enis.push(link.clone());
+        }
+        Ok(enis)
+    }
+
     /// Takes in a message, and tells what it changed: nothing, if it only brought new counters.
     pub fn apply(&mut self, message: Message) -> Vec<LinkEvent> {
         match message {
@@ -94,6 +122,7 @@ impl Inventory {
             Message::DelLink { ifindex, counters, complete } => {
                 self.drivers.remove(&ifindex);
                 self.port_vlans.remove(&ifindex);
+                self.eni.forget(ifindex);
                 let known = self.links.remove(&ifindex);
                 let last = complete.then_some(counters);
                 let mut events: Vec<_> = known
@@ -157,7 +186,7 @@ impl Inventory {
         let new_vrf = self.tables.set_vrf(raw.ifindex, raw.info.vrf_table);
         let (class, evidence) = class::classify(&raw, &driver);
         let name = String::from_utf8_lossy(&raw.name).into_owned();
-        let (class, eni_evidence) = self.eni.decide(&name, class, evidence);
+        let (class, eni_evidence) = self.eni.decide_link(&raw, &name, class, evidence);
         let addresses = self.links.get(&raw.ifindex).map_or_else(Vec::new, |link| link.addresses.clone());
         let link = Link {
             ifindex: raw.ifindex,
@@ -349,10 +378,6 @@ fn highest(a: KernelCounters, b: KernelCounters) -> KernelCounters {
         tx_bytes: a.tx_bytes.max(b.tx_bytes),
         tx_packets: a.tx_packets.max(b.tx_packets),
     }
-}
-
-fn mac(bytes: [u8; 6]) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 #[cfg(test)]

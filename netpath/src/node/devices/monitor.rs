@@ -33,7 +33,7 @@ impl LinkMonitor {
     /// Subscribes to changes, then reads the devices there are (see [`Self::links`]). Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// If netlink refuses, or if one of the `--eni` globs matches no device.
+    /// If netlink refuses, or if one of the `--eni` globs matches no device or a pod's.
     pub fn open(eni: &EniChoice) -> anyhow::Result<Self> {
         Self::with_buffer(eni, BUFFER_BYTES)
     }
@@ -50,7 +50,7 @@ impl LinkMonitor {
         let socket = socket.map_err(std::io::Error::from).context("cannot watch the network devices")?;
         let mut inventory = Inventory::new(eni.clone());
         inventory.read().context("cannot list the network devices")?;
-        eni.check(&inventory.links())?;
+        inventory.check()?;
         Ok(Self { socket, inventory, events: VecDeque::new(), lost: false })
     }
 
@@ -65,6 +65,15 @@ impl LinkMonitor {
     #[must_use]
     pub fn local_routes(&self) -> Vec<LocalRoute> {
         self.inventory.local_routes()
+    }
+
+    /// Takes IMDS's hardware addresses of ENIs for evidence, unless the user names ENIs. Returns the devices that are ENIs by
+    /// it, and by nothing else.
+    ///
+    /// # Errors
+    /// If netlink refuses.
+    pub fn learn(&mut self, macs: &[String]) -> anyhow::Result<Vec<Link>> {
+        self.inventory.learn(macs).context("cannot list the network devices")
     }
 
     /// Waits for the next event. Nothing is lost if the future is dropped.

@@ -51,6 +51,11 @@ pub struct Qdiscs {
     /// Packets that legacy filters dropped (`TC_ACT_SHOT`), at ingress and egress together, by ifindex: what a clsact qdisc
     /// counts as its drops (net/core/dev.c, `tc_run`).
     pub filter_drops: HashMap<u32, u32>,
+    /// Packets that wait in a device's qdiscs now, by ifindex: of the root and its children the largest number, since a root
+    /// counts those of its children too. 1 at least if there are bytes. Devices where none wait may be missing.
+    pub waiting: HashMap<u32, u32>,
+    /// The kind of the qdisc that holds filters ("clsact", "ingress"), by ifindex.
+    pub for_filters: HashMap<u32, String>,
 }
 
 /// Reads them. Blocks for the answer.
@@ -72,7 +77,14 @@ impl Qdiscs {
         if message_type != libc::RTM_NEWQDISC {
             return Ok(());
         }
-        match qdisc(body)? {
+        let message = Message::read(body)?;
+        if message.parent == TC_H_CLSACT {
+            self.for_filters.insert(message.ifindex, message.kind.clone().ok_or(Malformed)?);
+        } else if let Some([packets, bytes, _]) = message.queue {
+            let waiting = self.waiting.entry(message.ifindex).or_default();
+            *waiting = packets.max(bytes.min(1)).max(*waiting);
+        }
+        match message.qdisc() {
             Some(Qdisc::Root(qdisc)) => drop(self.roots.insert(qdisc.ifindex, qdisc)),
             Some(Qdisc::Clsact { ifindex, dropped_packets }) => {
                 self.filter_drops.insert(ifindex, dropped_packets);
@@ -131,47 +143,71 @@ enum Qdisc {
     Clsact { ifindex: u32, dropped_packets: u32 },
 }
 
-/// `struct tcmsg` and attributes. `None` for other qdiscs, and for a root whose bytes are not those of packets: a size table
-/// (`tc qdisc … stab`) makes them something else.
-fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
-    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
-    let handle = u32::from_ne_bytes(field(payload, 8)?);
-    let parent = u32::from_ne_bytes(field(payload, 12)?);
-    if parent != TC_H_ROOT && parent != TC_H_CLSACT {
-        return Ok(None);
-    }
-    let (mut kind, mut passed_bytes, mut queue) = (None, None, None);
-    for attribute in NlasIterator::new(payload.get(TCMSG_BYTES..).ok_or(Malformed)?) {
-        let attribute = attribute?;
-        match attribute.kind() {
-            TCA_KIND => kind = Some(lossy(attribute.value())),
-            TCA_STAB => return Ok(None),
-            TCA_STATS2 => {
-                for attribute in NlasIterator::new(attribute.value()) {
-                    let attribute = attribute?;
-                    let value = attribute.value();
-                    match attribute.kind() {
-                        TCA_STATS_BASIC => passed_bytes = Some(u64::from_ne_bytes(field(value, 0)?)),
-                        // struct gnet_stats_queue: qlen, backlog, drops, …
-                        TCA_STATS_QUEUE => {
-                            let at = |index: usize| field(value, index * 4).map(u32::from_ne_bytes);
-                            queue = Some([at(0)?, at(1)?, at(2)?]);
-                        }
-                        _ => {}
-                    }
-                }
+/// What a message tells of one qdisc: `struct tcmsg` and attributes.
+#[derive(Debug, Default)]
+struct Message {
+    ifindex: u32,
+    handle: u32,
+    parent: u32,
+    kind: Option<String>,
+    /// It has a size table (`tc qdisc … stab`): its bytes are not those of packets.
+    resized: bool,
+    passed_bytes: Option<u64>,
+    /// `struct gnet_stats_queue`: packets and bytes that wait, packets dropped.
+    queue: Option<[u32; 3]>,
+}
+
+impl Message {
+    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+        let word = |at| field(payload, at).map(u32::from_ne_bytes);
+        let mut message = Self { ifindex: word(4)?, handle: word(8)?, parent: word(12)?, ..Self::default() };
+        for attribute in NlasIterator::new(payload.get(TCMSG_BYTES..).ok_or(Malformed)?) {
+            let attribute = attribute?;
+            match attribute.kind() {
+                TCA_KIND => message.kind = Some(lossy(attribute.value())),
+                TCA_STAB => message.resized = true,
+                TCA_STATS2 => message.read_statistics(attribute.value())?,
+                _ => {}
             }
-            _ => {}
+        }
+        Ok(message)
+    }
+
+    fn read_statistics(&mut self, attributes: &[u8]) -> Result<(), Malformed> {
+        for attribute in NlasIterator::new(attributes) {
+            let attribute = attribute?;
+            let value = attribute.value();
+            match attribute.kind() {
+                TCA_STATS_BASIC => self.passed_bytes = Some(u64::from_ne_bytes(field(value, 0)?)),
+                TCA_STATS_QUEUE => {
+                    let at = |index: usize| field(value, index * 4).map(u32::from_ne_bytes);
+                    self.queue = Some([at(0)?, at(1)?, at(2)?]);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` for other qdiscs, and for a root with a size table.
+    fn qdisc(self) -> Option<Qdisc> {
+        let Self { ifindex, handle, parent, .. } = self;
+        let (kind, [queued_packets, queued_bytes, dropped_packets]) = self.kind.zip(self.queue)?;
+        match parent {
+            // An ingress qdisc is in the same place, and has ingress filters only.
+            TC_H_CLSACT if kind == "clsact" => Some(Qdisc::Clsact { ifindex, dropped_packets }),
+            TC_H_ROOT if !self.resized => Some(Qdisc::Root(RootQdisc {
+                ifindex,
+                kind,
+                handle,
+                passed_bytes: self.passed_bytes?,
+                queued_packets,
+                queued_bytes,
+                dropped_packets,
+            })),
+            _ => None,
         }
     }
-    let Some((kind, [queued_packets, queued_bytes, dropped_packets])) = kind.zip(queue) else { return Ok(None) };
-    if parent == TC_H_CLSACT {
-        // An ingress qdisc is in the same place, and has ingress filters only.
-        return Ok((kind == "clsact").then_some(Qdisc::Clsact { ifindex, dropped_packets }));
-    }
-    Ok(passed_bytes.map(|passed_bytes| {
-        Qdisc::Root(RootQdisc { ifindex, kind, handle, passed_bytes, queued_packets, queued_bytes, dropped_packets })
-    }))
 }
 
 #[cfg(test)]
@@ -199,6 +235,10 @@ mod tests {
         [words(&[0, 12, 0x10000, parent, 2]), attributes].concat()
     }
 
+    fn qdisc(payload: &[u8]) -> Result<Option<Qdisc>, Malformed> {
+        Message::read(payload).map(Message::qdisc)
+    }
+
     fn read(message: &[u8]) -> Option<RootQdisc> {
         match qdisc(message).expect("it is whole") {
             Some(Qdisc::Root(qdisc)) => Some(qdisc),
@@ -216,6 +256,28 @@ mod tests {
         assert_eq!((root.kind.as_str(), root.handle), ("tbf", 0x10000));
         assert_eq!(read(&message(0x10000)), None);
         assert_eq!(read(&[message(TC_H_ROOT), attribute(TCA_STAB, &[0; 4])].concat()), None);
+    }
+
+    #[test]
+    fn what_waits_in_a_device() {
+        let mut all = Qdiscs::default();
+        let mut take = |message: &[u8]| {
+            all.take(libc::RTM_NEWQDISC, message).expect("it is whole");
+            all.waiting.get(&12).copied()
+        };
+        assert_eq!(take(&named(TC_H_CLSACT, b"clsact\0")), None, "filters, not packets");
+        let child = message(0x10001);
+        assert_eq!(take(&child), Some(4), "in a child");
+        let at = child.windows(4).position(|word| word == 4_u32.to_ne_bytes()).expect("packets");
+        let without_packets = [&child[..at], &[0; 4], &child[at + 4..]].concat();
+        assert_eq!(take(&without_packets), Some(4), "the largest");
+        let mut all = Qdiscs::default();
+        all.take(libc::RTM_NEWQDISC, &without_packets).expect("it is whole");
+        assert_eq!(all.waiting[&12], 1, "bytes alone");
+        let with_table = [message(TC_H_ROOT), attribute(TCA_STAB, &[0; 4])].concat();
+        let mut all = Qdiscs::default();
+        all.take(libc::RTM_NEWQDISC, &with_table).expect("it is whole");
+        assert_eq!((all.waiting[&12], all.roots.len()), (4, 0));
     }
 
     #[test]

@@ -25,6 +25,10 @@ const TCP: u8 = 6;
 pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<String>) -> Vec<NetfilterRule> {
     let mut found: Vec<NetfilterRule> = Vec::new();
     let Some((_, family_name)) = FAMILIES.iter().find(|(number, _)| *number == family) else { return found };
+    // Nearly all rules divert nothing, and there may be very many.
+    if !expressions(attributes).any(|expression| may_divert(&expression)) {
+        return found;
+    }
     let mut conditions = Conditions::of_family(family);
     let mut rewritten = false;
     for expression in expressions(attributes) {
@@ -43,6 +47,20 @@ pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<Strin
         rewritten |= diversion == Diversion::Rewrite;
     }
     found
+}
+
+/// Whether `diversion` has to look closer.
+fn may_divert(expression: &Expression<'_>) -> bool {
+    !matches!(
+        expression,
+        Expression::Meta { .. }
+            | Expression::Read { .. }
+            | Expression::Mask { .. }
+            | Expression::Compare { .. }
+            | Expression::Match { .. }
+            | Expression::Verdict(..0 | 1)
+            | Expression::Other("counter" | "lookup" | "ct" | "range")
+    )
 }
 
 fn diversion(family: u8, expression: &Expression<'_>, conditions: &Conditions) -> Option<Diversion> {

@@ -8,8 +8,8 @@ use super::RULE_EXPRESSIONS;
 use crate::node::netlink::{attribute, c_string};
 
 // NFTA_EXPR_*, NFTA_LIST_ELEM
-const NAME: u16 = 1;
-const DATA: u16 = 2;
+const NAME: usize = 1;
+const DATA: usize = 2;
 // NFTA_DATA_*, NFTA_VERDICT_*
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
@@ -77,55 +77,70 @@ pub fn expressions(rule: &[u8]) -> impl Iterator<Item = Expression<'_>> {
             buffer.into_inner().get(4..length)
         })
         .map(|expression| {
-            let name = text(attribute(expression, NAME).unwrap_or_default()).unwrap_or_default();
-            let data = attribute(expression, DATA).unwrap_or_default();
+            let values = values(expression);
+            let name = values[NAME].and_then(text).unwrap_or_default();
+            let data = values[DATA].unwrap_or_default();
             read(name, data).unwrap_or(Expression::Other(name))
         })
 }
 
 fn read<'a>(name: &'a str, data: &'a [u8]) -> Option<Expression<'a>> {
+    // What each attribute is depends on the expression: NFTA_META_*, NFTA_PAYLOAD_*, ….
+    let values = values(data);
+    let number = |kind: usize| number(values[kind]?);
     Some(match name {
         // One with a source register, 3, sets what the kernel knows.
-        "meta" => Expression::Meta { into: number(data, 1)?, key: number(data, 2)? },
+        "meta" => Expression::Meta { into: number(1)?, key: number(2)? },
         "payload" => {
-            let header = match number(data, 2)? {
+            let header = match number(2)? {
                 0 => Header::Link,
                 1 => Header::Network,
                 2 => Header::Transport,
                 _ => return None,
             };
-            let field = Field { header, offset: number(data, 3)?, length: number(data, 4)? };
-            match number(data, 1) {
+            let field = Field { header, offset: number(3)?, length: number(4)? };
+            match number(1) {
                 Some(into) => Expression::Read { field, into },
-                None => number(data, 5).map(|_| Expression::Write { field })?,
+                None => number(5).map(|_| Expression::Write { field })?,
             }
         }
-        "bitwise" if number(data, 6).is_none_or(|operation| operation == MASK_XOR) => Expression::Mask {
-            from: number(data, 1)?,
-            into: number(data, 2)?,
-            mask: attribute(attribute(data, 4)?, DATA_VALUE)?,
-            xor: attribute(attribute(data, 5)?, DATA_VALUE)?,
+        "bitwise" if number(6).is_none_or(|operation| operation == MASK_XOR) => Expression::Mask {
+            from: number(1)?,
+            into: number(2)?,
+            mask: attribute(values[4]?, DATA_VALUE)?,
+            xor: attribute(values[5]?, DATA_VALUE)?,
         },
-        "cmp" => Expression::Compare {
-            from: number(data, 1)?,
-            equal: number(data, 2)? == 0,
-            value: attribute(attribute(data, 3)?, DATA_VALUE)?,
-        },
-        "match" => Expression::Match { name: text(attribute(data, 1)?)?, info: attribute(data, 3)? },
-        "target" => Expression::Target { name: text(attribute(data, 1)?)? },
-        "immediate" => {
-            let verdict = attribute(attribute(data, 2)?, DATA_VERDICT)?;
-            Expression::Verdict(number(verdict, VERDICT_CODE)?.cast_signed())
+        "cmp" => {
+            Expression::Compare { from: number(1)?, equal: number(2)? == 0, value: attribute(values[3]?, DATA_VALUE)? }
         }
-        "objref" => Expression::Object(number(data, 1)?),
-        "tproxy" => Expression::Tproxy { family: number(data, 1)? },
+        "match" => Expression::Match { name: text(values[1]?)?, info: values[3]? },
+        "target" => Expression::Target { name: text(values[1]?)? },
+        "immediate" => {
+            let code = attribute(attribute(values[2]?, DATA_VERDICT)?, VERDICT_CODE)?;
+            Expression::Verdict(self::number(code)?.cast_signed())
+        }
+        "objref" => Expression::Object(number(1)?),
+        "tproxy" => Expression::Tproxy { family: number(1)? },
         _ => return None,
     })
 }
 
+/// The values of the attributes 1 to 6.
+fn values(attributes: &[u8]) -> [Option<&[u8]>; 7] {
+    let mut values = [None; 7];
+    for attribute in NlasIterator::new(attributes).flatten() {
+        let (kind, length) = (usize::from(attribute.kind()), usize::from(attribute.length()));
+        if let Some(value @ None) = values.get_mut(kind) {
+            // The value begins behind length and kind.
+            *value = attribute.into_inner().get(4..length);
+        }
+    }
+    values
+}
+
 /// A number, which nftables has in network byte order.
-fn number(attributes: &[u8], kind: u16) -> Option<u32> {
-    Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
+fn number(value: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
 /// Text up to its NUL, unless it is not UTF-8.

@@ -1,27 +1,34 @@
-//! Asks the container runtime for its pod sandboxes (CRI, `runtime.v1.RuntimeService`; kubernetes/cri-api).
+//! Asks the container runtimes for their pod sandboxes (CRI, `RuntimeService`; kubernetes/cri-api).
 //!
-//! In: the runtime's socket on the host. Out: for each sandbox namespace, name and uid of its pod; for those that run and
+//! In: the runtimes' sockets on the host. Out: for each sandbox namespace, name and uid of its pod; for those that run and
 //! have a network of their own also addresses and the network namespace. It only lists: it starts and stops nothing.
+//!
+//! A node may have several sockets: Docker's containerd, which runs no pods, beside cri-dockerd; a runtime that was replaced;
+//! one that has died and left its socket. All are asked at once, so that one that hangs costs no time of the others. If the
+//! kubelet names one and it answers, Kubernetes' pods are those of that one. Otherwise a sandbox of any runtime that answers
+//! is one that runs on this node, and all count: who has an address that two of them claim, is decided by `path::names`.
+
+mod api;
+pub mod kubelet;
+mod sockets;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
-use rustix::fs::{FileType, fstat};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::sockets::Socket;
 use super::grpc::{self, Channel, GrpcError};
 use super::root::{HostRoot, link};
 use super::{PodName, Said, SaidPod, Trouble, is_uid, netns};
 use crate::report::NameSourceState;
 
-/// Where runtimes listen: containerd, CRI-O, and containerd as k3s and RKE2 start it.
-const SOCKETS: [&str; 3] =
-    ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"];
 /// Less than a whole reading may take, so that what was heard by then is not lost.
 const LIMIT: Duration = Duration::from_millis(1_500);
 /// Sandboxes that are asked about at a time.
@@ -29,100 +36,11 @@ const AT_A_TIME: usize = 16;
 /// `PodSandboxState.SANDBOX_READY` and `NamespaceMode.NODE`.
 const READY: i32 = 0;
 const NODE: i32 = 2;
-
-/// The messages, as far as they are needed: the numbers are cri-api's (`pkg/apis/runtime/v1/api.proto`).
-mod api {
-    use std::collections::HashMap;
-
-    use prost::Message;
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct ListRequest {}
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct ListResponse {
-        #[prost(message, repeated, tag = "1")]
-        pub items: Vec<Sandbox>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Metadata {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(string, tag = "2")]
-        pub uid: String,
-        #[prost(string, tag = "3")]
-        pub namespace: String,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Sandbox {
-        #[prost(string, tag = "1")]
-        pub id: String,
-        #[prost(message, optional, tag = "2")]
-        pub metadata: Option<Metadata>,
-        #[prost(int32, tag = "3")]
-        pub state: i32,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct StatusRequest {
-        #[prost(string, tag = "1")]
-        pub id: String,
-        #[prost(bool, tag = "2")]
-        pub verbose: bool,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct StatusResponse {
-        #[prost(message, optional, tag = "1")]
-        pub status: Option<Status>,
-        #[prost(map = "string, string", tag = "2")]
-        pub info: HashMap<String, String>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Status {
-        #[prost(int32, tag = "3")]
-        pub state: i32,
-        #[prost(message, optional, tag = "5")]
-        pub network: Option<Network>,
-        #[prost(message, optional, tag = "6")]
-        pub linux: Option<Linux>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Network {
-        #[prost(string, tag = "1")]
-        pub ip: String,
-        #[prost(message, repeated, tag = "2")]
-        pub additional: Vec<Ip>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Ip {
-        #[prost(string, tag = "1")]
-        pub ip: String,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Linux {
-        #[prost(message, optional, tag = "2")]
-        pub namespaces: Option<Namespaces>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Namespaces {
-        #[prost(message, optional, tag = "2")]
-        pub options: Option<Options>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Options {
-        #[prost(int32, tag = "1")]
-        pub network: i32,
-    }
-}
+/// The service's versions, the usual one first. The other, with the same messages, is all that runtimes before containerd 1.6
+/// and CRI-O 1.23 have.
+const VERSIONS: [&str; 2] = ["runtime.v1", "runtime.v1alpha2"];
+/// `google.rpc.Code.UNIMPLEMENTED`.
+const UNIMPLEMENTED: &str = "12";
 
 /// What is known of a running sandbox; it does not change while the sandbox runs.
 #[derive(Clone, Debug, Default)]
@@ -132,85 +50,146 @@ struct Network {
     netns: Option<String>,
 }
 
-/// A container runtime. It remembers sandboxes that it has asked about.
+/// The container runtimes of a node. It remembers the sandboxes that it has asked about.
 #[derive(Debug, Default)]
-pub struct Runtime {
-    known: Mutex<HashMap<String, Network>>,
+pub struct Runtimes {
+    /// By the path of the socket and the id of the sandbox.
+    known: Mutex<HashMap<String, HashMap<String, Network>>>,
 }
 
-impl Runtime {
+/// What was heard so far at one socket.
+#[derive(Debug, Default)]
+struct Heard {
+    listed: Option<Vec<api::Sandbox>>,
+    known: HashMap<String, Network>,
+}
+
+/// What came of asking at one socket.
+#[derive(Debug)]
+struct Answer {
+    path: String,
+    named: bool,
+    heard: Heard,
+    trouble: Option<Trouble>,
+}
+
+impl Runtimes {
     /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
     pub fn read(&self, root: &HostRoot) -> Said {
         self.ask(root).unwrap_or_else(Said::nothing)
     }
 
     fn ask(&self, root: &HostRoot) -> Result<Said, Trouble> {
-        let (path, place) = socket(root)?;
+        let sockets = sockets::find(root);
+        if sockets.there.is_empty() && sockets.not_usable.is_empty() {
+            return Err(sockets::none());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Trouble::new(NameSourceState::Unreadable, format!("cannot start tokio: {error}")))?;
-        let mut heard = Heard {
-            known: std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner)),
-            listed: None,
-        };
-        let outcome = runtime.block_on(async { timeout(LIMIT, converse(&link(&place), &mut heard)).await });
-        let trouble = match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Trouble::new(state(&error), format!("{path}: {error}"))),
-            Err(_) => {
-                let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
-                Some(Trouble::new(NameSourceState::Slow, why))
+        let mut known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut answers: Vec<Answer> = runtime.block_on(async {
+            let mut asked = JoinSet::new();
+            for socket in sockets.there {
+                let known = known.remove(&socket.path).unwrap_or_default();
+                asked.spawn(ask(socket, known));
             }
-        };
-        let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
-        let mut said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
-        said.trouble = trouble.or(said.trouble);
-        if let Some(listed) = &heard.listed {
-            heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
+            asked.join_all().await
+        });
+        answers.sort_by(|one, other| one.path.cmp(&other.path));
+        let trouble = trouble(&answers, sockets.not_usable);
+        if answers.iter().any(|answer| answer.named && answer.heard.listed.is_some()) {
+            answers.retain(|answer| answer.named);
         }
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = heard.known;
-        Ok(said)
+
+        let mut all = Said { trouble, ..Said::default() };
+        for Answer { path, mut heard, .. } in answers {
+            let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
+            let said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
+            all.pods.extend(said.pods);
+            all.trouble = all.trouble.or(said.trouble);
+            if let Some(listed) = &heard.listed {
+                heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
+            }
+            known.insert(path, heard.known);
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(all)
     }
 }
 
-/// What was heard so far.
-struct Heard {
-    listed: Option<Vec<api::Sandbox>>,
-    known: HashMap<String, Network>,
+/// Asks at one socket, for [`LIMIT`] at most.
+async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
+    let Socket { path, place, named } = socket;
+    let mut heard = Heard { listed: None, known };
+    let trouble = match timeout(LIMIT, converse(&link(&place), &mut heard)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            let why = if is_unimplemented(&error) {
+                let versions = VERSIONS.join(" or ");
+                format!("{path} is not a container runtime of Kubernetes, which has {versions}: {error}")
+            } else {
+                format!("{path}: {error}")
+            };
+            Some(Trouble::new(state(&error), why))
+        }
+        Err(_) => {
+            let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
+            Some(Trouble::new(NameSourceState::Slow, why))
+        }
+    };
+    Answer { path, named, heard, trouble }
 }
 
-/// The first socket that is there.
-fn socket(root: &HostRoot) -> Result<(&'static str, std::os::fd::OwnedFd), Trouble> {
-    let mut trouble: Option<Trouble> = None;
-    for path in SOCKETS {
-        match root.place(path) {
-            Ok(place) => {
-                let kind = fstat(&place).map(|stat| FileType::from_raw_mode(stat.st_mode));
-                if kind == Ok(FileType::Socket) {
-                    return Ok((path, place));
-                }
-                return Err(Trouble::new(NameSourceState::Malformed, format!("{path} is not a socket")));
-            }
-            Err(other) if other.state == NameSourceState::Absent => {}
-            Err(other) => trouble = Some(other),
+/// What is wrong with all of it: why there is nothing, or what may be missing.
+///
+/// Where one has listed its sandboxes, it is no news that another is not Kubernetes' runtime. But one that the kubelet
+/// names should have answered; and if none is named, one that does not answer in time may be the runtime.
+fn trouble(answers: &[Answer], not_usable: Vec<(Trouble, bool)>) -> Option<Trouble> {
+    let listed = |answer: &Answer| answer.heard.listed.is_some();
+    let by_any = answers.iter().any(listed);
+    let by_named = answers.iter().any(|answer| answer.named && listed(answer));
+    let failed = answers.iter().filter_map(|answer| Some((answer.trouble.clone()?, answer.named, listed(answer))));
+    let all = failed.chain(not_usable.into_iter().map(|(trouble, named)| (trouble, named, false)));
+    let weigh = |(Trouble { state, reason }, named, listed)| {
+        let reason = if named { format!("{reason} (the kubelet names it)") } else { reason };
+        match (named, listed) {
+            (false, _) if by_named => None,
+            (_, true) => Some(Trouble { state, reason }),
+            _ if !by_any => Some(Trouble { state, reason }),
+            _ if named || state == NameSourceState::Slow => Some(Trouble::new(NameSourceState::Incomplete, reason)),
+            _ => None,
         }
-    }
-    Err(trouble.unwrap_or_else(|| {
-        Trouble::new(NameSourceState::Absent, format!("no container runtime listens at {}", SOCKETS.join(", ")))
-    }))
+    };
+    let troubles: Vec<Trouble> = all.filter_map(weigh).collect();
+    let state = troubles.iter().map(|trouble| trouble.state).max()?;
+    let reasons: Vec<_> = troubles.into_iter().map(|trouble| trouble.reason).collect();
+    Some(Trouble::new(state, reasons.join("; ")))
+}
+
+fn is_unimplemented(error: &GrpcError) -> bool {
+    matches!(error, GrpcError::Status { code, .. } if code == UNIMPLEMENTED)
 }
 
 fn state(error: &GrpcError) -> NameSourceState {
     match error {
         GrpcError::Protocol(_) => NameSourceState::Malformed,
+        error if is_unimplemented(error) => NameSourceState::Malformed,
         GrpcError::Connect(_) | GrpcError::Status { .. } => NameSourceState::Unreadable,
     }
 }
 
-async fn converse(socket: &std::path::Path, heard: &mut Heard) -> Result<(), GrpcError> {
+async fn converse(socket: &Path, heard: &mut Heard) -> Result<(), GrpcError> {
     let channel = Arc::new(Channel::connect(socket).await?);
-    let list: api::ListResponse = call(&channel, "ListPodSandbox", &api::ListRequest {}).await?;
+    let [usual, older] = VERSIONS;
+    let (version, list): (_, api::ListResponse) =
+        match call(&channel, usual, "ListPodSandbox", &api::ListRequest {}).await {
+            Err(error) if is_unimplemented(&error) => {
+                (older, call(&channel, older, "ListPodSandbox", &api::ListRequest {}).await?)
+            }
+            answer => (usual, answer?),
+        };
     let unknown: Vec<String> = list
         .items
         .iter()
@@ -227,7 +206,8 @@ async fn converse(socket: &std::path::Path, heard: &mut Heard) -> Result<(), Grp
             let channel = Arc::clone(&channel);
             asked.spawn(async move {
                 let request = api::StatusRequest { id: id.clone(), verbose: true };
-                let status: Result<api::StatusResponse, _> = call(&channel, "PodSandboxStatus", &request).await;
+                let status: Result<api::StatusResponse, _> =
+                    call(&channel, version, "PodSandboxStatus", &request).await;
                 (id, status)
             });
         }
@@ -246,8 +226,13 @@ async fn converse(socket: &std::path::Path, heard: &mut Heard) -> Result<(), Grp
     }
 }
 
-async fn call<A: Message + Default>(channel: &Channel, method: &str, request: &impl Message) -> Result<A, GrpcError> {
-    channel.call(&format!("/runtime.v1.RuntimeService/{method}"), request).await
+async fn call<A: Message + Default>(
+    channel: &Channel,
+    version: &str,
+    method: &str,
+    request: &impl Message,
+) -> Result<A, GrpcError> {
+    channel.call(&format!("/{version}.RuntimeService/{method}"), request).await
 }
 
 /// The network of a sandbox that runs; `None` if it no longer does.

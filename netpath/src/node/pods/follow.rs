@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::cri::Runtime;
+use super::cri::Runtimes;
 use super::root::HostRoot;
 use super::{PodName, Said, Trouble, ipam, logs, processes, services};
 use crate::report::{NameSource, NameSourceReport, NameSourceState};
@@ -125,10 +125,10 @@ struct Sources {
 
 impl Sources {
     fn new(root: HostRoot) -> Self {
-        let runtime = Runtime::default();
+        let runtimes = Runtimes::default();
         let reads: [Arc<Read>; SOURCES.len()] = [
             Arc::new(ipam::read),
-            Arc::new(move |root: &HostRoot| runtime.read(root)),
+            Arc::new(move |root: &HostRoot| runtimes.read(root)),
             Arc::new(processes::read),
             Arc::new(logs::read),
             Arc::new(services::read),

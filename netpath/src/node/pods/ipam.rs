@@ -2,26 +2,28 @@
 //! `CheckpointData`). It is written whole at every change, and renamed into place.
 //!
 //! In: the host's `/var/run/aws-node/ipam.json`. Out: namespace, name and address of each pod. Pods with a security group of
-//! their own are not in it.
+//! their own are not in it. Each entry is read on its own: one that is not as it should be costs no other's name.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::root::HostRoot;
 use super::{PodName, Said, SaidPod, Trouble};
 use crate::report::NameSourceState;
 
 const PATH: &str = "/var/run/aws-node/ipam.json";
-/// One entry has about 300 bytes; a node has less than a thousand pods.
-const LIMIT_BYTES: u64 = 4 << 20;
+/// One entry has about 300 bytes, and a node has less than a thousand pods. But there may be more entries than pods, and more
+/// in them.
+const LIMIT_BYTES: u64 = 64 << 20;
 const VERSION: &str = "vpc-cni-ipam/1";
 
 #[derive(Deserialize)]
-struct Checkpoint {
+struct Checkpoint<'a> {
     version: String,
-    allocations: Option<Vec<Value>>,
+    #[serde(borrow)]
+    allocations: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -55,8 +57,10 @@ pub fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(malformed("is empty"));
     }
-    let checkpoint: Checkpoint = serde_json::from_slice(bytes)
-        .map_err(|error| malformed(&format!("is not as the VPC CNI writes it: {error}")))?;
+    // Bytes that are not UTF-8 are in one entry's text, and no reason to lose the others.
+    let text = String::from_utf8_lossy(bytes);
+    let checkpoint: Checkpoint =
+        serde_json::from_str(&text).map_err(|error| malformed(&format!("is not as the VPC CNI writes it: {error}")))?;
     if checkpoint.version != VERSION {
         return Err(malformed(&format!("is of version '{}', not {VERSION}", checkpoint.version)));
     }
@@ -67,8 +71,8 @@ pub fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
     Ok(Said::pods(pods, left_out))
 }
 
-fn pod(entry: Value) -> Option<SaidPod> {
-    let Allocation { sandbox, ipv4, ipv6, metadata } = serde_json::from_value(entry).ok()?;
+fn pod(entry: &RawValue) -> Option<SaidPod> {
+    let Allocation { sandbox, ipv4, ipv6, metadata } = serde_json::from_str(entry.get()).ok()?;
     let name = PodName::new(&metadata.namespace, &metadata.name)?;
     let texts = [ipv4, ipv6];
     let addresses: Option<Vec<IpAddr>> =
@@ -115,12 +119,40 @@ mod tests {
             r#"{"metadata":{"k8sPodNamespace":"default","k8sPodName":"c"}}"#,
             r#"{"ipv4":7,"metadata":[]}"#,
             "null",
+            r#"{"ipv4":"10.0.0.22","metadata":{"k8sPodNamespace":"default","k8sPodName":"\ud800"}}"#,
+            r#"{"ipv4":"10.0.0.22","ipv4":7}"#,
+            &"[".repeat(1_000).chars().chain("]".repeat(1_000).chars()).collect::<String>(),
         ] {
             let said = parse(FILE.replace("\"allocations\":[", &format!("\"allocations\":[{entry},")).as_bytes());
             let said = said.expect(entry);
             assert_eq!(said.pods.len(), 2, "{entry}");
             assert_eq!(said.trouble.expect(entry).state, NameSourceState::Incomplete, "{entry}");
         }
+    }
+
+    #[test]
+    fn an_entry_may_have_anything_beside_its_facts() {
+        let entry: [&[u8]; 3] = [
+            br#"{"x":1e999,"y":"\ud800","z":""#,
+            b"\xff",
+            br#"","ipv4":"10.0.0.23","metadata":{"k8sPodNamespace":"default","k8sPodName":"c"}},"#,
+        ];
+        let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
+        let said = parse(&[head.as_bytes(), &entry.concat(), tail.as_bytes()].concat()).expect("well formed");
+        assert_eq!((said.pods.len(), said.trouble), (3, None));
+    }
+
+    /// More entries than 4 MiB hold, of which only some are pods'.
+    #[test]
+    fn large_files() {
+        let entry = format!(
+            r#"{{"ipv4":"10.9.9.9","metadata":{{"k8sPodNamespace":"default","k8sPodName":"","x":"{}"}}}},"#,
+            " ".repeat(10_000)
+        );
+        let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
+        let said = parse(format!("{head}{}{tail}", entry.repeat(600)).as_bytes()).expect("well formed");
+        assert_eq!(said.pods.len(), 2);
+        assert!(said.trouble.expect("an empty name").reason.starts_with("600 of its entries"));
     }
 
     #[test]

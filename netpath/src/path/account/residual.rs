@@ -31,7 +31,7 @@ mod seen;
 use self::others::Others;
 use self::queue::Queue;
 pub use self::seen::{Headers, Seen, by_hook};
-use crate::report::{Attach, Cause, Direction, KernelCounters, KernelSlack, Residual, Residuals};
+use crate::report::{Attach, Cause, DeviceClass, Direction, KernelCounters, KernelSlack, Residual, Residuals};
 use crate::snapshot::{Counts, Device, Drops};
 
 /// A reason, in the order of the report.
@@ -154,7 +154,7 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
             hook: Count::new(seen.hook.bytes, seen.hook.packets),
             wire_bytes: seen.hook.wire_bytes.into(),
             tagged: seen.tagged_packets.map(i128::from),
-            merged: seen.merged,
+            merged: seen.merged.map(|headers| if has_ethernet(device) { headers.with_ethernet() } else { headers }),
             below: counters(&below),
             above: counters(&above),
             dropped,
@@ -170,6 +170,14 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
     let received = |counters: &KernelCounters| Count::new(counters.rx_bytes, counters.rx_packets);
     let sent = |counters: &KernelCounters| Count::new(counters.tx_bytes, counters.tx_packets);
     Some(Residuals { rx: of(received, rx, rx_dropped, Direction::Rx), tx: of(sent, tx, tx_dropped, Direction::Tx) })
+}
+
+/// Whether its packets begin with an Ethernet header for certain; of tunnels some do, which have a MAC.
+fn has_ethernet(device: &Device) -> bool {
+    match device.class {
+        DeviceClass::Eni | DeviceClass::Veth | DeviceClass::Vlan | DeviceClass::Bridge => true,
+        _ => device.mac.as_ref().is_some_and(|mac| mac.len() == "00:00:00:00:00:00".len()),
+    }
 }
 
 /// Wide enough that no sum or difference of counters overflows.
@@ -310,3 +318,7 @@ impl Difference {
 fn clamped(count: i128) -> i64 {
     i64::try_from(count).unwrap_or(if count < 0 { i64::MIN } else { i64::MAX })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests;

@@ -233,6 +233,26 @@ fn by_address_alone() {
     assert_eq!(flow(PodRecord { at_start: false, ..record() }, "10.0.0.21"), "");
 }
 
+/// A bridge's port has no routes: its flows have the name of the pod whose address they have, if that had it throughout.
+#[test]
+fn by_address_on_a_veth_without_routes() {
+    let named = |device: Device, record: PodRecord| names(&report(vec![device], vec![record], &[(7, "10.0.0.21")]));
+    let record = || says(NameSource::Cri, "default/client", &["10.0.0.21"], &[]);
+    let flows = |pod: &str| (BTreeMap::new(), [(40_000, pod.to_owned())].into());
+    assert_eq!(named(veth(7, "veth1", &[]), record()), flows("default/client"));
+    for (device, record) in [
+        (veth(7, "veth1", &[]), PodRecord { at_start: false, ..record() }),
+        (veth(7, "veth1", &[]), PodRecord { at_end: false, ..record() }),
+        (Device { appeared: true, ..veth(7, "veth1", &[]) }, record()),
+        (Device { vanished: true, ..veth(7, "veth1", &[]) }, record()),
+        (veth(7, "veth1", &["10.0.0.99"]), record()),
+        (veth(7, CLIENT_VETH, &[]), says(NameSource::Cri, "default/client", &[], &[])),
+    ] {
+        let is_by_veth = device.name == CLIENT_VETH;
+        assert_eq!(named(device, record).1[&40_000], if is_by_veth { "default/client" } else { "" });
+    }
+}
+
 #[test]
 fn records_of_devices_that_are_not_there() {
     let records = vec![says(NameSource::Cri, "default/client", &[], &[1, 99])];

@@ -10,7 +10,7 @@
 //! - whether VLAN tags are part of it, in the frame or beside it.
 //!
 //! The number of packets says which it is, and the bytes must fit, both as nearly as the counters could be read. Of several
-//! ways that do, it is the one that needs the fewest of these assumptions.
+//! ways that do, it is the one that needs the fewest of these assumptions, unless another is nearer by far.
 
 use std::ops::RangeInclusive;
 
@@ -28,11 +28,16 @@ struct Way {
     /// How many units there may be, and which number is next to what was read.
     units: RangeInclusive<i128>,
     likely: i128,
+    /// What passed while counters were read, by the number of packets.
+    passed: i128,
 }
+
+/// Headers, and how far what they leave is from what passed while counters were read.
+type Fit = (Headers, i128);
 
 impl Way {
     fn of(sum: Headers) -> Self {
-        Self { sum, each: Vec::new(), units: 0..=0, likely: 0 }
+        Self { sum, each: Vec::new(), units: 0..=0, likely: 0, passed: 0 }
     }
 
     /// With this many units: packets or frames.
@@ -41,12 +46,12 @@ impl Way {
     }
 
     /// The headers, if they leave no more of the difference than passed while counters were read.
-    fn fit(self, difference: &Difference) -> Option<Headers> {
+    fn fit(self, difference: &Difference) -> Option<Fit> {
         let rest = difference.bytes() - total(&self.sum);
         let step = total(&self.each);
         let (fewest, most) = (-difference.above.bytes, difference.below.bytes);
         let (first, last) = match step {
-            0 => difference.in_time(rest).then_some((self.likely, self.likely))?,
+            0 => difference.in_time(rest).then_some((*self.units.start(), *self.units.end()))?,
             // rest − units × step must be from `fewest` to `most`.
             1.. => (ceiling(rest - most, step), (rest - fewest).div_euclid(step)),
             ..0 => (ceiling(fewest - rest, -step), (most - rest).div_euclid(-step)),
@@ -56,7 +61,8 @@ impl Way {
         let mut headers = self.sum;
         headers.extend(self.each.into_iter().map(|(why, bytes)| (why, bytes * units)));
         headers.retain(|(_, bytes)| *bytes != 0);
-        Some(headers)
+        headers.sort_by_key(|(why, _)| *why as u8);
+        Some((headers, (rest - units * step - self.passed).abs()))
     }
 }
 
@@ -75,8 +81,16 @@ impl Difference {
     /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
     /// `None` if it is not.
     pub(super) fn headers(&self) -> Option<Headers> {
-        let mut ways = self.packets_alone().chain(self.frames_alone()).chain(self.in_part());
-        ways.find_map(|way| way.fit(self))
+        let mut best: Option<Fit> = None;
+        for way in self.packets_alone().chain(self.frames_alone()) {
+            let fit = way.fit(self);
+            // One that needs more assumptions must be nearer by far.
+            best = match (best, fit) {
+                (Some((_, off)), Some(fit)) if fit.1 * 4 < off => Some(fit),
+                (best, fit) => best.or(fit),
+            };
+        }
+        best.or_else(|| self.in_part().find_map(|way| way.fit(self))).map(|(headers, _)| headers)
     }
 
     /// The numbers of packets that the device may have counted of those that the hook saw.
@@ -103,7 +117,9 @@ impl Difference {
         if self.bytes() == total(&all_tagged) {
             ways.push(all_tagged);
         }
-        ways.into_iter().filter(move |_| same).map(Way::of)
+        let mean = self.hook.bytes.checked_div(packets).unwrap_or(0);
+        let passed = self.packets() * mean;
+        ways.into_iter().filter(move |_| same).map(move |sum| Way { passed, ..Way::of(sum) })
     }
 
     /// The device counts the frames that the packets are made of.
@@ -120,6 +136,7 @@ impl Difference {
         }
         let (frames, likely, [tagged, _]) = (self.frames(), self.kernel.packets, self.tagged);
         let mut add = |sum, each, units: &_, likely| ways.push(Way::of(sum).with(each, units, likely));
+        add(vec![as_frames], vec![], &frames, likely);
         add(vec![as_frames], vec![NO_ETHERNET], &frames, likely);
         if tagged == self.hook.packets {
             add(vec![as_frames], vec![NO_TAG], &frames, likely);
@@ -153,7 +170,8 @@ impl Difference {
         let more = self.kernel.packets - self.hook.packets;
         let merged = self.merged.filter(|_| more > self.below.packets && self.nothing_hidden());
         let ways = merged.map(|headers| {
-            let bytes = more * i128::from(headers.least)..=more * i128::from(headers.most);
+            let (fewest, most) = (more - self.below.packets, more + self.above.packets);
+            let bytes = fewest * i128::from(headers.least)..=most * i128::from(headers.most);
             let no_ethernet = (Why::EthernetHeaders, -self.ethernet_bytes());
             let tags = (Why::VlanTags, TAG_BYTES * self.tagged[0]);
             let mut ways = [vec![], vec![no_ethernet], vec![tags], vec![no_ethernet, tags]].map(|sum| {

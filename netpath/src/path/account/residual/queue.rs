@@ -80,10 +80,16 @@ impl Difference {
         let missing_bytes = self.hook.bytes - self.kernel.bytes;
 
         if as_seen && merged && self.dropped == 0 && (queue.dropped_packets == 0) != (waiting == 0) {
-            // The device counts super-packets as the hook does, and there is one reason only: it explains all.
-            let fewer = queue.dropped_packets != 0 || waiting > 0;
-            let proven = if fewer { missing_bytes > 0 } else { missing_bytes < 0 };
-            return proven.then(|| queue.causes(Some(missing_bytes), Some(missing_bytes)));
+            // The device counts super-packets as the hook does, and there is one reason only: it explains all. Unless that is
+            // more than was kept, with all headers: then the device leaves Ethernet headers out besides.
+            if queue.dropped_packets == 0 && waiting < 0 {
+                return (missing_bytes < 0).then(|| queue.causes(None, Some(missing_bytes)));
+            }
+            let kept = if waiting == 0 { dropped_bytes } else { queue.queued_bytes };
+            let fits = |no_ethernet: &i128| missing_bytes - no_ethernet <= kept;
+            let no_ethernet = [0, self.ethernet_bytes()].into_iter().find(fits).unwrap_or(0);
+            let bytes = missing_bytes - no_ethernet;
+            return (bytes > 0).then(|| with_headers(queue.causes(Some(bytes), Some(bytes)), 0, no_ethernet));
         }
         if !self.counts(queue, dropped_bytes) {
             return None;
@@ -100,14 +106,14 @@ impl Difference {
         }
         // The headers that the device counts and the hook does not see: all but those of super-packets that were passed whole.
         let most = handed_bytes - self.hook.bytes;
-        let cut = (most - of_device).clamp(0, most.max(0));
-        if (merged && self.tagged[0] != 0) || !self.in_time(most - of_device - cut) {
-            return None;
-        }
-        if cut != 0 {
-            causes.insert(0, Why::GroGsoHeaders.cause(Some(cut), None));
-        }
-        Some(causes)
+        let fits = |no_ethernet: &i128| {
+            let of_device = of_device - no_ethernet;
+            let cut = (most - of_device).clamp(0, most.max(0));
+            self.in_time(most - of_device - cut).then_some((cut, *no_ethernet))
+        };
+        let no_ethernet = if as_seen { self.ethernet_bytes() } else { 0 };
+        let (cut, no_ethernet) = [0, no_ethernet].iter().find_map(fits).filter(|_| !merged || self.tagged[0] == 0)?;
+        Some(with_headers(causes, cut, no_ethernet))
     }
 
     /// Whether the qdisc dropped bytes if it says that it dropped packets, and no others; more than the counters moved while
@@ -120,4 +126,12 @@ impl Difference {
             dropped_bytes > most - fewest
         }
     }
+}
+
+/// The causes, with the headers that the device counts and the hook does not see before them, and those of which it is the
+/// reverse.
+fn with_headers(causes: Vec<Cause>, merged_bytes: i128, no_ethernet_bytes: i128) -> Vec<Cause> {
+    let headers = [(Why::GroGsoHeaders, merged_bytes), (Why::EthernetHeaders, -no_ethernet_bytes)];
+    let headers = headers.into_iter().filter(|(_, bytes)| *bytes != 0).map(|(why, bytes)| why.cause(Some(bytes), None));
+    headers.chain(causes).collect()
 }

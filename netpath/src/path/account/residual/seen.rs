@@ -22,7 +22,8 @@ pub struct Seen {
     pub shown_again: Counts,
 }
 
-/// How long the headers of one frame of a super-packet may be, in bytes, both inclusive; without a VLAN tag beside the packet.
+/// How long the headers of one frame of a super-packet may be, in bytes, both inclusive: the least without an Ethernet header,
+/// the most with one; without a VLAN tag beside the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     pub least: u64,
@@ -38,6 +39,11 @@ impl Headers {
         let network = if tuple.src.is_ipv4() { 20 } else { 40 };
         let (least, most) = if tuple.proto == TCP { (20, 60) } else { (4, TUNNEL_BYTES) };
         Self { least: network + least, most: ETHERNET + network + most }
+    }
+
+    /// On a device whose packets begin with an Ethernet header.
+    pub fn with_ethernet(self) -> Self {
+        Self { least: self.least + ETHERNET, ..self }
     }
 
     fn or(self, other: Self) -> Self {

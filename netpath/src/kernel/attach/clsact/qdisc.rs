@@ -1,0 +1,134 @@
+//! Finds a device's clsact qdisc, or makes one when that throws nothing away.
+//!
+//! For a new qdisc the kernel takes the device's queues out of service for about a millisecond (`net/sched/sch_api.c`,
+//! `qdisc_graft`; `net/sched/sch_generic.c`, `dev_deactivate_many`). What waits in them is thrown away, and counted nowhere
+//! (`qdisc_reset`): so this waits until nothing does, and makes no qdisc on a device whose queue does not empty. What is sent
+//! in that moment is lost in any case (`noop_enqueue`): from Linux 6.11 on the device counts it as `tx_dropped`.
+
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use aya::util::KernelVersion;
+
+use super::super::AttachError;
+use crate::kernel::hooks::message::new_clsact;
+use crate::node::devices::counters::CounterReader;
+use crate::node::devices::qdiscs::{self, Qdiscs};
+use crate::node::netlink::Requester;
+use crate::snapshot::NewQdiscs;
+
+/// How long to wait for one device's queue.
+const WAIT: Duration = Duration::from_millis(300);
+/// How long for all of them together.
+const WAIT_IN_ALL: Duration = Duration::from_secs(1);
+/// Between two looks at a queue.
+const PAUSE: Duration = Duration::from_micros(500);
+/// A reading serves so long for devices without a queue: one for each of 1,000 devices would take seconds.
+const FRESH: Duration = Duration::from_millis(100);
+/// The first kernel that counts what is sent while a device has no queue ("net: count drops due to missing qdisc as
+/// dev->tx_drops").
+const COUNTS_LOST: KernelVersion = KernelVersion::new(6, 11, 0);
+
+/// Makes clsact qdiscs.
+#[derive(Debug)]
+pub struct QdiscMaker {
+    netlink: Requester,
+    counters: CounterReader,
+    /// All qdiscs, as they were then.
+    read: (Instant, Qdiscs),
+    /// What is left of [`WAIT_IN_ALL`].
+    wait_left: Duration,
+    may_make: bool,
+    counts_lost: bool,
+    made: NewQdiscs,
+}
+
+impl QdiscMaker {
+    pub fn new(kernel: KernelVersion) -> io::Result<Self> {
+        Ok(Self {
+            netlink: Requester::open()?,
+            counters: CounterReader::open()?,
+            read: read()?,
+            wait_left: WAIT_IN_ALL,
+            may_make: true,
+            counts_lost: kernel >= COUNTS_LOST,
+            made: NewQdiscs::default(),
+        })
+    }
+
+    /// From now on, makes none.
+    pub fn make_none(&mut self) {
+        self.may_make = false;
+    }
+
+    /// How many were made, and what was lost.
+    pub fn made(&self) -> NewQdiscs {
+        self.made
+    }
+
+    /// Makes sure that the device has one.
+    pub fn prepare(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        if self.read.0.elapsed() > FRESH {
+            self.read = read()?;
+        }
+        if self.is_there(ifindex)? {
+            return Ok(());
+        }
+        if !self.may_make {
+            return Err(AttachError::NoNewQdisc);
+        }
+        let dropped = self.dropped(ifindex)?;
+        self.wait_until_empty(ifindex)?;
+        match self.netlink.create(libc::RTM_NEWQDISC, &new_clsact(ifindex)) {
+            Ok(()) => {
+                let lost = self.dropped(ifindex)?.zip(dropped).and_then(|(now, before)| now.checked_sub(before));
+                self.made.add(lost);
+                Ok(())
+            }
+            // Somebody else was faster.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                self.read = read()?;
+                self.is_there(ifindex).map(drop)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_there(&self, ifindex: u32) -> Result<bool, AttachError> {
+        match self.read.1.for_filters.get(&ifindex).map(String::as_str) {
+            None => Ok(false),
+            Some("clsact") => Ok(true),
+            // A filter for egress would be taken, and would see what comes in.
+            Some(_) => Err(AttachError::IngressQdisc),
+        }
+    }
+
+    /// Packets that were to leave by the device and were dropped; `None` if those that a new qdisc costs are not among them.
+    fn dropped(&mut self, ifindex: u32) -> io::Result<Option<u64>> {
+        let counted = if self.counts_lost { self.counters.read_one(ifindex)? } else { None };
+        Ok(counted.map(|counted| counted.drops.tx_packets))
+    }
+
+    fn wait_until_empty(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        if self.read.1.roots.get(&ifindex).is_some_and(|root| root.kind == "noqueue") {
+            return Ok(());
+        }
+        let (began, wait) = (Instant::now(), WAIT.min(self.wait_left));
+        loop {
+            self.read = read()?;
+            let packets = self.read.1.waiting.get(&ifindex).copied().unwrap_or(0);
+            let waited = began.elapsed();
+            if packets == 0 || waited >= wait {
+                self.wait_left = self.wait_left.saturating_sub(waited);
+                return if packets == 0 { Ok(()) } else { Err(AttachError::QueueInUse { packets }) };
+            }
+            sleep(PAUSE);
+        }
+    }
+}
+
+fn read() -> io::Result<(Instant, Qdiscs)> {
+    let began = Instant::now();
+    Ok((began, qdiscs::read()?))
+}

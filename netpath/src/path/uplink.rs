@@ -1,0 +1,86 @@
+//! What it means that no device is taken for an ENI, and what to do.
+//!
+//! In: the devices, and by which of them default routes leave. Out: [`EniHealth`], and sentences. Pure.
+
+use crate::report::{Device, DeviceClass, EniHealth};
+
+/// What was found, and what to do about it, a sentence each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// What there is, with what it means.
+    pub found: String,
+    /// What to do.
+    pub todo: String,
+}
+
+/// Whether a device is an ENI; if none is, why that matters and what to do. `default_routes` are ifindexes; `None` if they
+/// were not read.
+#[must_use]
+pub fn health(devices: &[Device], default_routes: Option<&[u32]>) -> (EniHealth, Option<String>) {
+    if devices.iter().any(|device| device.class == DeviceClass::Eni) {
+        return (EniHealth::Found, None);
+    }
+    let Some(routes) = default_routes else { return (EniHealth::Unknown, None) };
+    let device = |ifindex: &u32| devices.iter().find(|device| device.ifindex == *ifindex);
+    let uplinks: Vec<_> = routes
+        .iter()
+        .filter_map(device)
+        .map(|device| (device.name.as_str(), device.kind.as_deref().or(device.driver.as_deref())))
+        .collect();
+    let Advice { found, todo } = without_eni(!routes.is_empty(), &uplinks);
+    let health = if routes.is_empty() { EniHealth::NoUplink } else { EniHealth::None };
+    (health, Some(format!("{found}; {todo}")))
+}
+
+/// What to say where no device is an ENI. In: whether there is a default route, and the devices that it leaves by, with their
+/// kind or driver.
+#[must_use]
+pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) -> Advice {
+    let no_eni = "no device is taken for an ENI";
+    if !has_default_route {
+        return Advice {
+            found: format!("{no_eni}, and there is no default route: nothing is seen to leave this network"),
+            todo: "if a device is an ENI, name it with --eni".to_owned(),
+        };
+    }
+    let words: Vec<String> = uplinks
+        .iter()
+        .map(|(name, kind)| kind.map_or_else(|| (*name).to_owned(), |kind| format!("{name} (a {kind} device)")))
+        .collect();
+    let wrong = format!("{no_eni}, so that no byte is counted as crossing one");
+    if words.is_empty() {
+        return Advice {
+            found: format!("{wrong}, though there is a default route"),
+            todo: "name the node's uplink with --eni".to_owned(),
+        };
+    }
+    let named: Vec<String> = uplinks.iter().map(|(name, _)| format!("--eni {name}")).collect();
+    Advice {
+        found: format!("{wrong}; the default route leaves by {}", words.join(" and ")),
+        todo: format!("if that is the node's uplink, name it: {}", named.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said() {
+        let said = |route, uplinks: &[(&str, Option<&str>)]| {
+            let Advice { found, todo } = without_eni(route, uplinks);
+            format!("{found}; {todo}")
+        };
+        assert_eq!(
+            said(true, &[("eth0", Some("veth"))]),
+            "no device is taken for an ENI, so that no byte is counted as crossing one; the default route leaves by eth0 (a \
+             veth device); if that is the node's uplink, name it: --eni eth0"
+        );
+        assert!(
+            said(true, &[("a", None), ("b", Some("bond"))])
+                .ends_with("by a and b (a bond device); if that is the node's uplink, name it: --eni a --eni b")
+        );
+        assert!(said(true, &[]).ends_with("name the node's uplink with --eni"));
+        assert!(said(false, &[]).contains("there is no default route"));
+    }
+}
