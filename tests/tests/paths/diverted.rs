@@ -118,7 +118,7 @@ fn mirrored_to_another_pod() {
     tc(
         node,
         &format!(
-            "filter add dev {} ingress protocol ip matchall action mirred egress mirror dev {}",
+            "filter add dev {} ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev {}",
             client.veth, ids.veth
         ),
     )
