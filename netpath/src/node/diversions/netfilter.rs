@@ -58,7 +58,7 @@ fn may_divert(expression: &Expression<'_>) -> bool {
             | Expression::Mask { .. }
             | Expression::Compare { .. }
             | Expression::Match { .. }
-            | Expression::Verdict(..0 | 1)
+            | Expression::Verdict(..=1)
             | Expression::Other("counter" | "lookup" | "ct" | "range")
     )
 }
