@@ -4,17 +4,17 @@
 //! It is a TAP device with NAPI; its cable is a thread that carries frames to another TAP device and back. Both devices are
 //! gone when the cable is, or the process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::namespace::{Namespace, check};
+use crate::tun::open_tun;
 
 /// How often the cable looks whether it shall end.
 const LOOK_MS: i32 = 20;
@@ -33,6 +33,7 @@ pub(crate) struct Cable {
 impl Cable {
     /// Makes the two devices, by namespace and name, and connects them. They are down.
     pub(crate) fn connect(near: (&Namespace, &str), far: (&Namespace, &str)) -> Result<Self> {
+        let tap = |(namespace, name)| open_tun(namespace, name, libc::IFF_TAP | libc::IFF_NAPI);
         let (near, far) = (tap(near)?, tap(far)?);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
@@ -58,29 +59,6 @@ impl Drop for Cable {
             let _ = thread.join();
         }
     }
-}
-
-fn tap((namespace, name): (&Namespace, &str)) -> Result<File> {
-    let make = || {
-        let tap = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
-        // SAFETY: zeros are a valid ifreq.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
-            *to = from.cast_signed();
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "flags of 16 bits")]
-        let flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_NAPI) as libc::c_short;
-        request.ifr_ifru.ifru_flags = flags;
-        // SAFETY: the request lives through the call; its name ends with a zero byte.
-        check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
-        Ok::<_, io::Error>(tap)
-    };
-    namespace.run(make)?.with_context(|| {
-        format!(
-            "cannot make the TAP device {name} in namespace {}; does this machine have /dev/net/tun?",
-            namespace.name()
-        )
-    })
 }
 
 /// Waits for frames and carries them; returns at the latest after [`LOOK_MS`].

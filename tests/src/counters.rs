@@ -43,9 +43,10 @@ impl Counters {
 /// When the namespace cannot be entered, or /proc/net/dev is not as expected.
 pub fn device_counters(namespace: &Namespace) -> Result<BTreeMap<String, Counters>> {
     // /proc/net is that of the process's main thread; this one is in the namespace.
-    let text =
-        namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?.context("cannot read /proc/net/dev")?;
-    text.lines()
+    let text = namespace.run(|| fs::read("/proc/thread-self/net/dev"))?.context("cannot read /proc/net/dev")?;
+    // Names need not be UTF-8.
+    String::from_utf8_lossy(&text)
+        .lines()
         .skip(2)
         .map(|line| parse(line).with_context(|| format!("unexpected line in /proc/net/dev: {line:?}")))
         .collect()

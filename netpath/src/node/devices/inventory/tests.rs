@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::node::devices::message::LinkInfo;
+use crate::node::devices::message::{DeliveringRoute, LinkInfo, Rule, RuleTable};
 
 fn veth(ifindex: u32, name: &str, up: bool) -> RawLink {
     RawLink {
@@ -74,6 +74,101 @@ fn life_of_a_link() {
         [LinkEvent::Gone { ifindex: 1, last: Some(counters), at_least: counters }]
     );
     assert_eq!(inventory.apply(gone(1, counters, true)), [], "gone before it was known");
+}
+
+fn rule(priority: u32, table: RuleTable, unconditional: bool) -> Rule {
+    Rule { ipv6: false, priority, table, unconditional }
+}
+
+fn delivery(network: &str, table: u32) -> DeliveringRoute {
+    DeliveringRoute { network: network.parse().unwrap(), table }
+}
+
+/// The routes that deliver here, and whether every packet takes them.
+fn delivered(inventory: &Inventory) -> Vec<(String, u32, bool)> {
+    let each = |route: LocalRoute| (route.network.to_string(), route.table, route.unconditional);
+    inventory.local_routes().into_iter().map(each).collect()
+}
+
+#[test]
+fn what_was_delivered_here_at_some_time() {
+    let mut inventory = inventory(&[]);
+    let usual = [(0, 255), (32766, 254), (32767, 253)].map(|(at, table)| rule(at, RuleTable::Table(table), true));
+    for rule in usual {
+        inventory.apply(Message::NewRule(rule));
+    }
+    for route in [delivery("10.0.0.5/32", 255), delivery("192.0.2.0/24", 100), delivery("192.0.3.0/24", 101)] {
+        inventory.apply(Message::NewDelivery(route));
+    }
+    inventory.apply(Message::DelDelivery(delivery("10.0.0.5/32", 255)));
+    let of_100 = |unconditional| {
+        let routes = [("10.0.0.5/32", 255, true), ("192.0.2.0/24", 100, unconditional), ("192.0.3.0/24", 101, false)];
+        routes.map(|(network, table, unconditional)| (network.to_owned(), table, unconditional)).to_vec()
+    };
+    assert_eq!(delivered(&inventory), of_100(false));
+    inventory.apply(Message::NewRule(rule(99, RuleTable::Table(100), false)));
+    assert_eq!(delivered(&inventory), of_100(false), "by a mark, for example");
+    inventory.apply(Message::NewRule(rule(40000, RuleTable::Table(101), true)));
+    assert_eq!(delivered(&inventory), of_100(false), "behind main, and its default route");
+    let always = rule(100, RuleTable::Table(100), true);
+    inventory.apply(Message::NewRule(always));
+    inventory.apply(Message::DelRule(always));
+    assert_eq!(delivered(&inventory), of_100(true), "at some time it was");
+}
+
+#[test]
+fn a_vrf_has_a_table_of_its_own() {
+    let mut inventory = inventory(&["a", "b"]);
+    let route_in = |table, ifindex| HostRoute { to: to(21), table, metric: 0, ifindex };
+    for route in [route_in(254, 1), route_in(10, 2)] {
+        inventory.apply(Message::NewRoute { route, replaces: false });
+    }
+    inventory.apply(Message::NewDelivery(delivery("10.0.0.5/32", 10)));
+    let one = vec![to(21)];
+    assert_eq!(routed_to(&inventory), [one.clone(), vec![]]);
+    let mut vrf = veth(3, "vrf", true);
+    vrf.info = LinkInfo { kind: Some("vrf".to_owned()), vrf_table: Some(10), ..LinkInfo::default() };
+    assert_eq!(short(&inventory.apply(Message::NewLink(vrf))), ["+vrf", "~b"]);
+    // The same address twice: they are two pods.
+    assert_eq!(routed_to(&inventory)[..2], [one.clone(), one]);
+    assert_eq!(delivered(&inventory), [("10.0.0.5/32".to_owned(), 10, true)]);
+    assert_eq!(short(&inventory.apply(gone(3, KernelCounters::default(), true))), ["-3", "~b"]);
+}
+
+#[test]
+fn tables_come_in_the_order_of_their_rules() {
+    let mut inventory = inventory(&["a", "b"]);
+    for (priority, table, unconditional) in [(0, 255, true), (32766, 254, true), (100, 7, true), (99, 8, false)] {
+        inventory.apply(Message::NewRule(rule(priority, RuleTable::Table(table), unconditional)));
+    }
+    let route_in = |table, ifindex| HostRoute { to: to(21), table, metric: 0, ifindex };
+    let add = |inventory: &mut Inventory, route| {
+        inventory.apply(Message::NewRoute { route, replaces: false });
+        routed_to(inventory).iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    assert_eq!(add(&mut inventory, route_in(8, 1)), [1, 0], "packets with a mark go there");
+    assert_eq!(add(&mut inventory, route_in(254, 2)), [0, 1], "all others, here");
+    assert_eq!(add(&mut inventory, route_in(7, 1)), [1, 0], "before main");
+    inventory.apply(Message::NewDelivery(delivery("10.0.0.0/24", 255)));
+    assert_eq!(routed_to(&inventory), [vec![], Vec::<IpAddr>::new()], "the node's own, by the first rule");
+}
+
+#[test]
+fn ipv4_tables_are_one_without_other_rules() {
+    let mut inventory = inventory(&["a"]);
+    inventory.apply(new_route(21, 0, 1, false));
+    inventory.apply(Message::NewDelivery(delivery("10.0.0.0/24", 255)));
+    assert_eq!(routed_to(&inventory)[0].len(), 1, "the longer prefix wins");
+}
+
+#[test]
+fn a_peer_that_moves_away() {
+    let mut inventory = inventory(&[]);
+    for (ifindex, peer) in [(1, 2), (2, 1)] {
+        inventory.apply(Message::NewLink(RawLink { lower: Some(peer), ..veth(ifindex, "x", true) }));
+    }
+    assert_eq!(short(&inventory.apply(gone(2, KernelCounters::default(), true))), ["-2", "~x"]);
+    assert_eq!(inventory.links()[0].lower, None);
 }
 
 #[test]

@@ -205,6 +205,102 @@ fn pod_routes() {
 }
 
 #[test]
+fn routes_that_deliver_here() {
+    let one = |message_type, parts: &[&[u8]]| messages(&netlink(message_type, 0, parts)).remove(0);
+    let to = attribute(1, &[192, 0, 2, 0]);
+    let route = DeliveringRoute { network: "192.0.2.0/24".parse().unwrap(), table: 255 };
+    // local, broadcast, anycast
+    for kind in [2, 3, 4] {
+        assert_eq!(one(24, &[&rtmsg(2, 24, 255, kind), &to]), Message::NewDelivery(route));
+        assert_eq!(one(25, &[&rtmsg(2, 24, 255, kind), &to]), Message::DelDelivery(route));
+    }
+    // unicast, blackhole, unreachable
+    for kind in [1, 6, 7] {
+        assert_eq!(one(24, &[&rtmsg(2, 24, 255, kind), &to]), Message::Other);
+    }
+    let all = DeliveringRoute { network: "::/0".parse().unwrap(), table: 100 };
+    assert_eq!(one(24, &[&rtmsg(10, 0, 100, 2)]), Message::NewDelivery(all), "a default route has no destination");
+    assert_eq!(one(24, &[&rtmsg(2, 33, 255, 2), &to]), Message::Malformed);
+}
+
+#[test]
+fn rules() {
+    let header = |lengths: [u8; 2], action: u8, flags: u32| {
+        let mut bytes = vec![2, lengths[0], lengths[1], 0, 254, 0, 0, action];
+        bytes.extend(flags.to_ne_bytes());
+        bytes
+    };
+    let one = |parts: &[&[u8]]| messages(&netlink(32, 0, parts)).remove(0);
+    let priority = attribute(6, &100u32.to_ne_bytes());
+    let table = attribute(15, &1000u32.to_ne_bytes());
+    let all = header([0, 0], 1, 0);
+    let usual = Rule { ipv6: false, priority: 100, table: RuleTable::Table(1000), unconditional: true };
+    let some = Rule { unconditional: false, ..usual };
+    let everybody_has = [attribute(14, &u32::MAX.to_ne_bytes()), attribute(21, &[3])].concat();
+    assert_eq!(one(&[&all, &priority, &table, &everybody_has]), Message::NewRule(usual));
+    assert_eq!(
+        one(&[&all, &priority]),
+        Message::NewRule(Rule { table: RuleTable::Table(254), ..usual }),
+        "the table in the header"
+    );
+    // By destination, by source, by what is not so; by mark, device, protocol, or only for some routes.
+    for header in [header([32, 0], 1, 0), header([0, 8], 1, 0), header([0, 0], 1, 2)] {
+        assert_eq!(one(&[&header, &priority, &table]), Message::NewRule(some));
+    }
+    for attribute in
+        [attribute(10, &[1, 0, 0, 0]), attribute(3, b"eth0\0"), attribute(22, &[6]), attribute(14, &[0; 4])]
+    {
+        assert_eq!(one(&[&all, &priority, &table, &attribute]), Message::NewRule(some));
+    }
+    let of_vrf = Rule { table: RuleTable::OfVrf, ..usual };
+    assert_eq!(one(&[&all, &attribute(15, &[0; 4]), &priority, &attribute(19, &[1])]), Message::NewRule(of_vrf));
+    assert_eq!(one(&[&header([0, 0], 8, 0), &priority]), Message::Other, "a rule that prohibits");
+    assert_eq!(messages(&netlink(33, 0, &[&all, &priority, &table])), [Message::DelRule(usual)]);
+}
+
+#[test]
+fn vlans_of_a_port() {
+    let vlan = |flags: u16, vid: u16| attribute(2, &[flags.to_ne_bytes(), vid.to_ne_bytes()].concat());
+    let one = |vlans: &[Vec<u8>]| {
+        let spec = attribute(0x801a, &vlans.concat());
+        messages(&netlink(16, 0, &[&ifinfomsg(7), &attribute(3, b"x\0"), &spec])).remove(0)
+    };
+    let is = |pvid, untagged: &[u16]| Message::PortVlans {
+        ifindex: 9,
+        vlans: PortVlans { pvid, untagged: untagged.to_vec() },
+    };
+    assert_eq!(one(&[]), is(None, &[]));
+    assert_eq!(one(&[vlan(6, 100), vlan(0, 200)]), is(Some(100), &[100]));
+    assert_eq!(one(&[vlan(2, 1), vlan(4 | 8, 10), vlan(4 | 16, 12)]), is(Some(1), &[10, 11, 12]), "a range");
+    assert_eq!(one(&[vlan(8, 2), vlan(16, 4094)]), is(None, &[]));
+    assert_eq!(one(&[vlan(4 | 16, 7), vlan(4, 9)]), is(None, &[7, 9]), "an end without a beginning");
+    assert_eq!(messages(&netlink(16, 0, &[&ifinfomsg(7), &attribute(3, b"x\0")])), [Message::Other]);
+}
+
+#[test]
+fn what_kinds_have_to_say() {
+    let info = |kind: &[u8], data: &[u8]| {
+        only_link(&[&attribute(18, &[attribute(1, kind), attribute(0x8002, data)].concat())]).info
+    };
+    assert_eq!(info(b"tun\0", &attribute(3, &[2])).tap, Some(true));
+    assert_eq!(info(b"tun\0", &attribute(3, &[1])).tap, Some(false));
+    assert_eq!(info(b"tun\0", &[]).tap, None);
+    assert!(info(b"bridge\0", &attribute(7, &[1])).vlan_filtering);
+    assert!(!info(b"bridge\0", &attribute(7, &[0])).vlan_filtering);
+    assert_eq!(info(b"vrf\0", &attribute(1, &10u32.to_ne_bytes())).vrf_table, Some(10));
+    let remote = |kind: &[u8], number, address: &[u8]| info(kind, &attribute(number, address)).remote;
+    for (kind, number) in [("vxlan", 2), ("geneve", 2), ("gretap", 7), ("ipip", 3), ("vti", 5)] {
+        assert_eq!(remote(kind.as_bytes(), number, &[10, 0, 0, 9]), Some([10, 0, 0, 9].into()), "{kind}");
+    }
+    for (kind, number) in [("vxlan", 16), ("geneve", 7), ("ip6gre", 7), ("ip6tnl", 3)] {
+        assert_eq!(remote(kind.as_bytes(), number, &[0xfd; 16]), Some([0xfd; 16].into()), "{kind}");
+    }
+    assert_eq!(remote(b"vxlan", 2, &[239, 1, 1, 1]), None, "a group is many");
+    assert_eq!(remote(b"gre", 7, &[0; 4]), None, "anywhere");
+    assert_eq!(only_link(&[&attribute(10, &3u32.to_ne_bytes())]).master, Some(3));
+}
+
+#[test]
 fn ends_of_dumps() {
     assert_eq!(messages(&netlink(3, 2, &[&0i32.to_ne_bytes()])), [Message::Done]);
     assert_eq!(messages(&netlink(3, 2, &[&(-4i32).to_ne_bytes()])), [Message::Refused(4)]);
@@ -231,7 +327,7 @@ proptest! {
 
     #[test]
     fn never_panics_behind_a_good_header(
-        message_type in 16u16..26, family in prop_oneof![Just(0u8), Just(2), Just(10)],
+        message_type in 16u16..36, family in prop_oneof![Just(0u8), Just(2), Just(7), Just(10)],
         bytes in proptest::collection::vec(any::<u8>(), 0..200)
     ) {
         let mut payload = bytes;
