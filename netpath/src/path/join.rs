@@ -15,6 +15,8 @@
 //!
 //! Cost: one hash table over the distinct tuples, one look-up for each form of each connection, one sort.
 
+mod vrfs;
+
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -110,7 +112,7 @@ type Claims = [Claim; 3];
 /// What makes two observations hops of one flow: `(domain, owner)`.
 type Key = (u32, Owner);
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
     /// One direction of a connection, or of the connections that share a tuple with it.
     Entry {
@@ -159,6 +161,7 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
             ((domain, owner(seen.direction, ids, &candidates, &shared, &tuples)), as_index(index))
         })
         .collect();
+    vrfs::separate(&mut keys, observations, topology, domains.0.len() + 1);
     keys.sort_unstable();
 
     let mut joined = Joined { flows: Vec::new(), hops: Vec::with_capacity(observations.len()), entries: Vec::new() };

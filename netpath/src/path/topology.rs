@@ -214,6 +214,22 @@ impl<'a> Topology<'a> {
         self.hidden
     }
 
+    /// Whether some devices are ports of VRFs.
+    #[must_use]
+    pub fn has_vrfs(&self) -> bool {
+        self.places.values().any(|place| place.device.kind.as_deref() == Some("vrf"))
+    }
+
+    /// The VRF that the device of this index is a port of, or its bridge is.
+    #[must_use]
+    pub fn vrf(&self, ifindex: u32) -> Option<u32> {
+        let master = |ifindex: u32| self.places.get(&ifindex)?.device.master;
+        let is_vrf =
+            |ifindex: &u32| self.places.get(ifindex).is_some_and(|place| place.device.kind.as_deref() == Some("vrf"));
+        let masters = std::iter::successors(master(ifindex), |&ifindex| master(ifindex));
+        masters.take(MAX_STACKED.into()).find(is_vrf)
+    }
+
     /// Which network of frames one seen at `ifindex` with these tags belongs to.
     #[must_use]
     pub fn segment(&self, ifindex: u32, vlans: [u16; 2]) -> Segment {

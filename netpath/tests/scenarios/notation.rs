@@ -12,8 +12,8 @@ use netpath::report::{
 };
 use netpath::snapshot::{
     Connection, ConntrackTable, Counts, Device, Diversion, Diversions, Drops, KernelCounters, LocalRoute, Names,
-    NetfilterRule, Observation, OtherProgram, PodRecord, Qdisc, Reason, ServiceRecord, Snapshot, Tuple, Unattributed,
-    VirtualServer, Vlan, Xdp, XdpMode, XfrmDirection, XfrmPolicy, XfrmTemplate,
+    NetfilterRule, Observation, OtherProgram, PodRecord, PortVlans, Qdisc, Reason, ServiceRecord, Snapshot, Tuple,
+    Unattributed, VirtualServer, Vlan, Xdp, XdpMode, XfrmDirection, XfrmPolicy, XfrmTemplate,
 };
 use serde::Deserialize;
 
@@ -84,6 +84,11 @@ impl Scenario {
         for (line, ifindex) in file.devices.iter().zip(2..) {
             let (device, pod) = device(line, ifindex, &devices).ok_or_else(|| format!("device '{line}'"))?;
             names.pods.extend(pod.and_then(|pod| record(&device, &pod)));
+            // The peer that came first did not know of this one.
+            if let (DeviceClass::Veth, Some(peer)) = (device.class, device.lower) {
+                let peer: Option<&mut Device> = devices.iter_mut().find(|other: &&mut Device| other.ifindex == peer);
+                peer.ok_or("a peer")?.lower = Some(ifindex);
+            }
             devices.push(device);
         }
         let read = |line: &String| observation(line, &devices).ok_or_else(|| format!("seen '{line}'"));
@@ -143,7 +148,8 @@ impl Scenario {
     }
 }
 
-/// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [blind] [unattached]
+/// `NAME CLASS [ADDRESS/PREFIX]… [pod ADDRESS [NAMESPACE/NAME]] [on DEVICE vlan ID] [over DEVICE] [peer DEVICE] [port DEVICE]
+/// [kind KIND] [filtering] [pvid ID] [untagged ID]… [remote ADDRESS] [blind] [unattached]
 /// [kernel RX TX [packets RX TX] | kernel unknown] [below RX TX [packets RX TX]] [above RX TX [packets RX TX]] [dropped RX TX]
 /// [qdisc PASSED DROPPED QUEUED_PACKETS QUEUED_BYTES] [filtered PACKETS] [xdp] [other rx|tx ahead|behind|offloaded]… [appeared] [vanished]`
 fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option<String>)> {
@@ -155,12 +161,14 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
         "vlan" => DeviceClass::Vlan,
         "bridge" => DeviceClass::Bridge,
         "tunnel" => DeviceClass::Tunnel,
+        "tap" => DeviceClass::Tap,
         "other" => DeviceClass::Other,
         _ => return None,
     };
     let mut device =
         Device { attach: Attach::Tcx, kernel: Some(KernelCounters::default()), ..Device::new(ifindex, name, class) };
     let mut pod = None;
+    let index = |name: &str| others.iter().find(|other| other.name == name).map(|other| other.ifindex);
     while let Some(word) = words.next() {
         match word {
             "pod" => {
@@ -173,6 +181,16 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
                 (words.next()? == "vlan").then_some(())?;
                 device.vlan = Some(Vlan { lower_ifindex, id: words.next()?.parse().ok()? });
             }
+            "kind" => device.kind = Some(words.next()?.to_owned()),
+            "over" | "peer" => device.lower = Some(index(words.next()?)?),
+            "remote" => device.remote = Some(words.next()?.parse().ok()?),
+            "port" => device.master = Some(index(words.next()?)?),
+            "filtering" => device.vlan_filtering = true,
+            "pvid" => {
+                let pvid = words.next()?.parse().ok()?;
+                device.port_vlans = Some(PortVlans { pvid: Some(pvid), untagged: vec![pvid] });
+            }
+            "untagged" => device.port_vlans.get_or_insert_default().untagged.push(words.next()?.parse().ok()?),
             "blind" => device.blind = Some("another program redirects".to_owned()),
             "unattached" => device.attach = Attach::None,
             "appeared" => device.appeared = true,

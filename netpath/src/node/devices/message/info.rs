@@ -16,7 +16,7 @@ const IFLA_VLAN_ID: u16 = 1;
 const IFLA_TUN_TYPE: u16 = 3;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_VRF_TABLE: u16 = 1;
-/// `IFF_TAP` of linux/if_tun.h.
+/// `IFF_TAP` of `linux/if_tun.h`.
 const TAP: u8 = 2;
 
 /// A link's kind, and what devices of that kind have to say.
@@ -70,7 +70,7 @@ impl LinkInfo {
     }
 }
 
-/// Whether the attribute of `IFLA_INFO_DATA` is the tunnel's remote end (linux/if_link.h, linux/if_tunnel.h).
+/// Whether the attribute of `IFLA_INFO_DATA` is the tunnel's remote end (`linux/if_link.h`, `linux/if_tunnel.h`).
 fn is_remote(kind: &str, attribute: u16) -> bool {
     let attributes: &[u16] = match kind {
         // IFLA_VXLAN_GROUP and _GROUP6, IFLA_GENEVE_REMOTE and _REMOTE6

@@ -124,9 +124,8 @@ pub(super) fn rule(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
             FRA_PRIORITY => priority = parse_u32(value)?,
             // For a VRF's rule the kernel adds a table of 0.
             FRA_TABLE if table != RuleTable::OfVrf => table = RuleTable::Table(parse_u32(value)?),
-            FRA_TABLE => {}
             FRA_L3MDEV if field(value, 0)? != [0] => table = RuleTable::OfVrf,
-            FRA_L3MDEV => {}
+            FRA_TABLE | FRA_L3MDEV => {}
             // It passes over some of the table's routes.
             FRA_SUPPRESS_PREFIXLEN => unconditional &= parse_u32(value)? == u32::MAX,
             other => unconditional &= SELECT_NOTHING.contains(&other),
