@@ -44,11 +44,11 @@ pub fn tcp_vlan() -> Result<Vec<u8>> {
     })
 }
 
-/// UDP over IPv4: the first fragment, or a later one of the same packet.
+/// UDP over IPv4: the first fragment, or a later one of the same packet, which is not the last: that would be forgotten.
 pub fn fragment(first: bool) -> Result<Vec<u8>> {
     let mut header = Ipv4Header::new(0, 64, IpNumber::UDP, SOURCE, DESTINATION)?;
     header.identification = 4_711;
-    header.more_fragments = first;
+    header.more_fragments = true;
     header.fragment_offset = IpFragOffset::try_new(if first { 0 } else { 185 })?;
     let ip = etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default());
     // Of a later fragment the UDP header is payload, and nobody reads it.

@@ -120,16 +120,25 @@ fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
     }
 }
 
-/// Counts any packet. What it does in turn is called from here, and not one from within the other: together they would need more
-/// than BPF's 512 bytes of stack.
+/// Counts any packet. The three ways are called from here, and not one from within the other: together they would need more than
+/// BPF's 512 bytes of stack.
 #[inline(always)]
 fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     let (direction, ethernet) = (direction as u32, u32::from(ethernet));
-    if netpath_general(skb, direction, ethernet, 1) != 0 && netpath_icmp_error(skb, direction, ethernet) == 0 {
-        netpath_general(skb, direction, ethernet, 0);
+    let left = netpath_general(skb, direction, ethernet);
+    let counted = left == COUNTED || left == ICMP_ERROR && netpath_icmp_error(skb, direction, ethernet) == COUNTED;
+    if !counted {
+        netpath_fragment(skb, direction, ethernet);
     }
     NEXT
 }
+
+/// What the global functions answer: nothing is left to do.
+const COUNTED: u32 = 0;
+/// Not counted: an ICMP error, maybe a fragment.
+const ICMP_ERROR: u32 = 1;
+/// Not counted: a fragment.
+const FRAGMENT: u32 = 2;
 
 /// A direction that went through a global function's argument.
 #[inline(always)]
@@ -323,26 +332,29 @@ fn is_network_within(skb: *mut __sk_buff, linear_len: u32, offset: u32) -> bool 
     unsafe { bpf_skb_load_bytes_relative(skb.cast(), last, (&raw mut byte).cast(), 1, BPF_HDR_START_NET) == 0 }
 }
 
-/// Counts any packet of a device with (1) or without (0) Ethernet headers, but for ICMP errors if they are to be `left`: 1 if it
-/// is one of those.
+/// Counts any packet of a device with (1) or without (0) Ethernet headers, but for ICMP errors and fragments: [`COUNTED`], or
+/// which of these it is.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32, left: u32) -> u32 {
+extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
     let start = netpath_start(skb, ethernet);
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let seen = unsafe {
-        let hook = Hook::new((*skb).ifindex, direction_of(direction));
-        let inner_len = if (*skb).gso_size == 0 { 0 } else { netpath_inner_len(skb, start) };
-        let start = Start::of_word(start);
-        Seen { hook, start, epoch: epoch(), size: own_size(skb, start), inner_len }
-    };
-    match read(&Whole::<true> { skb }, &seen, left != 0) {
-        Ok(counted) => u32::from(!counted),
+    let inner_len = if unsafe { (*skb).gso_size } == 0 { 0 } else { netpath_inner_len(skb, start) };
+    let seen = seen(skb, direction, Start::of_word(start), inner_len);
+    match read(&Whole::<true> { skb }, &seen) {
+        Ok(left) => left,
         Err(reason) => {
             unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
-            0
+            COUNTED
         }
     }
+}
+
+#[inline(always)]
+fn seen(skb: *mut __sk_buff, direction: u32, start: Start, inner_len: u32) -> Seen {
+    // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
+    let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
+    Seen { hook, start, epoch: epoch(), size: own_size(skb, start), inner_len }
 }
 
 /// A packet's size without what is before its own first header.
@@ -352,42 +364,75 @@ fn own_size(skb: *mut __sk_buff, start: Start) -> Size {
     Size { len_bytes: size.len_bytes.saturating_sub(start.offset()), ..size }
 }
 
-/// Reads a packet's headers and counts it under its flow; `false` if it is an ICMP error, and these are to be left.
+/// Reads a packet's headers and counts it under its flow.
 #[inline(always)]
-fn read<P: Packet>(packet: &P, seen: &Seen, errors_left: bool) -> Result<bool, Reason> {
-    match network(packet, seen.start)? {
+fn read<P: Packet>(packet: &P, seen: &Seen) -> Result<u32, Reason> {
+    let left = match network(packet, seen.start)? {
         Network::V4(link) => {
             let parsed = ipv4(packet, link, seen.hook)?;
-            if parsed.is_icmp_error && errors_left {
-                return Ok(false);
+            let left = left(&parsed);
+            if left == COUNTED {
+                count_v4(seen, &parsed);
             }
-            count_v4(seen, &whole(parsed)?);
+            left
         }
         Network::V6(link) => {
             let parsed = ipv6(packet, link, seen.hook)?;
-            if parsed.is_icmp_error && errors_left {
-                return Ok(false);
+            let left = left(&parsed);
+            if left == COUNTED {
+                count_v6(seen, &parsed);
             }
-            count_v6(seen, &whole(parsed)?);
+            left
         }
-    }
-    Ok(true)
+    };
+    Ok(left)
 }
 
-/// Counts an ICMP error with the packet that it quotes: 1, or 0 if that cannot be read.
+#[inline(always)]
+fn left<K>(parsed: &Parsed<K>) -> u32 {
+    if parsed.is_icmp_error {
+        ICMP_ERROR
+    } else if parsed.fragment != Fragment::Whole {
+        FRAGMENT
+    } else {
+        COUNTED
+    }
+}
+
+/// Counts any packet that is in one frame, also a fragment.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_fragment(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
+    let seen = seen(skb, direction, Start::of_word(netpath_start(skb, ethernet)), 0);
+    if let Err(reason) = read_fragment(&Whole::<false> { skb }, &seen) {
+        unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
+    }
+    COUNTED
+}
+
+#[inline(always)]
+fn read_fragment<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Reason> {
+    match network(packet, seen.start)? {
+        Network::V4(link) => count_v4(seen, &whole(ipv4(packet, link, seen.hook)?)?),
+        Network::V6(link) => count_v6(seen, &whole(ipv6(packet, link, seen.hook)?)?),
+    }
+    Ok(())
+}
+
+/// Counts an ICMP error with the packet that it quotes; [`ICMP_ERROR`] if that cannot be read.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_icmp_error(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
     let start = Start::of_word(netpath_start(skb, ethernet));
-    let Some((key, headers_len)) = icmp_error(&Whole::<false> { skb }, start, hook) else { return 0 };
+    let Some((key, headers_len)) = icmp_error(&Whole::<false> { skb }, start, hook) else { return ICMP_ERROR };
     let (epoch, counts) = (epoch(), own_size(skb, start).counts(headers_len - start.offset()));
     let kept = if epoch & 1 == 0 { add(&NETPATH_ICMP_0, &key, &counts) } else { add(&NETPATH_ICMP_1, &key, &counts) };
     if !kept {
         unattributed(epoch, hook, Reason::MapFull, &counts);
     }
-    1
+    COUNTED
 }
 
 /// The key of an ICMP error with the packet that it quotes, and how many bytes are before its ICMP header.
@@ -419,24 +464,28 @@ fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
     let before = unsafe { NETPATH_FRAG.get(&key) }.copied();
     // SAFETY: the helper only reads a clock.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    let value = if parsed.fragment == Fragment::First {
-        FragmentValue::first(parsed.part, parsed.key.transport(), before, now_ns)
-    } else {
-        FragmentValue::later(parsed.part, before, now_ns)
-    };
+    if parsed.fragment == Fragment::First {
+        keep(&key, &FragmentValue::first(parsed.part, parsed.key.transport(), before, now_ns));
+        return Ok(parsed);
+    }
+    let value = FragmentValue::later(parsed.part, before, now_ns);
+    keep(&key, &value);
+    if value.has_first == 0 {
+        return Err(Reason::OrphanFragment);
+    }
+    parsed.key.complete(&value);
+    Ok(parsed)
+}
+
+/// Remembers a datagram, or forgets it if all of it has passed.
+#[inline(always)]
+fn keep(key: &FragmentKey, value: &FragmentValue) {
     if value.is_complete() {
-        let _ = NETPATH_FRAG.remove(&key);
+        let _ = NETPATH_FRAG.remove(key);
     } else {
         // A full LRU map makes room for it.
-        let _ = NETPATH_FRAG.insert(&key, &value, 0);
+        let _ = NETPATH_FRAG.insert(key, value, 0);
     }
-    if parsed.fragment == Fragment::Later {
-        if value.has_first == 0 {
-            return Err(Reason::OrphanFragment);
-        }
-        parsed.key.complete(&value);
-    }
-    Ok(parsed)
 }
 
 /// Counts an IPv4 packet.

@@ -31,9 +31,9 @@ pub fn main() -> ExitCode {
         Command::Man(args) => completions::man(&args),
     };
     outcome.unwrap_or_else(|error| {
-        let errnos = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+        let mut errnos = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
         // Wherever it happens, the cause and the fix are the same.
-        let error = errnos.filter_map(Exhausted::from_errno).next().map_or(error, Into::into);
+        let error = errnos.find_map(Exhausted::from_errno).map_or(error, Into::into);
         // Parts of it may come from anywhere: names, files, other programs.
         for line in format!("netpath: {error:#}").lines() {
             // Its terminal may be gone.

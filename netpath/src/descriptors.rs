@@ -17,6 +17,7 @@ const SPARE: u64 = 32;
 const LINKS: u64 = 2;
 
 /// Raises the soft limit to the hard one, and returns both as they were.
+#[must_use]
 pub fn raise_limit() -> Rlimit {
     let original = getrlimit(Resource::Nofile);
     // Refused by a seccomp filter at most: then the limit is what it was.

@@ -354,9 +354,9 @@ fn ipsec_policies() {
         for policy in [
             "src 10.0.0.0/24 dst 10.1.0.0/24 dir out priority 7 tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel",
             "src 10.1.0.0/24 dst 10.0.0.0/24 dir fwd tmpl src 2.2.2.2 dst 1.1.1.1 proto esp mode tunnel",
-            "src fd00::1 dst ::/0 proto tcp sport 1000 dport 80 dir in if_id 9 tmpl proto comp mode transport tmpl proto ah",
+            "src fd00::1 dst ::/0 proto 6 sport 1000 dport 80 dir in if_id 9 tmpl proto comp mode transport tmpl proto ah",
             "src 0.0.0.0/0 dst 10.2.0.0/16 dir out action block mark 5 mask 255",
-            "src 0.0.0.0/0 dst 10.3.0.0/16 proto icmp type 8 code 0 dir out ptype sub",
+            "src 0.0.0.0/0 dst 10.3.0.0/16 proto 1 type 8 code 0 dir out ptype sub",
         ] {
             run(&format!("ip xfrm policy add {policy}"));
         }
@@ -479,6 +479,8 @@ fn virtual_servers() {
         if !fs::exists("/proc/thread-self/net/ip_vs").unwrap() {
             return None;
         }
+        // Without a local address IPVS takes every backend's for a broadcast address.
+        run("ip link set lo up");
         for arguments in [
             "-A -t 10.0.0.100:80 -s rr",
             "-a -t 10.0.0.100:80 -r 10.0.1.21:8080 -m",

@@ -127,6 +127,9 @@ fn a_terminal_that_is_gone_is_an_error() {
     let none = std::ptr::null_mut();
     // SAFETY: both numbers live through the call; no name, settings or size are asked for.
     assert_eq!(unsafe { libc::openpty(&raw mut master, &raw mut slave, none, none.cast(), none.cast()) }, 0);
+    // The terminal would live on with netpath.
+    // SAFETY: fcntl(2) with F_SETFD takes a number.
+    assert_eq!(unsafe { libc::fcntl(master, libc::F_SETFD, libc::FD_CLOEXEC) }, 0);
     // SAFETY: openpty gave both descriptors to us alone.
     let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), File::from_raw_fd(slave)) };
     let mut command = with_filters(&lab);

@@ -411,4 +411,30 @@ mod tests {
         assert_eq!(seen[0].tuple.src.to_string(), "2001:db8::1");
         assert_eq!((seen[0].tuple.sport, seen[0].tuple.dport, seen[0].tuple.proto), (53, 4096, 17));
     }
+
+    #[test]
+    fn an_icmp_error_is_about_what_it_quotes() {
+        let hook = Hook::new(7, netpath_ebpf::Direction::Rx);
+        let word = |address: [u8; 4]| u32::from_ne_bytes(address);
+        let v4 = |src, dst, ports| KeyV4 { hook, tag: Tag::new(5, 0, 1), src_be: word(src), dst_be: word(dst), ports };
+        let error = v4([10, 0, 0, 9], [10, 0, 0, 1], Ports::default());
+        let ports = Ports { src_be: 4096_u16.to_be(), dst_be: 53_u16.to_be() };
+        let quoted = KeyV4 { tag: Tag::new(0, 0, 17), ..v4([10, 0, 0, 1], [10, 0, 0, 2], ports) };
+        let mut tally = Tally::default();
+        tally.icmp_errors.insert(IcmpErrorKey::v4(&error, &quoted), Counts { packets: 1, bytes: 2, wire_bytes: 3 });
+        assert_eq!(tally.len(), 1);
+        tally.set_aside(7, 8);
+        let seen: Vec<_> = tally.observations().collect();
+        assert_eq!(seen.len(), 1);
+        assert_eq!((seen[0].ifindex, seen[0].vlans, seen[0].counts.bytes), (8, [5, 0], 2));
+        let tuple = |proto, src: [u8; 4], sport, dst: [u8; 4], dport| Tuple {
+            proto,
+            src: src.into(),
+            sport,
+            dst: dst.into(),
+            dport,
+        };
+        assert_eq!(seen[0].tuple, tuple(1, [10, 0, 0, 9], 0, [10, 0, 0, 1], 0));
+        assert_eq!(seen[0].about, Some(tuple(17, [10, 0, 0, 1], 4096, [10, 0, 0, 2], 53)));
+    }
 }

@@ -95,7 +95,7 @@ pub fn is_served(protocol: isize) -> io::Result<bool> {
     Ok(has_kernel_socket(&sockets, protocol))
 }
 
-/// The kernel's own sockets have port 0 (`netlink_seq_show` in net/netlink/af_netlink.c: address, protocol, port, …).
+/// The kernel's own sockets have port 0 (`netlink_seq_show` in `net/netlink/af_netlink.c`: address, protocol, port, …).
 fn has_kernel_socket(sockets: &str, protocol: isize) -> bool {
     sockets.lines().any(|line| {
         let mut columns = line.split_ascii_whitespace().skip(1);

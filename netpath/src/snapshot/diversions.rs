@@ -104,7 +104,9 @@ pub enum Diversion {
     Synproxy,
 }
 
-/// A netfilter rule, and what it limits itself to, as far as that is understood: `None` is anything.
+/// A netfilter rule, and what it limits itself to, as far as that is understood: `None` is anything. Addresses and ports are
+/// those that a packet has in its chain, where it may have been translated; the device is the one that it came to its chain by,
+/// which may be a bridge, a bond or the like above the one that it came in by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetfilterRule {
     /// What it does.

@@ -136,7 +136,7 @@ impl UdpEcho {
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
             move || {
-                let (mut buffer, mut answered) = ([0; 65536], 0);
+                let (mut buffer, mut answered) = (vec![0; 65536], 0);
                 while !stop.load(Ordering::Relaxed) {
                     match socket.recv_from(&mut buffer) {
                         Ok((length, peer)) => {

@@ -520,6 +520,37 @@ fn where_there_is_no_room_for_filters_it_is_blind_and_says_so() {
     });
 }
 
+/// For a new clsact qdisc the kernel throws away what waits in the device's queue.
+#[test]
+fn what_waits_in_a_queue_arrives_all_the_same() {
+    const PACKETS: u32 = 100;
+    each_way(|way| {
+        let lab = lab();
+        let server = lab.pod("server");
+        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
+        let tc = |arguments: &str| lab::tc(&lab.node.namespace, &arguments.replace("DEV", &server.veth)).unwrap();
+        // 100 packets and more than half a minute, which no netpath waits.
+        tc("qdisc add dev DEV root tbf rate 30kbit burst 3000 limit 1000000");
+        send_datagrams(&lab.pod("client").namespace, sink.address(), 1_000, PACKETS).unwrap();
+        let arguments =
+            [&["report", "--duration", "100ms", "--format", "json", "--eni", "eth*"], way.arguments].concat();
+        let output = lab.netpath(&arguments).unwrap().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let devices = report["devices"].as_array().unwrap();
+        let device = devices.iter().find(|device| device["name"] == server.veth.as_str()).unwrap();
+        if way.name == "clsact" {
+            assert!(device["blind"].as_str().unwrap().contains("packets wait in its queue"), "{device}");
+        } else {
+            assert_eq!(device["blind"], Value::Null);
+        }
+        tc("qdisc change dev DEV root tbf rate 100mbit burst 30000 limit 1000000");
+        wait_until("the queue is empty", || lab::root_qdisc(&lab.node.namespace, &server.veth).unwrap().qlen == 0);
+        lab.wait_until_quiet().unwrap();
+        assert_eq!(sink.stop().unwrap().count, u64::from(PACKETS));
+    });
+}
+
 #[test]
 fn a_priority_of_another_kind_is_left_alone() {
     each_way(|way| {

@@ -15,7 +15,7 @@ use crate::report::DeviceClass;
 const ROUTE_HEADER_BYTES: usize = 12;
 const LINK_HEADER_BYTES: usize = 16;
 const NEXT_HOP_BYTES: usize = 8;
-/// linux/if_link.h
+// linux/if_link.h
 const IFLA_MASTER: u16 = 10;
 
 /// The devices of default routes.
@@ -102,6 +102,7 @@ impl Uplinks {
 }
 
 /// The device that this one stands on. A veth's peer is none.
+#[must_use]
 pub fn lower(link: &Link) -> Option<u32> {
     link.lower.filter(|_| link.class != DeviceClass::Veth && !matches!(link.kind.as_deref(), Some("veth" | "netkit")))
 }

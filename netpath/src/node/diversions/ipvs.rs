@@ -48,7 +48,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// A line of `ip_vs_info_seq_show` (net/netfilter/ipvs/ip_vs_ctl.c).
+    /// A line of `ip_vs_info_seq_show` (`net/netfilter/ipvs/ip_vs_ctl.c`).
     fn line(&mut self, line: &str) -> Option<()> {
         if self.head < 3 {
             self.head += 1;

@@ -142,6 +142,7 @@ fn entries(family: Family, table: &str) -> io::Result<Vec<u8>> {
 }
 
 /// The rules among a table's entries that divert packets.
+#[must_use]
 pub fn rules(family: Family, table: &str, mut entries: &[u8]) -> Vec<NetfilterRule> {
     let mut found = Vec::new();
     while let Some(next) = next_offset(family, entries) {

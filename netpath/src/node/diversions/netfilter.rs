@@ -58,7 +58,7 @@ fn may_divert(expression: &Expression<'_>) -> bool {
             | Expression::Mask { .. }
             | Expression::Compare { .. }
             | Expression::Match { .. }
-            | Expression::Verdict(..0 | 1)
+            | Expression::Verdict(..=1)
             | Expression::Other("counter" | "lookup" | "ct" | "range")
     )
 }
@@ -263,8 +263,10 @@ mod tests {
         bytes
     }
 
-    /// A rule of these expressions: a name, and attributes that are numbers or bytes.
-    fn made(family: u8, expressions: &[(&str, &[(u16, &[u8])])]) -> Vec<NetfilterRule> {
+    /// An expression: its name and its attributes.
+    type Made<'a> = (&'a str, &'a [(u16, &'a [u8])]);
+
+    fn made(family: u8, expressions: &[Made<'_>]) -> Vec<NetfilterRule> {
         let expressions: Vec<u8> = expressions
             .iter()
             .flat_map(|(name, attributes)| {
@@ -321,11 +323,11 @@ mod tests {
     #[test]
     fn what_is_not_certain_is_no_limit() {
         let (one, sixteen) = (number(1), number(16));
-        let l4proto: (&str, &[(u16, &[u8])]) = ("meta", &[(2, &sixteen), (1, &one)]);
+        let l4proto: Made<'_> = ("meta", &[(2, &sixteen), (1, &one)]);
         let tcp = attribute(1, &[6]);
         let (equal, unequal, two) = (number(0), number(1), number(2));
         let is = |operation| -> [(u16, &[u8]); 3] { [(1, &one), (2, operation), (3, &tcp)] };
-        let proto = |expressions: &[(&str, &[(u16, &[u8])])]| {
+        let proto = |expressions: &[Made<'_>]| {
             let all = [expressions, &[("queue", &[])]].concat();
             made(2, &all)[0].proto
         };

@@ -11,9 +11,9 @@ pub fn diversion(target: &str) -> Option<Diversion> {
         "TEE" => Diversion::Copy,
         "NFQUEUE" => Diversion::Queue,
         "SYNPROXY" | "TARPIT" | "DELUDE" => Diversion::Synproxy,
-        "SNPT" | "DNPT" | "RAWSNAT" | "RAWDNAT" | "PROTO" | "JOOL" | "JOOL_SIIT" | "RTPENGINE" => Diversion::Rewrite,
-        // Those of ebtables: Ethernet addresses.
-        "dnat" | "redirect" => Diversion::Rewrite,
+        // The last two are those of ebtables, and rewrite Ethernet addresses.
+        "SNPT" | "DNPT" | "RAWSNAT" | "RAWDNAT" | "PROTO" | "JOOL" | "JOOL_SIIT" | "RTPENGINE" | "dnat"
+        | "redirect" => Diversion::Rewrite,
         _ => return None,
     })
 }

@@ -26,7 +26,7 @@ const IPV6: u8 = 10;
 
 /// IANA numbers of the protocols that begin with a source and a destination port: TCP, UDP, DCCP, SCTP, UDP-Lite.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
-/// Those of IPv6's upper layers that may stand in its header, where an extension header may be, too. ICMPv6 is 58.
+/// Those of IPv6's upper layers that may stand in its header, where an extension header may be, too. `ICMPv6` is 58.
 const UPPER_LAYERS: [u8; 6] = [6, 17, 33, 58, 132, 136];
 
 /// Whether packets of this protocol begin with a source and a destination port.

@@ -144,6 +144,7 @@ fn number(value: &[u8]) -> Option<u32> {
 }
 
 /// Text up to its NUL, unless it is not UTF-8.
+#[must_use]
 pub fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(c_string(bytes)).ok()
 }

@@ -42,6 +42,7 @@ struct Flags {
 }
 
 /// The paths of the sockets that kubelets name, without repetition; empty if none is named.
+#[must_use]
 pub fn sockets(root: &HostRoot) -> Vec<String> {
     let kubelets = kubelets(root);
     let endpoints: Vec<Option<String>> = if kubelets.is_empty() {
@@ -117,7 +118,7 @@ fn flags(line: &[u8]) -> Flags {
 fn dropped_in(root: &HostRoot, folder: &str) -> Option<String> {
     let entries = root.folder(folder).ok()?.flatten().take(MOST_DROP_INS);
     let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(ToOwned::to_owned));
-    let mut names: Vec<String> = names.filter(|name| name.ends_with(".conf")).collect();
+    let mut names: Vec<String> = names.filter(|name| name.as_bytes().ends_with(b".conf")).collect();
     names.sort();
     names.iter().rev().find_map(|name| configured(root, &format!("{folder}/{name}")))
 }
