@@ -43,10 +43,8 @@ pub struct Evidence<'a> {
     /// The source address before NAT and the destination address after it; several if conntrack does not decide. At least
     /// one.
     pub ends: &'a [(IpAddr, IpAddr)],
-    /// Conntrack has an entry for it.
-    pub has_entry: bool,
-    /// Conntrack translates it in more than one way, and what was seen does not decide.
-    pub ambiguous: bool,
+    /// What conntrack knows of its translation.
+    pub translation: Translation,
     /// It consists of ICMP errors.
     pub is_error: bool,
     /// How complete conntrack's evidence is.
@@ -57,6 +55,17 @@ pub struct Evidence<'a> {
     pub answered: bool,
     /// Filters on the device where it came in dropped as many packets as are missing there: their names.
     pub dropped_by_filter: Option<String>,
+}
+
+/// What conntrack knows of a flow's translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// It has no entry for it.
+    None,
+    /// It has one, or what was seen decides between several.
+    Known,
+    /// It translates it in more than one way, and what was seen does not decide.
+    Ambiguous,
 }
 
 /// Where a flow went, and why that is not known if it is not.
@@ -89,7 +98,7 @@ impl Verdict {
 impl Evidence<'_> {
     /// `from` and `to` are the true ends.
     fn ends_known(&self) -> bool {
-        self.ambiguous || self.has_entry || self.conntrack == Conntrack::Ok
+        self.translation != Translation::None || self.conntrack == Conntrack::Ok
     }
 
     fn entered_only(&self, topology: &Topology) -> bool {
@@ -112,7 +121,7 @@ impl Evidence<'_> {
             Conntrack::Overrun => return Some(PathReason::ConntrackOverrun),
             Conntrack::Ok => {}
         }
-        if self.ambiguous {
+        if self.translation == Translation::Ambiguous {
             Some(PathReason::AmbiguousTranslation)
         } else if self.records_lost {
             Some(PathReason::RecordsLost)

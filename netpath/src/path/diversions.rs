@@ -4,7 +4,7 @@
 //!
 //! **IPsec.** A packet that leaves by an `out` policy passes the egress hook as ESP, and not as itself. One that a tunnel-mode
 //! policy of direction `in` or `fwd` is about comes in as ESP, and the kernel then shows it to the same device's ingress hook
-//! again, decrypted (net/xfrm/xfrm_input.c, `gro_cells_receive`); its device counts it once. It cannot have come unencrypted:
+//! again, decrypted (`net/xfrm/xfrm_input.c`, `gro_cells_receive`); its device counts it once. It cannot have come unencrypted:
 //! the policy drops that. Either is believed only if the outer packets were seen.
 
 use std::net::IpAddr;
@@ -57,7 +57,10 @@ pub struct Diverted<'a> {
 
 /// Policies by their selectors' addresses: few pairs of prefix lengths, many networks of each.
 #[derive(Default)]
-struct Policies<'a>(HashMap<(bool, u8, u8), HashMap<(IpNet, IpNet), Vec<&'a XfrmPolicy>>>);
+struct Policies<'a>(HashMap<Lengths, HashMap<(IpNet, IpNet), Vec<&'a XfrmPolicy>>>);
+
+/// Whether a selector is of IPv4, and the prefix lengths of its source and destination.
+type Lengths = (bool, u8, u8);
 
 impl<'a> Policies<'a> {
     fn new(policies: impl Iterator<Item = &'a XfrmPolicy>) -> Self {

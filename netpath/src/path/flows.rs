@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::classify::{Evidence, classify, left_node_between_local_pods};
+use super::classify::{Evidence, Translation, classify, left_node_between_local_pods};
 use super::crossing::{Crossing, crossing};
 use super::diversions::Diverted;
 use super::join::{Conversation, Joined, JoinedFlow};
@@ -50,8 +50,11 @@ pub fn flows(
         let evidence = Evidence {
             hops,
             ends: &ends,
-            has_entry: !joined.entries(flow).is_empty(),
-            ambiguous: flow.ambiguous,
+            translation: match joined.entries(flow) {
+                [] => Translation::None,
+                _ if flow.ambiguous => Translation::Ambiguous,
+                _ => Translation::Known,
+            },
             is_error: flow.is_error,
             conntrack: snapshot.conntrack,
             records_lost,

@@ -371,7 +371,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new<'a>(groups: impl Iterator<Item = Vec<Entry>>, connections: &'a [Connection]) -> Self {
+    fn new(groups: impl Iterator<Item = Vec<Entry>>, connections: &[Connection]) -> Self {
         let mut shared = Self::default();
         for group in groups {
             for entry in &group[1..] {

@@ -141,14 +141,17 @@ fn two_runtimes_that_answer() {
 fn one_source_alone_on_a_bridge() {
     let lab = node();
     let (client, server) = (lab.pod("client"), lab.pod("server"));
-    let mut commands = String::from("link add cni0 type bridge\nlink set cni0 up\n");
+    let mut commands = vec!["link add cni0 type bridge".to_owned(), "link set cni0 up".to_owned()];
     for pod in [client, server] {
-        commands +=
-            &format!("link set {0} master cni0\nroute del {1} dev {0}\nroute add {1} dev cni0\n", pod.veth, pod.ipv4);
-        commands += &format!("route del {} dev {}\n", pod.ipv6, pod.veth);
-        commands += &format!("neigh add {} lladdr {} dev cni0 nud permanent\n", pod.ipv4, mac(&pod.namespace));
+        commands.extend([
+            format!("link set {} master cni0", pod.veth),
+            format!("route del {} dev {}", pod.ipv4, pod.veth),
+            format!("route add {} dev cni0", pod.ipv4),
+            format!("route del {} dev {}", pod.ipv6, pod.veth),
+            format!("neigh add {} lladdr {} dev cni0 nud permanent", pod.ipv4, mac(&pod.namespace)),
+        ]);
     }
-    lab::ip_batch(&lab.node.namespace, &commands).unwrap();
+    lab::ip_batch(&lab.node.namespace, &commands.join("\n")).unwrap();
     let bridge = lab.node.namespace.output("cat", &["/sys/class/net/cni0/address"]).unwrap();
     for pod in [client, server] {
         lab::ip(&pod.namespace, &format!("neigh replace 169.254.1.1 lladdr {} dev eth0", bridge.trim())).unwrap();

@@ -175,7 +175,10 @@ fn imds_names_the_lowest_device_with_the_address() {
     assert_eq!(enis(&[veth.clone(), carrier(6, Some("bridge"))], &alone), [6]);
     // The bond's port, also if that is a veth.
     let port = Uplinks { masters: BTreeMap::from([(5, 3)]), ..Uplinks::default() };
-    assert_eq!((enis(&[bond.clone(), veth.clone()], &port), enis(&[bond.clone()], &port)), (vec![5], vec![3]));
+    assert_eq!(
+        (enis(&[bond.clone(), veth.clone()], &port), enis(std::slice::from_ref(&bond), &port)),
+        (vec![5], vec![3])
+    );
     for upper in ["vlan", "macvlan", "ipvlan"] {
         assert_eq!(enis(&[below(carrier(7, Some(upper)), 3), bond.clone()], &alone), [3], "{upper}");
     }

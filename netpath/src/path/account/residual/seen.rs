@@ -52,7 +52,8 @@ impl Headers {
 }
 
 const TCP: u8 = 6;
-const ETHERNET: u64 = ETHERNET_BYTES.unsigned_abs() as u64;
+const ETHERNET: u64 = 14;
+const _: () = assert!(ETHERNET as i128 == ETHERNET_BYTES);
 /// UDP, VXLAN, Ethernet, IPv6, and TCP with all of its options.
 const TUNNEL_BYTES: u64 = 8 + 8 + ETHERNET + 40 + 60;
 
