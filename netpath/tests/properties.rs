@@ -232,7 +232,7 @@ struct Packets {
     options: u64,
     frames: u64,
     payload: u64,
-    packets: u64,
+    count: u64,
 }
 
 impl Packets {
@@ -248,7 +248,7 @@ impl Packets {
 
 fn packets() -> impl Strategy<Value = Packets> {
     (any::<bool>(), select(vec![0u64, 12, 24]), select(vec![1u64, 1, 2, 3, 17, 44]), 100..1500u64, 1..200u64)
-        .prop_map(|(ipv6, options, frames, payload, packets)| Packets { ipv6, options, frames, payload, packets })
+        .prop_map(|(ipv6, options, frames, payload, count)| Packets { ipv6, options, frames, payload, count })
 }
 
 /// What a device counts.
@@ -296,8 +296,8 @@ fn counted(flows: &[Packets], how: Counting, more: &[Packets], less: &[Packets])
         let mut sum = KernelCounters::default();
         for one in all {
             let (bytes, units) = how.of(*one);
-            sum.rx_bytes += bytes * one.packets;
-            sum.rx_packets += units * one.packets;
+            sum.rx_bytes += bytes * one.count;
+            sum.rx_packets += units * one.count;
         }
         sum
     };
@@ -324,9 +324,9 @@ fn counted(flows: &[Packets], how: Counting, more: &[Packets], less: &[Packets])
                 tuple: Tuple { proto: 6, src: address, sport, dst: address, dport: 1 },
                 about: None,
                 counts: Counts {
-                    packets: one.packets,
-                    bytes: one.packets * one.length(),
-                    wire_bytes: one.packets * (one.length() + besides),
+                    packets: one.count,
+                    bytes: one.count * one.length(),
+                    wire_bytes: one.count * (one.length() + besides),
                 },
             }
         })
@@ -553,7 +553,7 @@ proptest! {
         flows in vec(packets(), 1..6), how in counting(), more in vec(packets(), 0..2), less in vec(packets(), 0..2),
     ) {
         // What has passed the hook and is not in the counter.
-        let less: Vec<Packets> = less.into_iter().map(|one| Packets { packets: one.packets.min(flows[0].packets), ..flows[0] }).collect();
+        let less: Vec<Packets> = less.into_iter().map(|one| Packets { count: one.count.min(flows[0].count), ..flows[0] }).collect();
         let residual = received(&counted(&flows, how, &more, &less));
         prop_assert_eq!(residual.unexplained_bytes, 0, "{:?}", residual);
     }
@@ -566,8 +566,8 @@ proptest! {
         let (mut headers, mut units) = (0, 0);
         for one in &flows {
             let (_, of_one) = how.of(*one);
-            headers += (of_one - 1) * one.headers() * one.packets;
-            units += of_one * one.packets;
+            headers += (of_one - 1) * one.headers() * one.count;
+            units += of_one * one.count;
         }
         // Packets of which some are merged and of unlike headers, or with tags, have several readings.
         if matches!(how.unit, Unit::Part(_)) || how.tag.is_some() {
@@ -586,7 +586,7 @@ proptest! {
         let mut snapshot = counted(&flows, how, &[], &[]);
         let kernel = snapshot.devices[0].kernel.as_mut().unwrap();
         let packets = i64::try_from(kernel.rx_packets).unwrap();
-        let wire: u64 = flows.iter().map(|one| (one.frames - 1) * one.headers() * one.packets).sum();
+        let wire: u64 = flows.iter().map(|one| (one.frames - 1) * one.headers() * one.count).sum();
         let some = [0, -14 * packets, 4 * packets, i64::try_from(wire).unwrap()];
         // Frames without Ethernet headers are more than the packets.
         prop_assume!(!some.contains(&more) && i64::try_from(kernel.rx_bytes).unwrap() + more >= 0);

@@ -337,7 +337,7 @@ fn netfilter_rule(line: &str) -> Option<NetfilterRule> {
         "queue" => Diversion::Queue,
         _ => return None,
     };
-    let proto = words.next_if(|word| *word != "to").map(|word| protocol(word));
+    let proto = words.next_if(|word| *word != "to").map(protocol);
     let dst = words.next_if_eq(&"to").and_then(|_| words.next()?.parse().ok());
     words.next().is_none().then_some(NetfilterRule {
         diversion,

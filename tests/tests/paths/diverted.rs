@@ -100,8 +100,8 @@ fn taken_by_a_transparent_proxy() {
         assert_eq!(accepted.local_addr()?, anywhere, "the proxy has the address");
         stream.write_all(&[1; 100])?;
         accepted.read_exact(&mut [0; 100])?;
-        accepted.write_all(&[2; 50_000])?;
-        stream.read_exact(&mut [0; 50_000])?;
+        accepted.write_all(&vec![2; 50_000])?;
+        stream.read_exact(&mut vec![0; 50_000])?;
         Ok(())
     });
     let paths: Vec<_> = window.flows().iter().map(|flow| (flow["src"].clone(), flow["path"].clone())).collect();

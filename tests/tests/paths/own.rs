@@ -15,7 +15,7 @@ fn route_to(lab: &Lab, address: IpAddr) -> String {
     lab.node.namespace.output("ip", &["route", "get", &address.to_string()]).unwrap()
 }
 
-/// Addresses of a route of type local, of table `local` and of another one that a rule leads to (AnyIP).
+/// Addresses of a route of type local, of table `local` and of another one that a rule leads to (`AnyIP`).
 #[test]
 fn delivered_by_a_route_alone() {
     let lab = Lab::builder().pod("client").start().unwrap();
