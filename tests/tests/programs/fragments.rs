@@ -70,13 +70,15 @@ fn counted(drain: &mut Drain) -> (Vec<(u16, u64)>, u64) {
     (ports, orphans.sum())
 }
 
+/// What passes, then the ports and how many fragments have them, and how many fragments have none.
+type Case<'a> = (&'a [Piece], &'a [(u16, u64)], u64);
+
 #[test]
 fn later_fragments_have_their_own_datagrams_ports_or_none() {
     const A: u16 = 1111;
     const B: u16 = 2222;
     let (middle, last) = (later(1, true), later(2, false));
-    // What passes, then the ports and how many fragments have none.
-    let cases: [(&[Piece], &[(u16, u64)], u64); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&[first(A), middle, last], &[(A, 3)], 0),
         (&[first(A), last, middle], &[(A, 3)], 0),
         // The next datagram with the identification, once the one before it has passed: in order, and not.
