@@ -93,8 +93,8 @@ pub fn flows(
         let service = names.service(asked.proto, asked.dst, asked.dport).map(ToOwned::to_owned);
         let (from, to) = ends[0];
         // Errors travel against the direction that they are about.
-        let decided = entries.first().filter(|_| !flow.ambiguous);
-        let from_initiator = decided.map(|entry| entry.initiator != flow.is_error);
+        let initiator = entries.first().map(|entry| entry.initiator != flow.is_error);
+        let from_initiator = initiator.filter(|_| entries.iter().all(|entry| entry.initiator == entries[0].initiator));
         result.push(Flow {
             id,
             conversation,

@@ -119,7 +119,8 @@ impl<'a> Names<'a> {
             }
             let stayed = !device.appeared && !device.vanished;
             let routed = device.routed.iter().map(|&address| (address, stayed));
-            for (address, throughout) in routed.chain(device.formerly_routed.iter().map(|&address| (address, false))) {
+            let formerly = device.formerly_routed.iter().map(|&address| (address, false));
+            for (address, throughout) in routed.chain(formerly).filter(|&(address, _)| !topology.is_own(address)) {
                 let entry = addresses.entry(address).or_default();
                 Claim::add(&mut entry.claim, named);
                 entry.throughout |= throughout;
@@ -195,7 +196,8 @@ impl<'a> Names<'a> {
                         || topology.saw(hops, Role::Outside, direction) || !may_end(address, direction, is_end);
                     let known = || is_end == Some(true) || self.gives(address, named);
                     if topology.is_own(address) || !known() && passed_on() {
-                        return by_address;
+                        // The address may be another pod's behind it; a record of the veth speaks against that.
+                        return None;
                     }
                 }
                 by_address.is_none_or(|other| other.pod() == named.pod()).then_some(named)
