@@ -55,7 +55,7 @@ Examples:
 
 Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all others before the window is open, and these
 when it is closed; a command runs with what it would have without netpath.
-Kernel memory with the defaults: 40 MB and 0.5 MB a CPU, whatever the traffic (41 MB on 2 CPUs, 87 MB on 96).
+Kernel memory with the defaults: 42 MB and 0.5 MB a CPU, whatever the traffic (43 MB on 2 CPUs, 90 MB on 96).
 Each flow that --max-flows makes room for takes another 0.5 kB.
 The process itself takes 35 MB, and 1 kB for each flow at a device. It tells eight times --max-flows of them apart in a window
 (524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]

@@ -19,7 +19,7 @@ use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{self, EniChoice, Link, qdiscs};
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
-const MAP_BYTES: u64 = 40_000_000;
+const MAP_BYTES: u64 = 42_000_000;
 const MAP_BYTES_PER_CPU: u64 = 500_000;
 
 /// Everything that is judged.

@@ -150,8 +150,8 @@ fn one_thing_at_a_time() {
     assert_eq!(levels(&there(89, 100, true), "conntrack"), (Ok, Ok));
     assert_eq!(levels(&there(90, 100, true), "conntrack"), (Warn, Warn));
     assert_eq!(levels(&there(1, 100, false), "conntrack"), (Warn, Warn));
-    // 40 MB and 96 times half a MB.
-    for (limit, level) in [(88_000_000, Ok), (87_999_999, Fail)] {
+    // 42 MB and 96 times half a MB.
+    for (limit, level) in [(90_000_000, Ok), (89_999_999, Fail)] {
         assert_eq!(levels(&Facts { cgroup_limit: Some(limit), ..node() }, "memory"), (level, level));
         assert_eq!(levels(&Facts { locked_limit: Some(limit), ..node() }, "memory"), (level, level));
         assert_eq!(levels(&Facts { available: Some(limit), ..node() }, "memory"), (level, level));

@@ -222,7 +222,7 @@ fn by_mac(mac: &str, links: &[Link], uplinks: &Uplinks) -> Vec<(u32, String)> {
     let mut ranked: BTreeMap<(u8, bool), Vec<u32>> = BTreeMap::new();
     for link in &with {
         let lowest = !with.iter().any(|other| other.ifindex != link.ifindex && stands_on(link, other));
-        if let Some(rank) = rank(link).filter(|_| lowest && link.layer == Layer::Ethernet) {
+        if let Some(rank) = rank(link, &ways).filter(|_| lowest && link.layer == Layer::Ethernet) {
             ranked.entry((rank, !ways.contains(&link.ifindex))).or_default().push(link.ifindex);
         }
     }
@@ -233,13 +233,14 @@ fn by_mac(mac: &str, links: &[Link], uplinks: &Uplinks) -> Vec<(u32, String)> {
 
 const VETH: u8 = 3;
 
-/// How likely a device of this kind is an ENI, if it has an ENI's hardware address: 0 is best.
-fn rank(link: &Link) -> Option<u8> {
+/// How likely a device of this kind is an ENI, if it has an ENI's hardware address: 0 is best. `ways` have a default route. An
+/// ENI's router may have a host route, as a pod has.
+fn rank(link: &Link, ways: &[u32]) -> Option<u8> {
     match link.kind.as_deref() {
         None => (link.class != DeviceClass::Loopback).then_some(0),
         Some("bond" | "team" | "vlan" | "macvlan" | "macvtap" | "ipvlan" | "ipvtap") => Some(1),
         Some("bridge" | "openvswitch") => Some(2),
-        Some("veth" | "netkit") => link.routed.is_empty().then_some(VETH),
+        Some("veth" | "netkit") => (link.routed.is_empty() || ways.contains(&link.ifindex)).then_some(VETH),
         Some(_) => None,
     }
 }
