@@ -17,13 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const ALWAYS: [c_int; 2] = [libc::SIGINT, libc::SIGTERM];
 
 /// Taken, as are real-time signals, unless they are ignored when netpath starts: all others that end a process (signal(7)), but
-/// for those of a fault in the program.
-const UNLESS_IGNORED: [c_int; 13] = [
+/// for those of a fault in the program, and SIGPIPE: Rust's runtime ignores it, and it comes from any write to a peer that is
+/// gone, such as a container runtime.
+const UNLESS_IGNORED: [c_int; 12] = [
     libc::SIGHUP,
     libc::SIGQUIT,
     libc::SIGUSR1,
     libc::SIGUSR2,
-    libc::SIGPIPE,
     libc::SIGALRM,
     libc::SIGSTKFLT,
     libc::SIGXCPU,
@@ -56,11 +56,7 @@ impl Signals {
     pub fn new() -> anyhow::Result<Self> {
         let before = Handling::now().with_context(|| format!("cannot read how signals are handled; {FIX}"))?;
         let others = UNLESS_IGNORED.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
-        let is_taken = |number: &c_int| match *number {
-            // Rust's runtime ignores it.
-            libc::SIGPIPE => !before.pipe_ignored,
-            number => matches!(is_ignored(number), Ok(false)),
-        };
+        let is_taken = |number: &c_int| matches!(is_ignored(*number), Ok(false));
         let numbers = ALWAYS.into_iter().chain(others.filter(is_taken));
         let take = |number| {
             let signal = signal(SignalKind::from_raw(number));
