@@ -27,10 +27,10 @@ use crate::snapshot::Snapshot;
 pub fn report(snapshot: &Snapshot) -> Report {
     let mut seen: Vec<_> = snapshot.devices.iter().collect();
     seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
-    let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations);
+    let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations, &snapshot.devices);
     let mut devices = account::devices(snapshot, &seen, &diverted);
-    let blind = devices.iter().any(|device| device.blind.is_some());
-    let topology = topology::Topology::new(&seen, &snapshot.diversions.local_routes, blind);
+    let hides = devices.iter().any(|device| device.blind.is_some() || account::sent_unseen(device));
+    let topology = topology::Topology::new(&seen, &snapshot.diversions.local_routes, hides);
     let names = names::Names::new(snapshot, &seen, &topology);
     names.name(&mut devices);
     let joined = join::join(&snapshot.observations, &snapshot.connections, &topology);

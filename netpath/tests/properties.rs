@@ -356,12 +356,15 @@ proptest! {
         let is = |ifindex: u32, wanted| class.get(&ifindex) == Some(&wanted);
         let total = |path| report.totals.by_path[&path].bytes;
 
+        // Copies of this node's own packets to many, as if they came in, are no packets of the ENI's.
+        let again: u64 = report.flows.iter().flat_map(|flow| &flow.hops)
+            .filter(|hop| hop.shown_again && is(hop.ifindex, DeviceClass::Eni)).map(|hop| hop.bytes).sum();
         let at_enis: u64 = snapshot.observations.iter().filter(|one| is(one.ifindex, DeviceClass::Eni)).map(|one| one.counts.bytes).sum();
         let dropped_behind_enis: u64 = report.flows.iter()
             .filter(|flow| flow.path == PathClass::Undelivered && flow.hops.iter().any(|hop| is(hop.ifindex, DeviceClass::Eni)))
             .map(|flow| flow.bytes).sum();
         let crossed = total(PathClass::Eni) + total(PathClass::Transit) + report.totals.eni_again.bytes + dropped_behind_enis;
-        prop_assert_eq!(crossed, at_enis);
+        prop_assert_eq!(crossed, at_enis - again);
 
         for flow in &report.flows {
             let sum = |wanted: fn(DeviceClass) -> bool, direction| -> Option<u64> {
@@ -371,8 +374,9 @@ proptest! {
             let outside = |class| matches!(class, DeviceClass::Eni | DeviceClass::Tunnel);
             if sum(outside, Direction::Rx).or(sum(outside, Direction::Tx)).is_none() {
                 let veths = |class| class == DeviceClass::Veth;
-                let expected = sum(veths, Direction::Rx).or(sum(veths, Direction::Tx)).unwrap_or(flow.hops[0].bytes);
-                prop_assert_eq!((flow.bytes, flow.carried_bytes, flow.again_bytes), (expected, 0, 0));
+                let most = sum(veths, Direction::Rx).max(sum(veths, Direction::Tx)).unwrap_or(flow.hops[0].bytes).max(flow.hops[0].bytes);
+                prop_assert!(flow.bytes <= most, "{flow:?}");
+                prop_assert_eq!((flow.carried_bytes, flow.local_bytes, flow.again_bytes), (0, 0, 0));
                 prop_assert!(flow.path != PathClass::Eni && flow.path != PathClass::Transit);
             } else if sum(|class| class == DeviceClass::Eni, Direction::Rx).is_some() {
                 prop_assert!(flow.path != PathClass::Unresolved, "an ENI saw it: {flow:?}");

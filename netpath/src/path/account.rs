@@ -59,6 +59,16 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Div
     sorted.iter().map(&mut report_device).collect()
 }
 
+/// Whether the device may have sent packets that its hook did not see: it was new, and sent some before netpath was attached, or
+/// its counter has more without a known cause.
+#[must_use]
+pub fn sent_unseen(device: &Device) -> bool {
+    let sent_more = device.residual.as_ref().is_some_and(|residual| {
+        residual.tx.unexplained_bytes > 0 || device.appeared && residual.tx.bytes > 0 && residual.tx.packets > 0
+    });
+    sent_more || device.appeared && device.vanished
+}
+
 /// Each flow's bytes once, by path; apart from them what travelled in tunnels, and what crossed an ENI a second time.
 #[must_use]
 pub fn totals(flows: &[Flow]) -> Totals {
@@ -67,11 +77,15 @@ pub fn totals(flows: &[Flow]) -> Totals {
         ..Totals::default()
     };
     for flow in flows {
-        let own_bytes = flow.bytes.saturating_sub(flow.carried_bytes);
+        let own_bytes = flow.bytes.saturating_sub(flow.carried_bytes).saturating_sub(flow.local_bytes);
         // Of a flow that travelled both ways, nobody knows which packets went which.
         let all_carried = own_bytes == 0 && flow.carried_bytes > 0;
         let packets = if all_carried { 0 } else { flow.packets };
         add(totals.by_path.entry(flow.path).or_default(), own_bytes, packets);
+        if flow.local_bytes > 0 {
+            // Their packets are counted with the others'.
+            add(totals.by_path.entry(PathClass::Local).or_default(), flow.local_bytes, 0);
+        }
         if flow.carried_bytes > 0 {
             add(&mut totals.in_tunnels, flow.carried_bytes, flow.packets - packets);
         }

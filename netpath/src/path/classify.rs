@@ -31,10 +31,11 @@
 
 use std::net::IpAddr;
 
+use super::crossing::is_copy;
 use super::diversions::{Diverted, Outbound, Suspect};
 use super::topology::{Role, Topology};
 use crate::report::{Conntrack, Direction, PathClass, PathReason};
-use crate::snapshot::Observation;
+use crate::snapshot::{Observation, Tuple};
 
 /// What is known of a flow before it is judged.
 pub struct Evidence<'a> {
@@ -45,6 +46,8 @@ pub struct Evidence<'a> {
     pub ends: &'a [(IpAddr, IpAddr)],
     /// What conntrack knows of its translation.
     pub translation: Translation,
+    /// The tuples that its packets have within the node: as they came in, and as NAT makes them.
+    pub tuples: &'a [Tuple],
     /// It consists of ICMP errors.
     pub is_error: bool,
     /// How complete conntrack's evidence is.
@@ -174,12 +177,21 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     }
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);
-        return if to_all || to_own { Verdict::new(PathClass::Host) } else { fate(flow, to, topology, diverted) };
+        let rewritten = || {
+            let taker = taker(flow, topology, diverted)?;
+            (taker.reason == PathReason::RewrittenWithoutConntrack).then_some(taker)
+        };
+        return match rewritten().filter(|_| to_own) {
+            // Before it could be delivered here.
+            Some(suspect) => Verdict::suspected(PathClass::Unresolved, suspect),
+            None if to_all || to_own => Verdict::new(PathClass::Host),
+            None => fate(flow, to, topology, diverted),
+        };
     }
     if to_pod && flow.left_only(topology) {
         let from_own = flow.ends_known() && topology.is_own(from);
         // Nobody else makes an ICMP error that came in nowhere, or answers for an address that a route delivers here.
-        let made_here = flow.is_error && flow.gap(topology).is_none();
+        let made_here = flow.is_error && flow.gap(topology).is_none() && diverted.maker(&flow.hops[0].tuple).is_none();
         if from_own || made_here || flow.answered && topology.is_own_by_rule(from) {
             return Verdict::new(PathClass::Host);
         }
@@ -193,33 +205,28 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
 /// Whether it went out to a pod that it was for. A mirrored copy goes to one that has nothing to do with it.
 fn reaches_pod(hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     hops.iter().any(|hop| {
-        let to = hop.tuple.dst;
-        let elsewhere = topology.pod(to).is_some_and(|pod| pod.ifindex != hop.ifindex)
-            || topology.is_own(to) && !diverted.is_virtual_server(to);
-        topology.role(hop.ifindex) == Role::Pod && hop.direction == Direction::Tx && !elsewhere
+        let went_in = topology.role(hop.ifindex) == Role::Pod && hop.direction == Direction::Tx;
+        went_in && !is_copy(hop, topology, diverted)
     })
 }
 
 /// What became of a flow that entered, is not for this node by its address, and was not seen to leave.
 fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -> Verdict {
     let unresolved = |reason| Verdict::because(PathClass::Unresolved, reason);
-    let mut entered = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx);
     if !flow.entered_only(topology) {
         // Copies of it went elsewhere, or it was last seen within the node.
         return unresolved(flow.gap(topology).unwrap_or(PathReason::OneSided));
     }
-    for hop in flow.hops {
-        match diverted.outbound(&hop.tuple) {
+    let bytes = flow.hops.iter().map(|hop| hop.counts.bytes).max().unwrap_or_default();
+    for tuple in flow.tuples {
+        match diverted.outbound(tuple, bytes) {
             Some(Outbound::Encrypted) => return Verdict { encrypted: true, ..Verdict::new(PathClass::Eni) },
             Some(Outbound::Unseen(suspect)) => return Verdict::suspected(PathClass::Unresolved, suspect),
             Some(Outbound::Blocked(suspect)) => return Verdict::suspected(PathClass::Undelivered, suspect),
             None => {}
         }
     }
-    let taker = entered.find_map(|hop| {
-        let name = topology.place(hop.ifindex).map_or("", |place| place.device.name.as_str());
-        diverted.taker(&hop.tuple, name)
-    });
+    let taker = taker(flow, topology, diverted);
     // A socket of this node takes what TPROXY gives it, and answers.
     let to_process = taker.as_ref().is_none_or(|taker| taker.reason == PathReason::Tproxy);
     if to_process && flow.answered && topology.is_own_by_rule(to) {
@@ -248,6 +255,13 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
         Some(suspect) => Verdict::suspected(PathClass::Unresolved, suspect),
         None => Verdict::because(PathClass::Undelivered, PathReason::NeverLeft),
     }
+}
+
+/// A rule or virtual server that may have taken it, as it came in or as NAT makes it.
+fn taker(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
+    let devices = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx).map(|hop| topology.place(hop.ifindex));
+    let mut names = devices.map(|place| place.map_or("", |place| place.device.name.as_str()));
+    names.find_map(|name| flow.tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
 }
 
 /// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.

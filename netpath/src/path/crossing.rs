@@ -5,10 +5,13 @@
 //! The edge is where packets leave the node's own stack: ENIs, tunnels, the host's ends of pods' veths, tun devices. A flow that crossed
 //! ENIs is as large as what these saw: the larger of what came in by them and what went out. If it did both, it crossed a
 //! second time with the smaller of the two. What passed a tunnel is counted too, and is `carried`: the tunnel's own packets
-//! are another flow. Only a flow that did neither is as large as what pods and processes sent, or else received, of it.
+//! are another flow. A flow that did neither is as large as what pods and processes sent, or received, of it, whichever is more; copies for others (tc's
+//! mirror, TEE) and what a pod routes on are left out. Of a flow that several connections share, what went from pod to pod is
+//! counted besides what crossed an ENI.
 //!
 //! A VLAN device shows again what the ENI below it shows: of these, the lowest one that the flow was seen on counts.
 
+use super::diversions::Diverted;
 use super::topology::{Role, Topology};
 use crate::report::Direction;
 use crate::snapshot::{Counts, Observation};
@@ -18,6 +21,8 @@ use crate::snapshot::{Counts, Observation};
 pub struct Crossing {
     /// Each byte once.
     pub once: Counts,
+    /// Of `once`, what stayed between pods though another part crossed an ENI.
+    pub local_bytes: u64,
     /// Of `once`, what travelled inside other packets.
     pub carried_bytes: u64,
     /// What crossed an ENI a second time.
@@ -50,25 +55,19 @@ impl Edge {
     }
 }
 
-/// Adds up the hops of a flow. `was_shown_before`: the hook saw these packets a second time. `encrypted`: they left inside
-/// others that the flow has no hop for.
+/// Adds up the hops of a flow. `encrypted`: its packets left inside others that the flow has no hop for.
 #[must_use]
-pub fn crossing(
-    hops: &[Observation],
-    encrypted: bool,
-    topology: &Topology,
-    was_shown_before: impl Fn(&Observation) -> bool,
-) -> Crossing {
+pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, diverted: &Diverted) -> Crossing {
     let (mut tunnels, mut ends, mut enis) = (Edge::default(), Edge::default(), Vec::new());
-    for hop in hops {
+    for hop in hops.iter().filter(|hop| !diverted.is_loop(hop)) {
         let role = topology.role(hop.ifindex);
-        if was_shown_before(hop) || role != Role::Process && topology.is_tunnel(hop.ifindex) {
+        if diverted.is_decrypted(hop) || role != Role::Process && topology.is_tunnel(hop.ifindex) {
             tunnels.add(hop.direction, hop.counts);
         } else if role == Role::Outside {
             let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
             enis.push((topology.base(hop.ifindex), hop.direction, height, hop.counts));
-        } else if matches!(role, Role::Pod | Role::Process) {
-            ends.add(hop.direction, hop.counts);
+        } else if matches!(role, Role::Pod | Role::Process) && !is_copy(hop, topology, diverted) {
+            ends.add(hop.direction, without_returned(hop, hops));
         }
     }
     let mut across = Edge::default();
@@ -78,16 +77,52 @@ pub fn crossing(
         lowest.for_each(|&(_, direction, _, counts)| across.add(direction, counts));
     }
 
+    let stayed = stayed(ends, across);
     let (eni, again) = across.sides();
     let (tunnel, _) = tunnels.sides();
     let again = again.unwrap_or_default();
     if eni.is_some() || tunnel.is_some() {
         let (mut once, carried) = (eni.unwrap_or_default(), tunnel.unwrap_or_default());
         once += carried;
-        return Crossing { once, carried_bytes: carried.bytes, again };
+        let local = if tunnel.is_none() { stayed } else { Counts::default() };
+        once += local;
+        return Crossing { once, local_bytes: local.bytes, carried_bytes: carried.bytes, again };
     }
-    // Without an edge it was seen within the node only.
-    let once =
-        ends.entered.or(ends.left).unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
-    Crossing { once, carried_bytes: if encrypted { once.bytes } else { 0 }, again }
+    // Without an edge it was seen within the node only. To many, each of them gets a copy.
+    let to_many = hops.iter().any(|hop| hop.tuple.dst.is_multicast() || topology.is_broadcast(hop.tuple.dst));
+    let ends = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
+    let once = ends.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
+    Crossing { once, local_bytes: 0, carried_bytes: if encrypted { once.bytes } else { 0 }, again }
+}
+
+/// Whether the hop is of copies that went out to a pod whom they were not for.
+pub fn is_copy(hop: &Observation, topology: &Topology, diverted: &Diverted) -> bool {
+    let to = hop.tuple.dst;
+    let of_another = topology.pod(to).is_some_and(|pod| pod.ifindex != hop.ifindex);
+    hop.direction == Direction::Tx && (of_another || topology.is_own(to) && !diverted.is_virtual_server(to))
+}
+
+/// What came out of a pod, less what had gone into it by the same device and was sent on unchanged: a pod that routes.
+fn without_returned(hop: &Observation, hops: &[Observation]) -> Counts {
+    let same = |other: &&Observation| (other.ifindex, other.tuple) == (hop.ifindex, hop.tuple);
+    let went_in = hops.iter().find(|other| same(other) && other.direction == Direction::Tx);
+    match went_in.filter(|_| hop.direction == Direction::Rx) {
+        Some(went_in) => less(hop.counts, went_in.counts),
+        None => hop.counts,
+    }
+}
+
+/// What went from pod to pod of a flow of which another part crossed an ENI.
+fn stayed(ends: Edge, across: Edge) -> Counts {
+    let sides = [(ends.entered, across.left), (ends.left, across.entered)];
+    let [sent, received] = sides.map(|(here, there)| less(here.unwrap_or_default(), there.unwrap_or_default()));
+    if sent.bytes < received.bytes { sent } else { received }
+}
+
+fn less(counts: Counts, other: Counts) -> Counts {
+    Counts {
+        packets: counts.packets.saturating_sub(other.packets),
+        bytes: counts.bytes.saturating_sub(other.bytes),
+        wire_bytes: counts.wire_bytes.saturating_sub(other.wire_bytes),
+    }
 }

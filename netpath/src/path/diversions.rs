@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::report::{Direction, PathReason};
 use crate::snapshot::{
-    Diversion, Diversions, NetfilterRule, Observation, Tuple, VirtualServer, XfrmDirection, XfrmPolicy,
+    Device, Diversion, Diversions, NetfilterRule, Observation, Tuple, VirtualServer, XfrmDirection, XfrmPolicy,
 };
 
 /// IANA protocol numbers of what carries encrypted packets, and the UDP port of ESP in UDP (RFC 3948).
@@ -51,8 +51,10 @@ pub struct Diverted<'a> {
     outbound: Policies<'a>,
     /// Addresses of encrypted packets, by device and direction.
     outer: HashSet<(u32, Direction, IpAddr, IpAddr)>,
-    /// The same, at any device.
-    sent: HashSet<(IpAddr, IpAddr)>,
+    /// The bytes of those that were sent, at any device.
+    sent: HashMap<(IpAddr, IpAddr), u64>,
+    /// This node's own packets to many, by the device that sent them: the kernel shows it copies of them, as if they came in.
+    looped: HashSet<(u32, Tuple)>,
 }
 
 /// Policies by their selectors' addresses: few pairs of prefix lengths, many networks of each.
@@ -98,16 +100,17 @@ fn selects(policy: &XfrmPolicy, tuple: &Tuple) -> bool {
 impl<'a> Diverted<'a> {
     /// Sorts the policies, and looks for encrypted packets if there are any.
     #[must_use]
-    pub fn new(diversions: &'a Diversions, observations: &[Observation]) -> Self {
+    pub fn new(diversions: &'a Diversions, observations: &[Observation], devices: &[Device]) -> Self {
         // Those of xfrm interfaces are about what passes these, as a hook of their own shows.
         let policies = || diversions.xfrm_policies.iter().filter(|policy| policy.if_id == 0 && !policy.marked);
-        let (mut outer, mut sent) = (HashSet::new(), HashSet::new());
+        let (mut outer, mut sent) = (HashSet::new(), HashMap::<_, u64>::new());
         if !diversions.xfrm_policies.is_empty() {
             for seen in observations.iter().filter(|seen| is_encrypted(&seen.tuple)) {
                 let Tuple { src, dst, .. } = seen.tuple;
                 outer.insert((seen.ifindex, seen.direction, src, dst));
                 if seen.direction == Direction::Tx {
-                    sent.insert((src, dst));
+                    let bytes = sent.entry((src, dst)).or_default();
+                    *bytes = bytes.saturating_add(seen.counts.bytes);
                 }
             }
         }
@@ -117,12 +120,25 @@ impl<'a> Diverted<'a> {
             outbound: Policies::new(policies().filter(|policy| policy.direction == XfrmDirection::Out)),
             outer,
             sent,
+            looped: looped(observations, devices),
         }
     }
 
-    /// Whether the hook had seen these packets before, encrypted.
+    /// Whether these packets passed the device before: encrypted, or on their way out.
     #[must_use]
     pub fn was_shown_before(&self, seen: &Observation) -> bool {
+        self.is_loop(seen) || self.is_decrypted(seen)
+    }
+
+    /// Whether these packets passed the device before on their way out.
+    #[must_use]
+    pub fn is_loop(&self, seen: &Observation) -> bool {
+        seen.direction == Direction::Rx && self.looped.contains(&(seen.ifindex, seen.tuple))
+    }
+
+    /// Whether these packets passed the device before, encrypted.
+    #[must_use]
+    pub fn is_decrypted(&self, seen: &Observation) -> bool {
         if self.outer.is_empty() || seen.direction == Direction::Tx || is_encrypted(&seen.tuple) {
             return false;
         }
@@ -138,9 +154,9 @@ impl<'a> Diverted<'a> {
         !policy.blocks && tunnels.any(|template| here(template.src, template.dst))
     }
 
-    /// What IPsec makes of a packet that leaves this node with this tuple; `None` if it lets it pass.
+    /// What IPsec makes of packets of so many bytes that leave this node with this tuple; `None` if it lets them pass.
     #[must_use]
-    pub fn outbound(&self, tuple: &Tuple) -> Option<Outbound> {
+    pub fn outbound(&self, tuple: &Tuple, bytes: u64) -> Option<Outbound> {
         let policy = self.outbound.find(tuple)?;
         let suspect = |reason| Suspect {
             reason,
@@ -152,8 +168,13 @@ impl<'a> Diverted<'a> {
         let outermost = policy.templates.last()?;
         // In transport mode the packet keeps its addresses.
         let (src, dst) = if outermost.tunnel { (outermost.src, outermost.dst) } else { (tuple.src, tuple.dst) };
-        let seen = self.sent.iter().any(|&sent| is_or_any(src, sent.0) && is_or_any(dst, sent.1));
-        Some(if seen { Outbound::Encrypted } else { Outbound::Unseen(suspect(PathReason::IpsecPolicy)) })
+        let between = self.sent.iter().filter(|(sent, _)| is_or_any(src, sent.0) && is_or_any(dst, sent.1));
+        let sent = between.fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        Some(if sent >= bytes && sent > 0 {
+            Outbound::Encrypted
+        } else {
+            Outbound::Unseen(suspect(PathReason::IpsecPolicy))
+        })
     }
 
     /// A rule or virtual server that may have taken a packet which entered by the device of this name.
@@ -199,6 +220,22 @@ impl<'a> Diverted<'a> {
         };
         Some(Suspect { reason: PathReason::VirtualServer, detail })
     }
+}
+
+/// The packets of this node's own addresses that a device sent to many and shows as received, too (`net/ipv4/ip_output.c`,
+/// `ip_mc_output`; `net/ipv6/ip6_output.c`, `ip6_finish_output2`).
+fn looped(observations: &[Observation], devices: &[Device]) -> HashSet<(u32, Tuple)> {
+    let addresses =
+        || devices.iter().flat_map(|device| &device.addresses).filter_map(|text| text.parse::<IpNet>().ok());
+    let own: HashSet<IpAddr> = addresses().map(|net| net.addr()).collect();
+    let broadcast: HashSet<IpAddr> =
+        addresses().filter(|net| net.addr().is_ipv4()).map(|net| net.broadcast()).collect();
+    let to_many = |address: IpAddr| {
+        let limited = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+        address.is_multicast() || limited || broadcast.contains(&address)
+    };
+    let sent = observations.iter().filter(|seen| seen.direction == Direction::Tx && to_many(seen.tuple.dst));
+    sent.filter(|seen| own.contains(&seen.tuple.src)).map(|seen| (seen.ifindex, seen.tuple)).collect()
 }
 
 /// Whether the address is the wanted one; unspecified is any.

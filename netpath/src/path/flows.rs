@@ -46,10 +46,12 @@ pub fn flows(
     let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
         let ends = ends(flow, &joined, snapshot);
+        let tuples = tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
         let evidence = Evidence {
             hops,
             ends: &ends,
+            tuples: &tuples,
             translation: match joined.entries(flow) {
                 [] => Translation::None,
                 _ if flow.ambiguous => Translation::Ambiguous,
@@ -63,7 +65,7 @@ pub fn flows(
         };
         let verdict = classify(&evidence, topology, diverted);
         let left_node = left_node_between_local_pods(&evidence, verdict.path, topology);
-        let moved = crossing(hops, verdict.encrypted, topology, |hop| diverted.was_shown_before(hop));
+        let moved = crossing(hops, verdict.encrypted, topology, diverted);
         (verdict, left_node, moved)
     };
     let mut judged: Vec<_> = sorted.into_iter().map(|flow| (judge(&flow), flow)).collect();
@@ -80,7 +82,7 @@ pub fn flows(
         let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
         let first = &hops[0];
         let ends = ends(&flow, &joined, snapshot);
-        let Crossing { once, carried_bytes, again } = moved;
+        let Crossing { once, local_bytes, carried_bytes, again } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
         let alone = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
             let one = end(&ends[0]);
@@ -113,6 +115,7 @@ pub fn flows(
             bytes: once.bytes,
             packets: once.packets,
             wire_bytes: once.wire_bytes,
+            local_bytes,
             carried_bytes,
             again_bytes: again.bytes,
             about: first.about.map(|about| quoted(&about)),
@@ -150,6 +153,19 @@ fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr,
         ends.push(seen);
     }
     ends
+}
+
+/// The tuples that a flow's packets have within the node: as its hooks saw them, and as NAT makes them.
+fn tuples(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<Tuple> {
+    let mut tuples: Vec<Tuple> = joined.hops(flow).iter().map(|hop| hop.tuple).collect();
+    if !flow.is_error {
+        for forms in joined.entries(flow).iter().map(|entry| entry.forms(&snapshot.connections)) {
+            tuples.extend([forms.between, forms.after]);
+        }
+    }
+    tuples.sort_unstable();
+    tuples.dedup();
+    tuples
 }
 
 /// For the flows that only came in, or only went out: what passed the same devices in the other direction.

@@ -57,9 +57,10 @@ pub struct Topology<'a> {
 
 impl<'a> Topology<'a> {
     /// Reads the devices. Of two devices with one ifindex the first in `devices` counts. `local_routes` deliver to the node.
-    /// `blind`: on some devices netpath saw not all that passed.
+    /// `hidden`: some devices may have sent what
+    /// netpath did not see.
     #[must_use]
-    pub fn new(devices: &[&'a Device], local_routes: &[LocalRoute], blind: bool) -> Self {
+    pub fn new(devices: &[&'a Device], local_routes: &[LocalRoute], hidden: bool) -> Self {
         let mut by_index: HashMap<u32, &'a Device> = HashMap::new();
         for device in devices {
             by_index.entry(device.ifindex).or_insert(device);
@@ -72,7 +73,7 @@ impl<'a> Topology<'a> {
             broadcast: HashSet::new(),
             pods: HashMap::new(),
             segments: Segments::new(&by_index),
-            hidden: blind || devices.iter().any(|device| hides(device)),
+            hidden: hidden || devices.iter().any(|device| hides(device)),
         };
         for device in devices {
             for (address, prefix) in device.addresses.iter().filter_map(|text| parse(text)) {

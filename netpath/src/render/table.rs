@@ -240,7 +240,7 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
 /// A cause for which the kernel's count differs from netpath's, in few words.
 pub(super) fn cause(name: &str) -> &'static str {
     match name {
-        "shown_again" => "decrypted packets that pass it twice (IPsec)",
+        "shown_again" => "packets that pass the hook twice",
         "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
         "ethernet_headers" => "Ethernet headers, not counted",
         "vlan_tags" => "VLAN tags beside packets",

@@ -151,6 +151,10 @@ pub struct Flow {
     pub packets: u64,
     /// Wire bytes, likewise.
     pub wire_bytes: u64,
+    /// Of `bytes`, those that stayed between pods of this node though others crossed an ENI: where several connections that cannot
+    /// be told apart share the flow. In the totals they are `local`.
+    #[serde(default)]
+    pub local_bytes: u64,
     /// Of `bytes`, those that travelled inside other packets (tunnels, IPsec), which are flows of their own. Not in the
     /// totals by path.
     #[serde(default)]
@@ -230,7 +234,7 @@ pub struct Hop {
     pub dst: IpAddr,
     /// Destination port here; `null` where the protocol has none.
     pub dport: Option<u16>,
-    /// The hook had seen these packets before, encrypted: the device counts them once.
+    /// The hook had seen these packets before, encrypted or on their way out: the device counts them once.
     #[serde(default)]
     pub shown_again: bool,
 }

@@ -7,7 +7,7 @@
 //! | cause | holds if |
 //! |---|---|
 //! | `not_attached` | netpath had no hook on the device |
-//! | `shown_again` | of what the hook saw, decrypted packets are a second showing, and the device counted the rest |
+//! | `shown_again` | of what the hook saw, decrypted packets and own ones to many are a second showing, and the device counted the rest |
 //! | `gro_gso_headers` | the device counts the frames of super-packets: the hook's *wire* bytes, or a header's for each packet that it counted more |
 //! | `ethernet_headers` | it counts 14 bytes less for each packet, or each frame |
 //! | `vlan_tags` | it counts the tags and the hook does not, or the reverse: 4 bytes for each packet, or each frame |
@@ -79,7 +79,8 @@ impl Why {
             Self::NotAttached => ("not_attached", "counted by the kernel on devices that netpath did not watch"),
             Self::ShownAgain => (
                 "shown_again",
-                "decrypted packets (IPsec), which pass the ingress hook a second time, and which the device counted once",
+                "packets that pass the ingress hook a second time, decrypted (IPsec) or as copies of the node's own to many, and that the \
+                 device counted once",
             ),
             Self::GroGsoHeaders => (
                 "gro_gso_headers",

@@ -102,6 +102,12 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
                 sums[part] += i128::from(hop.bytes);
             }
         }
+        // Of what is on veths, twice the local part went from pod to pod.
+        let local = parts[Part::EniCopyOnVeth as usize].min(flow.local_bytes.saturating_mul(2));
+        for (part, sign) in [(Part::EniCopyOnVeth, -1), (Part::Local, 1)] {
+            parts[part as usize] = parts[part as usize].saturating_add_signed(sign * i64::try_from(local).unwrap_or(0));
+            sums[part as usize] += i128::from(sign) * i128::from(local);
+        }
         let counted = Part::ALL.into_iter().zip(parts).filter(|(_, bytes)| *bytes > 0);
         flow.terms = counted.map(|(part, bytes)| FlowTerm { name: part.words().0.into(), bytes }).collect();
     }

@@ -88,6 +88,10 @@ fn container_insights(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale
     let mut text = match counted.len() {
         0 => "Container Insights did not count it".to_owned(),
         1 => format!("Container Insights counted it once ({}): on {}", scale.bytes(sum), places(&counted)),
+        // Each byte at one of them.
+        _ if sum <= flow.bytes => {
+            format!("Container Insights counted it once ({}): split over {}", scale.bytes(sum), places(&counted))
+        }
         count => {
             let by = if count == 2 && counted[0].ifindex != counted[1].ifindex { "once each on" } else { "on" };
             format!("Container Insights counted it {} ({}): {by} {}", times(count), scale.bytes(sum), places(&counted))
@@ -143,5 +147,7 @@ fn ec2(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
         .iter()
         .map(|hop| format!("{} in {} ({})", scale.bytes(hop.bytes), metric(hop.direction), sanitise(&hop.device)))
         .collect();
-    format!("EC2 counted it {}: {}.", times(hops.len()), listed(&parts))
+    let sum = hops.iter().fold(0u64, |sum, hop| sum.saturating_add(hop.bytes));
+    let often = if sum <= flow.bytes { times(1) } else { times(hops.len()) };
+    format!("EC2 counted it {often}: {}.", listed(&parts))
 }
