@@ -188,6 +188,10 @@ impl<'a> Names<'a> {
                 _ => None,
             });
         let Some(veth) = lone_veth(hops, direction, topology) else { return by_address };
+        // Of several ends, one may be outside.
+        if address.is_none() && topology.saw(hops, Role::Outside, direction) {
+            return None;
+        }
         let is_end = address.and_then(|address| topology.is_for(veth, address));
         match self.veths.get(&veth) {
             Some(&Claim::One(named)) => {

@@ -26,6 +26,12 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
         devices.entry(device.ifindex).or_insert(device);
     }
     let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow))];
+    if flow.local_bytes > 0 {
+        let local = scale.bytes(flow.local_bytes);
+        sentences.push(format!(
+            "Of these, {local} stayed between pods of this node: several connections with the same addresses share the flow."
+        ));
+    }
     sentences.extend(pods(flow));
     sentences.extend(flow.service.as_deref().map(|name| format!("It belongs to service {}.", sanitise(name))));
     sentences.extend(translated(flow));
