@@ -46,8 +46,8 @@ pub struct Evidence<'a> {
     pub ends: &'a [(IpAddr, IpAddr)],
     /// What conntrack knows of its translation.
     pub translation: Translation,
-    /// The tuples that its packets have within the node: as they came in, and as NAT makes them.
-    pub tuples: &'a [Tuple],
+    /// The tuples that its packets have within the node, as they came in and as NAT makes them: few flows need them.
+    pub tuples: &'a dyn Fn() -> Vec<Tuple>,
     /// It consists of ICMP errors.
     pub is_error: bool,
     /// How complete conntrack's evidence is.
@@ -218,8 +218,8 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
         return unresolved(flow.gap(topology).unwrap_or(PathReason::OneSided));
     }
     let bytes = flow.hops.iter().map(|hop| hop.counts.bytes).max().unwrap_or_default();
-    for tuple in flow.tuples {
-        match diverted.outbound(tuple, bytes) {
+    for tuple in (flow.tuples)() {
+        match diverted.outbound(&tuple, bytes) {
             Some(Outbound::Encrypted) => return Verdict { encrypted: true, ..Verdict::new(PathClass::Eni) },
             Some(Outbound::Unseen(suspect)) => return Verdict::suspected(PathClass::Unresolved, suspect),
             Some(Outbound::Blocked(suspect)) => return Verdict::suspected(PathClass::Undelivered, suspect),
@@ -261,7 +261,8 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
 fn taker(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
     let devices = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx).map(|hop| topology.place(hop.ifindex));
     let mut names = devices.map(|place| place.map_or("", |place| place.device.name.as_str()));
-    names.find_map(|name| flow.tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
+    let tuples = (flow.tuples)();
+    names.find_map(|name| tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
 }
 
 /// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.

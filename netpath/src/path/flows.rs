@@ -46,7 +46,7 @@ pub fn flows(
     let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
         let ends = ends(flow, &joined, snapshot);
-        let tuples = tuples(flow, &joined, snapshot);
+        let tuples = || tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
         let evidence = Evidence {
             hops,
@@ -66,22 +66,21 @@ pub fn flows(
         let verdict = classify(&evidence, topology, diverted);
         let left_node = left_node_between_local_pods(&evidence, verdict.path, topology);
         let moved = crossing(hops, verdict.encrypted, topology, diverted);
-        (verdict, left_node, moved)
+        (verdict, left_node, moved, ends)
     };
     let mut judged: Vec<_> = sorted.into_iter().map(|flow| (judge(&flow), flow)).collect();
-    judged.sort_by_cached_key(|((_, _, moved), flow)| {
+    judged.sort_by_cached_key(|((_, _, moved, _), flow)| {
         let first = &joined.hops(flow)[0];
         (Reverse(moved.once.bytes), first.tuple, first.about, first.ifindex, first.direction, first.vlans)
     });
 
     let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(judged.len());
     let mut result = Vec::with_capacity(judged.len());
-    for (((verdict, local_pair_left_node, moved), flow), id) in judged.into_iter().zip(1..) {
+    for (((verdict, local_pair_left_node, moved, ends), flow), id) in judged.into_iter().zip(1..) {
         let next = conversations.len() as u64 + 1;
         let conversation = *conversations.entry(flow.conversation).or_insert(next);
         let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
         let first = &hops[0];
-        let ends = ends(&flow, &joined, snapshot);
         let Crossing { once, local_bytes, carried_bytes, again } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
         let alone = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
