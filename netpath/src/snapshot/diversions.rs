@@ -131,6 +131,25 @@ pub struct NetfilterRule {
     pub dport: Option<u16>,
 }
 
+impl NetfilterRule {
+    /// A rule that sees every packet of both families.
+    #[must_use]
+    pub fn new(diversion: Diversion, place: impl Into<String>) -> Self {
+        Self {
+            diversion,
+            place: place.into(),
+            ipv4: true,
+            ipv6: true,
+            input_device: None,
+            proto: None,
+            src: None,
+            dst: None,
+            sport: None,
+            dport: None,
+        }
+    }
+}
+
 /// An IPVS service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VirtualServer {

@@ -340,16 +340,9 @@ fn netfilter_rule(line: &str) -> Option<NetfilterRule> {
     let proto = words.next_if(|word| *word != "to").map(protocol);
     let dst = words.next_if_eq(&"to").and_then(|_| words.next()?.parse().ok());
     words.next().is_none().then_some(NetfilterRule {
-        diversion,
-        place: "nft table ip raw, chain pre".to_owned(),
-        ipv4: true,
-        ipv6: true,
-        input_device: None,
         proto: proto.flatten(),
-        src: None,
         dst,
-        sport: None,
-        dport: None,
+        ..NetfilterRule::new(diversion, "nft table ip raw, chain pre")
     })
 }
 

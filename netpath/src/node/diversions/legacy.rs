@@ -271,16 +271,9 @@ mod tests {
 
     fn unlimited(diversion: Diversion, place: &str) -> NetfilterRule {
         NetfilterRule {
-            diversion,
-            place: place.to_owned(),
             ipv4: place.starts_with("iptables"),
             ipv6: place.starts_with("ip6tables"),
-            input_device: None,
-            proto: None,
-            src: None,
-            dst: None,
-            sport: None,
-            dport: None,
+            ..NetfilterRule::new(diversion, place)
         }
     }
 

@@ -148,16 +148,9 @@ mod tests {
 
     fn unlimited(diversion: Diversion, place: &str) -> NetfilterRule {
         NetfilterRule {
-            diversion,
-            place: place.to_owned(),
             ipv4: !place.contains("ip6"),
             ipv6: !place.contains("table ip "),
-            input_device: None,
-            proto: None,
-            src: None,
-            dst: None,
-            sport: None,
-            dport: None,
+            ..NetfilterRule::new(diversion, place)
         }
     }
 
