@@ -48,6 +48,9 @@ Examples:
   netpath report --duration 1m --format json --output report.json
   netpath report -- curl -sO https://example.com/file
                                               for as long as the command runs; its exit status is passed on
+  netpath report --interval 10s                a report every ten seconds, until Ctrl-C
+  netpath report --interval 1s --count 60 --format json | jq -c .totals
+                                              one report a line, as it comes
   netpath report --pod 'default/web-*' --path eni
                                               what these pods moved over an ENI
   netpath report --group-by namespace         sums instead of conversations
@@ -66,6 +69,13 @@ pub struct ReportArgs {
     /// Write the report to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Report again and again, each time on as long a window: 1s, 10s, 1m. The windows follow each other without a gap, and go
+    /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report a line.
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub interval: Option<Duration>,
+    /// End after this many reports.
+    #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
     /// Show this many conversations in the table.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
@@ -164,9 +174,9 @@ pub struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to measure")]
 pub struct MeasureArgs {
-    /// How long to measure: 500ms, 10s, 5m, 1h.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, conflicts_with = "command")]
-    pub duration: Duration,
+    /// How long to measure: 500ms, 10s, 5m, 1h [default: 10s, without --interval].
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "command")]
+    pub duration: Option<Duration>,
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
@@ -304,6 +314,17 @@ pub enum DoctorFormat {
     Table,
     /// Schema `netpath.doctor/1`.
     Json,
+}
+
+/// Less is not worth a window: to open one takes the kernel some 20 ms.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err(format!("give {} ms or more", SHORTEST_INTERVAL.as_millis()));
+    }
+    Ok(interval)
 }
 
 /// Parses "500ms", "10s", "5m", "1h".

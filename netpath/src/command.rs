@@ -5,6 +5,7 @@ mod completions;
 mod devices;
 mod doctor;
 mod explain;
+mod measure;
 mod output;
 mod report;
 

@@ -1,18 +1,18 @@
 //! netpath: which bytes crossed an ENI, and which stayed between local veth pairs?
 //!
-//! Data flows one way: [`measure`] fills a [`snapshot::Snapshot`] with what [`kernel`] and [`node`] read; [`path`] turns it,
-//! purely, into a [`report::Report`]; [`render`] writes reports. [`command`] ties them together for the command line.
+//! Data flows one way: a [`session`] fills a [`snapshot::Snapshot`] a window with what [`kernel`] and [`node`] read; [`path`]
+//! turns it, purely, into a [`report::Report`]; [`render`] writes reports. [`command`] ties them together for the command line.
 
 pub mod cli;
 pub mod command;
 pub mod descriptors;
 pub mod doctor;
 pub mod kernel;
-pub mod measure;
 pub mod node;
 pub mod path;
 pub mod pattern;
 pub mod privilege;
 pub mod render;
 pub mod report;
+pub mod session;
 pub mod snapshot;

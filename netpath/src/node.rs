@@ -7,4 +7,5 @@ pub mod enis;
 pub mod ethtool;
 pub mod netlink;
 pub mod nftables;
+mod pace;
 pub mod pods;

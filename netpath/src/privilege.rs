@@ -25,7 +25,7 @@ const WHILE_MEASURING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_P
 const FOR_NAMES: [Capability; 1] = [Capability::CAP_SYS_PTRACE];
 
 /// What stays to write a file: root may do so in everybody's folder, and replace everybody's file. It is not in effect while
-/// the window is open.
+/// a window is open, but for the moment of writing.
 const TO_WRITE_A_FILE: [Capability; 2] = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_FOWNER];
 
 /// What happens beside measuring.
@@ -61,6 +61,16 @@ pub fn while_measuring(purpose: Purpose) -> anyhow::Result<()> {
         clear(CapSet::Inheritable)?;
     }
     set(&effective, &permitted)
+}
+
+/// Writes a file while a window is open, with what that needs in effect.
+pub fn to_write_a_file<T>(write: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let before = read(CapSet::Effective)?;
+    let needed = both(&read(CapSet::Permitted)?, &TO_WRITE_A_FILE);
+    caps::set(None, CapSet::Effective, &before.union(&needed).copied().collect()).context(FAILED)?;
+    let written = write();
+    caps::set(None, CapSet::Effective, &before).context(FAILED)?;
+    written
 }
 
 /// Gives up all that is left, but for what writing the report needs.

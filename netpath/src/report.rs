@@ -75,7 +75,7 @@ pub struct NodeInfo {
 }
 
 /// The time that was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// RFC 3339, UTC.
     pub started_at: String,
@@ -84,6 +84,13 @@ pub struct Window {
     /// How far apart the devices' counters and netpath's own were read at the window's ends; `null` if they were not read.
     #[serde(default)]
     pub skew_ns: Option<Skew>,
+    /// Length as asked for (`--interval`), nanoseconds; `null` if there is one window.
+    #[serde(default)]
+    pub interval_ns: Option<u64>,
+    /// How much later than asked for it was closed, nanoseconds; `null` if there is one window, or it was ended by other means.
+    /// What passed meanwhile is in the window.
+    #[serde(default)]
+    pub late_ns: Option<u64>,
 }
 
 /// From the first to the last reading of a device's counters around one end of the window, in nanoseconds.

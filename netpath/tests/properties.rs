@@ -192,7 +192,7 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
                     Window {
                         started_at: "2025-01-01T00:00:00Z".to_owned(),
                         duration_ns: seconds * 1_000_000_000,
-                        skew_ns: None,
+                        ..Window::default()
                     },
                 )
             }
@@ -219,7 +219,7 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
         }],
         ..Snapshot::new(
             NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
-            Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1, skew_ns: None },
+            Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1, ..Window::default() },
         )
     }
 }

@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 
-use super::output::Output;
-use super::report::measured;
-use crate::cli::ExplainArgs;
+use super::measure::{Windows, measure};
+use super::output::{Output, Reader};
+use crate::cli::{ExplainArgs, MeasureArgs};
+use crate::path;
 use crate::render::explain::{self, Selection};
 use crate::render::units::Scale;
 use crate::report::{Report, SCHEMA};
@@ -25,11 +26,21 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let (report, status) = match &args.from {
         Some(path) => (read(path)?, ExitCode::SUCCESS),
-        None => measured(&args.measure, false)?,
+        None => measured(&args.measure)?,
     };
     let text = explain::text(&report, &selection, args.top, Scale::sums(args.units))?;
     Output::Stdout.write(|out| out.write_all(text.as_bytes()))?;
     Ok(status)
+}
+
+/// Measures one window.
+fn measured(args: &MeasureArgs) -> anyhow::Result<(Report, ExitCode)> {
+    let mut window = None;
+    let status = measure(args, Windows::default(), false, |snapshot| {
+        window = Some(snapshot);
+        Ok(Reader::Reads)
+    })?;
+    Ok((path::report(&window.context("no window was measured; run it again")?), status))
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {

@@ -1,8 +1,8 @@
 //! Where a report goes, and what other subcommands say: stdout, or a file that appears whole or not at all.
 //!
-//! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it at the end, so
-//! that a failure leaves an older report as it was, and a link is replaced, not followed; anything else (a pipe, a device) is
-//! written as it is.
+//! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
+//! report, so that a failure leaves an older report as it was, and a link is replaced, not followed; what follows is added to
+//! it. Anything else (a pipe, a device) is written as it is.
 
 mod folder;
 
@@ -33,8 +33,17 @@ pub enum Output {
         /// As the caller says it.
         path: PathBuf,
     },
-    /// A pipe or device.
-    Special(File),
+    /// A pipe, a device, or a file that has its first report.
+    Opened(File),
+}
+
+/// Whether anybody reads what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// As far as that can be known.
+    Reads,
+    /// It has gone away, as in `netpath report | head`.
+    Gone,
 }
 
 impl Output {
@@ -57,7 +66,7 @@ impl Output {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
                 folder.check(&name).map_err(|error| fix(&error))?;
-                Ok(Self::Special(OpenOptions::new().write(true).open(place).map_err(|error| fix(&error))?))
+                Ok(Self::Opened(OpenOptions::new().write(true).open(place).map_err(|error| fix(&error))?))
             }
             _ => {
                 // 0666 less the umask, as for any new file.
@@ -71,22 +80,28 @@ impl Output {
         }
     }
 
-    /// Writes all of it. A reader that has gone away (`netpath report | head`) is no error.
-    pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    /// Writes a report, and all of it.
+    pub fn write(&mut self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Reader> {
         match self {
-            Self::Stdout => match buffered(io::stdout().lock(), render) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                written => written.context("cannot write to stdout; send it to a file"),
-            },
-            Self::Special(file) => buffered(file, render).context("cannot write the report; choose another --output"),
-            // Dropped in reverse order: a file that was not written whole is removed by way of the folder.
-            Self::File { folder, name, path, mut beside } => {
+            Self::Stdout => or_gone(buffered(io::stdout().lock(), render), "cannot write to stdout; send it to a file"),
+            Self::Opened(file) => or_gone(buffered(file, render), "cannot write the report; choose another --output"),
+            Self::File { folder, name, path, beside } => {
                 let fix = || format!("cannot write {}; check the disk's space", path.display());
                 buffered(beside.as_file_mut(), render).with_context(fix)?;
-                beside.persist(folder.path().join(name)).with_context(fix)?;
-                Ok(())
+                let file = beside.as_file().try_clone().with_context(fix)?;
+                // Renamed, it is no longer there to be removed when it is dropped.
+                std::fs::rename(beside.path(), folder.path().join(name)).with_context(fix)?;
+                *self = Self::Opened(file);
+                Ok(Reader::Reads)
             }
         }
+    }
+}
+
+fn or_gone(written: io::Result<()>, fix: &'static str) -> anyhow::Result<Reader> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        written => written.map(|()| Reader::Reads).context(fix),
     }
 }
 
@@ -108,7 +123,7 @@ mod tests {
     fn a_file_appears_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("report.txt");
-        let output = Output::open(Some(&path)).expect("writable");
+        let mut output = Output::open(Some(&path)).expect("writable");
         assert!(!path.exists(), "nothing before the report is whole");
         output.write(text).expect("written");
         assert_eq!(std::fs::read(&path).expect("there"), b"report\n");
@@ -120,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("report.txt");
         std::fs::write(&path, "old").expect("written");
-        let output = Output::open(Some(&path)).expect("writable");
+        let mut output = Output::open(Some(&path)).expect("writable");
         output.write(|_| Err(io::Error::other("no"))).expect_err("must fail");
         assert_eq!(std::fs::read(&path).expect("there"), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "nothing left beside it");

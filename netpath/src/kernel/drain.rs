@@ -217,7 +217,7 @@ impl Tally {
     }
 
     /// Puts what was counted at one device under another index: the kernel may give the index to the next device.
-    pub fn set_aside(&mut self, ifindex: u32, aside: u32) {
+    pub fn retire(&mut self, ifindex: u32, retired: u32) {
         fn moved<K: Eq + Hash + Copy>(
             all: &mut HashMap<K, Counts>,
             hook: impl Fn(&mut K) -> &mut Hook,
@@ -231,10 +231,10 @@ impl Tally {
                 *all.entry(key).or_default() += counts;
             }
         }
-        moved(&mut self.v4, |key| &mut key.hook, ifindex, aside);
-        moved(&mut self.v6, |key| &mut key.hook, ifindex, aside);
-        moved(&mut self.icmp_errors, |key| &mut key.hook, ifindex, aside);
-        moved(&mut self.unattributed, |key| &mut key.hook, ifindex, aside);
+        moved(&mut self.v4, |key| &mut key.hook, ifindex, retired);
+        moved(&mut self.v6, |key| &mut key.hook, ifindex, retired);
+        moved(&mut self.icmp_errors, |key| &mut key.hook, ifindex, retired);
+        moved(&mut self.unattributed, |key| &mut key.hook, ifindex, retired);
     }
 
     /// Every flow at every hook, in no particular order.
@@ -423,7 +423,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.icmp_errors.insert(IcmpErrorKey::v4(&error, &quoted), Counts { packets: 1, bytes: 2, wire_bytes: 3 });
         assert_eq!(tally.len(), 1);
-        tally.set_aside(7, 8);
+        tally.retire(7, 8);
         let seen: Vec<_> = tally.observations().collect();
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].ifindex, seen[0].vlans, seen[0].counts.bytes), (8, [5, 0], 2));

@@ -19,30 +19,31 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
+use self::collect::Order;
 use crate::report::Conntrack;
 use crate::snapshot::Connection;
 
 mod collect;
+mod known;
 pub mod message;
 mod socket;
 pub mod statistics;
 
-/// Follows connections from [`Tracker::start`] to [`Tracker::finish`].
+/// Follows connections over one window or several.
 ///
-/// A thread of its own does the reading. Dropped without `finish`, it ends by itself within moments.
+/// A thread of its own does the reading. When this is dropped, it ends by itself within moments.
 #[derive(Debug)]
 pub struct Tracker {
-    stop: mpsc::Sender<()>,
-    worker: JoinHandle<Outcome>,
+    orders: mpsc::Sender<Order>,
 }
 
 /// Bounds on what a [`Tracker`] uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many connections are kept. The default just fills a hash table, and needs at most 160 MB, for a moment in
-    /// [`Tracker::finish`]; 100,000 need 11 MB and 8 MB more at that moment.
+    /// [`Tracker::cut`]; 100,000 need 11 MB and 8 MB more at that moment.
     pub connections: usize,
     /// How many bytes of events may wait in the socket. The kernel doubles it, and an event takes 1280 bytes of that
     /// (measured): the default has room for 52,000. Nothing is reserved.
@@ -55,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// What was seen.
+/// What was seen in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Every connection, once, in order.
@@ -68,7 +69,7 @@ pub struct Outcome {
     pub overruns: u64,
     /// How many messages could not be understood.
     pub malformed: u64,
-    /// How many dumps were taken; at least 2.
+    /// How many dumps were taken; in a session of one window at least 2.
     pub dumps: u64,
 }
 
@@ -110,9 +111,10 @@ impl ConntrackError {
     }
 }
 
-impl From<ConntrackError> for Outcome {
+impl Outcome {
     /// An outcome without connections that says why.
-    fn from(error: ConntrackError) -> Self {
+    #[must_use]
+    pub fn unavailable(error: &ConntrackError) -> Self {
         Self {
             connections: Vec::new(),
             state: Conntrack::Unavailable,
@@ -133,21 +135,32 @@ impl Tracker {
         }
         let events_are_off = events_are_off(Path::new("/proc/sys/net"));
         let collector = collect::Collector::start(limits, events_are_off)?;
-        let (stop, finish) = mpsc::channel();
-        let worker = thread::Builder::new()
+        let (orders, receiver) = mpsc::channel();
+        thread::Builder::new()
             .name("conntrack".into())
-            .spawn(move || collector.run(&finish))
+            .spawn(move || collector.run(&receiver))
             .map_err(|source| ConntrackError::Io { doing: "start a thread", source })?;
-        Ok(Self { stop, worker })
+        Ok(Self { orders })
     }
 
-    /// Reads what still waits, dumps once more, and tells what was seen. Blocks like [`Tracker::start`]: from async code, call
-    /// it on a blocking thread.
+    /// A window is about to end: connections that end from now on may have packets in the next one. Does not wait.
+    pub fn near_boundary(&self) {
+        // Without the worker, `cut` gives the reason.
+        let _ = self.orders.send(Order::NearBoundary);
+    }
+
+    /// Ends a window and begins the next: reads what still waits, and dumps if events were lost, if there are none, or if this
+    /// was the last window. Blocks for that. Connections that ended before [`near_boundary`](Self::near_boundary) are
+    /// forgotten.
     #[must_use]
-    pub fn finish(self) -> Outcome {
-        // Fails only if the worker panicked, which the next line passes on.
-        let _ = self.stop.send(());
-        self.worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    pub fn cut(&self, last: bool) -> Outcome {
+        let (reply, outcome) = mpsc::channel();
+        // If the worker is gone, so is the sender of the reply.
+        let _ = self.orders.send(Order::Cut { last, reply });
+        outcome.recv().unwrap_or_else(|_| {
+            let source = io::Error::other("its thread failed");
+            Outcome::unavailable(&ConntrackError::Io { doing: "read it", source })
+        })
     }
 }
 
@@ -201,7 +214,7 @@ mod tests {
     #[test]
     fn reasons_are_one_line_that_says_what_to_do() {
         let reason = |errno| {
-            let outcome = Outcome::from(ConntrackError::from_io("dump", io::Error::from_raw_os_error(errno)));
+            let outcome = Outcome::unavailable(&ConntrackError::from_io("dump", io::Error::from_raw_os_error(errno)));
             assert_eq!((outcome.state, outcome.connections), (Conntrack::Unavailable, vec![]));
             let reason = outcome.reason.unwrap();
             assert!(reason.starts_with("conntrack is not available: "), "{reason}");

@@ -12,7 +12,7 @@
 //!
 //! Legacy ebtables, which does not list its tables, is not read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -149,55 +149,10 @@ fn device_name(index: u32) -> Option<String> {
     name.to_str().ok().map(str::to_owned)
 }
 
-/// What there was in either reading.
-fn union(mut first: Diversions, then: Diversions) -> Diversions {
-    fn both<T: Ord>(first: &mut Vec<T>, then: Vec<T>) {
-        first.extend(then);
-        first.sort_unstable();
-        first.dedup();
-    }
-    both(&mut first.local_routes, then.local_routes);
-    both(&mut first.xfrm_policies, then.xfrm_policies);
-    both(&mut first.netfilter_rules, then.netfilter_rules);
-    both(&mut first.unread, then.unread);
-    // A backend may have come or gone.
-    let mut servers: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for server in first.virtual_servers.into_iter().chain(then.virtual_servers) {
-        servers.entry((server.proto, server.address, server.port)).or_default().extend(server.backends);
-    }
-    let server = |((proto, address, port), backends): (_, BTreeSet<_>)| VirtualServer {
-        proto,
-        address,
-        port,
-        backends: backends.into_iter().collect(),
-    };
-    first.virtual_servers = servers.into_iter().map(server).collect();
-    first
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_there_was_at_either_end() {
-        let server = |port, backends: &[u16]| VirtualServer {
-            proto: Some(6),
-            address: Some([10, 0, 0, 100].into()),
-            port,
-            backends: backends.iter().map(|port| ([10, 0, 0, 1].into(), *port)).collect(),
-        };
-        let with = |virtual_servers: Vec<_>, unread: &[&str]| Diversions {
-            virtual_servers,
-            unread: unread.iter().map(|&line| line.to_owned()).collect(),
-            ..Diversions::default()
-        };
-        let first = with(vec![server(80, &[1, 2]), server(81, &[1])], &["a"]);
-        let then = with(vec![server(80, &[3, 1]), server(82, &[])], &["a", "b"]);
-        let both = with(vec![server(80, &[1, 2, 3]), server(81, &[1]), server(82, &[])], &["a", "b"]);
-        assert_eq!(union(first, then), both);
-    }
 
     #[test]
     fn what_failed_is_one_line_that_ends_with_what_to_do() {

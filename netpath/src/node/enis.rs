@@ -243,10 +243,9 @@ impl Answers {
         interfaces.map(|interface| interface.mac.clone()).collect()
     }
 
-    /// Asks again at the end of a window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
+    /// Asks again after the last window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
     /// not told of. Who does not answer this time has said what it had to say before.
-    #[must_use]
-    pub fn again(mut self, candidates: &[Candidate<'_>]) -> Self {
+    pub fn ask_again(&mut self, candidates: &[Candidate<'_>]) {
         let told = self.now.imds.as_ref().map_or(&[][..], |told| &told.facts.interfaces);
         let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
         let mut macs = enis.filter_map(|candidate| candidate.link.mac.as_ref());
@@ -257,17 +256,16 @@ impl Answers {
             metrics: self.places.metrics.filter(|_| answered(self.now.metrics.as_ref())),
         };
         if places.imds.is_none() && places.introspection.is_none() && places.metrics.is_none() {
-            return self;
+            return;
         }
         let later = Inquiry::start(places).receive();
-        self.now.imds = later.imds.filter(|told| told.outcome.is_ok()).or(self.now.imds);
-        self.now.introspection = later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection);
+        self.now.imds = later.imds.filter(|told| told.outcome.is_ok()).or(self.now.imds.take());
+        self.now.introspection = later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection.take());
         match later.metrics.filter(|told| told.outcome.is_ok()) {
             Some(later) => self.now.metrics = Some(later),
             // Nothing is known of the window.
             None => self.first_metrics = Values::new(),
         }
-        self
     }
 
     /// Puts together what is known. In: the devices that are ENIs or may be branch ENIs, among any others.

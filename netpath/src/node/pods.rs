@@ -26,7 +26,7 @@ pub use root::HostRoot;
 use crate::report::NameSourceState;
 
 /// What one source says at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Said {
     pods: Vec<SaidPod>,
     services: Vec<crate::snapshot::ServiceRecord>,
@@ -52,7 +52,7 @@ impl Said {
 }
 
 /// What one source says of one pod.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SaidPod {
     /// Namespace and name; `None` if the source knows only the uid.
     name: Option<PodName>,

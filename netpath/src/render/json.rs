@@ -15,6 +15,12 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     pretty(report, out)
 }
 
+/// Writes the report as one line.
+pub fn write_line(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(Escaped(&mut *out), report)?;
+    writeln!(out)
+}
+
 /// Writes anything, indented, with a newline at the end.
 pub(super) fn pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(Escaped(&mut *out), value)?;

@@ -8,11 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{Attach, DeviceClass, Direction};
 
+/// The index of the first device in a snapshot that is gone and whose index the kernel gave to another one; the next ones count
+/// down. The kernel's begin at 1.
+pub const FIRST_RETIRED_IFINDEX: u32 = i32::MAX.cast_unsigned();
+
 /// A network device and what the kernel counted on it in the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {
-    /// The kernel's index; unique in a namespace at one time.
+    /// The kernel's index, or one from [`FIRST_RETIRED_IFINDEX`] down; unique in a snapshot.
     pub ifindex: u32,
+    /// The kernel's index, if `ifindex` is another one, since the device is gone and its index was reused.
+    #[serde(default)]
+    pub former_ifindex: Option<u32>,
     /// Name, sanitised only when printed.
     pub name: String,
     /// What it is, by evidence.
@@ -91,6 +98,7 @@ impl Device {
     pub fn new(ifindex: u32, name: impl Into<String>, class: DeviceClass) -> Self {
         Self {
             ifindex,
+            former_ifindex: None,
             name: name.into(),
             class,
             kind: None,

@@ -3,6 +3,7 @@
 //!
 //! In: filled by `node::diversions` and `node::devices`. Out: read by `path`. Plain data; it must not match or judge.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -21,6 +22,35 @@ pub struct Diversions {
     pub virtual_servers: Vec<VirtualServer>,
     /// What could not be read, and why, as one line each.
     pub unread: Vec<String>,
+}
+
+impl Diversions {
+    /// What there was in either of two.
+    #[must_use]
+    pub fn union(mut self, then: Self) -> Self {
+        fn both<T: Ord>(first: &mut Vec<T>, then: Vec<T>) {
+            first.extend(then);
+            first.sort_unstable();
+            first.dedup();
+        }
+        both(&mut self.local_routes, then.local_routes);
+        both(&mut self.xfrm_policies, then.xfrm_policies);
+        both(&mut self.netfilter_rules, then.netfilter_rules);
+        both(&mut self.unread, then.unread);
+        // A backend may have come or gone.
+        let mut servers: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for server in self.virtual_servers.into_iter().chain(then.virtual_servers) {
+            servers.entry((server.proto, server.address, server.port)).or_default().extend(server.backends);
+        }
+        let server = |((proto, address, port), backends): (_, BTreeSet<_>)| VirtualServer {
+            proto,
+            address,
+            port,
+            backends: backends.into_iter().collect(),
+        };
+        self.virtual_servers = servers.into_iter().map(server).collect();
+        self
+    }
 }
 
 /// A route of type `local`, `broadcast` or `anycast`: packets to these addresses are delivered to this node.
@@ -161,4 +191,28 @@ pub struct VirtualServer {
     pub port: u16,
     /// Addresses of its backends, and their ports (0: the packet's own).
     pub backends: Vec<(IpAddr, u16)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_was_at_either_end() {
+        let server = |port, backends: &[u16]| VirtualServer {
+            proto: Some(6),
+            address: Some([10, 0, 0, 100].into()),
+            port,
+            backends: backends.iter().map(|port| ([10, 0, 0, 1].into(), *port)).collect(),
+        };
+        let with = |virtual_servers: Vec<_>, unread: &[&str]| Diversions {
+            virtual_servers,
+            unread: unread.iter().map(|&line| line.to_owned()).collect(),
+            ..Diversions::default()
+        };
+        let first = with(vec![server(80, &[1, 2]), server(81, &[1])], &["a"]);
+        let then = with(vec![server(80, &[3, 1]), server(82, &[])], &["a", "b"]);
+        let both = with(vec![server(80, &[1, 2, 3]), server(81, &[1]), server(82, &[])], &["a", "b"]);
+        assert_eq!(first.union(then), both);
+    }
 }

@@ -143,7 +143,7 @@ fn nat_is_as_both_ends_saw_it() {
         topology.router.table().iter().any(|c| c.original.proto == ICMPV6 && c.original.sport == 0x5678)
     });
     let table = topology.router.table();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     let seen = set(&outcome);
 
@@ -165,7 +165,7 @@ fn nat_is_as_both_ends_saw_it() {
         [(SERVER.into(), ROUTER.into(), true), (SERVER6.into(), ROUTER6.into(), true)]
     );
 
-    let outcome = elsewhere.finish();
+    let outcome = elsewhere.cut(true);
     complete(&outcome);
     assert_eq!(
         outcome.connections,
@@ -184,7 +184,7 @@ fn connections_that_are_gone_before_the_end_are_seen() {
     let seen_by_ends: BTreeSet<_> =
         (0..200).map(|_| udp_connection(&topology, &server, address(SERVER, 5353))).collect();
     wait_until("it has expired", || !topology.router.table().iter().any(|c| c.original.proto == UDP));
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     // Some may have got the port of an earlier one, whose entry was still there.
     assert!(seen_by_ends.len() > 150);
@@ -207,7 +207,7 @@ fn an_overrun_is_said_and_mended_by_a_dump() {
     thread::sleep(Duration::from_secs(1));
     assert!(originals(&topology.router.table()).is_superset(&sent));
     topology.router.flush();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     assert_eq!(outcome.state, Conntrack::Overrun);
     assert!(outcome.overruns > 0);
     assert!(outcome.reason.as_deref().unwrap().contains("events were lost"), "{:?}", outcome.reason);
@@ -236,7 +236,7 @@ fn a_namespace_that_tracks_nothing_is_fine() {
     let tracker = start(&topology.router);
     topology.raw(libc::AF_INET, UDP).send_to(&udp(1, 2), address(SERVER, 0)).unwrap();
     thread::sleep(Duration::from_millis(50));
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     assert_eq!(outcome.connections, []);
 }
@@ -252,7 +252,7 @@ fn without_events_the_dumps_count_and_the_gap_is_said() {
     topology.router.flush();
     raw.send_to(&udp(2, 9), address(SERVER, 0)).unwrap();
     wait_until("it is tracked", || !topology.router.table().is_empty());
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     assert_eq!(outcome.state, Conntrack::Overrun);
     assert!(outcome.reason.as_deref().unwrap().contains("nf_conntrack_events=1"), "{:?}", outcome.reason);
     let seen: Vec<_> = outcome.connections.iter().map(|c| c.original).filter(|original| original.dport == 9).collect();
@@ -268,7 +268,7 @@ fn more_connections_than_the_limit_are_said() {
     for sport in 1..=20 {
         raw.send_to(&udp(sport, 9), address(SERVER, 0)).unwrap();
     }
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     assert_eq!((outcome.connections.len(), outcome.state), (10, Conntrack::Overrun));
     assert!(outcome.reason.as_deref().unwrap().contains("more than 10 connections"), "{:?}", outcome.reason);
 }
@@ -292,7 +292,7 @@ fn zones_of_both_or_one_direction() {
     wait_until("it is tracked", || topology.router.table().iter().filter(|c| c.original.proto == UDP).count() == 4);
     let table = topology.router.table();
     topology.router.flush();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     let udp_only = |connections: BTreeSet<Connection>| -> BTreeSet<_> {
         connections.into_iter().filter(|c| c.original.proto == UDP).collect()
@@ -328,7 +328,7 @@ fn protocols_with_and_without_ports() {
     wait_until("it is tracked", || topology.router.table().iter().any(last));
     let table = topology.router.table();
     topology.router.flush();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     let originals = originals(&set(&outcome).into_iter().filter(|c| c.original.src.to_string() == CLIENT).collect());
     let expected: BTreeSet<_> =
@@ -383,7 +383,7 @@ fn load(rate: u16, count: u16) {
     let sending = began.elapsed();
     let peers = receiver.join().unwrap();
     let cpu_ns = worker_cpu_ns();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     let seen: BTreeMap<_, _> =
         outcome.connections.iter().filter(|c| c.original.dport == 9).map(|c| (c.original.sport, c.reply)).collect();
@@ -430,7 +430,7 @@ fn a_hundred_thousand_entries() {
     let starting = began.elapsed();
     let bytes = resident_bytes() - before;
     let began = Instant::now();
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     println!("start {starting:?}, finish {:?}, memory {} kB", began.elapsed(), bytes / 1000);
     complete(&outcome);
     let udp = outcome.connections.iter().filter(|c| c.original.proto == UDP && c.original.src.to_string() == CLIENT);
@@ -492,7 +492,7 @@ fn both_translations_of_a_race_are_seen() {
     let races = seen_by_server.len() - originals(&seen_by_server).len();
     // The kernel keeps such an entry for a second, if there is no answer.
     thread::sleep(Duration::from_millis(1500));
-    let outcome = tracker.finish();
+    let outcome = tracker.cut(true);
     complete(&outcome);
     let missing = seen_by_server.difference(&set(&outcome)).count();
     println!("{races} races in {TRIES} tries, {missing} translations missing");

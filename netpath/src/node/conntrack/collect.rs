@@ -1,20 +1,19 @@
-//! Collects connections: empties the event socket from time to time, dumps when events were lost, keeps each connection once.
+//! Collects connections: empties the event socket from time to time, and dumps when events were lost.
 //!
 //! In: the sockets. Out: an [`Outcome`]. It must never lose something without saying so, and its memory is bounded.
 //!
 //! It polls instead of waiting for each event: a wakeup for every connection would cost more than reading it, and would be
 //! paid in the softirq of the packet.
 
-use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use super::message::{self, Message};
+use super::known::Known;
+use super::message;
 use super::socket::{Dumps, Events, Received};
 use super::{ConntrackError, Limits, Outcome};
 use crate::node::netlink::DATAGRAM_BYTES;
 use crate::report::Conntrack;
-use crate::snapshot::Connection;
 
 /// Time between two looks at the event socket.
 const POLL: Duration = Duration::from_millis(20);
@@ -28,27 +27,18 @@ const DUMP_PAUSE_FACTOR: u32 = 9;
 /// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
 const READS: usize = 1 << 17;
 
-/// Connections seen so far.
+/// What the worker is asked for. It ends when nobody can ask any more.
 #[derive(Debug)]
-struct Seen {
-    connections: HashSet<Connection>,
-    limit: usize,
-    /// Whether one was left out.
-    full: bool,
-    malformed: u64,
-}
-
-impl Seen {
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Connection(connection) if self.connections.len() < self.limit => {
-                self.connections.insert(connection);
-            }
-            Message::Connection(connection) => self.full |= !self.connections.contains(&connection),
-            Message::Malformed => self.malformed += 1,
-            Message::Done | Message::Error(_) | Message::Other => {}
-        }
-    }
+pub enum Order {
+    /// A boundary is near.
+    NearBoundary,
+    /// The window has ended.
+    Cut {
+        /// It was the last one: read everything again before.
+        last: bool,
+        /// Where the window's connections go.
+        reply: Sender<Outcome>,
+    },
 }
 
 /// The worker's state.
@@ -57,15 +47,16 @@ pub struct Collector {
     events: Events,
     dumps: Dumps,
     buffer: Vec<u8>,
-    seen: Seen,
+    known: Known,
     events_are_off: bool,
+    /// In this window, as are the two below.
     overruns: u64,
     /// Whether events were lost since the last dump began.
     stale: bool,
     dumped_at: Instant,
     dump_took: Duration,
     dump_count: u64,
-    /// The first error of a read or a later dump.
+    /// The first error of a read or a dump.
     failure: Option<String>,
 }
 
@@ -76,7 +67,7 @@ impl Collector {
             events: Events::subscribe(limits.receive_buffer_bytes)?,
             dumps: Dumps::open()?,
             buffer: vec![0; DATAGRAM_BYTES],
-            seen: Seen { connections: HashSet::new(), limit: limits.connections, full: false, malformed: 0 },
+            known: Known::new(limits.connections),
             events_are_off,
             overruns: 0,
             stale: false,
@@ -89,33 +80,50 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Collects until told to finish, or until nobody is left who could.
-    pub fn run(mut self, finish: &Receiver<()>) -> Outcome {
+    /// Collects until nobody is left who could ask for anything.
+    pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
-            match finish.recv_timeout(POLL) {
+            match orders.recv_timeout(POLL) {
                 Err(RecvTimeoutError::Timeout) => {
                     self.read_events();
                     if self.stale && self.dumped_at.elapsed() >= DUMP_PAUSE.max(self.dump_took * DUMP_PAUSE_FACTOR) {
                         self.try_dump();
                     }
                 }
-                Ok(()) => {
+                Ok(Order::NearBoundary) => {
                     self.read_events();
-                    self.try_dump();
-                    // A dump removes entries that are due, which is announced.
-                    self.read_events();
-                    return self.outcome();
+                    self.known.near_boundary();
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.outcome(),
+                Ok(Order::Cut { last, reply }) => {
+                    self.read_events();
+                    if last || self.stale || self.events_are_off {
+                        self.try_dump();
+                        // A dump removes entries that are due, which is announced.
+                        self.read_events();
+                    }
+                    // If the session was given up, nobody waits for an outcome.
+                    let _ = reply.send(self.outcome());
+                    self.roll();
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Begins the next window.
+    fn roll(&mut self) {
+        // What had no room may have it now. What was lost after the dump is the next window's loss.
+        self.stale |= self.known.full;
+        self.overruns = u64::from(self.stale && self.overruns > 0);
+        self.known.roll();
+        (self.dump_count, self.failure) = (0, None);
     }
 
     fn read_events(&mut self) {
         for _ in 0..READS {
             match self.events.receive(&mut self.buffer) {
-                Ok(Received::Datagram(datagram)) => message::messages(datagram).for_each(|m| self.seen.take(m)),
-                Ok(Received::Unusable) => self.seen.malformed += 1,
+                Ok(Received::Datagram(datagram)) => message::messages(datagram).for_each(|message| self.known.apply(message)),
+                Ok(Received::Unusable) => self.known.malformed += 1,
                 Ok(Received::Overrun) => {
                     self.overruns += 1;
                     self.stale = true;
@@ -134,7 +142,11 @@ impl Collector {
         self.stale = false;
         self.dump_count += 1;
         let began = Instant::now();
-        let result = self.dumps.dump(&mut self.buffer, |message| self.seen.take(message));
+        self.known.begin_dump();
+        let result = self.dumps.dump(&mut self.buffer, |message| self.known.apply(message));
+        if result.is_ok() {
+            self.known.end_dump();
+        }
         self.dumped_at = Instant::now();
         self.dump_took = self.dumped_at - began;
         result
@@ -146,16 +158,14 @@ impl Collector {
         }
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(&self) -> Outcome {
         let reason = self.reason();
-        let mut connections: Vec<_> = self.seen.connections.into_iter().collect();
-        connections.sort_unstable();
         Outcome {
-            connections,
+            connections: self.known.connections(),
             state: if reason.is_none() { Conntrack::Ok } else { Conntrack::Overrun },
             reason,
             overruns: self.overruns,
-            malformed: self.seen.malformed,
+            malformed: self.known.malformed,
             dumps: self.dump_count,
         }
     }
@@ -165,11 +175,11 @@ impl Collector {
         if let Some(failure) = &self.failure {
             return Some(format!("conntrack failed during the window: {failure}; measure again"));
         }
-        if self.seen.full {
+        if self.known.full {
             return Some(format!(
                 "conntrack had more than {} connections in the window; NAT of the others cannot be followed; measure a \
                  shorter window",
-                self.seen.limit
+                self.known.limit()
             ));
         }
         if self.events_are_off {
@@ -186,11 +196,11 @@ impl Collector {
                 self.overruns
             ));
         }
-        if self.seen.malformed > 0 {
+        if self.known.malformed > 0 {
             return Some(format!(
                 "{} conntrack message(s) could not be understood; NAT of their connections cannot be followed; please \
                  report this with the kernel's version",
-                self.seen.malformed
+                self.known.malformed
             ));
         }
         None

@@ -63,8 +63,10 @@ const ICMPV6_ECHO_REPLY: u8 = 129;
 /// One netlink message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A connection: part of a dump, or an event (new and ended ones carry the same addresses).
+    /// A connection: part of a dump, or one that has begun.
     Connection(Connection),
+    /// A connection that has ended.
+    Ended(Connection),
     /// The end of a dump.
     Done,
     /// The kernel's answer to a request: 0 for an acknowledgement, otherwise an `errno` as a positive number.
@@ -94,7 +96,8 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message> {
 
 fn read(message_type: u16, payload: &[u8]) -> Message {
     match message_type {
-        CT_NEW | CT_DELETE => connection(payload).map_or(Message::Malformed, Message::Connection),
+        CT_NEW => connection(payload).map_or(Message::Malformed, Message::Connection),
+        CT_DELETE => connection(payload).map_or(Message::Malformed, Message::Ended),
         NLMSG_DONE => match status(payload) {
             // A dump that failed on the way ends like this too.
             None | Some(0) => Message::Done,

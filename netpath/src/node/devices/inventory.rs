@@ -55,6 +55,11 @@ impl Inventory {
         self.tables.local_routes()
     }
 
+    /// Forgets the routes that do not deliver to this node any more.
+    pub fn forget_past_routes(&mut self) {
+        self.tables.forget_past();
+    }
+
     /// Reads everything from the kernel.
     pub fn read(&mut self) -> anyhow::Result<()> {
         *self = Self::new(self.eni.clone());

@@ -61,10 +61,16 @@ impl LinkMonitor {
         self.inventory.links()
     }
 
-    /// Every route of any table that delivered packets to this node at some time since the monitor was opened.
+    /// Every route of any table that delivered packets to this node at some time since the monitor was opened, or since
+    /// [`Self::forget_past_routes`].
     #[must_use]
     pub fn local_routes(&self) -> Vec<LocalRoute> {
         self.inventory.local_routes()
+    }
+
+    /// Forgets the routes that do not deliver to this node any more.
+    pub fn forget_past_routes(&mut self) {
+        self.inventory.forget_past_routes();
     }
 
     /// Takes IMDS's hardware addresses of ENIs for evidence, unless the user names ENIs. Returns the devices that are ENIs by

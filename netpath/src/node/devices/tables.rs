@@ -93,6 +93,15 @@ impl Tables {
         }
     }
 
+    /// Forgets what is not so any more.
+    pub fn forget_past(&mut self) {
+        self.deliveries.retain(|_, delivery| delivery.current);
+        for delivery in self.deliveries.values_mut() {
+            delivery.unconditional = false;
+        }
+        self.judge();
+    }
+
     /// Every route that delivered here at some time.
     pub fn local_routes(&self) -> Vec<LocalRoute> {
         let each = |(route, delivery): (&DeliveringRoute, &Delivery)| LocalRoute {

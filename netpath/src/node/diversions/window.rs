@@ -1,4 +1,4 @@
-//! Reads what diverts packets when a window opens, and again when it closes.
+//! Reads what diverts packets when a session begins, and when a window closes.
 //!
 //! In: the network namespace of the thread that calls [`Watch::start`]. Out: what there was at either time. It works on a thread
 //! of its own, and keeps nobody waiting for longer than two readings may take.
@@ -6,38 +6,59 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, read, union};
+use super::{LIMIT, read};
+use crate::node::pace::Pace;
 use crate::snapshot::Diversions;
 
-/// A window that is open. Dropped without `finish`, its thread ends by itself.
+/// Reads over one window or several. Dropped, its thread ends by itself.
 #[derive(Debug)]
 pub struct Watch {
-    close: Sender<()>,
-    outcome: Receiver<Diversions>,
+    orders: Sender<Order>,
+}
+
+/// A window has ended.
+#[derive(Debug)]
+struct Order {
+    /// It was the last one: read everything again before.
+    last: bool,
+    /// Where goes what there was in the window.
+    reply: Sender<Diversions>,
 }
 
 impl Watch {
     /// Begins with the first reading, and does not wait for it.
     #[must_use]
     pub fn start() -> Self {
-        let (close, closed) = mpsc::channel();
-        let (sender, outcome) = mpsc::channel();
+        let (orders, receiver) = mpsc::channel();
         // Without a thread there is no outcome, and `wait` says so.
-        let _ = std::thread::Builder::new().name("diversions".into()).spawn(move || {
-            let first = read();
-            // If the window was given up, nobody waits for an outcome.
-            if closed.recv().is_ok() {
-                let _ = sender.send(union(first, read()));
-            }
-        });
-        Self { close, outcome }
+        let _ = std::thread::Builder::new().name("diversions".into()).spawn(move || watch(&receiver));
+        Self { orders }
     }
 
-    /// Begins with the last reading, and does not wait for it.
+    /// Ends a window and begins the next, with the reading that closes this one, and does not wait for it. Nothing is read
+    /// again if the last reading is recent in proportion to what it cost; `last` forbids that.
     #[must_use]
-    pub fn finish(self) -> LastReading {
-        let _ = self.close.send(());
-        LastReading { outcome: self.outcome, end: Instant::now() + LIMIT * 2 + Duration::from_secs(1) }
+    pub fn cut(&self, last: bool) -> LastReading {
+        let (reply, outcome) = mpsc::channel();
+        let _ = self.orders.send(Order { last, reply });
+        LastReading { outcome, end: Instant::now() + LIMIT * 2 + Duration::from_secs(1) }
+    }
+}
+
+fn watch(orders: &Receiver<Order>) {
+    let mut pace = Pace::default();
+    let paced_read = |pace: &mut Pace| {
+        let began = Instant::now();
+        let read = read();
+        pace.record(began, Instant::now());
+        read
+    };
+    let mut first = paced_read(&mut pace);
+    while let Ok(Order { last, reply }) = orders.recv() {
+        let then = if last || pace.is_due(Instant::now()) { paced_read(&mut pace) } else { first.clone() };
+        // If the session was given up, nobody waits for an outcome.
+        let _ = reply.send(first.union(then.clone()));
+        first = then;
     }
 }
 

@@ -1,6 +1,6 @@
-//! Reads the sources of names when the window opens, when pods come, and when it closes; and puts together what they said.
+//! Reads the sources of names when a window opens, when pods come, and when it closes; and puts together what they said.
 //!
-//! In: a [`HostRoot`]; word that a veth has come. Out: [`Names`]. It works on threads of its own, one for each source at
+//! In: a [`HostRoot`]; word that a veth has come or gone. Out: [`Names`]. It works on threads of its own, one for each source at
 //! most: a source that does not answer is left behind, is not asked again, and keeps nobody waiting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::cri::Runtimes;
 use super::root::HostRoot;
 use super::{PodName, Said, Trouble, ipam, logs, processes, services};
+use crate::node::pace::Pace;
 use crate::report::{NameSource, NameSourceReport, NameSourceState};
 use crate::snapshot::{Names, PodRecord, ServiceRecord};
 
@@ -21,7 +22,7 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 /// the look.
 const LOOKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// Follows the names of a window.
+/// Follows names, over one window or several.
 #[derive(Debug)]
 pub struct Follower {
     orders: Sender<Order>,
@@ -29,10 +30,15 @@ pub struct Follower {
 
 #[derive(Debug)]
 enum Order {
-    /// A veth has come.
+    /// A veth has come or gone.
     Look,
-    /// The window is closed.
-    Finish(Sender<Names>),
+    /// A window has ended.
+    Cut {
+        /// It was the last one: read everything again before.
+        last: bool,
+        /// Where the window's names go.
+        reply: Sender<Names>,
+    },
 }
 
 impl Follower {
@@ -40,25 +46,25 @@ impl Follower {
     #[must_use]
     pub fn start(root: HostRoot) -> Self {
         let (orders, receiver) = mpsc::channel();
-        // Without a thread there are no names, and `finish` says so.
-        let _ = std::thread::Builder::new().name("names".into()).spawn(move || {
-            // If the window was given up, nobody waits for the names.
-            let _ = follow(Sources::new(root), &receiver);
-        });
+        // Without a thread there are no names, and `cut` says so.
+        let _ = std::thread::Builder::new()
+            .name("names".into())
+            .spawn(move || follow(Sources::new(root), &receiver));
         Self { orders }
     }
 
-    /// Says that a veth has come. Does not wait.
-    pub fn veth_appeared(&self) {
+    /// Says that a veth has come or gone. Does not wait.
+    pub fn veths_changed(&self) {
         let _ = self.orders.send(Order::Look);
     }
 
-    /// Begins with the last reading, and does not wait for it.
+    /// Ends a window and begins the next, with the reading that closes this one, and does not wait for it. Sources are not
+    /// read again if no veth came or went and the last reading is recent in proportion to what it cost; `last` forbids that.
     #[must_use]
-    pub fn finish(self) -> LastReading {
-        let (sender, names) = mpsc::channel();
+    pub fn cut(&self, last: bool) -> LastReading {
+        let (reply, names) = mpsc::channel();
         // Without a thread the sender is dropped, and so no names come.
-        let _ = self.orders.send(Order::Finish(sender));
+        let _ = self.orders.send(Order::Cut { last, reply });
         LastReading { names, end: Instant::now() + LIMIT * 2 + Duration::from_secs(1) }
     }
 }
@@ -87,15 +93,24 @@ impl LastReading {
 const SOURCES: [NameSource; 5] =
     [NameSource::VpcCni, NameSource::Cri, NameSource::Processes, NameSource::PodLogs, NameSource::KubeProxy];
 
-fn follow(mut sources: Sources, orders: &Receiver<Order>) -> Result<(), mpsc::SendError<Names>> {
+fn follow(mut sources: Sources, orders: &Receiver<Order>) {
+    let mut pace = Pace::default();
+    let mut read = |pace: &mut Pace| {
+        let began = Instant::now();
+        let heard = sources.read();
+        pace.record(began, Instant::now());
+        heard
+    };
     let mut gathered = Gathered::default();
-    gathered.add(sources.read(), Moment::Start);
+    let mut latest = read(&mut pace);
+    gathered.add(latest.clone(), Moment::Start);
     let mut due: Vec<Instant> = Vec::new();
     loop {
         let next = due.first().copied();
         let wait = next.map_or(Duration::MAX, |next| next.saturating_duration_since(Instant::now()));
         match orders.recv_timeout(wait) {
             Ok(Order::Look) => {
+                pace.hurry();
                 // One that is due later will see it as well.
                 if due.len() < LOOKS.len() {
                     let now = Instant::now();
@@ -104,13 +119,19 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) -> Result<(), mpsc::Se
             }
             Err(RecvTimeoutError::Timeout) => {
                 due.retain(|due| Some(*due) != next);
-                gathered.add(sources.read(), Moment::Between);
+                latest = read(&mut pace);
+                gathered.add(latest.clone(), Moment::Between);
             }
-            Ok(Order::Finish(reply)) => {
-                gathered.add(sources.read(), Moment::End);
-                return reply.send(gathered.into_names());
+            Ok(Order::Cut { last, reply }) => {
+                if last || pace.is_due(Instant::now()) {
+                    latest = read(&mut pace);
+                }
+                gathered.add(latest.clone(), Moment::End);
+                // If the session was given up, nobody waits for the names.
+                let _ = reply.send(std::mem::take(&mut gathered).into_names());
+                gathered.add(latest.clone(), Moment::Start);
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

@@ -66,7 +66,7 @@ fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u1
         names: Names { sources: Vec::new(), pods, services: Vec::new() },
         ..Snapshot::new(
             NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-            Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+            Window { duration_ns: 1, ..Window::default() },
         )
     })
 }
@@ -280,7 +280,7 @@ fn services() {
             names: Names { sources: Vec::new(), pods: Vec::new(), services },
             ..Snapshot::new(
                 NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-                Window { started_at: String::new(), duration_ns: 1, skew_ns: None },
+                Window { duration_ns: 1, ..Window::default() },
             )
         };
         let tuple =

@@ -59,7 +59,7 @@ fn connections(datagram: &[u8]) -> (Vec<Connection>, Vec<Message>) {
     let (mut connections, mut others) = (Vec::new(), Vec::new());
     for message in messages(datagram) {
         match message {
-            Message::Connection(connection) => connections.push(connection),
+            Message::Connection(connection) | Message::Ended(connection) => connections.push(connection),
             other => others.push(other),
         }
     }

@@ -1,4 +1,4 @@
-//! Keeps an eye on netpath's place on the hooks: whether its programs are still there, and who runs before them.
+//! Watches netpath's place on the hooks: whether its programs are still there, and who runs before them.
 //!
 //! In: who is on the hooks, when it looks. Out: what it saw in the window, in words. A program that ran before netpath's may
 //! have kept packets from it; whether it did is for `path::account` to say, which has the numbers. TCX sends no messages, so
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::others;
+use super::foreign;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
 use crate::snapshot::OtherProgram;
 
@@ -22,21 +22,23 @@ const REST: u32 = 200;
 
 /// Looks at the hooks of devices.
 #[derive(Debug)]
-pub struct Lookout {
+pub struct HookWatcher {
     hooks: HookReader,
     next: Instant,
 }
 
-/// What was seen of one device in the window.
+/// What was seen of one device's hooks in the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Who else is there, and who ran before netpath at some time; `None` if that is not known.
-    pub others: Option<Vec<OtherProgram>>,
+pub struct HookState {
+    /// Who else is there; `None` if that is not known.
+    present: Option<Vec<OtherProgram>>,
+    /// Who ran before netpath at some time, and is not there any more.
+    left: Vec<OtherProgram>,
     /// That netpath's program is not there any more, or that nobody knows, as one sentence without an end.
     pub lost: Option<String>,
 }
 
-impl Lookout {
+impl HookWatcher {
     /// Reads who is on these devices' hooks, since programs' names may be asked for now, and perhaps not later.
     pub fn new(devices: impl IntoIterator<Item = u32>) -> io::Result<Self> {
         let mut hooks = HookReader::open()?;
@@ -50,28 +52,40 @@ impl Lookout {
     }
 
     /// Looks at these devices, to which netpath's programs `own` are attached.
-    pub fn look(&mut self, own: &[u32], devices: BTreeMap<u32, &mut Place>) -> io::Result<()> {
+    pub fn look(&mut self, own: &[u32], devices: BTreeMap<u32, &mut HookState>) -> io::Result<()> {
         let began = Instant::now();
         let hooks = self.hooks.read(devices.keys().copied());
         let now = Instant::now();
         self.next = now + LOOK_EVERY.max((now - began) * REST);
         let hooks = hooks?;
-        for (ifindex, place) in devices {
+        for (ifindex, state) in devices {
             // One that is gone is told of by a message about devices.
             if let Some(hooks) = hooks.get(&ifindex) {
-                place.see(hooks, own);
+                state.see(hooks, own);
             }
         }
         Ok(())
     }
 }
 
-impl Place {
+impl HookState {
+    /// Who else is there, and then who ran before netpath at some time; `None` if that is not known.
+    pub fn foreign(&self) -> Option<Vec<OtherProgram>> {
+        let present = self.present.as_ref()?;
+        Some(present.iter().chain(&self.left).cloned().collect())
+    }
+
+    /// Begins the next window.
+    pub fn roll(&mut self) {
+        self.left.clear();
+        self.lost = None;
+    }
+
     fn see(&mut self, hooks: &DeviceHooks, own: &[u32]) {
         let lost = [(&hooks.rx, "ingress"), (&hooks.tx, "egress")].into_iter().filter_map(|(hook, name)| {
             let there = hook.everybody();
             let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
-            (others::is_there(hook, own) == Some(false)).then(|| {
+            (foreign::is_there(hook, own) == Some(false)).then(|| {
                 format!(
                     "its {name} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
                 )
@@ -82,12 +96,10 @@ impl Place {
         if !lost.is_empty() {
             self.lost = Some(lost.join("; "));
         }
-        let mut now = others::others(hooks, own);
-        if let (Some(now), Some(before)) = (&mut now, self.others.take()) {
-            let gone: Vec<_> = before.into_iter().filter(|one| one.ahead && !now.contains(one)).collect();
-            now.extend(gone);
-        }
-        self.others = now;
+        let now = foreign::foreign(hooks, own);
+        self.left.extend(self.present.take().into_iter().flatten().filter(|one| one.ahead));
+        self.left.retain(|one| now.as_ref().is_some_and(|now| !now.contains(one)));
+        self.present = now;
     }
 }
 
@@ -119,13 +131,13 @@ mod tests {
 
     /// Those ahead on the ingress hook, of two looks at it. netpath's programs are 1 and 2.
     fn ahead(first: Hook, second: Hook) -> (Vec<String>, Option<String>) {
-        let mut place = Place::default();
+        let mut state = HookState::default();
         for rx in [first, second] {
             let tx = Hook { tcx: Some(tcx(&[2])), filters: vec![] };
-            place.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
+            state.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
         }
-        let ahead = place.others.into_iter().flatten().filter(|one| one.ahead);
-        (ahead.map(|one| one.program_id.map_or(one.kind, |id| id.to_string())).collect(), place.lost)
+        let ahead = state.foreign().into_iter().flatten().filter(|one| one.ahead);
+        (ahead.map(|one| one.program_id.map_or(one.kind, |id| id.to_string())).collect(), state.lost)
     }
 
     #[test]
@@ -153,11 +165,11 @@ mod tests {
         assert!(lost.starts_with("its ingress hook") && lost.ends_with("now there: other (TCX program 7)"), "{lost}");
         assert_eq!(ahead(Hook::default(), Hook::default()).1, None, "the kernel did not tell");
 
-        let mut place = Place::default();
+        let mut state = HookState::default();
         for (rx, tx) in [(hook(&[1]), hook(&[])), (hook(&[]), hook(&[]))] {
-            place.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
+            state.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
         }
-        let lost = place.lost.expect("both");
+        let lost = state.lost.expect("both");
         assert!(lost.starts_with("its ingress hook") && lost.contains("; its egress hook"), "{lost}");
     }
 }

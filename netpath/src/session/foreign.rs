@@ -8,7 +8,7 @@ use crate::report::Direction;
 use crate::snapshot::OtherProgram;
 
 /// The other programs and filters; `None` if the caller may not know all of them.
-pub fn others(hooks: &DeviceHooks, own: &[u32]) -> Option<Vec<OtherProgram>> {
+pub fn foreign(hooks: &DeviceHooks, own: &[u32]) -> Option<Vec<OtherProgram>> {
     let mut all = on_hook(&hooks.rx, Direction::Rx, own)?;
     all.extend(on_hook(&hooks.tx, Direction::Tx, own)?);
     Some(all)

@@ -1,0 +1,76 @@
+//! One end of a window: the moment at which an epoch ends, and the devices' counters around it.
+//!
+//! In: readings of the devices' counters, taken by [`cross`]. Out: what a device had counted at that moment, and how far that
+//! may be from the truth. What closes a window opens the next one.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use crate::kernel::drain::Drain;
+use crate::node::devices::counters::{Counted, CounterReader, Reading};
+use crate::node::devices::qdiscs::{self, Qdiscs};
+use crate::snapshot::KernelCounters;
+
+/// One end of a window.
+///
+/// What a device counted of the packets that the old epoch has lies between `early` and `after`. An egress hook comes before
+/// the device's counter, and the flip waits until the packet is through both. An ingress hook comes after it, with a queue
+/// in between: what was counted by `early` has arrived by the time of the flip.
+#[derive(Debug)]
+pub struct Boundary {
+    /// A grace period before the flip.
+    pub early: Reading,
+    /// `None` if the kernel does not tell.
+    pub qdiscs: Option<Qdiscs>,
+    /// Read right before the flip, so that it is next to the truth.
+    pub before: Reading,
+    /// When the epoch was flipped.
+    pub at: Instant,
+    /// Read after the flip.
+    pub after: Reading,
+}
+
+impl Boundary {
+    /// From the first to the last reading, in nanoseconds.
+    pub fn skew_ns(&self) -> u64 {
+        u64::try_from((self.after.ended - self.early.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the device was there to the last.
+    pub fn has(&self, ifindex: u32) -> bool {
+        self.after.devices.contains_key(&ifindex)
+    }
+
+    /// The device's counters next to the flip, if it was there.
+    pub fn counted(&self, ifindex: u32) -> Option<Counted> {
+        self.before.devices.get(&ifindex).or_else(|| self.after.devices.get(&ifindex)).copied()
+    }
+
+    /// How much more than the truth [`counted`](Self::counted) may be, and how much less.
+    pub fn slack(&self, ifindex: u32) -> (KernelCounters, KernelCounters) {
+        let moved = |from: &Reading, to: &Reading| {
+            let (from, to) = (from.devices.get(&ifindex)?, to.devices.get(&ifindex)?);
+            to.kernel.since(from.kernel)
+        };
+        // Nothing is known of one that came or went meanwhile.
+        (moved(&self.early, &self.before).unwrap_or_default(), moved(&self.before, &self.after).unwrap_or_default())
+    }
+}
+
+/// Ends an epoch, between readings of the devices' counters. Blocks for two grace periods.
+pub fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boundary> {
+    let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
+    let early = counters.read().context(unreadable)?;
+    drain.settle().context(FLIP)?;
+    // Without them, what they drop is unexplained. Not next to the flip: they change by less than the devices' counters do.
+    let qdiscs = qdiscs::read().ok();
+    let before = counters.read().context(unreadable)?;
+    let at = Instant::now();
+    drain.flip().context(FLIP)?;
+    let after = counters.read().context(unreadable)?;
+    Ok(Boundary { early, qdiscs, before, at, after })
+}
+
+/// What failed if the epoch did not change.
+pub const FLIP: &str = "cannot flip the flow maps' epoch";
