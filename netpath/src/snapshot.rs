@@ -6,6 +6,7 @@
 mod device;
 mod diversions;
 pub mod enis;
+mod merge;
 
 use std::net::IpAddr;
 

@@ -421,7 +421,7 @@ fn a_window() {
             "flush chain ip t c\nadd rule ip t c udp dport 3 udp dport set 4\nadd rule ip t c udp dport 5 udp dport set 6",
         );
         run("ip xfrm policy flush");
-        watch.finish().wait()
+        watch.cut(true).wait()
     });
     assert_eq!(found.unread, [""; 0]);
     let ports: Vec<_> = found.netfilter_rules.iter().map(|rule| rule.dport).collect();

@@ -99,7 +99,8 @@ async fn run(
         }
     };
     progress.finish_and_clear();
-    let late = schedule.filter(|_| status.is_none()).map(|schedule| Instant::now().saturating_duration_since(schedule.due()));
+    let late =
+        schedule.filter(|_| status.is_none()).map(|schedule| Instant::now().saturating_duration_since(schedule.due()));
     let mut snapshot = session.finish()?;
     set_times(&mut snapshot, windows, late);
     each(snapshot)?;

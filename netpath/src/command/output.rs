@@ -131,12 +131,27 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_first_report_is_added() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("report.txt");
+        std::fs::write(&path, "old").expect("written");
+        let mut output = Output::open(Some(&path)).expect("writable");
+        for count in 1..=3 {
+            assert_eq!(output.write(text).expect("written"), Reader::Reads);
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), "report\n".repeat(count));
+        }
+        drop(output);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "and it stays");
+    }
+
+    #[test]
     fn a_failure_keeps_the_old_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("report.txt");
         std::fs::write(&path, "old").expect("written");
         let mut output = Output::open(Some(&path)).expect("writable");
         output.write(|_| Err(io::Error::other("no"))).expect_err("must fail");
+        drop(output);
         assert_eq!(std::fs::read(&path).expect("there"), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "nothing left beside it");
     }

@@ -260,7 +260,8 @@ impl Answers {
         }
         let later = Inquiry::start(places).receive();
         self.now.imds = later.imds.filter(|told| told.outcome.is_ok()).or(self.now.imds.take());
-        self.now.introspection = later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection.take());
+        self.now.introspection =
+            later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection.take());
         match later.metrics.filter(|told| told.outcome.is_ok()) {
             Some(later) => self.now.metrics = Some(later),
             // Nothing is known of the window.

@@ -141,7 +141,11 @@ impl Scenario {
             names,
             ..Snapshot::new(
                 NodeInfo { hostname: "node-1".to_owned(), kernel: "6.1.0".to_owned(), instance_id: None },
-                Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 10_000_000_000, ..Window::default() },
+                Window {
+                    started_at: "2025-01-01T00:00:00Z".to_owned(),
+                    duration_ns: 10_000_000_000,
+                    ..Window::default()
+                },
             )
         };
         Ok(Self { what: file.what, snapshot, expect: file.expect })

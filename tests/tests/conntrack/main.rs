@@ -225,7 +225,7 @@ fn without_the_capability_the_reason_names_it() {
         Tracker::start(Limits::default()).unwrap_err()
     });
     assert!(matches!(error, ConntrackError::NotPermitted), "{error:?}");
-    let outcome = Outcome::from(error);
+    let outcome = Outcome::unavailable(&error);
     assert_eq!((outcome.state, outcome.connections.len()), (Conntrack::Unavailable, 0));
     assert!(outcome.reason.unwrap().contains("CAP_NET_ADMIN"));
 }

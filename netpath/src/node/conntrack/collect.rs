@@ -122,7 +122,9 @@ impl Collector {
     fn read_events(&mut self) {
         for _ in 0..READS {
             match self.events.receive(&mut self.buffer) {
-                Ok(Received::Datagram(datagram)) => message::messages(datagram).for_each(|message| self.known.apply(message)),
+                Ok(Received::Datagram(datagram)) => {
+                    message::messages(datagram).for_each(|message| self.known.apply(message));
+                }
                 Ok(Received::Unusable) => self.known.malformed += 1,
                 Ok(Received::Overrun) => {
                     self.overruns += 1;

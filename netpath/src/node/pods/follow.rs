@@ -47,9 +47,7 @@ impl Follower {
     pub fn start(root: HostRoot) -> Self {
         let (orders, receiver) = mpsc::channel();
         // Without a thread there are no names, and `cut` says so.
-        let _ = std::thread::Builder::new()
-            .name("names".into())
-            .spawn(move || follow(Sources::new(root), &receiver));
+        let _ = std::thread::Builder::new().name("names".into()).spawn(move || follow(Sources::new(root), &receiver));
         Self { orders }
     }
 
