@@ -37,9 +37,10 @@ impl Boundary {
         u64::try_from((self.after.ended - self.early.began).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the device was there to the last.
+    /// Whether the device was there when the epoch was flipped. Dumps can miss devices while others come and go.
     pub fn has(&self, ifindex: u32) -> bool {
-        self.after.devices.contains_key(&ifindex)
+        let is_in = |reading: &Reading| reading.devices.contains_key(&ifindex);
+        is_in(&self.before) || is_in(&self.early) && is_in(&self.after)
     }
 
     /// The device's counters next to the flip, if it was there.
