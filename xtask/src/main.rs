@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod bench;
+mod check;
 mod demo;
 mod dist;
 mod fuzz;
@@ -31,6 +32,8 @@ enum Command {
     Setup(setup::Args),
     /// Show netpath on a simulated node: network namespaces on this machine (needs root)
     Demo(demo::Args),
+    /// Check formatting, lints, licences and what is tested without root
+    Check,
     /// Run every test that can run here, and say which could not
     Test(test::Args),
     /// Run every fuzz target for a bounded time (needs a C++ compiler)
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Check => check::run(),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
