@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya::programs::{SchedClassifier, loaded_programs};
 use netpath::kernel::attach::Attacher;
-use netpath::kernel::drain::{Drain, Tally};
+use netpath::kernel::drain::{Drain, FlowCounts};
 use netpath::kernel::load::load;
 use netpath_ebpf::map;
 
@@ -95,11 +95,11 @@ impl Loaded {
     }
 
     /// Drains into a new tally.
-    pub fn drain(&mut self) -> Result<Tally> {
-        let mut tally = Tally::default();
-        self.drain.drain(&mut tally)?;
+    pub fn drain(&mut self) -> Result<FlowCounts> {
+        let mut flow_counts = FlowCounts::default();
+        self.drain.drain(&mut flow_counts)?;
         self.epoch += 1;
-        Ok(tally)
+        Ok(flow_counts)
     }
 }
 

@@ -93,9 +93,9 @@ pub fn measure(reference: &Path, rounds: u32, packets: u32) -> Result<(Vec<Figur
             }
         }
     }
-    let tally = arena.netpath.drain()?;
-    let counted = tally.observations().map(|flow| flow.counts.packets).sum::<u64>()
-        + tally.unattributed().map(|rest| rest.counts.packets).sum::<u64>();
+    let flow_counts = arena.netpath.drain()?;
+    let counted = flow_counts.observations().map(|flow| flow.counts.packets).sum::<u64>()
+        + flow_counts.unattributed().map(|rest| rest.counts.packets).sum::<u64>();
     ensure!(counted == netpath_packets, "netpath counted {counted} of {netpath_packets} packets");
 
     let mut figures = Vec::new();

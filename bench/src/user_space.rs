@@ -67,14 +67,18 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
         }
         reset_peak_memory()?;
         let cpu_start = process_cpu_ns();
-        let (tally, drain_ms) = timed(|| loaded.drain());
-        let tally = tally?;
-        ensure!(tally.len() == observations as usize, "the drain gave {} of {observations} flows", tally.len());
+        let (flow_counts, drain_ms) = timed(|| loaded.drain());
+        let flow_counts = flow_counts?;
+        ensure!(
+            flow_counts.len() == observations as usize,
+            "the drain gave {} of {observations} flows",
+            flow_counts.len()
+        );
         let snapshot = Snapshot {
             devices: devices(),
-            observations: tally.observations().collect(),
-            unattributed: tally.unattributed().collect(),
-            lost: tally.lost,
+            observations: flow_counts.observations().collect(),
+            unattributed: flow_counts.unattributed().collect(),
+            lost: flow_counts.lost,
             connections: connections.clone(),
             ..Snapshot::new(
                 NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
@@ -85,7 +89,7 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
                 },
             )
         };
-        drop(tally);
+        drop(flow_counts);
         let (report, report_ms) = timed(|| path::report(&snapshot));
         ensure!(report.health.unjoined_flows == 0, "{} flows are not joined", report.health.unjoined_flows);
         let (written, json_ms) = timed(|| render::json::write(&report, &mut io::sink()));

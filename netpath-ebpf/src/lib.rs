@@ -145,14 +145,14 @@ pub struct Counts {
     pub bytes: u64,
     /// What the packets have on the wire and `bytes` does not: the headers of every frame of a super-packet but the first,
     /// and VLAN tags that the kernel keeps beside the packet. Mostly 0, and then it costs nothing to count. See [`wire`].
-    pub extra_bytes: u64,
+    pub wire_overhead_bytes: u64,
 }
 
 impl Counts {
     /// Bytes as frames on the wire, without their check sequences.
     #[must_use]
     pub const fn wire_bytes(&self) -> u64 {
-        self.bytes.saturating_add(self.extra_bytes)
+        self.bytes.saturating_add(self.wire_overhead_bytes)
     }
 }
 

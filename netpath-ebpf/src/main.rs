@@ -86,46 +86,46 @@ pub fn netpath_tx(ctx: TcContext) -> i32 {
 /// TC ingress of a device without link layer (tun, WireGuard, xfrm). Kernel 5.10, TCX from 6.6 on. Without it: no rx hop on that device.
 #[classifier]
 pub fn netpath_rx_ip(ctx: TcContext) -> i32 {
-    general(ctx.skb.skb, Direction::Rx, false)
+    slow_path(ctx.skb.skb, Direction::Rx, false)
 }
 
 /// TC egress of a device without link layer (tun, WireGuard, xfrm). Kernel 5.10, TCX from 6.6 on. Without it: no tx hop on that device.
 #[classifier]
 pub fn netpath_tx_ip(ctx: TcContext) -> i32 {
-    general(ctx.skb.skb, Direction::Tx, false)
+    slow_path(ctx.skb.skb, Direction::Tx, false)
 }
 
 /// Counts any packet of a device with Ethernet headers: the quickest way that will do.
 #[inline(always)]
 fn ethernet(skb: *mut __sk_buff, direction: Direction) -> i32 {
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
-    let tag_beside = unsafe { (*skb).vlan_present } != 0;
+    let tag_offloaded = unsafe { (*skb).vlan_present } != 0;
     // Each with a tag whose length the compiler knows.
-    let mut counted = if tag_beside {
+    let mut counted = if tag_offloaded {
         // SAFETY: as above.
-        hit(skb, direction, PlainTag::beside(unsafe { (*skb).vlan_tci } as u16))
+        cached_path(skb, direction, PlainTag::beside(unsafe { (*skb).vlan_tci } as u16))
     } else {
-        hit(skb, direction, PlainTag::NONE)
+        cached_path(skb, direction, PlainTag::NONE)
     };
     if counted.is_none()
-        && !tag_beside
+        && !tag_offloaded
         && let Some(tag) = PlainTag::in_frame(&Linear::of(skb))
     {
-        counted = hit(skb, direction, tag);
+        counted = cached_path(skb, direction, tag);
     }
     match counted {
         Some(true) => NEXT,
-        Some(false) if netpath_plain(skb, direction as u32, u32::from(tag_beside)) != 0 => NEXT,
-        _ => general(skb, direction, true),
+        Some(false) if netpath_fast_path(skb, direction as u32, u32::from(tag_offloaded)) != 0 => NEXT,
+        _ => slow_path(skb, direction, true),
     }
 }
 
 /// Counts any packet. The three ways are called from here, and not one from within the other: together they would need more than
 /// BPF's 512 bytes of stack.
 #[inline(always)]
-fn general(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
+fn slow_path(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     let (direction, ethernet) = (direction as u32, u32::from(ethernet));
-    let left = netpath_general(skb, direction, ethernet);
+    let left = netpath_slow_path(skb, direction, ethernet);
     let counted = left == COUNTED || left == ICMP_ERROR && netpath_icmp_error(skb, direction, ethernet) == COUNTED;
     if !counted {
         netpath_fragment(skb, direction, ethernet);
@@ -160,7 +160,7 @@ fn tag(skb: *mut __sk_buff, beside: bool) -> Option<PlainTag> {
 /// Counts a plain packet, which is nearly every packet, if its flow has its slot on this CPU and it is no super-packet;
 /// `None` if it is not plain. It is small so that all it needs stays in registers.
 #[inline(always)]
-fn hit(skb: *mut __sk_buff, direction: Direction, tag: PlainTag) -> Option<bool> {
+fn cached_path(skb: *mut __sk_buff, direction: Direction, tag: PlainTag) -> Option<bool> {
     // SAFETY: as above.
     let hook = Hook::new(unsafe { (*skb).ifindex }, direction);
     let linear = Linear::of(skb);
@@ -187,19 +187,19 @@ fn hit_slot<K: FlowKey, const N: usize>(
     }
     slot.counts.packets += 1;
     slot.counts.bytes += len;
-    slot.counts.extra_bytes += tag.beside_bytes();
+    slot.counts.wire_overhead_bytes += tag.offloaded_tag_bytes();
     true
 }
 
-/// Counts any plain packet, but for those of tunnels that are super-packets: `false`. It reads the packet again: what [`hit`]
+/// Counts any plain packet, but for those of tunnels that are super-packets: `false`. It reads the packet again: what [`cached_path`]
 /// would have to hand on would cost those that hit.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_plain(skb: *mut __sk_buff, direction: u32, tag_beside: u32) -> u32 {
+extern "C" fn netpath_fast_path(skb: *mut __sk_buff, direction: u32, tag_offloaded: u32) -> u32 {
     let linear = Linear::of(skb);
     // SAFETY: as above.
     let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
-    let tag = tag(skb, tag_beside != 0).unwrap_or(PlainTag::NONE);
+    let tag = tag(skb, tag_offloaded != 0).unwrap_or(PlainTag::NONE);
     let size = size(skb);
     let counted = if let Some(parsed) = plain_v4(&linear, tag, hook) {
         count_plain(&NETPATH_SLOT_V4, [&NETPATH_V4_0, &NETPATH_V4_1], size, &parsed)
@@ -257,7 +257,7 @@ fn size(skb: *mut __sk_buff) -> Size {
             len_bytes: (*skb).len,
             gso_segs: (*skb).gso_segs,
             gso_size_bytes: (*skb).gso_size,
-            tag_beside: (*skb).vlan_present != 0,
+            tag_offloaded: (*skb).vlan_present != 0,
         }
     }
 }
@@ -336,12 +336,12 @@ fn is_network_within(skb: *mut __sk_buff, linear_len: u32, offset: u32) -> bool 
 /// which of these it is.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_general(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
+extern "C" fn netpath_slow_path(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
     let start = netpath_start(skb, ethernet);
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let inner_len = if unsafe { (*skb).gso_size } == 0 { 0 } else { netpath_inner_len(skb, start) };
     let seen = seen(skb, direction, Start::of_word(start), inner_len);
-    match read(&Whole::<true> { skb }, &seen) {
+    match read(&SkbReader::<true> { skb }, &seen) {
         Ok(left) => left,
         Err(reason) => {
             unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
@@ -404,7 +404,7 @@ fn left<K>(parsed: &Parsed<K>) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn netpath_fragment(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
     let seen = seen(skb, direction, Start::of_word(netpath_start(skb, ethernet)), 0);
-    if let Err(reason) = read_fragment(&Whole::<false> { skb }, &seen) {
+    if let Err(reason) = read_fragment(&SkbReader::<false> { skb }, &seen) {
         unattributed(seen.epoch, seen.hook, reason, &seen.size.counts(0));
     }
     COUNTED
@@ -413,8 +413,8 @@ extern "C" fn netpath_fragment(skb: *mut __sk_buff, direction: u32, ethernet: u3
 #[inline(always)]
 fn read_fragment<P: Packet>(packet: &P, seen: &Seen) -> Result<(), Reason> {
     match network(packet, seen.start)? {
-        Network::V4(link) => count_v4(seen, &whole(ipv4(packet, link, seen.hook)?)?),
-        Network::V6(link) => count_v6(seen, &whole(ipv6(packet, link, seen.hook)?)?),
+        Network::V4(link) => count_v4(seen, &resolve_fragment(ipv4(packet, link, seen.hook)?)?),
+        Network::V6(link) => count_v6(seen, &resolve_fragment(ipv6(packet, link, seen.hook)?)?),
     }
     Ok(())
 }
@@ -426,7 +426,7 @@ extern "C" fn netpath_icmp_error(skb: *mut __sk_buff, direction: u32, ethernet: 
     // SAFETY: the kernel passes a valid context; the verifier checks every access to it.
     let hook = Hook::new(unsafe { (*skb).ifindex }, direction_of(direction));
     let start = Start::of_word(netpath_start(skb, ethernet));
-    let Some((key, headers_len)) = icmp_error(&Whole::<false> { skb }, start, hook) else { return ICMP_ERROR };
+    let Some((key, headers_len)) = icmp_error(&SkbReader::<false> { skb }, start, hook) else { return ICMP_ERROR };
     let (epoch, counts) = (epoch(), own_size(skb, start).counts(headers_len - start.offset()));
     let kept = if epoch & 1 == 0 { add(&NETPATH_ICMP_0, &key, &counts) } else { add(&NETPATH_ICMP_1, &key, &counts) };
     if !kept {
@@ -454,7 +454,7 @@ fn icmp_error<P: Packet>(packet: &P, start: Start, hook: Hook) -> Option<(IcmpEr
 
 /// Remembers a first fragment's ports for the later ones, and completes a later one with them.
 #[inline(always)]
-fn whole<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
+fn resolve_fragment<K: Key>(mut parsed: Parsed<K>) -> Result<Parsed<K>, Reason> {
     if parsed.fragment == Fragment::Whole {
         return Ok(parsed);
     }
@@ -518,7 +518,7 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
         if slot.is_of(&key.words(epoch)) {
             slot.counts.packets += counts.packets;
             slot.counts.bytes += counts.bytes;
-            slot.counts.extra_bytes += counts.extra_bytes;
+            slot.counts.wire_overhead_bytes += counts.wire_overhead_bytes;
             return;
         }
         let kept = if epoch & 1 == 0 { add(even, &slot.key, &slot.counts) } else { add(odd, &slot.key, &slot.counts) };
@@ -533,7 +533,7 @@ fn cached<K: FlowKey, const N: usize, const M: usize>(
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_inner_len(skb: *mut __sk_buff, start: u32) -> u32 {
-    inner_len(&Whole::<true> { skb }, Start::of_word(start)).unwrap_or(0)
+    inner_len(&SkbReader::<true> { skb }, Start::of_word(start)).unwrap_or(0)
 }
 
 /// Counts a packet that belongs to no flow.
@@ -577,8 +577,8 @@ unsafe fn add_to(total: *mut Counts, counts: &Counts) {
     unsafe {
         add_word(&raw mut (*total).packets, counts.packets);
         add_word(&raw mut (*total).bytes, counts.bytes);
-        if counts.extra_bytes != 0 {
-            add_word(&raw mut (*total).extra_bytes, counts.extra_bytes);
+        if counts.wire_overhead_bytes != 0 {
+            add_word(&raw mut (*total).wire_overhead_bytes, counts.wire_overhead_bytes);
         }
     }
 }
@@ -634,11 +634,11 @@ impl Packet for Linear {
 
 /// The whole packet: if `DIRECT` its linear part by direct access, and what is behind through a helper call for each read, which
 /// is half as much for the verifier to look at.
-struct Whole<const DIRECT: bool> {
+struct SkbReader<const DIRECT: bool> {
     skb: *mut __sk_buff,
 }
 
-impl<const DIRECT: bool> Packet for Whole<DIRECT> {
+impl<const DIRECT: bool> Packet for SkbReader<DIRECT> {
     #[inline(always)]
     fn read<T: Header>(&self, offset: u32) -> Option<T> {
         // The verifier wants a limit.
@@ -675,20 +675,20 @@ impl<const DIRECT: bool> Packet for Whole<DIRECT> {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_link(skb: *mut __sk_buff, start: u32, offset: u32) -> u64 {
-    parse::link(&Whole::<true> { skb }, start, offset)
+    parse::link(&SkbReader::<true> { skb }, start, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_extensions(skb: *mut __sk_buff, next_header: u32, offset: u32) -> u64 {
-    parse::extensions(&Whole::<true> { skb }, next_header as u8, offset)
+    parse::extensions(&SkbReader::<true> { skb }, next_header as u8, offset)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_transport(skb: *mut __sk_buff, family: u32, number: u32, offset: u32) -> u64 {
     let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
-    parse::transport(&Whole::<true> { skb }, family, number as u8, offset)
+    parse::transport(&SkbReader::<true> { skb }, family, number as u8, offset)
 }
 
 #[panic_handler]

@@ -16,7 +16,7 @@ pub struct Size {
     /// Payload of each frame of a super-packet but the last, in bytes; 0 if it is no super-packet.
     pub gso_size_bytes: u32,
     /// Whether it has a VLAN tag beside the frame (hardware acceleration), which is no part of `len_bytes`.
-    pub tag_beside: bool,
+    pub tag_offloaded: bool,
 }
 
 /// Bytes of a VLAN tag.
@@ -37,8 +37,8 @@ impl Size {
         let bytes = u64::from(self.len_bytes);
         let frames = u64::from(self.frames(headers_len_bytes));
         let headers = (frames - 1) * u64::from(headers_len_bytes);
-        let tags = if self.tag_beside { frames * TAG_BYTES } else { 0 };
-        Counts { packets: 1, bytes, extra_bytes: headers + tags }
+        let tags = if self.tag_offloaded { frames * TAG_BYTES } else { 0 };
+        Counts { packets: 1, bytes, wire_overhead_bytes: headers + tags }
     }
 
     /// At least 1.
@@ -57,13 +57,13 @@ impl Size {
 mod tests {
     use super::*;
 
-    const FRAME: Size = Size { len_bytes: 1514, gso_segs: 0, gso_size_bytes: 0, tag_beside: false };
+    const FRAME: Size = Size { len_bytes: 1514, gso_segs: 0, gso_size_bytes: 0, tag_offloaded: false };
 
     #[test]
     fn a_frame_is_as_long_as_it_is() {
         for gso_segs in [0, 1] {
             let size = Size { gso_segs, ..FRAME };
-            assert_eq!(size.counts(66), Counts { packets: 1, bytes: 1514, extra_bytes: 0 });
+            assert_eq!(size.counts(66), Counts { packets: 1, bytes: 1514, wire_overhead_bytes: 0 });
             assert_eq!(Size { len_bytes: 0, ..size }.counts(66).wire_bytes(), 0);
         }
     }
@@ -72,11 +72,11 @@ mod tests {
     fn every_frame_of_a_super_packet_has_the_headers() {
         // 66 bytes of headers, twice 1448 of payload and once 100.
         let len_bytes = 66 + 2 * 1448 + 100;
-        let extra_bytes = 2 * 66;
+        let wire_overhead_bytes = 2 * 66;
         for gso_segs in [0, 3] {
             let size = Size { len_bytes, gso_segs, gso_size_bytes: 1448, ..FRAME };
             assert!(size.is_super_packet());
-            assert_eq!(size.counts(66), Counts { packets: 1, bytes: u64::from(len_bytes), extra_bytes });
+            assert_eq!(size.counts(66), Counts { packets: 1, bytes: u64::from(len_bytes), wire_overhead_bytes });
         }
     }
 
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_frame_has_the_tag_that_is_beside_the_packet() {
-        let tagged = Size { tag_beside: true, ..FRAME };
+        let tagged = Size { tag_offloaded: true, ..FRAME };
         assert_eq!(tagged.counts(54).wire_bytes(), 1518);
         let merged = Size { len_bytes: 66 + 3 * 1448, gso_segs: 3, gso_size_bytes: 1448, ..tagged };
         assert_eq!(merged.counts(66).wire_bytes(), 3 * (4 + 66 + 1448));

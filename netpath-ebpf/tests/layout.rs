@@ -110,9 +110,9 @@ proptest! {
     }
 
     #[test]
-    fn wire_bytes_are_a_sum_that_does_not_wrap(bytes in any::<u64>(), extra_bytes in any::<u64>()) {
-        let expected = u64::try_from(u128::from(bytes) + u128::from(extra_bytes)).unwrap_or(u64::MAX);
-        prop_assert_eq!(Counts { packets: 1, bytes, extra_bytes }.wire_bytes(), expected);
+    fn wire_bytes_are_a_sum_that_does_not_wrap(bytes in any::<u64>(), wire_overhead_bytes in any::<u64>()) {
+        let expected = u64::try_from(u128::from(bytes) + u128::from(wire_overhead_bytes)).unwrap_or(u64::MAX);
+        prop_assert_eq!(Counts { packets: 1, bytes, wire_overhead_bytes }.wire_bytes(), expected);
     }
 
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::node::enis::{self, Places};
+use crate::node::enis::{self, Endpoints};
 use crate::path::select::{Condition, Filter};
 use crate::render::units::Units;
 use crate::report::{GroupBy, PathClass};
@@ -284,8 +284,8 @@ pub struct EniArgs {
 impl EniArgs {
     /// Whom to ask.
     #[must_use]
-    pub fn places(&self) -> Places {
-        if self.offline { Places::none() } else { Places::new(self.introspection, self.metrics) }
+    pub fn endpoints(&self) -> Endpoints {
+        if self.offline { Endpoints::none() } else { Endpoints::new(self.introspection, self.metrics) }
     }
 }
 

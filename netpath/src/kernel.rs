@@ -7,5 +7,5 @@ mod bpf;
 pub mod drain;
 pub mod hooks;
 mod lease;
-pub mod leftovers;
 pub mod load;
+pub mod stale_filters;

@@ -24,16 +24,16 @@ use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
 use self::tracked::{Attachment, TrackedDevice};
 use crate::kernel::attach::Attacher;
-use crate::kernel::drain::Tally;
-use crate::kernel::leftovers;
+use crate::kernel::drain::FlowCounts;
 use crate::kernel::load::load;
+use crate::kernel::stale_filters;
 use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
 use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
-use crate::node::enis::{self, Answers, Candidate, Inquiry, Places};
+use crate::node::enis::{self, Answers, Candidate, Endpoints, PendingQuery};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
 use crate::report::{DeviceClass, NodeInfo, Skew, Window};
@@ -52,7 +52,7 @@ pub struct Options<'a> {
     /// Make clsact qdiscs where they are needed and there are none.
     pub new_qdiscs: bool,
     /// Whom to ask about ENIs.
-    pub places: Places,
+    pub endpoints: Endpoints,
     /// The folder that is the host's `/`; `None` to find it.
     pub host_root: Option<&'a Path>,
     /// What the process needs its capabilities for, beside measuring.
@@ -95,7 +95,7 @@ impl Session {
     /// runtime. It is given up when the future is dropped, at the next device at the latest.
     pub async fn attach(options: Options<'_>) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
-        let inquiry = Inquiry::start(options.places);
+        let query = PendingQuery::start(options.endpoints);
         let host = HostRoot::find(options.host_root)?;
         let (mut attacher, drain) = load(options.max_flows)?;
         if options.clsact {
@@ -105,10 +105,10 @@ impl Session {
             attacher.make_no_qdisc();
         }
         let mut monitor = LinkMonitor::open(&choice)?;
-        if attacher.must_be_dropped() {
+        if attacher.needs_detach() {
             // Without CAP_SYS_ADMIN it cannot be told what is left over. It harms nobody, and `netpath cleanup` says so.
             let links = monitor.links().into_iter().map(|link| link.ifindex);
-            let _ = leftovers::find(links).and_then(|found| leftovers::remove(&found));
+            let _ = stale_filters::find(links).and_then(|found| stale_filters::remove(&found));
         }
         let hook_watcher = HookWatcher::new(monitor.links().iter().map(|link| link.ifindex))
             .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
@@ -122,7 +122,7 @@ impl Session {
             yield_now().await;
         }
         // Its questions are packets on an ENI: they must not be in the window.
-        let answers = inquiry.wait();
+        let answers = query.wait();
         for link in monitor.learn(&answers.macs())? {
             match ledger.get_mut(link.ifindex).filter(|device| device.is_attached()) {
                 Some(device) => device.changed(link),
@@ -216,12 +216,12 @@ impl Session {
         }
         let default_routes = default_routes();
         let started_at = Timestamp::now();
-        let (mut tally, closed) = self.drainer.cut()?;
+        let (mut flow_counts, closed) = self.drainer.cut()?;
         // Are read meanwhile.
         let (names, diversions) = (self.names.cut(last), self.diversions.cut(last));
         let statistics = self.conntrack.as_ref().ok().and_then(|_| statistics::read().ok());
         self.look_once_more();
-        self.apply_late_events(&closed, &mut tally)?;
+        self.apply_late_events(&closed, &mut flow_counts)?;
         let conntrack = match &self.conntrack {
             Ok(tracker) => tracker.cut(last),
             Err(error) => Outcome::unavailable(error),
@@ -229,9 +229,9 @@ impl Session {
         let allowances = read_allowances(&self.ledger);
         let candidates = candidates(&self.ledger, &self.start.allowances, &allowances);
         if last {
-            self.answers.ask_again(&candidates);
+            self.answers.refresh(&candidates);
         }
-        let known = self.answers.about(&candidates);
+        let known = self.answers.resolve(&candidates);
         let duration = closed.at - self.start.boundary.at;
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
@@ -245,9 +245,9 @@ impl Session {
                 late_ns: None,
             },
             devices,
-            observations: tally.observations().collect(),
-            unattributed: tally.unattributed().collect(),
-            lost: tally.lost,
+            observations: flow_counts.observations().collect(),
+            unattributed: flow_counts.unattributed().collect(),
+            lost: flow_counts.lost,
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,
@@ -321,7 +321,7 @@ impl Session {
 
     /// Applies the events that were read after the boundary: to the window that it closes if they are of before, otherwise
     /// they are left to the next one.
-    fn apply_late_events(&mut self, closed: &Boundary, tally: &mut Tally) -> anyhow::Result<()> {
+    fn apply_late_events(&mut self, closed: &Boundary, flow_counts: &mut FlowCounts) -> anyhow::Result<()> {
         let mut of_next_window = HashSet::new();
         while let Some(event) = self.monitor.try_next()? {
             let (ifindex, is_late) = match &event {
@@ -346,7 +346,7 @@ impl Session {
             if let LinkEvent::Appeared(_) = &event
                 && let Some(retired) = self.ledger.retire(ifindex)
             {
-                tally.retire(ifindex, retired);
+                flow_counts.retire(ifindex, retired);
             }
             self.apply(event, When::Closing);
         }
@@ -451,7 +451,7 @@ fn default_routes() -> Option<Vec<u32>> {
 
 /// Takes the programs off the hooks, and gives up what only they were needed for.
 fn detach(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
-    if attacher.must_be_dropped() {
+    if attacher.needs_detach() {
         drop(attacher);
         return privilege::after_measuring(purpose);
     }

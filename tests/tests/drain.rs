@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use lab::traffic::UdpSink;
 use lab::{Counters, Lab, counters};
 use netpath::kernel::attach::AttachError;
-use netpath::kernel::drain::Tally;
+use netpath::kernel::drain::FlowCounts;
 use netpath::kernel::load::load;
 use netpath::node::devices::Layer;
 use netpath::report::Direction;
@@ -24,7 +24,7 @@ use netpath::snapshot::{Counts, Reason};
 /// What was sent from each source port, and what netpath counted meanwhile.
 struct Outcome {
     sent: BTreeMap<u16, u64>,
-    tally: Tally,
+    flow_counts: FlowCounts,
     drains: u32,
     devices: Vec<(u32, Counters)>,
 }
@@ -42,7 +42,7 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
     let before = [client, server].map(|pod| counters(&lab.node.namespace, &pod.veth).unwrap());
 
     let (stop, ready) = (&AtomicBool::new(false), &Barrier::new(3));
-    let (sent, tally, drains) = thread::scope(|scope| {
+    let (sent, flow_counts, drains) = thread::scope(|scope| {
         let node = &lab.node.namespace;
         let draining = scope.spawn(move || {
             node.run(|| {
@@ -54,14 +54,14 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
                 });
                 ready.wait();
                 let (_attacher, mut drain) = attached.unwrap().unwrap();
-                let (mut tally, mut drains) = (Tally::default(), 0);
+                let (mut flow_counts, mut drains) = (FlowCounts::default(), 0);
                 while !stop.load(Ordering::Relaxed) {
-                    drain.drain(&mut tally).unwrap();
+                    drain.drain(&mut flow_counts).unwrap();
                     drains += 1;
                     thread::sleep(every);
                 }
-                drain.drain(&mut tally).unwrap();
-                (tally, drains)
+                drain.drain(&mut flow_counts).unwrap();
+                (flow_counts, drains)
             })
             .unwrap()
         });
@@ -76,8 +76,8 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
         }
         lab.wait_until_quiet().unwrap();
         stop.store(true, Ordering::Relaxed);
-        let (tally, drains) = draining.join().unwrap();
-        (sent, tally, drains)
+        let (flow_counts, drains) = draining.join().unwrap();
+        (sent, flow_counts, drains)
     });
     let devices = [client, server]
         .into_iter()
@@ -85,7 +85,7 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
         .zip(before)
         .map(|((pod, ifindex), before)| (ifindex, counters(&lab.node.namespace, &pod.veth).unwrap().since(before)))
         .collect();
-    Outcome { sent, tally, drains, devices }
+    Outcome { sent, flow_counts, drains, devices }
 }
 
 /// Raises the process's limit, which is 1,024 by default.
@@ -138,21 +138,23 @@ impl Outcome {
                 Direction::Rx => (seen.rx_bytes += counts.bytes, seen.rx_packets += counts.packets),
                 Direction::Tx => (seen.tx_bytes += counts.bytes, seen.tx_packets += counts.packets),
             };
-            for flow in self.tally.observations().filter(|flow| flow.ifindex == *ifindex) {
+            for flow in self.flow_counts.observations().filter(|flow| flow.ifindex == *ifindex) {
                 add(flow.direction, flow.counts);
             }
-            for rest in self.tally.unattributed().filter(|rest| rest.ifindex == *ifindex) {
+            for rest in self.flow_counts.unattributed().filter(|rest| rest.ifindex == *ifindex) {
                 add(rest.direction, rest.counts);
             }
             assert_eq!(seen, *own, "device {ifindex} after {} drains", self.drains);
         }
-        assert_eq!(self.tally.lost, Counts::default());
+        assert_eq!(self.flow_counts.lost, Counts::default());
     }
 
     /// Each flow's packets, as they entered the node, against what its socket sent.
     fn assert_flows_agree(&self) {
         let mut seen: BTreeMap<u16, u64> = BTreeMap::new();
-        for flow in self.tally.observations().filter(|flow| flow.direction == Direction::Rx && flow.tuple.proto == 17) {
+        for flow in
+            self.flow_counts.observations().filter(|flow| flow.direction == Direction::Rx && flow.tuple.proto == 17)
+        {
             *seen.entry(flow.tuple.sport).or_default() += flow.counts.packets;
         }
         assert_eq!(seen, self.sent);
@@ -188,7 +190,7 @@ fn more_flows_than_slots() {
 fn a_full_map_loses_no_count() {
     let outcome = flood(3_000, 300, Duration::from_millis(500), 0);
     let full: u64 = outcome
-        .tally
+        .flow_counts
         .unattributed()
         .filter(|rest| rest.reason == Reason::MapFull)
         .map(|rest| rest.counts.packets)

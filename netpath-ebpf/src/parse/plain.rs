@@ -113,7 +113,7 @@ impl PlainTag {
     /// What the tag adds to `skb->len` on the wire.
     #[inline(always)]
     #[must_use]
-    pub const fn beside_bytes(self) -> u64 {
+    pub const fn offloaded_tag_bytes(self) -> u64 {
         if self.beside { TAG_BYTES } else { 0 }
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use super::output::Output;
 use crate::cli::CleanupArgs;
-use crate::kernel::leftovers::{self, Own};
+use crate::kernel::stale_filters::{self, Own};
 use crate::node::devices::{self, EniChoice};
 use crate::render::text::sanitise;
 use crate::report::Direction;
@@ -18,7 +18,7 @@ use crate::report::Direction;
 pub fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
     let links = devices::list(&EniChoice::new(&[])?)?;
     let names: BTreeMap<u32, &str> = links.iter().map(|link| (link.ifindex, link.name.as_str())).collect();
-    let found = leftovers::find(names.keys().copied()).map_err(|error| match error.raw_os_error() {
+    let found = stale_filters::find(names.keys().copied()).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM) => anyhow::anyhow!(
             "missing CAP_SYS_ADMIN, so netpath cannot tell which filters a running netpath uses; run 'netpath cleanup' as root (sudo)"
         ),
@@ -26,7 +26,7 @@ pub fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
     })?;
     let (used, unused): (Vec<_>, Vec<_>) = found.into_iter().partition(|filter| filter.is_used);
     if !args.dry_run {
-        leftovers::remove(&unused).map_err(|error| match error.raw_os_error() {
+        stale_filters::remove(&unused).map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM) => {
                 anyhow::anyhow!("missing CAP_NET_ADMIN to remove filters; run 'netpath cleanup' as root (sudo)")
             }

@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use super::output::Output;
 use crate::cli::{DevicesArgs, DevicesFormat};
 use crate::node::devices::{self, EniChoice};
-use crate::node::enis::{Candidate, Inquiry};
+use crate::node::enis::{Candidate, PendingQuery};
 use crate::render;
 
 /// Runs the subcommand.
 pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let choice = EniChoice::new(&args.eni.globs)?;
-    let inquiry = Inquiry::start(args.eni.places());
-    let answers = inquiry.wait();
+    let query = PendingQuery::start(args.eni.endpoints());
+    let answers = query.wait();
     let links = devices::list(&choice.with_macs(answers.macs()))?;
     let candidates: Vec<_> = links.iter().map(|link| Candidate { link, allowances: None }).collect();
-    let known = answers.about(&candidates);
+    let known = answers.resolve(&candidates);
     Output::Stdout.write(|mut out| match args.format {
         DevicesFormat::Table => render::devices::table(&links, &known, &mut out),
         DevicesFormat::Json => render::devices::json(&links, &known, &mut out),

@@ -11,13 +11,13 @@ use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::doctor::facts::Facts;
 use crate::doctor::{Level, diagnose};
 use crate::node::devices::EniChoice;
-use crate::node::enis::Inquiry;
+use crate::node::enis::PendingQuery;
 use crate::render;
 
 /// Runs the subcommand.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let choice = EniChoice::new(&args.eni.globs)?;
-    let macs = Inquiry::start(args.eni.places().imds_alone()).wait().macs();
+    let macs = PendingQuery::start(args.eni.endpoints().imds_alone()).wait().macs();
     let diagnosis = diagnose(&Facts::gather(&choice.with_macs(macs))?);
     Output::Stdout.write(|mut out| match args.format {
         DoctorFormat::Table => render::doctor::table(&diagnosis, &mut out),

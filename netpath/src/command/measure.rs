@@ -120,7 +120,7 @@ async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) ->
         max_flows: args.max_flows,
         clsact: args.clsact,
         new_qdiscs: !args.no_new_qdisc,
-        places: args.eni.places(),
+        endpoints: args.eni.endpoints(),
         host_root: args.host_root.as_deref(),
         purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },
     };

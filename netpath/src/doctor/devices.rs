@@ -59,9 +59,8 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
             }
         }
     };
-    let on = |hook: fn(&DeviceHooks) -> &Hook| {
-        device.hooks.as_ref().map(|hooks| hook(hooks).everybody()).unwrap_or_default()
-    };
+    let on =
+        |hook: fn(&DeviceHooks) -> &Hook| device.hooks.as_ref().map(|hooks| hook(hooks).attached()).unwrap_or_default();
     Device {
         name: link.name.clone(),
         ifindex: link.ifindex,

@@ -106,7 +106,7 @@ impl Attacher {
 
     /// Whether what is attached stays when the process ends, unless this value is dropped before.
     #[must_use]
-    pub fn must_be_dropped(&self) -> bool {
+    pub fn needs_detach(&self) -> bool {
         self.clsact.is_some()
     }
 

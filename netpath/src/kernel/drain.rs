@@ -1,6 +1,6 @@
 //! Reads the maps exactly: each packet is in one drain and in one only.
 //!
-//! In: the maps of the loaded object. Out: [`Tally`]. There are two of each map, and programs count into those of the
+//! In: the maps of the loaded object. Out: [`FlowCounts`]. There are two of each map, and programs count into those of the
 //! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
 //! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
 
@@ -52,14 +52,14 @@ struct Flows {
 /// Whether a flow map was filled to more than a quarter, so that the next drain should not wait long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Crowded(pub bool);
+pub struct MapFill(pub bool);
 
 /// How many times as many flows as a flow map has room for are told apart in memory.
 const FLOWS_IN_MEMORY: usize = 8;
 
 /// A sum of drains.
 #[derive(Debug)]
-pub struct Tally {
+pub struct FlowCounts {
     v4: HashMap<KeyV4, Counts>,
     v6: HashMap<KeyV6, Counts>,
     icmp_errors: HashMap<IcmpErrorKey, Counts>,
@@ -70,7 +70,7 @@ pub struct Tally {
     room_left: usize,
 }
 
-impl Default for Tally {
+impl Default for FlowCounts {
     /// With room for any number of flows.
     fn default() -> Self {
         let (v4, v6, icmp_errors, unattributed) = Default::default();
@@ -108,14 +108,14 @@ impl Drain {
     /// An empty sum with room for eight times as many flows as a flow map holds, IPv4 and IPv6 together. More flows are counted
     /// as in no flow.
     #[must_use]
-    pub fn bounded_tally(&self) -> Tally {
-        Tally { room_left: FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize), ..Tally::default() }
+    pub fn bounded_counts(&self) -> FlowCounts {
+        FlowCounts { room_left: FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize), ..FlowCounts::default() }
     }
 
-    /// Adds to `tally` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
-    pub fn drain(&mut self, tally: &mut Tally) -> io::Result<()> {
+    /// Adds to `flow_counts` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).
+    pub fn drain(&mut self, flow_counts: &mut FlowCounts) -> io::Result<()> {
         self.flip()?;
-        self.collect(tally).map(drop)
+        self.collect(flow_counts).map(drop)
     }
 
     /// Ends the epoch: what passes a hook from now on belongs to the next one. Blocks until no program counts into the
@@ -129,41 +129,41 @@ impl Drain {
 
     /// Waits for an RCU grace period: a packet that was on its way from a device's counter to the hook has arrived, unless
     /// the CPU is so far behind that it leaves received packets for later.
-    pub fn settle(&self) -> io::Result<()> {
+    pub fn wait_grace_period(&self) -> io::Result<()> {
         self.barrier.wait()
     }
 
-    /// Adds to `tally` all that was counted in the epoch that the last flip ended, and tells how full the maps were. Blocks
+    /// Adds to `flow_counts` all that was counted in the epoch that the last flip ended, and tells how full the maps were. Blocks
     /// for the reading.
-    pub fn collect(&mut self, tally: &mut Tally) -> io::Result<Crowded> {
+    pub fn collect(&mut self, flow_counts: &mut FlowCounts) -> io::Result<MapFill> {
         let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
         let (mut v4, mut v6, mut icmp_errors) = (0, 0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
-            collect_slots(&self.slots_v4, old, self.cpus, |key, counts| tally.add_v4(key, counts))?;
-            collect_slots(&self.slots_v6, old, self.cpus, |key, counts| tally.add_v6(key, counts))?;
+            collect_slots(&self.slots_v4, old, self.cpus, |key, counts| flow_counts.add_v4(key, counts))?;
+            collect_slots(&self.slots_v6, old, self.cpus, |key, counts| flow_counts.add_v6(key, counts))?;
             take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
-                tally.add_v4(key, counts);
+                flow_counts.add_v4(key, counts);
                 v4 += 1;
             })?;
             take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
-                tally.add_v6(key, counts);
+                flow_counts.add_v6(key, counts);
                 v6 += 1;
             })?;
             take_all(fd(&maps.icmp_errors), |key: IcmpErrorKey, counts: RawCounts| {
-                tally.add_icmp_error(key, counts);
+                flow_counts.add_icmp_error(key, counts);
                 icmp_errors += 1;
             })?;
             take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
-                *tally.unattributed.entry(key).or_default() += counts.into();
+                *flow_counts.unattributed.entry(key).or_default() += counts.into();
             })?;
         }
-        let [packets, bytes, extra_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
-        tally.lost += RawCounts { packets, bytes, extra_bytes }.into();
+        let [packets, bytes, wire_overhead_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
+        flow_counts.lost += RawCounts { packets, bytes, wire_overhead_bytes }.into();
         self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
-        Ok(Crowded(v4.max(v6).max(icmp_errors) > self.max_flows / 4))
+        Ok(MapFill(v4.max(v6).max(icmp_errors) > self.max_flows / 4))
     }
 }
 
@@ -191,7 +191,7 @@ unsafe fn collect_slots<K: FlowKey>(
     Ok(())
 }
 
-impl Tally {
+impl FlowCounts {
     fn add_v4(&mut self, key: KeyV4, counts: RawCounts) {
         add(&mut self.v4, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
     }
@@ -377,15 +377,15 @@ mod tests {
             dst_be: 0,
             ports: Ports { src_be: port, dst_be: 0 },
         };
-        let counts = RawCounts { packets: 1, bytes: 100, extra_bytes: 4 };
-        let mut tally = Tally { room_left: 2, ..Tally::default() };
+        let counts = RawCounts { packets: 1, bytes: 100, wire_overhead_bytes: 4 };
+        let mut flow_counts = FlowCounts { room_left: 2, ..FlowCounts::default() };
         for (index, port) in [(7, 1), (7, 2), (7, 3), (8, 1), (7, 1), (7, 4)] {
-            tally.add_v4(key(index, port), counts);
+            flow_counts.add_v4(key(index, port), counts);
         }
-        assert_eq!(tally.len(), 2);
-        let flows: u64 = tally.observations().map(|flow| flow.counts.packets).sum();
+        assert_eq!(flow_counts.len(), 2);
+        let flows: u64 = flow_counts.observations().map(|flow| flow.counts.packets).sum();
         assert_eq!(flows, 3, "one that has room goes on");
-        let mut rest: Vec<_> = tally.unattributed().map(|one| (one.ifindex, one.reason, one.counts)).collect();
+        let mut rest: Vec<_> = flow_counts.unattributed().map(|one| (one.ifindex, one.reason, one.counts)).collect();
         rest.sort_by_key(|(ifindex, ..)| *ifindex);
         let counts = |packets| Counts { packets, bytes: 100 * packets, wire_bytes: 104 * packets };
         assert_eq!(rest, [(7, Reason::MapFull, counts(2)), (8, Reason::MapFull, counts(1))]);
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn addresses_and_ports_come_out_in_host_order() {
-        let mut tally = Tally::default();
+        let mut flow_counts = FlowCounts::default();
         let hook = Hook::new(7, netpath_ebpf::Direction::Tx);
         let words = "2001:db8::1".parse::<Ipv6Addr>().expect("valid").octets();
         let words_be = std::array::from_fn(|i| u32::from_ne_bytes(std::array::from_fn(|j| words[4 * i + j])));
@@ -404,8 +404,8 @@ mod tests {
             dst_be: [0; 4],
             ports: Ports { src_be: 53u16.to_be(), dst_be: 4096u16.to_be() },
         };
-        tally.v6.insert(key, Counts { packets: 1, bytes: 2, wire_bytes: 3 });
-        let seen: Vec<_> = tally.observations().collect();
+        flow_counts.v6.insert(key, Counts { packets: 1, bytes: 2, wire_bytes: 3 });
+        let seen: Vec<_> = flow_counts.observations().collect();
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].ifindex, seen[0].direction, seen[0].vlans), (7, Direction::Tx, [5, 6]));
         assert_eq!(seen[0].tuple.src.to_string(), "2001:db8::1");
@@ -420,11 +420,13 @@ mod tests {
         let error = v4([10, 0, 0, 9], [10, 0, 0, 1], Ports::default());
         let ports = Ports { src_be: 4096_u16.to_be(), dst_be: 53_u16.to_be() };
         let quoted = KeyV4 { tag: Tag::new(0, 0, 17), ..v4([10, 0, 0, 1], [10, 0, 0, 2], ports) };
-        let mut tally = Tally::default();
-        tally.icmp_errors.insert(IcmpErrorKey::v4(&error, &quoted), Counts { packets: 1, bytes: 2, wire_bytes: 3 });
-        assert_eq!(tally.len(), 1);
-        tally.retire(7, 8);
-        let seen: Vec<_> = tally.observations().collect();
+        let mut flow_counts = FlowCounts::default();
+        flow_counts
+            .icmp_errors
+            .insert(IcmpErrorKey::v4(&error, &quoted), Counts { packets: 1, bytes: 2, wire_bytes: 3 });
+        assert_eq!(flow_counts.len(), 1);
+        flow_counts.retire(7, 8);
+        let seen: Vec<_> = flow_counts.observations().collect();
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].ifindex, seen[0].vlans, seen[0].counts.bytes), (8, [5, 0], 2));
         let tuple = |proto, src: [u8; 4], sport, dst: [u8; 4], dport| Tuple {

@@ -92,7 +92,7 @@ pub struct Filter {
 impl Hook {
     /// Everybody on it, in order and in words.
     #[must_use]
-    pub fn everybody(&self) -> Vec<String> {
+    pub fn attached(&self) -> Vec<String> {
         let tcx = self.tcx.iter().flatten().map(ToString::to_string);
         tcx.chain(self.filters.iter().map(ToString::to_string)).collect()
     }

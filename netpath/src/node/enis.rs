@@ -45,13 +45,13 @@ pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 
 /// Whom to ask, and where.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct Endpoints {
     imds: Option<Endpoint>,
     introspection: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
 }
 
-impl Places {
+impl Endpoints {
     /// Nobody.
     #[must_use]
     pub fn none() -> Self {
@@ -90,7 +90,7 @@ impl Failure {
     }
 
     /// Says what it is about.
-    fn about(self, what: &str) -> Self {
+    fn context(self, what: &str) -> Self {
         Self { reason: format!("{} ({what})", self.reason), ..self }
     }
 
@@ -102,7 +102,7 @@ impl Failure {
 
 /// What one source told, and what it did not.
 #[derive(Clone, Debug)]
-struct Told<T> {
+struct Reply<T> {
     facts: T,
     outcome: Result<(), Failure>,
 }
@@ -110,15 +110,15 @@ struct Told<T> {
 /// What the sources told. `None`: it was not asked.
 #[derive(Clone, Debug, Default)]
 struct Round {
-    imds: Option<Told<imds::Facts>>,
-    introspection: Option<Told<Vec<ipamd::Eni>>>,
-    metrics: Option<Told<Values>>,
+    imds: Option<Reply<imds::Facts>>,
+    introspection: Option<Reply<Vec<ipamd::Eni>>>,
+    metrics: Option<Reply<Values>>,
 }
 
 /// Questions under way.
 #[derive(Debug)]
-pub struct Inquiry {
-    places: Places,
+pub struct PendingQuery {
+    endpoints: Endpoints,
     end: Instant,
     round: mpsc::Receiver<Round>,
 }
@@ -126,7 +126,7 @@ pub struct Inquiry {
 /// What all sources told, at one or two times.
 #[derive(Clone, Debug)]
 pub struct Answers {
-    places: Places,
+    endpoints: Endpoints,
     now: Round,
     /// ipamd's metrics when the window was opened.
     first_metrics: Values,
@@ -154,12 +154,12 @@ pub struct Known {
     pub sources: Vec<Source>,
 }
 
-impl Inquiry {
+impl PendingQuery {
     /// Begins to ask, in the network namespace of the calling thread.
     #[must_use]
-    pub fn start(places: Places) -> Self {
+    pub fn start(endpoints: Endpoints) -> Self {
         let (sender, round) = mpsc::sync_channel(1);
-        let to_ask = places.clone();
+        let to_ask = endpoints.clone();
         // Without a thread nobody sends, and all count as timed out.
         let _ = std::thread::Builder::new().name("enis".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -168,56 +168,56 @@ impl Inquiry {
                 let _ = sender.send(runtime.block_on(ask(to_ask)));
             }
         });
-        Self { places, end: Instant::now() + WITHIN, round }
+        Self { endpoints, end: Instant::now() + WITHIN, round }
     }
 
     /// Waits for the answers, [`WITHIN`] after the start at the latest.
     #[must_use]
     pub fn wait(self) -> Answers {
         let now = self.receive();
-        let first_metrics = now.metrics.as_ref().map(|told| told.facts.clone()).unwrap_or_default();
-        Answers { places: self.places, now, first_metrics }
+        let first_metrics = now.metrics.as_ref().map(|reply| reply.facts.clone()).unwrap_or_default();
+        Answers { endpoints: self.endpoints, now, first_metrics }
     }
 
     fn receive(&self) -> Round {
         // The thread keeps to the time, too. It gets some more, to say what it has by then.
         let left = self.end.saturating_duration_since(Instant::now()) + Duration::from_millis(200);
         self.round.recv_timeout(left).unwrap_or_else(|_| Round {
-            imds: self.places.imds.as_ref().map(|_| Told::late()),
-            introspection: self.places.introspection.map(|_| Told::late()),
-            metrics: self.places.metrics.map(|_| Told::late()),
+            imds: self.endpoints.imds.as_ref().map(|_| Reply::late()),
+            introspection: self.endpoints.introspection.map(|_| Reply::late()),
+            metrics: self.endpoints.metrics.map(|_| Reply::late()),
         })
     }
 }
 
-impl<T: Default> Told<T> {
+impl<T: Default> Reply<T> {
     fn late() -> Self {
         Self { facts: T::default(), outcome: Err(Failure::timed_out("")) }
     }
 }
 
 /// Asks all of them at once.
-async fn ask(places: Places) -> Round {
+async fn ask(endpoints: Endpoints) -> Round {
     let imds = async {
-        let endpoint = places.imds?;
+        let endpoint = endpoints.imds?;
         let mut facts = imds::Facts::default();
         let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts)).await.unwrap_or_else(|_| {
             Err(Failure::timed_out("; in a container, the instance's metadata hop limit may be too low for it"))
         });
-        Some(Told { facts, outcome })
+        Some(Reply { facts, outcome })
     };
     let introspection = async {
-        let body = within(get(places.introspection?, "/v1/enis")).await;
+        let body = within(get(endpoints.introspection?, "/v1/enis")).await;
         Some(match body.and_then(|body| ipamd::parse(&body)) {
-            Ok((facts, outcome)) => Told { facts, outcome },
-            Err(failure) => Told { facts: Vec::new(), outcome: Err(failure) },
+            Ok((facts, outcome)) => Reply { facts, outcome },
+            Err(failure) => Reply { facts: Vec::new(), outcome: Err(failure) },
         })
     };
     let metrics = async {
-        let body = within(get(places.metrics?, "/metrics")).await;
+        let body = within(get(endpoints.metrics?, "/metrics")).await;
         Some(match body.and_then(|body| metrics::parse(&body)) {
-            Ok(facts) => Told { facts, outcome: Ok(()) },
-            Err(failure) => Told { facts: Values::new(), outcome: Err(failure) },
+            Ok(facts) => Reply { facts, outcome: Ok(()) },
+            Err(failure) => Reply { facts: Values::new(), outcome: Err(failure) },
         })
     };
     let (imds, introspection, metrics) = tokio::join!(imds, introspection, metrics);
@@ -239,30 +239,30 @@ impl Answers {
     /// The hardware addresses of this instance's ENIs, as far as IMDS told them.
     #[must_use]
     pub fn macs(&self) -> Vec<String> {
-        let interfaces = self.now.imds.iter().flat_map(|told| &told.facts.interfaces);
+        let interfaces = self.now.imds.iter().flat_map(|reply| &reply.facts.interfaces);
         interfaces.map(|interface| interface.mac.clone()).collect()
     }
 
     /// Asks again after the last window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
     /// not told of. Who does not answer this time has said what it had to say before.
-    pub fn ask_again(&mut self, candidates: &[Candidate<'_>]) {
-        let told = self.now.imds.as_ref().map_or(&[][..], |told| &told.facts.interfaces);
+    pub fn refresh(&mut self, candidates: &[Candidate<'_>]) {
+        let reply = self.now.imds.as_ref().map_or(&[][..], |reply| &reply.facts.interfaces);
         let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
         let mut macs = enis.filter_map(|candidate| candidate.link.mac.as_ref());
-        let news = macs.any(|mac| told.iter().all(|interface| interface.mac != *mac));
-        let places = Places {
-            imds: self.places.imds.clone().filter(|_| news && answered(self.now.imds.as_ref())),
-            introspection: self.places.introspection.filter(|_| answered(self.now.introspection.as_ref())),
-            metrics: self.places.metrics.filter(|_| answered(self.now.metrics.as_ref())),
+        let news = macs.any(|mac| reply.iter().all(|interface| interface.mac != *mac));
+        let endpoints = Endpoints {
+            imds: self.endpoints.imds.clone().filter(|_| news && answered(self.now.imds.as_ref())),
+            introspection: self.endpoints.introspection.filter(|_| answered(self.now.introspection.as_ref())),
+            metrics: self.endpoints.metrics.filter(|_| answered(self.now.metrics.as_ref())),
         };
-        if places.imds.is_none() && places.introspection.is_none() && places.metrics.is_none() {
+        if endpoints.imds.is_none() && endpoints.introspection.is_none() && endpoints.metrics.is_none() {
             return;
         }
-        let later = Inquiry::start(places).receive();
-        self.now.imds = later.imds.filter(|told| told.outcome.is_ok()).or(self.now.imds.take());
+        let later = PendingQuery::start(endpoints).receive();
+        self.now.imds = later.imds.filter(|reply| reply.outcome.is_ok()).or(self.now.imds.take());
         self.now.introspection =
-            later.introspection.filter(|told| told.outcome.is_ok()).or(self.now.introspection.take());
-        match later.metrics.filter(|told| told.outcome.is_ok()) {
+            later.introspection.filter(|reply| reply.outcome.is_ok()).or(self.now.introspection.take());
+        match later.metrics.filter(|reply| reply.outcome.is_ok()) {
             Some(later) => self.now.metrics = Some(later),
             // Nothing is known of the window.
             None => self.first_metrics = Values::new(),
@@ -271,9 +271,9 @@ impl Answers {
 
     /// Puts together what is known. In: the devices that are ENIs or may be branch ENIs, among any others.
     #[must_use]
-    pub fn about(&self, candidates: &[Candidate<'_>]) -> Known {
-        let imds = self.now.imds.as_ref().map(|told| &told.facts);
-        let ipamd = self.now.introspection.as_ref().map_or(&[][..], |told| &told.facts);
+    pub fn resolve(&self, candidates: &[Candidate<'_>]) -> Known {
+        let imds = self.now.imds.as_ref().map(|reply| &reply.facts);
+        let ipamd = self.now.introspection.as_ref().map_or(&[][..], |reply| &reply.facts);
         let enis = join::join(candidates, imds, ipamd);
         let named = candidates.iter().any(|candidate| join::altnames(candidate.link).any());
         let altnames = if named {
@@ -284,22 +284,22 @@ impl Answers {
         let not_asked = Err(Failure::absent("not asked, as --offline says"));
         let sources = [
             ("altnames", Some(&altnames)),
-            ("imds", self.now.imds.as_ref().map(|told| &told.outcome)),
-            ("ipamd_enis", self.now.introspection.as_ref().map(|told| &told.outcome)),
-            ("ipamd_metrics", self.now.metrics.as_ref().map(|told| &told.outcome)),
+            ("imds", self.now.imds.as_ref().map(|reply| &reply.outcome)),
+            ("ipamd_enis", self.now.introspection.as_ref().map(|reply| &reply.outcome)),
+            ("ipamd_metrics", self.now.metrics.as_ref().map(|reply| &reply.outcome)),
         ];
-        let metrics = self.now.metrics.as_ref().filter(|told| told.outcome.is_ok());
+        let metrics = self.now.metrics.as_ref().filter(|reply| reply.outcome.is_ok());
         Known {
             instance_id: imds.and_then(|facts| facts.instance_id.clone()),
             enis,
-            ipam: metrics.map(|told| metrics::ipam(&self.first_metrics, &told.facts)),
+            ipam: metrics.map(|reply| metrics::ipam(&self.first_metrics, &reply.facts)),
             sources: sources.map(|(name, outcome)| source(name, outcome.unwrap_or(&not_asked))).into(),
         }
     }
 }
 
-fn answered<T>(told: Option<&Told<T>>) -> bool {
-    told.is_some_and(|told| told.outcome.is_ok())
+fn answered<T>(reply: Option<&Reply<T>>) -> bool {
+    reply.is_some_and(|reply| reply.outcome.is_ok())
 }
 
 fn source(name: &str, outcome: &Result<(), Failure>) -> Source {

@@ -27,33 +27,33 @@ use crate::report::NameSourceState;
 
 /// What one source says at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
-    pods: Vec<SaidPod>,
+pub struct SourceReading {
+    pods: Vec<PodReading>,
     services: Vec<crate::snapshot::ServiceRecord>,
     /// If not all is well.
-    trouble: Option<Trouble>,
+    error: Option<SourceError>,
 }
 
-impl Said {
+impl SourceReading {
     /// Nothing but why.
-    fn nothing(trouble: Trouble) -> Self {
-        Self { trouble: Some(trouble), ..Self::default() }
+    fn nothing(error: SourceError) -> Self {
+        Self { error: Some(error), ..Self::default() }
     }
 
     /// `pods`, and how many of its entries the source had that could not be used.
     #[must_use]
-    pub fn pods(pods: Vec<SaidPod>, left_out: usize) -> Self {
-        let trouble = (left_out > 0).then(|| {
+    pub fn pods(pods: Vec<PodReading>, left_out: usize) -> Self {
+        let error = (left_out > 0).then(|| {
             let why = format!("{left_out} of its entries are not as Kubernetes writes them, and were left out");
-            Trouble::new(NameSourceState::Incomplete, why)
+            SourceError::new(NameSourceState::Incomplete, why)
         });
-        Self { pods, services: Vec::new(), trouble }
+        Self { pods, services: Vec::new(), error }
     }
 }
 
 /// What one source says of one pod.
 #[derive(Clone, Debug, Default)]
-pub struct SaidPod {
+pub struct PodReading {
     /// Namespace and name; `None` if the source knows only the uid.
     name: Option<PodName>,
     uid: Option<String>,
@@ -66,13 +66,13 @@ pub struct SaidPod {
 
 /// Why a source has nothing, or less than it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct SourceError {
     state: NameSourceState,
     /// One line; from elsewhere, so to be sanitised when printed.
     reason: String,
 }
 
-impl Trouble {
+impl SourceError {
     fn new(state: NameSourceState, reason: impl Into<String>) -> Self {
         Self { state, reason: reason.into() }
     }

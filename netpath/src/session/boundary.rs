@@ -63,7 +63,7 @@ impl Boundary {
 pub fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boundary> {
     let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
     let early = counters.read().context(unreadable)?;
-    drain.settle().context(FLIP)?;
+    drain.wait_grace_period().context(FLIP)?;
     // Without them, what they drop is unexplained. Not next to the flip: they change by less than the devices' counters do.
     let qdiscs = qdiscs::read().ok();
     let before = counters.read().context(unreadable)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::boundary::{Boundary, FLIP, cross};
-use crate::kernel::drain::{Crowded, Drain, Tally};
+use crate::kernel::drain::{Drain, FlowCounts, MapFill};
 use crate::node::devices::counters::CounterReader;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
@@ -25,7 +25,7 @@ enum Order {
     /// See [`Drainer::retire`]. What is sent back tells that it is done.
     Retire { ifindex: u32, retired: u32, done: mpsc::Sender<()> },
     /// See [`Drainer::cut`].
-    Cut(mpsc::Sender<(Tally, Boundary)>),
+    Cut(mpsc::Sender<(FlowCounts, Boundary)>),
 }
 
 /// The thread that drains.
@@ -40,12 +40,12 @@ impl Drainer {
     pub fn start(mut drain: Drain) -> anyhow::Result<(Self, Boundary)> {
         let mut counters = CounterReader::open().context("cannot open a netlink socket")?;
         let opened = cross(&mut drain, &mut counters)?;
-        let Crowded(_) = collect(&mut drain, &mut Tally::default())?;
+        let MapFill(_) = collect(&mut drain, &mut FlowCounts::default())?;
         let (orders, ordered) = mpsc::channel();
         let flows = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&flows);
         let work = move || {
-            let mut tally = drain.bounded_tally();
+            let mut flow_counts = drain.bounded_counts();
             let mut wait = DRAIN_EVERY;
             loop {
                 let order = ordered.recv_timeout(wait);
@@ -57,21 +57,21 @@ impl Drainer {
                         None
                     }
                 };
-                let Crowded(crowded) = collect(&mut drain, &mut tally)?;
+                let MapFill(crowded) = collect(&mut drain, &mut flow_counts)?;
                 wait = if crowded { DRAIN_SOON } else { DRAIN_EVERY };
                 // Nobody waits for an answer if the session is being given up.
                 match (order, closed) {
                     (Ok(Order::Cut(reply)), Some(closed)) => {
-                        let whole = std::mem::replace(&mut tally, drain.bounded_tally());
+                        let whole = std::mem::replace(&mut flow_counts, drain.bounded_counts());
                         let _ = reply.send((whole, closed));
                     }
                     (Ok(Order::Retire { ifindex, retired, done }), _) => {
-                        tally.retire(ifindex, retired);
+                        flow_counts.retire(ifindex, retired);
                         let _ = done.send(());
                     }
                     _ => {}
                 }
-                seen.store(tally.len(), Ordering::Relaxed);
+                seen.store(flow_counts.len(), Ordering::Relaxed);
             }
         };
         let thread = std::thread::Builder::new().name("drain".into()).spawn(work).context("cannot start a thread")?;
@@ -94,7 +94,7 @@ impl Drainer {
     }
 
     /// Closes a window and opens the next. Blocks for a drain that is under way, and that of the boundary.
-    pub fn cut(&mut self) -> anyhow::Result<(Tally, Boundary)> {
+    pub fn cut(&mut self) -> anyhow::Result<(FlowCounts, Boundary)> {
         let (reply, window) = mpsc::channel();
         let _ = self.orders.send(Order::Cut(reply));
         if let Ok(window) = window.recv() {
@@ -107,6 +107,6 @@ impl Drainer {
     }
 }
 
-fn collect(drain: &mut Drain, tally: &mut Tally) -> anyhow::Result<Crowded> {
-    drain.collect(tally).context("cannot read the flow maps")
+fn collect(drain: &mut Drain, flow_counts: &mut FlowCounts) -> anyhow::Result<MapFill> {
+    drain.collect(flow_counts).context("cannot read the flow maps")
 }

@@ -83,7 +83,7 @@ impl HookState {
 
     fn see(&mut self, hooks: &DeviceHooks, own: &[u32]) {
         let lost = [(&hooks.rx, "ingress"), (&hooks.tx, "egress")].into_iter().filter_map(|(hook, name)| {
-            let there = hook.everybody();
+            let there = hook.attached();
             let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
             (foreign::is_there(hook, own) == Some(false)).then(|| {
                 format!(

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use aya::maps::{HashMap, Map};
 use etherparse::{EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header};
 use lab::Lab;
-use netpath::kernel::drain::{Drain, Tally};
+use netpath::kernel::drain::{Drain, FlowCounts};
 use netpath_ebpf::{FragmentValue, map};
 
 use super::frames::Beside;
@@ -61,12 +61,13 @@ fn frame(piece: Piece, is_v6: bool) -> Vec<u8> {
 
 /// The ports that fragments were counted under, and how many under none, in this order.
 fn counted(drain: &mut Drain) -> (Vec<(u16, u64)>, u64) {
-    let mut tally = Tally::default();
-    drain.drain(&mut tally).unwrap();
-    let mut ports: Vec<_> = tally.observations().map(|flow| (flow.tuple.sport, flow.counts.packets)).collect();
+    let mut flow_counts = FlowCounts::default();
+    drain.drain(&mut flow_counts).unwrap();
+    let mut ports: Vec<_> = flow_counts.observations().map(|flow| (flow.tuple.sport, flow.counts.packets)).collect();
     ports.sort_unstable();
     let reason = netpath::snapshot::Reason::OrphanFragment;
-    let orphans = tally.unattributed().inspect(|rest| assert_eq!(rest.reason, reason)).map(|rest| rest.counts.packets);
+    let orphans =
+        flow_counts.unattributed().inspect(|rest| assert_eq!(rest.reason, reason)).map(|rest| rest.counts.packets);
     (ports, orphans.sum())
 }
 

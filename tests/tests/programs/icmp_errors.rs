@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, PacketBuilder};
 use lab::Lab;
-use netpath::kernel::drain::Tally;
+use netpath::kernel::drain::FlowCounts;
 use netpath::snapshot::{Observation, Reason, Tuple};
 use netpath_ebpf::map;
 
@@ -41,10 +41,10 @@ fn an_error_is_counted_with_the_packet_that_it_is_about() {
             for sport in [1000, 1000, 2000] {
                 assert_eq!(answer(&program, LOOPBACK, &unreachable(is_v6, sport), Beside::default()), Some(-1));
             }
-            let mut tally = Tally::default();
-            drain.drain(&mut tally).unwrap();
-            assert_eq!(tally.len(), 1);
-            let seen: Vec<Observation> = tally.observations().collect();
+            let mut flow_counts = FlowCounts::default();
+            drain.drain(&mut flow_counts).unwrap();
+            assert_eq!(flow_counts.len(), 1);
+            let seen: Vec<Observation> = flow_counts.observations().collect();
             let [router, src, dst] = addresses(is_v6);
             let proto = if is_v6 { 58 } else { 1 };
             assert_eq!(seen[0].tuple, Tuple { proto, src: router, sport: 0, dst: src, dport: 0 });
@@ -52,15 +52,15 @@ fn an_error_is_counted_with_the_packet_that_it_is_about() {
             let ethernet = if [map::RX, map::TX].contains(&name) { 0 } else { 14 };
             let bytes = unreachable(is_v6, 1000).len() as u64 - ethernet;
             assert_eq!((seen[0].counts.packets, seen[0].counts.bytes), (2, 2 * bytes), "{name}");
-            let rest: Vec<_> = tally.unattributed().map(|rest| (rest.reason, rest.counts.packets)).collect();
+            let rest: Vec<_> = flow_counts.unattributed().map(|rest| (rest.reason, rest.counts.packets)).collect();
             assert_eq!(rest, [(Reason::MapFull, 1)], "{name}");
 
             // The same errors in the next window, and the device's index given to another.
             assert_eq!(answer(&program, LOOPBACK, &unreachable(is_v6, 2000), Beside::default()), Some(-1));
-            let mut tally = Tally::default();
-            drain.drain(&mut tally).unwrap();
-            tally.retire(LOOPBACK, 99);
-            let seen: Vec<Observation> = tally.observations().collect();
+            let mut flow_counts = FlowCounts::default();
+            drain.drain(&mut flow_counts).unwrap();
+            flow_counts.retire(LOOPBACK, 99);
+            let seen: Vec<Observation> = flow_counts.observations().collect();
             assert_eq!((seen.len(), seen[0].ifindex, seen[0].counts.packets), (1, 99, 1));
             assert_eq!(seen[0].about.unwrap().sport, 2000);
         }

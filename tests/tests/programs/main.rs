@@ -19,7 +19,7 @@ use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use lab::Lab;
 use netpath::kernel::attach::Attacher;
-use netpath::kernel::drain::{Drain, Tally};
+use netpath::kernel::drain::{Drain, FlowCounts};
 use netpath::kernel::load::load;
 use netpath::node::devices::Layer;
 use netpath_ebpf::{Direction, Reason, map};
@@ -76,8 +76,8 @@ fn run(name: &'static str, direction: Direction, ethernet: bool, devices: [u32; 
     stay_on_this_cpu();
     let Loaded { program, mut drain, maps, .. } = loaded(name);
     let (program, _callable) = lab::behind_vlan_push(program.fd().unwrap().as_fd()).unwrap();
-    let mut tally = Tally::default();
-    drain.drain(&mut tally).unwrap();
+    let mut flow_counts = FlowCounts::default();
+    drain.drain(&mut flow_counts).unwrap();
     let epoch = 2;
 
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -100,9 +100,9 @@ fn run(name: &'static str, direction: Direction, ethernet: bool, devices: [u32; 
     let mut in_maps = flow_map::<5>(&maps, map::V4[epoch as usize & 1]);
     in_maps.append(&mut flow_map::<11>(&maps, map::V6[epoch as usize & 1]));
     assert_eq!(in_maps, model.flows, "{name}: what slots were emptied into");
-    drain.drain(&mut tally).unwrap();
-    assert_eq!(tally.lost.packets, 0);
-    assert_eq!(counted(&tally), model.all, "{name}");
+    drain.drain(&mut flow_counts).unwrap();
+    assert_eq!(flow_counts.lost.packets, 0);
+    assert_eq!(counted(&flow_counts), model.all, "{name}");
     let reasons: HashSet<u32> = model.all.keys().filter_map(|counted| Some(counted.err()?.1)).collect();
     assert!(reasons.len() >= if ethernet { 3 } else { 2 }, "{name}: only {reasons:?} occurred");
     model.ways
@@ -210,19 +210,19 @@ where
 }
 
 /// What netpath read from cache and maps.
-fn counted(tally: &Tally) -> BTreeMap<Counted, Sum> {
+fn counted(flow_counts: &FlowCounts) -> BTreeMap<Counted, Sum> {
     let sum = |counts: netpath::snapshot::Counts| netpath_ebpf::Counts {
         packets: counts.packets,
         bytes: counts.bytes,
-        extra_bytes: counts.wire_bytes - counts.bytes,
+        wire_overhead_bytes: counts.wire_bytes - counts.bytes,
     };
     let mut all = BTreeMap::new();
-    for flow in tally.observations() {
+    for flow in flow_counts.observations() {
         let tuple = |t: netpath::snapshot::Tuple| (t.src, t.dst, t.proto, t.sport, t.dport);
         let key = Ok((flow.ifindex, tuple(flow.tuple), flow.vlans, flow.about.map(tuple)));
         add(&mut all, key, sum(flow.counts));
     }
-    for rest in tally.unattributed() {
+    for rest in flow_counts.unattributed() {
         add(&mut all, Err((rest.ifindex, number(rest.reason))), sum(rest.counts));
     }
     all

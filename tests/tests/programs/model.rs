@@ -101,7 +101,7 @@ impl Model {
             len_bytes: u32::try_from(frame.len()).unwrap(),
             gso_segs: beside.gso_segs,
             gso_size_bytes: beside.gso_size,
-            tag_beside: beside.vlan_tci.is_some(),
+            tag_offloaded: beside.vlan_tci.is_some(),
         };
         let start = if self.ethernet {
             Start::Ethernet { vlan_tci: beside.vlan_tci }
@@ -140,14 +140,14 @@ impl Model {
         };
         *self.ways.entry(way).or_default() += 1;
         if way == Way::Hit {
-            counts.extra_bytes = if size.tag_beside { 4 } else { 0 };
+            counts.wire_overhead_bytes = if size.tag_offloaded { 4 } else { 0 };
         }
         add(&mut self.all, flow.counted, counts);
         match holder {
             Some((_, total)) if own => {
                 total.packets += counts.packets;
                 total.bytes += counts.bytes;
-                total.extra_bytes += counts.extra_bytes;
+                total.wire_overhead_bytes += counts.wire_overhead_bytes;
             }
             _ => {
                 if let Some((key, counts)) = slots.insert(flow.slot, (flow.key, counts)) {
@@ -279,5 +279,5 @@ pub fn add<K: Ord>(sums: &mut BTreeMap<K, Sum>, key: K, counts: Counts) {
     let sum = sums.entry(key).or_default();
     sum[0] += counts.packets;
     sum[1] += counts.bytes;
-    sum[2] += counts.extra_bytes;
+    sum[2] += counts.wire_overhead_bytes;
 }

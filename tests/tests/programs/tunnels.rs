@@ -3,7 +3,7 @@
 
 use etherparse::{IpNumber, PacketBuilder};
 use lab::Lab;
-use netpath::kernel::drain::Tally;
+use netpath::kernel::drain::FlowCounts;
 use netpath::snapshot::Counts;
 use netpath_ebpf::map;
 
@@ -18,16 +18,16 @@ fn super_packets_in_tunnels() {
         for name in [map::RX, map::TX] {
             let Loaded { program, mut drain, .. } = loaded(name);
             for (tunnel, frame, headers) in tunnels() {
-                let mut tally = Tally::default();
-                drain.drain(&mut tally).unwrap();
+                let mut flow_counts = FlowCounts::default();
+                drain.drain(&mut flow_counts).unwrap();
                 let beside = Beside { vlan_tci: None, gso_segs: SEGMENTS, gso_size: 400 };
                 // The second is counted in the slot of the first, which is another way through the program.
                 for _ in 0..2 {
                     assert_eq!(answer(&program, LOOPBACK, &frame, beside), Some(-1));
                 }
-                let mut tally = Tally::default();
-                drain.drain(&mut tally).unwrap();
-                let counts: Vec<_> = tally.observations().map(|flow| flow.counts).collect();
+                let mut flow_counts = FlowCounts::default();
+                drain.drain(&mut flow_counts).unwrap();
+                let counts: Vec<_> = flow_counts.observations().map(|flow| flow.counts).collect();
                 let bytes = 2 * frame.len() as u64;
                 let wire_bytes = bytes + 2 * u64::from(SEGMENTS - 1) * headers;
                 assert_eq!(counts, [Counts { packets: 2, bytes, wire_bytes }], "{tunnel} {name}");

@@ -30,11 +30,11 @@ const IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2,
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// At its two documented addresses, the IPv4 one first.
-    Usual,
+    Default,
     /// Here.
     At(SocketAddr),
     /// Not at all: why.
-    Nowhere(Failure),
+    Disabled(Failure),
 }
 
 impl Endpoint {
@@ -43,12 +43,12 @@ impl Endpoint {
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Self::Nowhere(Failure::absent("not asked, as AWS_EC2_METADATA_DISABLED says"));
+            return Self::Disabled(Failure::absent("not asked, as AWS_EC2_METADATA_DISABLED says"));
         }
         if let Some(url) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             return address(&url).map_or_else(
                 || {
-                    Self::Nowhere(Failure::malformed(
+                    Self::Disabled(Failure::malformed(
                         "AWS_EC2_METADATA_SERVICE_ENDPOINT is not like http://169.254.169.254",
                     ))
                 },
@@ -58,7 +58,7 @@ impl Endpoint {
         match set("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE") {
             Some(mode) if mode.eq_ignore_ascii_case("IPv6") => Self::At(IPV6),
             Some(mode) if mode.eq_ignore_ascii_case("IPv4") => Self::At(IPV4),
-            _ => Self::Usual,
+            _ => Self::Default,
         }
     }
 }
@@ -127,9 +127,9 @@ impl Interface {
 /// Asks, and writes what is told into `facts` as it comes, so that it is not lost if there is no time for the rest.
 pub async fn read(endpoint: &Endpoint, facts: &mut Facts) -> Result<(), Failure> {
     let opened = match endpoint {
-        Endpoint::Nowhere(why) => return Err(why.clone()),
+        Endpoint::Disabled(why) => return Err(why.clone()),
         Endpoint::At(address) => Connection::open(*address, CONNECT_WITHIN).await,
-        Endpoint::Usual => {
+        Endpoint::Default => {
             let (ipv4, ipv6) = join!(Connection::open(IPV4, CONNECT_WITHIN), Connection::open(IPV6, CONNECT_WITHIN));
             match (ipv4, ipv6) {
                 (Err(Unconnected::Nobody(_)), Ok(ipv6)) => Ok(ipv6),
@@ -193,7 +193,7 @@ impl<'a> Interview<'a> {
             self.questions.extend(each.flat_map(|at| OF_AN_INTERFACE.map(|field| Question::Of(at, field))));
         }
         if let (Ok(()), Err(failure)) = (&self.outcome, taken) {
-            self.outcome = Err(failure.about(&key));
+            self.outcome = Err(failure.context(&key));
         }
     }
 }
@@ -333,8 +333,8 @@ mod tests {
     #[test]
     fn where_the_environment_says() {
         const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-        assert_eq!(endpoint(&[]), Endpoint::Usual);
-        assert_eq!(endpoint(&[(ENDPOINT, "")]), Endpoint::Usual);
+        assert_eq!(endpoint(&[]), Endpoint::Default);
+        assert_eq!(endpoint(&[(ENDPOINT, "")]), Endpoint::Default);
         for (url, address) in [
             ("http://169.254.169.254", "169.254.169.254:80"),
             ("http://169.254.169.254/", "169.254.169.254:80"),
@@ -351,13 +351,16 @@ mod tests {
             "http://127.0.0.1/path",
             "http://1.2.3.4@5.6.7.8",
         ] {
-            let Endpoint::Nowhere(failure) = endpoint(&[(ENDPOINT, bad)]) else { panic!("{bad}") };
+            let Endpoint::Disabled(failure) = endpoint(&[(ENDPOINT, bad)]) else { panic!("{bad}") };
             assert_eq!(failure.state, SourceState::Malformed);
         }
         let mode = |mode| endpoint(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode)]);
-        assert_eq!((mode("IPv6"), mode("ipv4"), mode("x")), (Endpoint::At(IPV6), Endpoint::At(IPV4), Endpoint::Usual));
+        assert_eq!(
+            (mode("IPv6"), mode("ipv4"), mode("x")),
+            (Endpoint::At(IPV6), Endpoint::At(IPV4), Endpoint::Default)
+        );
         let off = endpoint(&[("AWS_EC2_METADATA_DISABLED", "true"), (ENDPOINT, "http://127.0.0.1")]);
-        assert!(matches!(off, Endpoint::Nowhere(Failure { state: SourceState::Absent, .. })));
-        assert_eq!(endpoint(&[("AWS_EC2_METADATA_DISABLED", "false")]), Endpoint::Usual);
+        assert!(matches!(off, Endpoint::Disabled(Failure { state: SourceState::Absent, .. })));
+        assert_eq!(endpoint(&[("AWS_EC2_METADATA_DISABLED", "false")]), Endpoint::Default);
     }
 }

@@ -55,7 +55,7 @@ pub fn join(candidates: &[Candidate<'_>], imds: Option<&imds::Facts>, ipamd: &[i
         // Two ENIs with one address are none that IMDS could tell apart.
         let same = |other: &&Candidate<'_>| other.link.class == DeviceClass::Eni && other.link.mac == link.mac;
         let alone = candidates.iter().filter(same).count() <= 1;
-        let told = interfaces.iter().find(|interface| alone && Some(&interface.mac) == link.mac.as_ref());
+        let reply = interfaces.iter().find(|interface| alone && Some(&interface.mac) == link.mac.as_ref());
         let mut eni = Eni {
             ifindex: Some(link.ifindex),
             device: Some(link.name.clone()),
@@ -72,8 +72,8 @@ pub fn join(candidates: &[Candidate<'_>], imds: Option<&imds::Facts>, ipamd: &[i
             fact(if primary { EniRole::Primary } else { EniRole::Secondary }, Origin::Altname)
         });
         eni.id = altnames.id.map(|id| fact(id, Origin::Altname));
-        if let Some(told) = told {
-            add_imds(&mut eni, told, primary);
+        if let Some(reply) = reply {
+            add_imds(&mut eni, reply, primary);
         }
         if let Some(known) = eni.id.as_ref().and_then(|id| ipamd.iter().find(|known| known.id == id.value)) {
             add_ipamd(&mut eni, known);
@@ -89,9 +89,9 @@ pub fn join(candidates: &[Candidate<'_>], imds: Option<&imds::Facts>, ipamd: &[i
     }
 
     let here: HashSet<String> = enis.iter().filter_map(|eni| eni.mac.clone()).collect();
-    for told in interfaces.iter().filter(|told| !here.contains(&told.mac)) {
-        let mut eni = Eni { mac: Some(told.mac.clone()), ..Eni::default() };
-        add_imds(&mut eni, told, primary);
+    for reply in interfaces.iter().filter(|reply| !here.contains(&reply.mac)) {
+        let mut eni = Eni { mac: Some(reply.mac.clone()), ..Eni::default() };
+        add_imds(&mut eni, reply, primary);
         if let Some(known) = eni.id.as_ref().and_then(|id| ipamd.iter().find(|known| known.id == id.value)) {
             add_ipamd(&mut eni, known);
         }
@@ -120,22 +120,22 @@ fn carries(link: &Link, candidates: &[Candidate<'_>]) -> bool {
     candidates.iter().any(on_it)
 }
 
-fn add_imds(eni: &mut Eni, told: &imds::Interface, primary: Option<&str>) {
-    match (eni.id.take(), &told.id) {
+fn add_imds(eni: &mut Eni, reply: &imds::Interface, primary: Option<&str>) {
+    match (eni.id.take(), &reply.id) {
         (Some(altname), Some(id)) if altname.value != *id => {
             eni.disagreement = Some(format!("its altname says {}, IMDS says {id}", altname.value));
         }
         (Some(altname), _) => eni.id = Some(altname),
         (None, id) => eni.id = id.clone().map(|id| fact(id, Origin::Imds)),
     }
-    let is_primary = primary.map(|primary| primary == told.mac);
+    let is_primary = primary.map(|primary| primary == reply.mac);
     // For a while after an ENI is attached, IMDS says 0 of it, whatever its number is.
-    let number = told.device_number.filter(|number| *number != 0 || is_primary == Some(true));
+    let number = reply.device_number.filter(|number| *number != 0 || is_primary == Some(true));
     eni.device_index = eni.device_index.take().or(number.map(|number| fact(number, Origin::Imds)));
     let role = is_primary.map(|is| fact(if is { EniRole::Primary } else { EniRole::Secondary }, Origin::Imds));
     eni.role = role.or(eni.role.take());
-    eni.addresses = told.addresses().map(|addresses| fact(addresses, Origin::Imds));
-    eni.prefixes = told.prefixes().map(|prefixes| fact(prefixes, Origin::Imds));
+    eni.addresses = reply.addresses().map(|addresses| fact(addresses, Origin::Imds));
+    eni.prefixes = reply.prefixes().map(|prefixes| fact(prefixes, Origin::Imds));
 }
 
 fn add_ipamd(eni: &mut Eni, known: &ipamd::Eni) {

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use self::sockets::Socket;
 use super::grpc::{self, Channel, GrpcError};
 use super::root::{HostRoot, link};
-use super::{PodName, Said, SaidPod, Trouble, is_uid, netns};
+use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::report::NameSourceState;
 
 /// Less than a whole reading may take, so that what was heard by then is not lost.
@@ -70,16 +70,16 @@ struct Answer {
     path: String,
     named: bool,
     heard: Heard,
-    trouble: Option<Trouble>,
+    error: Option<SourceError>,
 }
 
 impl Runtimes {
     /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
-    pub fn read(&self, root: &HostRoot) -> Said {
-        self.ask(root).unwrap_or_else(Said::nothing)
+    pub fn read(&self, root: &HostRoot) -> SourceReading {
+        self.ask(root).unwrap_or_else(SourceReading::nothing)
     }
 
-    fn ask(&self, root: &HostRoot) -> Result<Said, Trouble> {
+    fn ask(&self, root: &HostRoot) -> Result<SourceReading, SourceError> {
         let sockets = sockets::find(root);
         if sockets.there.is_empty() && sockets.not_usable.is_empty() {
             return Err(sockets::none());
@@ -87,7 +87,7 @@ impl Runtimes {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Trouble::new(NameSourceState::Unreadable, format!("cannot start tokio: {error}")))?;
+            .map_err(|error| SourceError::new(NameSourceState::Unreadable, format!("cannot start tokio: {error}")))?;
         let mut known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let mut answers: Vec<Answer> = runtime.block_on(async {
             let mut asked = JoinSet::new();
@@ -98,17 +98,17 @@ impl Runtimes {
             asked.join_all().await
         });
         answers.sort_by(|one, other| one.path.cmp(&other.path));
-        let trouble = trouble(&answers, sockets.not_usable);
+        let error = error(&answers, sockets.not_usable);
         if answers.iter().any(|answer| answer.named && answer.heard.listed.is_some()) {
             answers.retain(|answer| answer.named);
         }
 
-        let mut all = Said { trouble, ..Said::default() };
+        let mut all = SourceReading { error, ..SourceReading::default() };
         for Answer { path, mut heard, .. } in answers {
             let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
-            let said = said(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
-            all.pods.extend(said.pods);
-            all.trouble = all.trouble.or(said.trouble);
+            let reading = reading(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
+            all.pods.extend(reading.pods);
+            all.error = all.error.or(reading.error);
             if let Some(listed) = &heard.listed {
                 heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
             }
@@ -123,7 +123,7 @@ impl Runtimes {
 async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
     let Socket { path, place, named } = socket;
     let mut heard = Heard { listed: None, known };
-    let trouble = match timeout(LIMIT, converse(&link(&place), &mut heard)).await {
+    let error = match timeout(LIMIT, converse(&link(&place), &mut heard)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
             let why = if is_unimplemented(&error) {
@@ -132,40 +132,40 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
             } else {
                 format!("{path}: {error}")
             };
-            Some(Trouble::new(state(&error), why))
+            Some(SourceError::new(state(&error), why))
         }
         Err(_) => {
             let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
-            Some(Trouble::new(NameSourceState::Slow, why))
+            Some(SourceError::new(NameSourceState::Slow, why))
         }
     };
-    Answer { path, named, heard, trouble }
+    Answer { path, named, heard, error }
 }
 
 /// What is wrong with all of it: why there is nothing, or what may be missing.
 ///
 /// Where one has listed its sandboxes, it is no news that another is not Kubernetes' runtime. But one that the kubelet
 /// names should have answered; and if none is named, one that does not answer in time may be the runtime.
-fn trouble(answers: &[Answer], not_usable: Vec<(Trouble, bool)>) -> Option<Trouble> {
+fn error(answers: &[Answer], not_usable: Vec<(SourceError, bool)>) -> Option<SourceError> {
     let listed = |answer: &Answer| answer.heard.listed.is_some();
     let by_any = answers.iter().any(listed);
     let by_named = answers.iter().any(|answer| answer.named && listed(answer));
-    let failed = answers.iter().filter_map(|answer| Some((answer.trouble.clone()?, answer.named, listed(answer))));
-    let all = failed.chain(not_usable.into_iter().map(|(trouble, named)| (trouble, named, false)));
-    let weigh = |(Trouble { state, reason }, named, listed)| {
+    let failed = answers.iter().filter_map(|answer| Some((answer.error.clone()?, answer.named, listed(answer))));
+    let all = failed.chain(not_usable.into_iter().map(|(error, named)| (error, named, false)));
+    let weigh = |(SourceError { state, reason }, named, listed)| {
         let reason = if named { format!("{reason} (the kubelet names it)") } else { reason };
         match (named, listed) {
             (false, _) if by_named => None,
-            (_, true) => Some(Trouble { state, reason }),
-            _ if !by_any => Some(Trouble { state, reason }),
-            _ if named || state == NameSourceState::Slow => Some(Trouble::new(NameSourceState::Incomplete, reason)),
+            (_, true) => Some(SourceError { state, reason }),
+            _ if !by_any => Some(SourceError { state, reason }),
+            _ if named || state == NameSourceState::Slow => Some(SourceError::new(NameSourceState::Incomplete, reason)),
             _ => None,
         }
     };
-    let troubles: Vec<Trouble> = all.filter_map(weigh).collect();
-    let state = troubles.iter().map(|trouble| trouble.state).max()?;
-    let reasons: Vec<_> = troubles.into_iter().map(|trouble| trouble.reason).collect();
-    Some(Trouble::new(state, reasons.join("; ")))
+    let errors: Vec<SourceError> = all.filter_map(weigh).collect();
+    let state = errors.iter().map(|error| error.state).max()?;
+    let reasons: Vec<_> = errors.into_iter().map(|error| error.reason).collect();
+    Some(SourceError::new(state, reasons.join("; ")))
 }
 
 fn is_unimplemented(error: &GrpcError) -> bool {
@@ -279,19 +279,19 @@ pub fn namespace(info: &str) -> Option<String> {
 
 /// What a runtime says whose answers these are, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
 /// sandbox. It does not look for veths.
-pub fn parse(list: &[u8], status: &[u8]) -> Result<Said, GrpcError> {
+pub fn parse(list: &[u8], status: &[u8]) -> Result<SourceReading, GrpcError> {
     let listed = grpc::parse::<api::ListResponse>(list)?.items;
     let network = network(&grpc::parse(status)?);
     let known = listed.iter().filter_map(|sandbox| Some((sandbox.id.clone(), network.clone()?))).collect();
-    Ok(said(&listed, &known, |paths| Ok(vec![Vec::new(); paths.len()])))
+    Ok(reading(&listed, &known, |paths| Ok(vec![Vec::new(); paths.len()])))
 }
 
 /// In: what was heard, and how to find the veths into network namespaces, by these namespaces' paths.
-fn said(
+fn reading(
     listed: &[api::Sandbox],
     known: &HashMap<String, Network>,
-    veths: impl FnOnce(&[Option<&str>]) -> Result<Vec<Vec<u32>>, Trouble>,
-) -> Said {
+    veths: impl FnOnce(&[Option<&str>]) -> Result<Vec<Vec<u32>>, SourceError>,
+) -> SourceReading {
     let network = |sandbox: &api::Sandbox| known.get(&sandbox.id).filter(|_| sandbox.state == READY);
     let valid: Vec<(PodName, &api::Sandbox)> = listed
         .iter()
@@ -302,19 +302,19 @@ fn said(
         .collect();
     let left_out = listed.len() - valid.len();
     let paths: Vec<_> = valid.iter().map(|(_, sandbox)| network(sandbox)?.netns.as_deref()).collect();
-    let (mut veths, trouble) = match veths(&paths) {
+    let (mut veths, error) = match veths(&paths) {
         Ok(veths) => (veths.into_iter(), None),
-        Err(trouble) => (Vec::new().into_iter(), Some(trouble)),
+        Err(error) => (Vec::new().into_iter(), Some(error)),
     };
-    let pods = valid.into_iter().map(|(name, sandbox)| SaidPod {
+    let pods = valid.into_iter().map(|(name, sandbox)| PodReading {
         name: Some(name),
         sandbox: Some(sandbox.id.clone()),
         uid: sandbox.metadata.as_ref().map(|metadata| metadata.uid.clone()).filter(|uid| is_uid(uid)),
         addresses: network(sandbox).map(|network| network.addresses.clone()).unwrap_or_default(),
         veths: veths.next().unwrap_or_default(),
     });
-    let said = Said::pods(pods.collect(), left_out);
-    Said { trouble: trouble.or(said.trouble), ..said }
+    let reading = SourceReading::pods(pods.collect(), left_out);
+    SourceReading { error: error.or(reading.error), ..reading }
 }
 
 #[cfg(test)]
@@ -349,10 +349,10 @@ mod tests {
         };
         let list = framed(&[sandbox(b"client"), sandbox(b"\x1b[2J")].concat());
         let status = framed(&field(1, &field(5, &field(1, b"10.0.0.21"))));
-        let said = parse(&list, &status).expect("well formed");
-        let pods: Vec<_> = said.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
+        let reading = parse(&list, &status).expect("well formed");
+        let pods: Vec<_> = reading.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
         assert_eq!(pods, [(PodName::new("default", "client"), vec![IpAddr::from([10, 0, 0, 21])])]);
-        assert_eq!(said.trouble.expect("one is no pod").state, NameSourceState::Incomplete);
+        assert_eq!(reading.error.expect("one is no pod").state, NameSourceState::Incomplete);
         assert!(parse(&list[..list.len() - 1], &status).is_err());
     }
 

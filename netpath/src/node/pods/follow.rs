@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::cri::Runtimes;
 use super::root::HostRoot;
-use super::{PodName, Said, Trouble, ipam, logs, processes, services};
+use super::{PodName, SourceError, SourceReading, ipam, logs, processes, services};
 use crate::node::pace::Pace;
 use crate::report::{NameSource, NameSourceReport, NameSourceState};
 use crate::snapshot::{Names, PodRecord, ServiceRecord};
@@ -81,7 +81,7 @@ impl LastReading {
     pub fn wait(self) -> Names {
         self.names.recv_timeout(self.end.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
             let reason = "netpath could not read it (no thread, or none that answers)";
-            let failed = |source| report(source, 0, Some(&Trouble::new(NameSourceState::Slow, reason)));
+            let failed = |source| report(source, 0, Some(&SourceError::new(NameSourceState::Slow, reason)));
             Names { sources: SOURCES.into_iter().map(failed).collect(), ..Names::default() }
         })
     }
@@ -134,12 +134,12 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) {
     }
 }
 
-type Read = dyn Fn(&HostRoot) -> Said + Send + Sync;
+type Read = dyn Fn(&HostRoot) -> SourceReading + Send + Sync;
 
 /// The sources: how to read each, and where the answer will come of one that did not answer in time.
 struct Sources {
     root: Arc<HostRoot>,
-    all: Vec<(NameSource, Arc<Read>, Option<Receiver<Said>>)>,
+    all: Vec<(NameSource, Arc<Read>, Option<Receiver<SourceReading>>)>,
 }
 
 impl Sources {
@@ -157,11 +157,11 @@ impl Sources {
     }
 
     /// Asks all sources at once, and waits for [`LIMIT`] at most.
-    fn read(&mut self) -> Vec<(NameSource, Said)> {
+    fn read(&mut self) -> Vec<(NameSource, SourceReading)> {
         let end = Instant::now() + LIMIT;
         let slow = || {
             let why = format!("it could not be read within {} s", LIMIT.as_secs());
-            Said::nothing(Trouble::new(NameSourceState::Slow, why))
+            SourceReading::nothing(SourceError::new(NameSourceState::Slow, why))
         };
         let asked: Vec<_> = self
             .all
@@ -182,20 +182,21 @@ impl Sources {
             .collect();
         let mut heard = Vec::with_capacity(asked.len());
         for ((source, receiver), (.., stuck)) in asked.into_iter().zip(&mut self.all) {
-            let said = match receiver {
+            let reading = match receiver {
                 None => slow(),
                 Some(receiver) => match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                    Ok(said) => said,
+                    Ok(reading) => reading,
                     Err(RecvTimeoutError::Timeout) => {
                         *stuck = Some(receiver);
                         slow()
                     }
-                    Err(RecvTimeoutError::Disconnected) => {
-                        Said::nothing(Trouble::new(NameSourceState::Unreadable, "netpath failed to read it"))
-                    }
+                    Err(RecvTimeoutError::Disconnected) => SourceReading::nothing(SourceError::new(
+                        NameSourceState::Unreadable,
+                        "netpath failed to read it",
+                    )),
                 },
             };
-            heard.push((source, said));
+            heard.push((source, reading));
         }
         heard
     }
@@ -227,7 +228,7 @@ struct Seen {
 
 /// The names in what the sources said at one moment.
 #[must_use]
-pub fn names(heard: Vec<(NameSource, Said)>) -> Names {
+pub fn names(heard: Vec<(NameSource, SourceReading)>) -> Names {
     let mut gathered = Gathered::default();
     gathered.add(heard, Moment::Start);
     gathered.into_names()
@@ -238,17 +239,17 @@ pub fn names(heard: Vec<(NameSource, Said)>) -> Names {
 struct Gathered {
     records: BTreeMap<Key, Seen>,
     services: BTreeSet<ServiceRecord>,
-    troubles: HashMap<NameSource, Trouble>,
+    errors: HashMap<NameSource, SourceError>,
 }
 
 impl Gathered {
-    fn add(&mut self, heard: Vec<(NameSource, Said)>, moment: Moment) {
-        for (source, said) in heard {
-            if let Some(trouble) = said.trouble {
-                self.note(source, trouble);
+    fn add(&mut self, heard: Vec<(NameSource, SourceReading)>, moment: Moment) {
+        for (source, reading) in heard {
+            if let Some(error) = reading.error {
+                self.note(source, error);
             }
-            self.services.extend(said.services);
-            for pod in said.pods {
+            self.services.extend(reading.services);
+            for pod in reading.pods {
                 let addresses = pod.addresses.into_iter().collect();
                 let key = Key { source, name: pod.name, uid: pod.uid, sandbox: pod.sandbox, addresses };
                 let seen = self.records.entry(key).or_default();
@@ -260,10 +261,10 @@ impl Gathered {
     }
 
     /// Keeps the worst.
-    fn note(&mut self, source: NameSource, trouble: Trouble) {
-        let known = self.troubles.entry(source).or_insert_with(|| trouble.clone());
-        if trouble.state > known.state {
-            *known = trouble;
+    fn note(&mut self, source: NameSource, error: SourceError) {
+        let known = self.errors.entry(source).or_insert_with(|| error.clone());
+        if error.state > known.state {
+            *known = error;
         }
     }
 
@@ -300,42 +301,42 @@ impl Gathered {
         }
         if nameless > 0 {
             let why = format!("{nameless} pods have processes here and a name nowhere: no other source has their uid");
-            self.note(NameSource::Processes, Trouble::new(NameSourceState::Incomplete, why));
+            self.note(NameSource::Processes, SourceError::new(NameSourceState::Incomplete, why));
         }
         let services = self.services.len() as u64;
         let count = |source| match source {
             NameSource::KubeProxy => services,
             source => named.get(&source).map_or(0, BTreeSet::len) as u64,
         };
-        let sources = SOURCES.map(|source| report(source, count(source), self.troubles.get(&source))).to_vec();
+        let sources = SOURCES.map(|source| report(source, count(source), self.errors.get(&source))).to_vec();
         Names { sources, pods, services: self.services.into_iter().collect() }
     }
 }
 
-fn report(source: NameSource, count: u64, trouble: Option<&Trouble>) -> NameSourceReport {
+fn report(source: NameSource, count: u64, error: Option<&SourceError>) -> NameSourceReport {
     NameSourceReport {
         source,
-        state: trouble.map_or(NameSourceState::Ok, |trouble| trouble.state),
+        state: error.map_or(NameSourceState::Ok, |error| error.state),
         count,
-        reason: trouble.map(|trouble| trouble.reason.clone()),
+        reason: error.map(|error| error.reason.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::pods::SaidPod;
+    use crate::node::pods::PodReading;
 
-    fn said(source: NameSource, pod: SaidPod) -> (NameSource, Said) {
-        (source, Said { pods: vec![pod], ..Said::default() })
+    fn reading(source: NameSource, pod: PodReading) -> (NameSource, SourceReading) {
+        (source, SourceReading { pods: vec![pod], ..SourceReading::default() })
     }
 
-    fn pod(name: &str, sandbox: &str) -> SaidPod {
-        SaidPod {
+    fn pod(name: &str, sandbox: &str) -> PodReading {
+        PodReading {
             name: PodName::new("default", name),
             sandbox: Some(sandbox.to_owned()),
             addresses: vec![IpAddr::from([10, 0, 0, 21])],
-            ..SaidPod::default()
+            ..PodReading::default()
         }
     }
 
@@ -345,10 +346,10 @@ mod tests {
     fn a_pod_in_another_sandbox_is_another() {
         let mut gathered = Gathered::default();
         for (moment, sandbox) in [(Moment::Start, "1"), (Moment::Between, "1"), (Moment::End, "1")] {
-            gathered.add(vec![said(NameSource::VpcCni, pod("web-0", sandbox))], moment);
+            gathered.add(vec![reading(NameSource::VpcCni, pod("web-0", sandbox))], moment);
         }
-        gathered.add(vec![said(NameSource::Cri, pod("web-0", "1"))], Moment::Start);
-        gathered.add(vec![said(NameSource::Cri, pod("web-0", "2"))], Moment::End);
+        gathered.add(vec![reading(NameSource::Cri, pod("web-0", "1"))], Moment::Start);
+        gathered.add(vec![reading(NameSource::Cri, pod("web-0", "2"))], Moment::End);
         let names = gathered.into_names();
         let moments: Vec<_> = names.pods.iter().map(|pod| (pod.source, pod.at_start, pod.at_end)).collect();
         assert_eq!(
@@ -362,21 +363,22 @@ mod tests {
     #[test]
     fn names_by_uid() {
         let uid = Some("0123456789abcdef0123456789abcdef".to_owned());
-        let process = || SaidPod { uid: uid.clone(), veths: vec![7], ..SaidPod::default() };
-        let folder = || SaidPod { name: PodName::new("default", "web-0"), uid: uid.clone(), ..SaidPod::default() };
+        let process = || PodReading { uid: uid.clone(), veths: vec![7], ..PodReading::default() };
+        let folder =
+            || PodReading { name: PodName::new("default", "web-0"), uid: uid.clone(), ..PodReading::default() };
         let mut gathered = Gathered::default();
-        gathered.add(vec![said(NameSource::Processes, process())], Moment::Start);
-        gathered.add(vec![said(NameSource::PodLogs, folder())], Moment::End);
+        gathered.add(vec![reading(NameSource::Processes, process())], Moment::Start);
+        gathered.add(vec![reading(NameSource::PodLogs, folder())], Moment::End);
         let names = gathered.into_names();
         let found = names.pods.iter().find(|pod| pod.source == NameSource::Processes).expect("named");
         assert_eq!((found.name.as_str(), found.veths.as_slice()), ("web-0", &[7][..]));
 
         // Two names for one uid are none.
-        let other = SaidPod { name: PodName::new("default", "web-1"), ..folder() };
+        let other = PodReading { name: PodName::new("default", "web-1"), ..folder() };
         let names = super::names(vec![
-            said(NameSource::Processes, process()),
-            said(NameSource::PodLogs, folder()),
-            said(NameSource::Cri, other),
+            reading(NameSource::Processes, process()),
+            reading(NameSource::PodLogs, folder()),
+            reading(NameSource::Cri, other),
         ]);
         assert!(names.pods.iter().all(|pod| pod.source != NameSource::Processes));
         assert_eq!(names.sources[2].state, NameSourceState::Incomplete);
@@ -390,19 +392,19 @@ mod tests {
         let asleep = std::sync::Mutex::new(asleep);
         let stuck = move |_: &HostRoot| {
             let woken = asleep.lock().expect("not poisoned").recv();
-            if woken.is_ok() { Said::pods(vec![pod("late", "1")], 0) } else { Said::default() }
+            if woken.is_ok() { SourceReading::pods(vec![pod("late", "1")], 0) } else { SourceReading::default() }
         };
         let mut sources = Sources {
             root: Arc::new(root),
             all: vec![
                 (NameSource::VpcCni, Arc::new(stuck) as Arc<Read>, None),
-                (NameSource::Cri, Arc::new(|_: &HostRoot| Said::pods(vec![pod("web-0", "1")], 0)), None),
+                (NameSource::Cri, Arc::new(|_: &HostRoot| SourceReading::pods(vec![pod("web-0", "1")], 0)), None),
             ],
         };
         for _ in 0..2 {
             let heard = sources.read();
-            let trouble = heard[0].1.trouble.as_ref().expect("no answer");
-            assert_eq!(trouble.state, NameSourceState::Slow);
+            let error = heard[0].1.error.as_ref().expect("no answer");
+            assert_eq!(error.state, NameSourceState::Slow);
             assert_eq!(heard[1].1.pods.len(), 1, "the others answer");
         }
         wake.send(()).expect("it still waits");
@@ -412,7 +414,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
             sources.read().swap_remove(0).1
         });
-        let said = next.find(|said| said.trouble.is_none()).expect("it answers again");
-        assert!(said.pods.is_empty());
+        let reading = next.find(|reading| reading.error.is_none()).expect("it answers again");
+        assert!(reading.pods.is_empty());
     }
 }

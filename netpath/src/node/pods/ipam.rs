@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::root::HostRoot;
-use super::{PodName, Said, SaidPod, Trouble};
+use super::{PodName, PodReading, SourceError, SourceReading};
 use crate::report::NameSourceState;
 
 const PATH: &str = "/var/run/aws-node/ipam.json";
@@ -47,13 +47,13 @@ struct Metadata {
 }
 
 /// Reads the file.
-pub fn read(root: &HostRoot) -> Said {
-    root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(Said::nothing)
+pub fn read(root: &HostRoot) -> SourceReading {
+    root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(SourceReading::nothing)
 }
 
 /// Reads the contents of the file.
-pub fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
-    let malformed = |why: &str| Trouble::new(NameSourceState::Malformed, format!("{PATH} {why}"));
+pub fn parse(bytes: &[u8]) -> Result<SourceReading, SourceError> {
+    let malformed = |why: &str| SourceError::new(NameSourceState::Malformed, format!("{PATH} {why}"));
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(malformed("is empty"));
     }
@@ -66,19 +66,19 @@ pub fn parse(bytes: &[u8]) -> Result<Said, Trouble> {
     }
     let entries = checkpoint.allocations.unwrap_or_default();
     let whole = entries.len();
-    let pods: Vec<SaidPod> = entries.into_iter().filter_map(pod).collect();
+    let pods: Vec<PodReading> = entries.into_iter().filter_map(pod).collect();
     let left_out = whole - pods.len();
-    Ok(Said::pods(pods, left_out))
+    Ok(SourceReading::pods(pods, left_out))
 }
 
-fn pod(entry: &RawValue) -> Option<SaidPod> {
+fn pod(entry: &RawValue) -> Option<PodReading> {
     let Allocation { sandbox, ipv4, ipv6, metadata } = serde_json::from_str(entry.get()).ok()?;
     let name = PodName::new(&metadata.namespace, &metadata.name)?;
     let texts = [ipv4, ipv6];
     let addresses: Option<Vec<IpAddr>> =
         texts.iter().filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
     let addresses = addresses.filter(|addresses| !addresses.is_empty())?;
-    Some(SaidPod { name: Some(name), sandbox: Some(sandbox), addresses, ..SaidPod::default() })
+    Some(PodReading { name: Some(name), sandbox: Some(sandbox), addresses, ..PodReading::default() })
 }
 
 #[cfg(test)]
@@ -92,21 +92,24 @@ mod tests {
         {"networkName":"aws-cni","containerID":"77aa","ifName":"eth0","ipv6":"2001:db8::22","allocationTimestamp":1700000000000000001,
          "metadata":{"k8sPodNamespace":"kube-system","k8sPodName":"coredns-5d78c9869d-x2x7t","interfacesCount":1}}]}"#;
 
-    fn named(said: &Said) -> Vec<String> {
-        let one = |pod: &SaidPod| {
+    fn named(reading: &SourceReading) -> Vec<String> {
+        let one = |pod: &PodReading| {
             let name = pod.name.as_ref().expect("a name");
             format!("{}/{} {:?}", name.namespace, name.name, pod.addresses)
         };
-        said.pods.iter().map(one).collect()
+        reading.pods.iter().map(one).collect()
     }
 
     #[test]
     fn as_the_cni_writes_it() {
-        let said = parse(FILE.as_bytes()).expect("well formed");
-        assert_eq!(named(&said), ["default/client [10.0.0.21]", "kube-system/coredns-5d78c9869d-x2x7t [2001:db8::22]"]);
-        assert_eq!(said.trouble, None);
+        let reading = parse(FILE.as_bytes()).expect("well formed");
+        assert_eq!(
+            named(&reading),
+            ["default/client [10.0.0.21]", "kube-system/coredns-5d78c9869d-x2x7t [2001:db8::22]"]
+        );
+        assert_eq!(reading.error, None);
         let none = parse(br#"{"version":"vpc-cni-ipam/1","allocations":null}"#).expect("a node without pods");
-        assert!(none.pods.is_empty() && none.trouble.is_none());
+        assert!(none.pods.is_empty() && none.error.is_none());
     }
 
     #[test]
@@ -123,10 +126,10 @@ mod tests {
             r#"{"ipv4":"10.0.0.22","ipv4":7}"#,
             &"[".repeat(1_000).chars().chain("]".repeat(1_000).chars()).collect::<String>(),
         ] {
-            let said = parse(FILE.replace("\"allocations\":[", &format!("\"allocations\":[{entry},")).as_bytes());
-            let said = said.expect(entry);
-            assert_eq!(said.pods.len(), 2, "{entry}");
-            assert_eq!(said.trouble.expect(entry).state, NameSourceState::Incomplete, "{entry}");
+            let reading = parse(FILE.replace("\"allocations\":[", &format!("\"allocations\":[{entry},")).as_bytes());
+            let reading = reading.expect(entry);
+            assert_eq!(reading.pods.len(), 2, "{entry}");
+            assert_eq!(reading.error.expect(entry).state, NameSourceState::Incomplete, "{entry}");
         }
     }
 
@@ -138,8 +141,8 @@ mod tests {
             br#"","ipv4":"10.0.0.23","metadata":{"k8sPodNamespace":"default","k8sPodName":"c"}},"#,
         ];
         let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
-        let said = parse(&[head.as_bytes(), &entry.concat(), tail.as_bytes()].concat()).expect("well formed");
-        assert_eq!((said.pods.len(), said.trouble), (3, None));
+        let reading = parse(&[head.as_bytes(), &entry.concat(), tail.as_bytes()].concat()).expect("well formed");
+        assert_eq!((reading.pods.len(), reading.error), (3, None));
     }
 
     /// More entries than 4 MiB hold, of which only some are pods'.
@@ -150,9 +153,9 @@ mod tests {
             " ".repeat(10_000)
         );
         let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
-        let said = parse(format!("{head}{}{tail}", entry.repeat(600)).as_bytes()).expect("well formed");
-        assert_eq!(said.pods.len(), 2);
-        assert!(said.trouble.expect("an empty name").reason.starts_with("600 of its entries"));
+        let reading = parse(format!("{head}{}{tail}", entry.repeat(600)).as_bytes()).expect("well formed");
+        assert_eq!(reading.pods.len(), 2);
+        assert!(reading.error.expect("an empty name").reason.starts_with("600 of its entries"));
     }
 
     #[test]
@@ -165,8 +168,8 @@ mod tests {
             (r#"{"version":"vpc-cni-ipam/2","allocations":[]}"#, "is of version 'vpc-cni-ipam/2'"),
             (&"[".repeat(100_000), "is not as the VPC CNI writes it"),
         ] {
-            let trouble = parse(file.as_bytes()).expect_err(why);
-            assert!(trouble.state == NameSourceState::Malformed && trouble.reason.contains(why), "{trouble:?}");
+            let error = parse(file.as_bytes()).expect_err(why);
+            assert!(error.state == NameSourceState::Malformed && error.reason.contains(why), "{error:?}");
         }
         for end in 0..FILE.len() {
             assert!(parse(&FILE.as_bytes()[..end]).is_err(), "cut at {end}");

@@ -4,7 +4,7 @@
 //! while; so it tells what a name was, and not that the pod is there.
 
 use super::root::HostRoot;
-use super::{PodName, Said, SaidPod, Trouble, is_uid};
+use super::{PodName, PodReading, SourceError, SourceReading, is_uid};
 use crate::report::NameSourceState;
 
 const PATH: &str = "/var/log/pods";
@@ -13,10 +13,10 @@ const LIMIT: usize = 20_000;
 
 /// Lists the folders.
 #[must_use]
-pub fn read(root: &HostRoot) -> Said {
+pub fn read(root: &HostRoot) -> SourceReading {
     let entries = match root.folder(PATH) {
         Ok(entries) => entries,
-        Err(trouble) => return Said::nothing(trouble),
+        Err(error) => return SourceReading::nothing(error),
     };
     let (mut pods, mut left_out) = (Vec::new(), 0);
     for entry in entries {
@@ -24,7 +24,11 @@ pub fn read(root: &HostRoot) -> Said {
             Ok(entry) => entry,
             Err(errno) => {
                 let why = format!("{PATH} cannot be read to its end: {errno}");
-                return Said { pods, trouble: Some(Trouble::new(NameSourceState::Incomplete, why)), ..Said::default() };
+                return SourceReading {
+                    pods,
+                    error: Some(SourceError::new(NameSourceState::Incomplete, why)),
+                    ..SourceReading::default()
+                };
             }
         };
         let name = entry.file_name().to_bytes();
@@ -33,24 +37,28 @@ pub fn read(root: &HostRoot) -> Said {
         }
         if pods.len() + left_out == LIMIT {
             let why = format!("{PATH} has more than {LIMIT} folders; the others were not read");
-            return Said { pods, trouble: Some(Trouble::new(NameSourceState::Incomplete, why)), ..Said::default() };
+            return SourceReading {
+                pods,
+                error: Some(SourceError::new(NameSourceState::Incomplete, why)),
+                ..SourceReading::default()
+            };
         }
         match pod(name) {
             Some(pod) => pods.push(pod),
             None => left_out += 1,
         }
     }
-    Said::pods(pods, left_out)
+    SourceReading::pods(pods, left_out)
 }
 
 /// The pod of a folder `NAMESPACE_NAME_UID`: none of the three has an underscore.
 #[must_use]
-pub fn pod(folder: &[u8]) -> Option<SaidPod> {
+pub fn pod(folder: &[u8]) -> Option<PodReading> {
     let mut parts = std::str::from_utf8(folder).ok()?.split('_');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
     let valid = parts.next().is_none() && is_uid(uid);
     let name = PodName::new(namespace, name).filter(|_| valid)?;
-    Some(SaidPod { name: Some(name), uid: Some(uid.to_owned()), ..SaidPod::default() })
+    Some(PodReading { name: Some(name), uid: Some(uid.to_owned()), ..PodReading::default() })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use netlink_packet_core::{NlasIterator, parse_i32};
 
-use super::Trouble;
+use super::SourceError;
 use crate::node::devices;
 use crate::node::netlink::Requester;
 use crate::report::NameSourceState;
@@ -24,12 +24,12 @@ const HEADER_BYTES: usize = 4;
 const AT_A_TIME: usize = 64;
 
 /// For each of `namespaces`, the veths that lead into it; none for one that `open` cannot open any more.
-pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> Result<Vec<Vec<u32>>, Trouble> {
+pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> Result<Vec<Vec<u32>>, SourceError> {
     let mut found = Vec::with_capacity(namespaces.len());
     for some in namespaces.chunks(AT_A_TIME) {
         found.extend(look_up(&some.iter().map(&open).collect::<Vec<_>>()).map_err(|error| {
             let why = format!("the kernel does not tell which veth leads into which network namespace: {error:#}");
-            Trouble::new(NameSourceState::Unreadable, why)
+            SourceError::new(NameSourceState::Unreadable, why)
         })?);
     }
     Ok(found)

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, stat, statat};
 use rustix::io::Errno;
 
 use super::root::HostRoot;
-use super::{Said, SaidPod, Trouble, is_uid, netns};
+use super::{PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::report::NameSourceState;
 
 /// Processes that are looked at.
@@ -29,13 +29,14 @@ struct Inside {
 }
 
 /// Looks at every process.
-pub fn read(root: &HostRoot) -> Said {
-    look(root).unwrap_or_else(Said::nothing)
+pub fn read(root: &HostRoot) -> SourceReading {
+    look(root).unwrap_or_else(SourceReading::nothing)
 }
 
-fn look(root: &HostRoot) -> Result<Said, Trouble> {
+fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
     let proc = root.processes()?;
-    let unreadable = |errno: Errno| Trouble::new(NameSourceState::Unreadable, format!("/proc cannot be read: {errno}"));
+    let unreadable =
+        |errno: Errno| SourceError::new(NameSourceState::Unreadable, format!("/proc cannot be read: {errno}"));
     let own = stat("/proc/thread-self/ns/net").map_err(unreadable)?;
     let mut namespaces: HashMap<(u64, u64), Inside> = HashMap::new();
     let (mut seen, mut denied) = (0, 0);
@@ -74,25 +75,25 @@ fn look(root: &HostRoot) -> Result<Said, Trouble> {
         same.then_some(namespace)
     };
     let veths = netns::veths_into(&namespaces, open)?;
-    let pods: Vec<SaidPod> = namespaces
+    let pods: Vec<PodReading> = namespaces
         .into_iter()
         .zip(veths)
-        .map(|((_, inside), veths)| SaidPod { uid: inside.pods.into_iter().next(), veths, ..SaidPod::default() })
+        .map(|((_, inside), veths)| PodReading { uid: inside.pods.into_iter().next(), veths, ..PodReading::default() })
         .collect();
-    let trouble = if pods.is_empty() && denied > 0 {
+    let error = if pods.is_empty() && denied > 0 {
         let why =
             "netpath may not see the network namespaces of processes; run it as root, in a pod with privileged: true";
-        Some(Trouble::new(NameSourceState::Unreadable, why))
+        Some(SourceError::new(NameSourceState::Unreadable, why))
     } else if pods.is_empty() {
         let why = "no process here is in a pod's cgroup; in a pod, netpath sees the host's with hostPID: true";
-        Some(Trouble::new(NameSourceState::Absent, why))
+        Some(SourceError::new(NameSourceState::Absent, why))
     } else if shared > 0 {
         let why = format!("{shared} network namespaces have processes of several pods, and were left out");
-        Some(Trouble::new(NameSourceState::Incomplete, why))
+        Some(SourceError::new(NameSourceState::Incomplete, why))
     } else {
         None
     };
-    Ok(Said { pods, trouble, ..Said::default() })
+    Ok(SourceReading { pods, error, ..SourceReading::default() })
 }
 
 fn pod_of(proc: &OwnedFd, process: &str) -> Option<String> {

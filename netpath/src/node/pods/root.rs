@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2, stat};
 use rustix::io::Errno;
 
-use super::Trouble;
+use super::SourceError;
 use crate::report::NameSourceState;
 
 /// The folder that is the host's `/`.
@@ -54,52 +54,52 @@ impl HostRoot {
     }
 
     /// The bytes of a regular file of `limit` bytes at most. `path` is absolute, as on the host.
-    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
         let place = self.place(path)?;
-        let kind = fstat(&place).map_err(|errno| trouble(path, errno))?.st_mode;
+        let kind = fstat(&place).map_err(|errno| error(path, errno))?.st_mode;
         if FileType::from_raw_mode(kind) != FileType::RegularFile {
-            return Err(Trouble::new(NameSourceState::Malformed, format!("{path} is not a file")));
+            return Err(SourceError::new(NameSourceState::Malformed, format!("{path} is not a file")));
         }
         let mut bytes = Vec::new();
         // The link in /proc is to the very file that was looked at.
         let reopened = open(link(&place), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty());
-        let file = File::from(reopened.map_err(|errno| trouble(path, errno))?);
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| Trouble::new(NameSourceState::Unreadable, format!("{path} cannot be read: {error}")))?;
+        let file = File::from(reopened.map_err(|errno| error(path, errno))?);
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| {
+            SourceError::new(NameSourceState::Unreadable, format!("{path} cannot be read: {error}"))
+        })?;
         if bytes.len() as u64 > limit {
             let why = format!("{path} is larger than {} MiB, and was not read", limit >> 20);
-            return Err(Trouble::new(NameSourceState::Malformed, why));
+            return Err(SourceError::new(NameSourceState::Malformed, why));
         }
         Ok(bytes)
     }
 
     /// An open folder.
-    pub(super) fn folder(&self, path: &str) -> Result<Dir, Trouble> {
+    pub(super) fn folder(&self, path: &str) -> Result<Dir, SourceError> {
         let opened = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Dir::new(opened).map_err(|errno| trouble(path, errno))
+        Dir::new(opened).map_err(|errno| error(path, errno))
     }
 
     /// Something that is there, without opening it: to look at, and to come back to by [`link`].
-    pub(super) fn place(&self, path: &str) -> Result<OwnedFd, Trouble> {
+    pub(super) fn place(&self, path: &str) -> Result<OwnedFd, SourceError> {
         self.open(path, OFlags::PATH)
     }
 
-    fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Trouble> {
+    fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, SourceError> {
         let flags = flags | OFlags::CLOEXEC;
-        openat2(&self.folder, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).map_err(|errno| trouble(path, errno))
+        openat2(&self.folder, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).map_err(|errno| error(path, errno))
     }
 
     /// The host's processes: its `/proc`, or where it has none netpath's own.
-    pub(super) fn processes(&self) -> Result<OwnedFd, Trouble> {
+    pub(super) fn processes(&self) -> Result<OwnedFd, SourceError> {
         self.open("/proc", OFlags::RDONLY | OFlags::DIRECTORY).or_else(|_| {
             open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| trouble("/proc", errno))
+                .map_err(|errno| error("/proc", errno))
         })
     }
 
     /// A network namespace that is mounted at a path (`/var/run/netns/…`). Whether it is one, the kernel tells when asked.
-    pub(super) fn namespace(&self, path: &str) -> Result<OwnedFd, Trouble> {
+    pub(super) fn namespace(&self, path: &str) -> Result<OwnedFd, SourceError> {
         self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
     }
 }
@@ -114,13 +114,13 @@ fn open_folder(path: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Why something cannot be opened.
-fn trouble(path: &str, errno: Errno) -> Trouble {
+fn error(path: &str, errno: Errno) -> SourceError {
     match errno {
-        Errno::NOENT | Errno::NOTDIR => Trouble::new(NameSourceState::Absent, format!("there is no {path}")),
+        Errno::NOENT | Errno::NOTDIR => SourceError::new(NameSourceState::Absent, format!("there is no {path}")),
         Errno::ACCESS | Errno::PERM => {
-            Trouble::new(NameSourceState::Unreadable, format!("netpath may not read {path}; run it as root"))
+            SourceError::new(NameSourceState::Unreadable, format!("netpath may not read {path}; run it as root"))
         }
-        errno => Trouble::new(NameSourceState::Unreadable, format!("{path} cannot be read: {errno}")),
+        errno => SourceError::new(NameSourceState::Unreadable, format!("{path} cannot be read: {errno}")),
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn read(root: &HostRoot, path: &str) -> Result<String, (NameSourceState, String)> {
-        let read = root.read(path, 1 << 20).map_err(|trouble| (trouble.state, trouble.reason));
+        let read = root.read(path, 1 << 20).map_err(|error| (error.state, error.reason));
         read.map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
     }
 

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
 
 use super::root::HostRoot;
-use super::{Said, Trouble, is_label};
+use super::{SourceError, SourceReading, is_label};
 use crate::node::netlink::attribute;
 use crate::node::nftables::Nftables;
 use crate::node::nftables::conditions::Conditions;
@@ -39,19 +39,23 @@ const LIMIT: usize = 200_000;
 
 /// Reads the rules.
 #[must_use]
-pub fn read(_: &HostRoot) -> Said {
+pub fn read(_: &HostRoot) -> SourceReading {
     let mut services = Vec::new();
     if let Err(error) = read_all(&mut services) {
         let why = format!("the kernel does not tell its nftables rules: {error}");
-        return Said { services, trouble: Some(Trouble::new(NameSourceState::Unreadable, why)), ..Said::default() };
+        return SourceReading {
+            services,
+            error: Some(SourceError::new(NameSourceState::Unreadable, why)),
+            ..SourceReading::default()
+        };
     }
     services.truncate(LIMIT);
-    let trouble = services.is_empty().then(|| {
+    let error = services.is_empty().then(|| {
         let why =
             "nftables has no services of kube-proxy (names of its IPVS mode and of legacy iptables cannot be read)";
-        Trouble::new(NameSourceState::Absent, why)
+        SourceError::new(NameSourceState::Absent, why)
     });
-    Said { services, trouble, ..Said::default() }
+    SourceReading { services, error, ..SourceReading::default() }
 }
 
 fn read_all(services: &mut Vec<ServiceRecord>) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 
 use super::kubelet;
-use crate::node::pods::Trouble;
+use crate::node::pods::SourceError;
 use crate::node::pods::root::HostRoot;
 use crate::report::NameSourceState;
 
@@ -43,7 +43,7 @@ pub struct Sockets {
     /// To be asked.
     pub there: Vec<Socket>,
     /// Why others cannot be, and whether the kubelet names them.
-    pub not_usable: Vec<(Trouble, bool)>,
+    pub not_usable: Vec<(SourceError, bool)>,
 }
 
 /// Looks for them.
@@ -64,8 +64,8 @@ pub fn find(root: &HostRoot) -> Sockets {
 }
 
 /// No socket is there.
-pub fn none() -> Trouble {
-    Trouble::new(NameSourceState::Absent, format!("no container runtime listens at {}", WELL_KNOWN.join(", ")))
+pub fn none() -> SourceError {
+    SourceError::new(NameSourceState::Absent, format!("no container runtime listens at {}", WELL_KNOWN.join(", ")))
 }
 
 impl Sockets {
@@ -73,8 +73,8 @@ impl Sockets {
     fn look(&mut self, root: &HostRoot, path: String, named: bool, seen: &mut Vec<(u64, u64)>) {
         let place = match root.place(&path) {
             Ok(place) => place,
-            Err(trouble) if trouble.state == NameSourceState::Absent && !named => return,
-            Err(trouble) => return self.not_usable.push((trouble, named)),
+            Err(error) if error.state == NameSourceState::Absent && !named => return,
+            Err(error) => return self.not_usable.push((error, named)),
         };
         let Ok(stat) = fstat(&place) else { return };
         let identity = (stat.st_dev, stat.st_ino);
@@ -86,7 +86,7 @@ impl Sockets {
             self.there.push(Socket { path, place, named });
         } else {
             let why = format!("{path} is not a socket");
-            self.not_usable.push((Trouble::new(NameSourceState::Malformed, why), named));
+            self.not_usable.push((SourceError::new(NameSourceState::Malformed, why), named));
         }
     }
 }
