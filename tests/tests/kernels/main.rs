@@ -2,12 +2,16 @@
 //!
 //! Here it runs on this machine's kernel; `cargo xtask kernels` runs it in virtual machines, where each test is a line of
 //! docs/kernels.md. Where the kernel has TCX everything is done twice, with TCX and with legacy filters. The witnesses are
-//! /proc/net/dev, sockets, and `tc`.
+//! /proc/net/dev, sockets, and `tc`. Tests of devices that not every machine's kernel has are ignored there, and say so.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod conntrack;
 mod counting;
+mod ipsec;
+mod seen;
+mod topology;
+mod tunnels;
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
