@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use lab::{Host, ip, ip_batch};
 
 use super::seen::{BYTES, FRAMES_BYTES, converse, fetch, hooks, measure};
-use super::{each_way, lab, number};
+use super::{chosen_way, each_way, lab, number};
 
 /// An address of the other node that is reached through IPsec alone.
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 7);
@@ -100,17 +100,15 @@ fn packets_of_an_xfrm_interface() {
     ip(&remote.namespace, &format!("addr add {FAR}/32 dev lo")).unwrap();
     ip(&remote.namespace, &format!("route add {}/32 dev ipsec0", client.ipv4)).unwrap();
 
-    each_way(|way| {
-        let seen = measure(&lab, way, &[], || {
-            converse(&client.namespace, &remote.namespace, SocketAddr::from((FAR, 80)))?;
-            fetch(&client.namespace, &remote.namespace, SocketAddr::from((FAR, 443)))
-        });
-        let hops = [(client.veth.as_str(), "rx"), ("ipsec0", "tx")];
-        let ([out, back], [ask, answer]) =
-            (seen.assert_way("udp", 80, "eni", &hops), seen.assert_way("tcp", 443, "eni", &hops));
-        assert_eq!((&out["packets"], &back["packets"]), (&20.into(), &20.into()));
-        seen.assert_carried(&[out, back, ask, answer]);
-        let paths: Vec<_> = seen.flows().iter().map(|flow| &flow["path"]).collect();
-        assert!(paths.len() == 6 && paths.iter().all(|path| *path == "eni"), "four inside, ESP each way: {paths:?}");
+    let seen = measure(&lab, chosen_way(), &[], || {
+        converse(&client.namespace, &remote.namespace, SocketAddr::from((FAR, 80)))?;
+        fetch(&client.namespace, &remote.namespace, SocketAddr::from((FAR, 443)))
     });
+    let hops = [(client.veth.as_str(), "rx"), ("ipsec0", "tx")];
+    let ([out, back], [ask, answer]) =
+        (seen.assert_way("udp", 80, "eni", &hops), seen.assert_way("tcp", 443, "eni", &hops));
+    assert_eq!((&out["packets"], &back["packets"]), (&20.into(), &20.into()));
+    seen.assert_carried(&[out, back, ask, answer]);
+    let paths: Vec<_> = seen.flows().iter().map(|flow| &flow["path"]).collect();
+    assert!(paths.len() == 6 && paths.iter().all(|path| *path == "eni"), "four inside, ESP each way: {paths:?}");
 }

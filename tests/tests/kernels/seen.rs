@@ -54,9 +54,13 @@ pub fn measure(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> R
         for (way, least, most) in [("rx", least.rx_bytes, most.rx_bytes), ("tx", least.tx_bytes, most.tx_bytes)] {
             let own = number(&device["kernel"][format!("{way}_bytes")]);
             assert!((least..=most).contains(&own), "{name} {way}: {own} is not from {least} to {most}");
-            let residual = &device["residual"][way];
-            assert_eq!(residual["unexplained_bytes"], 0, "{name} {way}: {residual}");
             assert_eq!(device[way]["unattributed_packets"], 0, "all of {name}'s packets can be read");
+            let residual = &device["residual"][way];
+            if device["kind"] == "wireguard" {
+                // It counts its messages, of which netpath knows the load: see the test of it.
+                continue;
+            }
+            assert_eq!(residual["unexplained_bytes"], 0, "{name} {way}: {residual}");
         }
     }
     let [least, most] =

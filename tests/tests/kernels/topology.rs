@@ -8,7 +8,7 @@ use lab::{Lab, POD_NAMESPACE, introduce, ip_batch, wait_until};
 use serde_json::Value;
 
 use super::seen::{DATAGRAMS, FRAMES_BYTES, converse, fetch, measure};
-use super::{each_way, lab, number};
+use super::{chosen_way, each_way, lab, number};
 
 fn listen(address: Ipv4Addr, port: u16) -> SocketAddr {
     SocketAddr::from((address, port))
@@ -42,17 +42,15 @@ fn an_eni_and_a_pod_in_a_vrf() {
 
     let files = lab.host_files().unwrap();
     let root = ["--host-root", files.path().to_str().unwrap()];
-    each_way(|way| {
-        let seen = measure(&lab, way, &root, || {
-            fetch(&client.namespace, &outside.namespace, listen(outside.ipv4, 80))?;
-            fetch(&outside.namespace, &client.namespace, listen(address, 82))
-        });
-        let name = Value::from(format!("{POD_NAMESPACE}/client"));
-        let [out, back] = seen.assert_way("tcp", 80, "eni", &[(veth, "rx"), ("eth0", "tx")]);
-        assert_eq!((&out["src_pod"], &back["dst_pod"]), (&name, &name));
-        let [out, back] = seen.assert_way("tcp", 82, "eni", &[("eth0", "rx"), (veth, "tx")]);
-        assert_eq!((&out["dst_pod"], &back["src_pod"]), (&name, &name));
+    let seen = measure(&lab, chosen_way(), &root, || {
+        fetch(&client.namespace, &outside.namespace, listen(outside.ipv4, 80))?;
+        fetch(&outside.namespace, &client.namespace, listen(address, 82))
     });
+    let name = Value::from(format!("{POD_NAMESPACE}/client"));
+    let [out, back] = seen.assert_way("tcp", 80, "eni", &[(veth, "rx"), ("eth0", "tx")]);
+    assert_eq!((&out["src_pod"], &back["dst_pod"]), (&name, &name));
+    let [out, back] = seen.assert_way("tcp", 82, "eni", &[("eth0", "rx"), (veth, "tx")]);
+    assert_eq!((&out["dst_pod"], &back["src_pod"]), (&name, &name));
 }
 
 /// A packet passes the bond and then a card, which is where it crosses an ENI, once.
@@ -71,16 +69,14 @@ fn a_bond_of_network_cards() {
     wait_until("the bond has a link", || node.output("ip", &["link", "show", "bond0"]).unwrap().contains("LOWER_UP"));
     ip_batch(node, &router_by(&lab, "bond0", "")).unwrap();
 
-    each_way(|way| {
-        let seen = measure(&lab, way, &[], || {
-            fetch(&client.namespace, &outside.namespace, listen(outside.ipv4, 80))?;
-            fetch(node, &outside.namespace, listen(outside.ipv4, 81))?;
-            fetch(&outside.namespace, node, listen(lab.node.ipv4, 82))
-        });
-        seen.assert_way("tcp", 80, "eni", &[(&client.veth, "rx"), ("eth0", "tx")]);
-        seen.assert_way("tcp", 81, "eni", &[("eth0", "tx")]);
-        seen.assert_way("tcp", 82, "eni", &[("eth0", "rx")]);
+    let seen = measure(&lab, chosen_way(), &[], || {
+        fetch(&client.namespace, &outside.namespace, listen(outside.ipv4, 80))?;
+        fetch(node, &outside.namespace, listen(outside.ipv4, 81))?;
+        fetch(&outside.namespace, node, listen(lab.node.ipv4, 82))
     });
+    seen.assert_way("tcp", 80, "eni", &[(&client.veth, "rx"), ("eth0", "tx")]);
+    seen.assert_way("tcp", 81, "eni", &[("eth0", "tx")]);
+    seen.assert_way("tcp", 82, "eni", &[("eth0", "rx")]);
 }
 
 /// A pod's second device is at a bridge's port without tags; the ENI, at another, has them.
@@ -151,33 +147,31 @@ fn services_that_ipvs_forwards() {
         assert_eq!((asked.answers as usize, echo.stop()?), (DATAGRAMS, DATAGRAMS as u64), "IPVS forwards");
         Ok(())
     };
-    each_way(|way| {
-        for (conntrack, known) in [("0", false), ("1", true)] {
-            node.write_sysctls(&[("net/ipv4/vs/conntrack", conntrack)]).unwrap();
-            // What IPVS remembers goes with its services' clients: each has another port.
-            let seen = measure(&lab, way, &[], ask);
-            let tracked = lab::connections(node).unwrap();
-            let translated =
-                |entry: &&lab::Connection| entry.original.dst == service.ip() && entry.reply.src == backend.ip();
-            assert_eq!(tracked.iter().any(|entry| translated(&entry)), known, "{tracked:?}");
-            node.output("conntrack", &["-F"]).unwrap();
-            if known {
-                let [out, back] = [("dst", service), ("src", backend)].map(|(end, address)| {
-                    let is_it = |flow: &&Value| flow[end] == address.ip().to_string();
-                    seen.flows().iter().find(is_it).unwrap()
-                });
-                for flow in [out, back] {
-                    assert_eq!((&flow["path"], number(&flow["bytes"])), (&"local".into(), FRAMES_BYTES), "{flow}");
-                }
-                assert_eq!(seen.flows().len(), 2);
-                continue;
+    for (conntrack, known) in [("0", false), ("1", true)] {
+        node.write_sysctls(&[("net/ipv4/vs/conntrack", conntrack)]).unwrap();
+        // What IPVS remembers goes with its services' clients: each has another port.
+        let seen = measure(&lab, chosen_way(), &[], ask);
+        let tracked = lab::connections(node).unwrap();
+        let translated =
+            |entry: &&lab::Connection| entry.original.dst == service.ip() && entry.reply.src == backend.ip();
+        assert_eq!(tracked.iter().any(|entry| translated(&entry)), known, "{tracked:?}");
+        node.output("conntrack", &["-F"]).unwrap();
+        if known {
+            let [out, back] = [("dst", service), ("src", backend)].map(|(end, address)| {
+                let is_it = |flow: &&Value| flow[end] == address.ip().to_string();
+                seen.flows().iter().find(is_it).unwrap()
+            });
+            for flow in [out, back] {
+                assert_eq!((&flow["path"], number(&flow["bytes"])), (&"local".into(), FRAMES_BYTES), "{flow}");
             }
-            assert_eq!(seen.flows().len(), 4, "two sides each way, and nothing that joins them");
-            for flow in seen.flows() {
-                let judged = (&flow["path"], &flow["reason"], number(&flow["bytes"]));
-                assert_eq!(judged, (&"unresolved".into(), &"virtual_server".into(), FRAMES_BYTES), "{flow}");
-                assert!(flow["reason_detail"].as_str().unwrap().contains("172.20.0.10 port 80"), "{flow}");
-            }
+            assert_eq!(seen.flows().len(), 2);
+            continue;
         }
-    });
+        assert_eq!(seen.flows().len(), 4, "two sides each way, and nothing that joins them");
+        for flow in seen.flows() {
+            let judged = (&flow["path"], &flow["reason"], number(&flow["bytes"]));
+            assert_eq!(judged, (&"unresolved".into(), &"virtual_server".into(), FRAMES_BYTES), "{flow}");
+            assert!(flow["reason_detail"].as_str().unwrap().contains("172.20.0.10 port 80"), "{flow}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use lab::{Host, introduce, ip, ip_batch};
 use serde_json::Value;
 
 use super::seen::{FRAMES_BYTES, converse, fetch, measure};
-use super::{each_way, lab, number};
+use super::{chosen_way, lab, number};
 
 /// What the load of a device of this kind needs to get from one end to the other, and whether it has Ethernet headers.
 fn options(kind: &str, near: &Host, far: &Host) -> (String, bool) {
@@ -52,33 +52,31 @@ fn each_kind_of_tunnel() {
         introduce((&node.namespace, &device, &near), (&remote.namespace, &device, &far)).unwrap();
     }
 
-    each_way(|way| {
-        let seen = measure(&lab, way, &[], || {
-            for number in (0_u8..).take(KINDS.len()) {
-                let far = Ipv4Addr::new(10, 50, number, 2);
-                assert_eq!(ping(&node.namespace, far.into(), 300 + u16::from(number), ECHOES, PAYLOAD)?, ECHOES);
-            }
-            Ok(())
-        });
-        let mut inside = Vec::new();
-        for (number_of, kind) in (0_u8..).zip(KINDS) {
-            let far = format!("10.50.{number_of}.2");
-            for (end, direction) in [("dst", "tx"), ("src", "rx")] {
-                let found: Vec<_> = seen.flows().iter().filter(|flow| flow[end] == far).collect();
-                let [flow] = found[..] else { panic!("one flow of {kind} each way: {found:?}") };
-                assert_eq!((&flow["path"], &flow["proto"]), (&"eni".into(), &"icmp".into()), "{flow}");
-                let [hop] = &flow["hops"].as_array().unwrap()[..] else { panic!("one hook: {flow}") };
-                let at = (&hop["device"], &hop["direction"]);
-                assert_eq!(at, (&format!("to-{kind}").into(), &direction.into()), "{flow}");
-                let ethernet = if options(kind, node, remote).1 { 0 } else { 14 };
-                let expected = u64::from(ECHOES) * (HEADERS - ethernet + PAYLOAD as u64);
-                assert_eq!((&flow["packets"], number(&flow["bytes"])), (&ECHOES.into(), expected), "{flow}");
-                inside.push(flow);
-            }
+    let seen = measure(&lab, chosen_way(), &[], || {
+        for number in (0_u8..).take(KINDS.len()) {
+            let far = Ipv4Addr::new(10, 50, number, 2);
+            assert_eq!(ping(&node.namespace, far.into(), 300 + u16::from(number), ECHOES, PAYLOAD)?, ECHOES);
         }
-        seen.assert_carried(&inside);
-        assert!(seen.flows().iter().all(|flow| flow["path"] == "eni"), "{:?}", seen.flows());
+        Ok(())
     });
+    let mut inside = Vec::new();
+    for (number_of, kind) in (0_u8..).zip(KINDS) {
+        let far = format!("10.50.{number_of}.2");
+        for (end, direction) in [("dst", "tx"), ("src", "rx")] {
+            let found: Vec<_> = seen.flows().iter().filter(|flow| flow[end] == far).collect();
+            let [flow] = found[..] else { panic!("one flow of {kind} each way: {found:?}") };
+            assert_eq!((&flow["path"], &flow["proto"]), (&"eni".into(), &"icmp".into()), "{flow}");
+            let [hop] = &flow["hops"].as_array().unwrap()[..] else { panic!("one hook: {flow}") };
+            let at = (&hop["device"], &hop["direction"]);
+            assert_eq!(at, (&format!("to-{kind}").into(), &direction.into()), "{flow}");
+            let ethernet = if options(kind, node, remote).1 { 0 } else { 14 };
+            let expected = u64::from(ECHOES) * (HEADERS - ethernet + PAYLOAD as u64);
+            assert_eq!((&flow["packets"], number(&flow["bytes"])), (&ECHOES.into(), expected), "{flow}");
+            inside.push(flow);
+        }
+    }
+    seen.assert_carried(&inside);
+    assert!(seen.flows().iter().all(|flow| flow["path"] == "eni"), "{:?}", seen.flows());
 }
 
 #[test]
@@ -111,19 +109,26 @@ fn wireguard() {
     // They shake hands.
     converse(&client.namespace, &remote.namespace, at(80)).unwrap();
 
-    each_way(|way| {
-        let seen = measure(&lab, way, &[], || {
-            converse(&client.namespace, &remote.namespace, at(80))?;
-            fetch(&client.namespace, &remote.namespace, at(443))
-        });
-        let hops = [(client.veth.as_str(), "rx"), ("wg0", "tx")];
-        let [out, back] = seen.assert_way("udp", 80, "eni", &hops);
-        let [ask, answer] = seen.assert_way("tcp", 443, "eni", &hops);
-        // As the device has them, without Ethernet headers.
-        let headers = 14 * number(&out["packets"]);
-        assert_eq!([out, back].map(|flow| number(&flow["bytes"])), [FRAMES_BYTES - headers; 2]);
-        seen.assert_carried(&[out, back, ask, answer]);
-        let outer: Vec<&Value> = seen.flows().iter().filter(|flow| flow["sport"] == PORT).collect();
-        assert!(outer.len() == 2 && outer.iter().all(|flow| flow["path"] == "eni"), "{outer:?}");
+    let seen = measure(&lab, chosen_way(), &[], || {
+        converse(&client.namespace, &remote.namespace, at(80))?;
+        fetch(&client.namespace, &remote.namespace, at(443))
     });
+    let hops = [(client.veth.as_str(), "rx"), ("wg0", "tx")];
+    let [out, back] = seen.assert_way("udp", 80, "eni", &hops);
+    let [ask, answer] = seen.assert_way("tcp", 443, "eni", &hops);
+    // As the device has them, without Ethernet headers.
+    let headers = 14 * number(&out["packets"]);
+    assert_eq!([out, back].map(|flow| number(&flow["bytes"])), [FRAMES_BYTES - headers; 2]);
+    seen.assert_carried(&[out, back, ask, answer]);
+    // The device counts a message for each packet: a header of 16 bytes, the packet, padded to a multiple of 16 bytes, and 16
+    // bytes that prove who sent it.
+    let devices = seen.report["devices"].as_array().unwrap();
+    let wg0 = devices.iter().find(|device| device["name"] == "wg0").unwrap();
+    for way in ["rx", "tx"] {
+        let kernel = |unit: &str| number(&wg0["kernel"][format!("{way}_{unit}")]);
+        let (packets, besides) = (kernel("packets"), kernel("bytes") - number(&wg0[way]["wire_bytes"]));
+        assert!((32 * packets..48 * packets).contains(&besides), "{way}: {besides} of {packets} packets");
+    }
+    let outer: Vec<&Value> = seen.flows().iter().filter(|flow| flow["sport"] == PORT).collect();
+    assert!(outer.len() == 2 && outer.iter().all(|flow| flow["path"] == "eni"), "{outer:?}");
 }
