@@ -134,7 +134,7 @@ fn a_bridge_that_takes_tags_off() {
 fn services_that_ipvs_forwards() {
     let lab = lab();
     let (node, client, server) = (&lab.node.namespace, lab.pod("client"), lab.pod("server"));
-    lab.nft("table ip track { chain forward { type filter hook forward priority filter; ct state new counter; }; }")
+    lab.nft("table ip track { chain forward { type filter hook forward priority filter; ct state new accept; }; }")
         .unwrap();
     let (service, backend) = (listen([172, 20, 0, 10].into(), 80), listen(server.ipv4, 8080));
     ip_batch(node, "link add kube-ipvs0 type dummy\naddr add 172.20.0.10/32 dev kube-ipvs0\n").unwrap();
