@@ -57,5 +57,5 @@ pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Po
 pub use tun::open_tun;
 pub use wait::wait_until;
 pub use window::{Measured, OpenWindow, wait_until_open};
-pub use wiring::{ip, ip_batch};
+pub use wiring::{introduce, ip, ip_batch};
 pub use xdp::{Xdp, XdpAnswer, XdpRun};

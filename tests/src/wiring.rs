@@ -16,6 +16,7 @@ use crate::cable::{Cable, QUEUE_FRAMES};
 use crate::namespace::Namespace;
 use crate::offload::set_merge_wait;
 use crate::topology::{Eni, Host, Lab, NODE_ETH1_IPV4, Pod};
+use crate::traffic::mac as mac_of;
 
 /// MTU inside a VPC.
 const VPC_MTU: u32 = 9001;
@@ -235,6 +236,18 @@ pub fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
 /// When one is refused; those before it are done.
 pub fn ip_batch(namespace: &Namespace, commands: &str) -> Result<()> {
     batch(&["-n", namespace.name()], commands)
+}
+
+/// Makes two ends of a link (namespace, device and address) know each other for good, so that neither asks for the other.
+///
+/// # Errors
+/// When a device is not there, or is no Ethernet device.
+pub fn introduce(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) -> Result<()> {
+    for ((here, device, _), (there, far, address)) in [(one, other), (other, one)] {
+        let mac = mac_of(there, far)?.map(|byte| format!("{byte:02x}")).join(":");
+        ip(here, &format!("neigh replace {address} lladdr {mac} dev {device} nud permanent"))?;
+    }
+    Ok(())
 }
 
 fn batch(options: &[&str], batch: &str) -> Result<()> {

@@ -178,8 +178,9 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);
         let rewritten = || {
-            let taker = taker(flow, topology, diverted)?;
-            (taker.reason == PathReason::RewrittenWithoutConntrack).then_some(taker)
+            let rule = taker(flow, topology, diverted).filter(|it| it.reason == PathReason::RewrittenWithoutConntrack);
+            let server = |tuple: &Tuple| forwarder(tuple.proto, (tuple.dst, tuple.dport), topology, diverted);
+            rule.or_else(|| (flow.tuples)().iter().find_map(server))
         };
         return match rewritten().filter(|_| to_own) {
             // Before it could be delivered here.
@@ -189,6 +190,10 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
         };
     }
     if to_pod && flow.left_only(topology) {
+        let Tuple { proto, src, sport, .. } = flow.hops[0].tuple;
+        if let Some(suspect) = forwarder(proto, (src, sport), topology, diverted) {
+            return Verdict::suspected(PathClass::Unresolved, suspect);
+        }
         let from_own = flow.ends_known() && topology.is_own(from);
         // Nobody else makes an ICMP error that came in nowhere, or answers for an address that a route delivers here.
         let made_here = flow.is_error && flow.gap(topology).is_none() && diverted.maker(&flow.hops[0].tuple).is_none();
@@ -263,6 +268,11 @@ fn taker(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<Su
     let mut names = devices.map(|place| place.map_or("", |place| place.device.name.as_str()));
     let tuples = (flow.tuples)();
     names.find_map(|name| tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
+}
+
+/// A virtual server for whose backend a packet to this address and port may have been, or from whose backend one from there.
+fn forwarder(proto: u8, end: (IpAddr, u16), topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
+    diverted.forwarder(proto, end, |address| topology.is_own(address))
 }
 
 /// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.

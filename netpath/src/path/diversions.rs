@@ -199,6 +199,16 @@ impl<'a> Diverted<'a> {
         self.diversions.netfilter_rules.iter().find(of_family).map(suspected_rule).or_else(server)
     }
 
+    /// The virtual server at an address of this node (kube-proxy puts those of services on a device), if it may have forwarded
+    /// what is sent there: one of its backends is not this node.
+    #[must_use]
+    pub fn forwarder(&self, proto: u8, end: (IpAddr, u16), is_own: impl Fn(IpAddr) -> bool) -> Option<Suspect> {
+        self.server(|server| {
+            let elsewhere = || server.backends.iter().any(|&(backend, _)| !is_own(backend));
+            server.address.is_some() && at_server(server, proto, end) && elsewhere()
+        })
+    }
+
     /// Whether a virtual server has the address.
     #[must_use]
     pub fn is_virtual_server(&self, address: IpAddr) -> bool {

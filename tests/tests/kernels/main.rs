@@ -1,13 +1,17 @@
 //! What must be true on every kernel that netpath runs on, from 5.10 on.
 //!
 //! Here it runs on this machine's kernel; `cargo xtask kernels` runs it in virtual machines, where each test is a line of
-//! docs/kernels.md. Where the kernel has TCX everything is done twice, with TCX and with legacy filters. The witnesses are
-//! /proc/net/dev, sockets, and `tc`.
+//! docs/kernels.md. Where the kernel has TCX, what is about hooks is done twice, with TCX and with legacy filters. The witnesses are
+//! /proc/net/dev, sockets, and `tc`. Tests of devices that not every machine's kernel has are ignored there, and say so.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod conntrack;
 mod counting;
+mod ipsec;
+mod seen;
+mod topology;
+mod tunnels;
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -35,13 +39,16 @@ struct Way {
     arguments: &'static [&'static str],
 }
 
+/// What this kernel chooses.
+fn chosen_way() -> Way {
+    Way { name: if has_tcx() { "tcx" } else { "clsact" }, arguments: &[] }
+}
+
 /// What this kernel chooses, and legacy filters if that is TCX.
 fn each_way(check: impl Fn(Way)) {
+    check(chosen_way());
     if has_tcx() {
-        check(Way { name: "tcx", arguments: &[] });
         check(Way { name: "clsact", arguments: &["--clsact"] });
-    } else {
-        check(Way { name: "clsact", arguments: &[] });
     }
 }
 

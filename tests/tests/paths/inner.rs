@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use lab::traffic::{UdpSink, mac, send_datagrams};
-use lab::{Host, Lab, Namespace, Pod, ip, ip_batch, open_tun, tc, wait_until};
+use lab::{Host, Lab, Namespace, Pod, introduce, ip, ip_batch, open_tun, tc, wait_until};
 use serde_json::Value;
 
 use super::expected::Expected;
@@ -18,14 +18,6 @@ use super::watch::{Ends, Window, at, tcp, track, udp, watch};
 
 fn lladdr(namespace: &Namespace, device: &str) -> String {
     mac(namespace, device).unwrap().map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// Neighbours that know each other: no ARP in the window.
-fn introduce(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) {
-    for ((here, device, _), (there, far, address)) in [(one, other), (other, one)] {
-        let lladdr = lladdr(there, far);
-        ip(here, &format!("neigh replace {address} lladdr {lladdr} dev {device} nud permanent")).unwrap();
-    }
 }
 
 /// A veth pair with both ends on the node joins two bridges (Weave, OpenStack): neither end is a pod's.
@@ -46,7 +38,7 @@ fn a_veth_pair_within_the_node() {
     )
     .unwrap();
     ip_batch(&server.namespace, "link set net1 up\naddr add 10.44.0.2/24 dev net1\n").unwrap();
-    introduce((node, "brb", "10.44.0.1"), (&server.namespace, "net1", "10.44.0.2"));
+    introduce((node, "brb", "10.44.0.1"), (&server.namespace, "net1", "10.44.0.2")).unwrap();
     let listen = at([10, 44, 0, 2], 80);
     // The bridges learn where the other is from the first packets, which they send everywhere.
     udp(&lab, node, listen, &server.namespace, listen);
@@ -168,7 +160,7 @@ fn a_tunnel_to_a_pod() {
     ip(&node.namespace, "route add 10.244.1.9/32 dev overlay").unwrap();
     ip(&server.namespace, &format!("route add {}/32 dev overlay", client.ipv4)).unwrap();
     let client_ipv4 = client.ipv4.to_string();
-    introduce((&node.namespace, "overlay", &client_ipv4), (&server.namespace, "overlay", "10.244.1.9"));
+    introduce((&node.namespace, "overlay", &client_ipv4), (&server.namespace, "overlay", "10.244.1.9")).unwrap();
     let listen = at([10, 244, 1, 9], 8080);
     let (window, ends) = tcp(&lab, &client.namespace, listen, &server.namespace, listen);
     let outer = |flow: &Value| flow["proto"] == "udp" && flow["dport"] == 4789;
@@ -233,7 +225,7 @@ fn ipv4_of_an_ipv6_cluster() {
          route add 169.254.172.1 dev v4if0 scope link\nroute replace default via 169.254.172.1\n",
     )
     .unwrap();
-    introduce((node, "veth1f2e3d4c", "169.254.172.1"), (&client.namespace, "v4if0", "169.254.172.5"));
+    introduce((node, "veth1f2e3d4c", "169.254.172.1"), (&client.namespace, "v4if0", "169.254.172.5")).unwrap();
     lab.nft(
         "table ip v4egress { chain post { type nat hook postrouting priority srcnat; \
          ip saddr 169.254.172.5 oifname \"eth0\" masquerade; }; }",

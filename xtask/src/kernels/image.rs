@@ -15,10 +15,11 @@ use super::packages::{Kernel, folder};
 use crate::process::{find, output};
 
 /// What the lab and its tests run.
-const TOOLS: [&str; 7] = ["ip", "tc", "nft", "conntrack", "setpriv", "sh", "cat"];
+const TOOLS: [&str; 10] = ["ip", "tc", "bridge", "nft", "conntrack", "ipvsadm", "wg", "setpriv", "sh", "cat"];
 
-/// What the lab's devices, rules and filters are made of. What they need is found in them.
-const MODULES: [&str; 19] = [
+/// What the lab's devices, rules and filters are made of. What they need is found in them, but for ciphers, which the kernel
+/// asks for by name.
+const MODULES: [&str; 43] = [
     "veth",
     "tun",
     "sch_ingress",
@@ -37,7 +38,33 @@ const MODULES: [&str; 19] = [
     "vxlan",
     "geneve",
     "ip_gre",
+    "ip6_gre",
+    "ipip",
+    "sit",
+    "ip6_tunnel",
+    "wireguard",
     "8021q",
+    "vrf",
+    "bonding",
+    "ip_vs",
+    "ip_vs_rr",
+    "esp4",
+    "xfrm_user",
+    "xfrm_interface",
+    "authenc",
+    "cbc",
+    "hmac",
+    "echainiv",
+    // Newer kernels have these ciphers by other names.
+    "aes_generic",
+    "aes",
+    "sha256_generic",
+    "sha256",
+    // What the kernel would make a random number from, for an IV.
+    "ctr",
+    "drbg",
+    "jitterentropy_rng",
+    "seqiv",
 ];
 
 /// Makes the file for one kernel. `guest` is the first process, and `programs` are what it may be told to run.

@@ -90,7 +90,8 @@ impl Matrix {
              <!-- Written by `cargo xtask kernels`; do not edit. -->\n\n\
              {}, Debian's kernels for virtual machines, in qemu. Each check is a test of that name in\n\
              [kernels](../tests/tests/kernels/main.rs) or [programs](../tests/tests/programs/main.rs). Before Linux 6.6 netpath attaches\n\
-             legacy filters (clsact); from there on each check of kernels is done with TCX, and once more with legacy filters.\n\n{}",
+             legacy filters (clsact); from there on each check of kernels that is about hooks is done with TCX, and once more with\n\
+             legacy filters.\n\n{}",
             date.trim(),
             self.text()
         ))

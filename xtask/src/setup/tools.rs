@@ -7,14 +7,17 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),
+    ("bridge", "iproute2"),
     ("tc", "iproute2"),
     ("iperf3", "iperf3"),
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
     ("conntrack", "conntrack"),
+    ("ipvsadm", "ipvsadm"),
+    ("wg", "wireguard-tools"),
     ("ethtool", "ethtool"),
     ("containerd", "containerd"),
     ("runc", "runc"),
@@ -40,6 +43,7 @@ const MANAGERS: [Manager; 4] = [
         install: &["install", "--assumeyes"],
         other_names: &[
             ("ip", "iproute"),
+            ("bridge", "iproute"),
             ("tc", "iproute-tc"),
             ("iptables", "iptables-nft"),
             ("conntrack", "conntrack-tools"),
