@@ -26,6 +26,7 @@ struct Report {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they have units, as in the report")]
 struct Window {
     duration_ns: u64,
     interval_ns: Option<u64>,
@@ -125,6 +126,7 @@ const FRAME_BYTES: u64 = 14 + 20 + 8 + 200;
 /// Windows of 100 ms under TCP, UDP, new connections, and pods that come and go; for 10 seconds, or as many as
 /// `INTERVALS_SECONDS` says.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one load, and all that is held against it")]
 fn the_sum_of_all_windows_is_what_the_kernel_counted() {
     let seconds = std::env::var("INTERVALS_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();

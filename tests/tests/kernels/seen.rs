@@ -56,10 +56,6 @@ pub fn measure(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> R
             assert!((least..=most).contains(&own), "{name} {way}: {own} is not from {least} to {most}");
             assert_eq!(device[way]["unattributed_packets"], 0, "all of {name}'s packets can be read");
             let residual = &device["residual"][way];
-            if device["kind"] == "wireguard" {
-                // It counts its messages, of which netpath knows the load: see the test of it.
-                continue;
-            }
             assert_eq!(residual["unexplained_bytes"], 0, "{name} {way}: {residual}");
         }
     }

@@ -10,6 +10,7 @@
 //! | `shown_again` | of what the hook saw, decrypted packets and own ones to many are a second showing, and the device counted the rest |
 //! | `gro_gso_headers` | the device counts the frames of super-packets: the hook's *wire* bytes, or a header's for each packet that it counted more |
 //! | `ethernet_headers` | it counts 14 bytes less for each packet, or each frame |
+//! | `encryption` | it is WireGuard's, and counts messages: 32 to 47 bytes more a frame, and handshakes, of up to 148 bytes |
 //! | `vlan_tags` | it counts the tags and the hook does not, or the reverse: 4 bytes for each packet, or each frame |
 //! | `dropped_before_hook` | as many packets are missing at the ingress hook as the device says it dropped |
 //! | `dropped_after_hook` | as many packets left the egress hook, and were not counted, as the device says it dropped |
@@ -41,6 +42,7 @@ pub enum Why {
     ShownAgain,
     GroGsoHeaders,
     EthernetHeaders,
+    Encryption,
     VlanTags,
     DroppedBeforeHook,
     DroppedAfterHook,
@@ -60,9 +62,10 @@ const TAG_BYTES: i128 = 4;
 
 impl Why {
     /// Those that become terms of their own. What passed a hook again is none: it is no part of what the hooks saw, there.
-    pub const TERMS: [Self; 10] = [
+    pub const TERMS: [Self; 11] = [
         Self::GroGsoHeaders,
         Self::EthernetHeaders,
+        Self::Encryption,
         Self::VlanTags,
         Self::DroppedBeforeHook,
         Self::DroppedAfterHook,
@@ -91,6 +94,11 @@ impl Why {
                 "ethernet_headers",
                 "Ethernet headers that the device leaves out of its count, as tunnels do, bridges and VLAN devices of what they \
                  receive, and a veth that merges frames (GRO)",
+            ),
+            Self::Encryption => (
+                "encryption",
+                "what WireGuard puts around each packet, and its own messages: the device counts messages, netpath's hook sees \
+                 what is in them",
             ),
             Self::VlanTags => (
                 "vlan_tags",
@@ -162,6 +170,7 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
             direction,
             queue: device.qdisc.as_ref().and_then(Queue::new).filter(|_| direction == Direction::Tx),
             others: Others::of(device, direction),
+            encrypts: device.kind.as_deref() == Some("wireguard"),
             attached: device.attach != Attach::None,
             blind: device.blind.is_some(),
             appeared: device.appeared,
@@ -214,6 +223,8 @@ struct Difference {
     /// What is between the egress hook and the device, if it kept packets.
     queue: Option<Queue>,
     others: Others,
+    /// The device is WireGuard's.
+    encrypts: bool,
     attached: bool,
     /// The hook may not have seen all.
     blind: bool,

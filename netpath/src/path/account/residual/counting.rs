@@ -7,7 +7,8 @@
 //!   packets that are merged already are merged again between its counter and the hook (`gro_cells` of tunnels, NAPI);
 //! - whether an Ethernet header is part of it: `eth_type_trans` takes it off before a tunnel, a bridge, a VLAN device or a veth
 //!   with NAPI counts what it received, and `iptunnel_xmit` leaves it out of what a tunnel sent;
-//! - whether VLAN tags are part of it, in the frame or beside it.
+//! - whether VLAN tags are part of it, in the frame or beside it;
+//! - whether it is the encrypted message that the device counts.
 //!
 //! The number of packets says which it is, and the bytes must fit, both as nearly as the counters could be read. Of several
 //! ways that do, it is the one that needs the fewest of these assumptions, unless another is nearer by far.
@@ -74,6 +75,11 @@ fn ceiling(number: i128, divisor: i128) -> i128 {
     -(-number).div_euclid(divisor)
 }
 
+/// What WireGuard puts around a packet.
+const MESSAGE_BYTES: RangeInclusive<i128> = 32..=47;
+/// Its longest message without a packet, `message_handshake_initiation`.
+const HANDSHAKE_BYTES: i128 = 148;
+
 const NO_ETHERNET: (Why, i128) = (Why::EthernetHeaders, -ETHERNET_BYTES);
 const NO_TAG: (Why, i128) = (Why::VlanTags, -TAG_BYTES);
 
@@ -90,7 +96,9 @@ impl Difference {
                 (best, fit) => best.or(fit),
             };
         }
-        best.or_else(|| self.in_part().find_map(|way| way.fit(self))).map(|(headers, _)| headers)
+        best.or_else(|| self.in_part().find_map(|way| way.fit(self)))
+            .or_else(|| self.messages()?.fit(self))
+            .map(|(headers, _)| headers)
     }
 
     /// The numbers of packets that the device may have counted of those that the hook saw.
@@ -161,6 +169,19 @@ impl Difference {
         } else {
             RangeInclusive::new(1, 0)
         }
+    }
+
+    /// The device counts WireGuard's messages: one a frame, with a header, a tag and padding to a multiple of 16 bytes
+    /// (drivers/net/wireguard/messages.h, `message_data_len`, `MESSAGE_PADDING_MULTIPLE`); and keepalives and handshakes, which hold
+    /// no packet.
+    fn messages(&self) -> Option<Way> {
+        let counted = self.encrypts.then(|| self.counted_packets())?;
+        let as_frames = (Why::GroGsoHeaders, self.wire_bytes - self.hook.bytes);
+        let likely = self.bytes() - as_frames.1;
+        let without_packet = (*counted.end() - self.hook.packets).max(0);
+        let most = MESSAGE_BYTES.end() * counted.end() + (HANDSHAKE_BYTES - MESSAGE_BYTES.end()) * without_packet;
+        let bytes = MESSAGE_BYTES.start() * self.hook.packets..=most;
+        Some(Way::of(vec![as_frames]).with(vec![(Why::Encryption, 1)], &bytes, likely))
     }
 
     /// The device counts more than the packets and fewer than the frames, or the hook could not see all headers of the frames:

@@ -55,3 +55,26 @@ fn the_packets_do_not_fit() {
         assert_eq!(residual.unexplained_bytes, -5_000);
     }
 }
+
+/// Each packet is a message with 32 bytes and padding to a multiple of 16; a handshake's has none.
+#[test]
+fn wireguard_counts_messages() {
+    let wireguard = |kind: &str, tx_bytes, tx_packets| {
+        let device = Device {
+            attach: Attach::Tcx,
+            kind: Some(kind.to_owned()),
+            kernel: Some(KernelCounters { tx_bytes, tx_packets, ..KernelCounters::default() }),
+            ..Device::new(2, "wg0", DeviceClass::Tunnel)
+        };
+        let hook = HookCounts { bytes: 10_000, packets: 100, wire_bytes: 10_000, ..HookCounts::default() };
+        residuals(&device, &Seen::default(), &Seen { hook, ..Seen::default() }).unwrap().tx
+    };
+    for (bytes, packets) in [(3_200_u64, 100), (4_700, 100), (4_400 + 148, 101)] {
+        let residual = wireguard("wireguard", 10_000 + bytes, packets);
+        assert_eq!(causes(&residual), [("encryption", Some(i64::try_from(bytes).unwrap()), None)]);
+        assert_eq!(residual.unexplained_bytes, 0);
+        assert_eq!(wireguard("vxlan", 10_000 + bytes, packets).unexplained_bytes, i64::try_from(bytes).unwrap());
+    }
+    assert_eq!(wireguard("wireguard", 13_199, 100).unexplained_bytes, 3_199, "too few");
+    assert_eq!(wireguard("wireguard", 14_701, 100).unexplained_bytes, 4_701, "too many");
+}
