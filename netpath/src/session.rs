@@ -228,8 +228,11 @@ impl Session {
         };
         let allowances = read_allowances(&self.ledger);
         let candidates = candidates(&self.ledger, &self.start.allowances, &allowances);
+        let own_connections = self.answers.own_connections();
         if last {
             self.answers.refresh(&candidates);
+        } else {
+            self.answers.roll(&candidates);
         }
         let known = self.answers.resolve(&candidates);
         let duration = closed.at - self.start.boundary.at;
@@ -248,6 +251,7 @@ impl Session {
             observations: flow_counts.observations().collect(),
             unattributed: flow_counts.unattributed().collect(),
             lost: flow_counts.lost,
+            own_connections,
             connections: conntrack.connections,
             conntrack: conntrack.state,
             conntrack_reason: conntrack.reason,

@@ -33,6 +33,9 @@ pub struct Snapshot {
     /// Packets that found no room even in the unattributed counters; their hook is unknown.
     #[serde(default)]
     pub lost: Counts,
+    /// netpath's own connections in the window, as it sends.
+    #[serde(default)]
+    pub own_connections: Vec<Tuple>,
     /// Every connection that conntrack knew at some time in the window; empty if it was not read.
     pub connections: Vec<Connection>,
     /// How far `connections` can be trusted.
@@ -81,6 +84,7 @@ impl Snapshot {
             observations: Vec::new(),
             unattributed: Vec::new(),
             lost: Counts::default(),
+            own_connections: Vec::new(),
             connections: Vec::new(),
             conntrack: Conntrack::Ok,
             conntrack_reason: None,

@@ -5,7 +5,8 @@
 //! a thread of their own, within [`WITHIN`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
 //!
 //! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
-//! the answers before it opens the window, and asks again when it has closed it.
+//! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only about
+//! an ENI that comes, and knows these packets by their connections.
 
 pub mod allowances;
 mod http;
@@ -15,20 +16,22 @@ pub mod join;
 pub mod metrics;
 mod names;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use tokio::time::timeout;
 
 pub use self::allowances::allowances;
-use self::http::Connection;
+use self::http::{Connection, OwnConnections};
 use self::imds::Endpoint;
 use self::metrics::Values;
 use super::devices::Link;
 use crate::report::DeviceClass;
+use crate::snapshot::Tuple;
 use crate::snapshot::enis::{Allowances, Eni, Ipam, Source, SourceState};
 
 /// How long all questions together may take.
@@ -121,15 +124,20 @@ pub struct PendingQuery {
     endpoints: Endpoints,
     end: Instant,
     round: mpsc::Receiver<Round>,
+    own: OwnConnections,
 }
 
-/// What all sources told, at one or two times.
-#[derive(Clone, Debug)]
+/// What all sources told so far.
+#[derive(Debug)]
 pub struct Answers {
     endpoints: Endpoints,
     now: Round,
-    /// ipamd's metrics when the window was opened.
+    /// ipamd's metrics when the window was opened; empty if they were not read then.
     first_metrics: Values,
+    /// What is asked within a window.
+    pending: Option<PendingQuery>,
+    /// ENIs that IMDS has been asked about since it told of others.
+    asked_about: BTreeSet<String>,
 }
 
 /// A device, and what its driver counted.
@@ -159,16 +167,17 @@ impl PendingQuery {
     #[must_use]
     pub fn start(endpoints: Endpoints) -> Self {
         let (sender, round) = mpsc::sync_channel(1);
-        let to_ask = endpoints.clone();
+        let (to_ask, own) = (endpoints.clone(), OwnConnections::default());
+        let of_thread = own.clone();
         // Without a thread nobody sends, and all count as timed out.
         let _ = std::thread::Builder::new().name("enis".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             if let Ok(runtime) = runtime {
                 // The receiver may have given up.
-                let _ = sender.send(runtime.block_on(ask(to_ask)));
+                let _ = sender.send(runtime.block_on(ask(to_ask, &of_thread)));
             }
         });
-        Self { endpoints, end: Instant::now() + WITHIN, round }
+        Self { endpoints, end: Instant::now() + WITHIN, round, own }
     }
 
     /// Waits for the answers, [`WITHIN`] after the start at the latest.
@@ -176,7 +185,7 @@ impl PendingQuery {
     pub fn wait(self) -> Answers {
         let now = self.receive();
         let first_metrics = now.metrics.as_ref().map(|reply| reply.facts.clone()).unwrap_or_default();
-        Answers { endpoints: self.endpoints, now, first_metrics }
+        Answers { endpoints: self.endpoints, now, first_metrics, pending: None, asked_about: BTreeSet::new() }
     }
 
     fn receive(&self) -> Round {
@@ -197,24 +206,24 @@ impl<T: Default> Reply<T> {
 }
 
 /// Asks all of them at once.
-async fn ask(endpoints: Endpoints) -> Round {
+async fn ask(endpoints: Endpoints, own: &OwnConnections) -> Round {
     let imds = async {
         let endpoint = endpoints.imds?;
         let mut facts = imds::Facts::default();
-        let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts)).await.unwrap_or_else(|_| {
+        let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts, own)).await.unwrap_or_else(|_| {
             Err(Failure::timed_out("; in a container, the instance's metadata hop limit may be too low for it"))
         });
         Some(Reply { facts, outcome })
     };
     let introspection = async {
-        let body = within(get(endpoints.introspection?, "/v1/enis")).await;
+        let body = within(get(endpoints.introspection?, "/v1/enis", own)).await;
         Some(match body.and_then(|body| ipamd::parse(&body)) {
             Ok((facts, outcome)) => Reply { facts, outcome },
             Err(failure) => Reply { facts: Vec::new(), outcome: Err(failure) },
         })
     };
     let metrics = async {
-        let body = within(get(endpoints.metrics?, "/metrics")).await;
+        let body = within(get(endpoints.metrics?, "/metrics", own)).await;
         Some(match body.and_then(|body| metrics::parse(&body)) {
             Ok(facts) => Reply { facts, outcome: Ok(()) },
             Err(failure) => Reply { facts: Values::new(), outcome: Err(failure) },
@@ -228,8 +237,8 @@ async fn within<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T,
     timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<bytes::Bytes, Failure> {
-    let mut connection = Connection::open(address, CONNECT_WITHIN).await.map_err(|error| {
+async fn get(address: SocketAddr, path: &str, own: &OwnConnections) -> Result<bytes::Bytes, Failure> {
+    let mut connection = Connection::open(address, CONNECT_WITHIN, own.clone()).await.map_err(|error| {
         error.failure(&format!("nothing listens at {address}: the VPC CNI is not here, or does not serve it"))
     })?;
     connection.ask(Method::GET, path, &[], ANSWER_BYTES).await?.ok()
@@ -246,19 +255,61 @@ impl Answers {
     /// Asks again after the last window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
     /// not told of. Who does not answer this time has said what it had to say before.
     pub fn refresh(&mut self, candidates: &[Candidate<'_>]) {
-        let reply = self.now.imds.as_ref().map_or(&[][..], |reply| &reply.facts.interfaces);
-        let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
-        let mut macs = enis.filter_map(|candidate| candidate.link.mac.as_ref());
-        let news = macs.any(|mac| reply.iter().all(|interface| interface.mac != *mac));
         let endpoints = Endpoints {
-            imds: self.endpoints.imds.clone().filter(|_| news && answered(self.now.imds.as_ref())),
-            introspection: self.endpoints.introspection.filter(|_| answered(self.now.introspection.as_ref())),
-            metrics: self.endpoints.metrics.filter(|_| answered(self.now.metrics.as_ref())),
+            imds: self.endpoints.imds.clone().filter(|_| !self.unknown_enis(candidates).is_empty()),
+            ..self.endpoints.clone()
         };
-        if endpoints.imds.is_none() && endpoints.introspection.is_none() && endpoints.metrics.is_none() {
-            return;
+        let Some(query) = self.query(endpoints) else { return };
+        self.update(query.receive());
+    }
+
+    /// A window has ended, and another begins. If there is an ENI that IMDS had not told of, asks IMDS and ipamd about ENIs, in
+    /// the windows to come, and once for each such ENI. Does not wait. ipamd's metrics are not asked for: how they grew in
+    /// these windows is not known.
+    pub fn roll(&mut self, candidates: &[Candidate<'_>]) {
+        self.first_metrics = Values::new();
+        match self.pending.as_ref().map(|query| query.round.try_recv()) {
+            Some(Err(TryRecvError::Empty)) => return,
+            Some(round) => {
+                self.pending = None;
+                self.update(round.unwrap_or_default());
+            }
+            None => {}
         }
-        let later = PendingQuery::start(endpoints).receive();
+        let unknown = self.unknown_enis(candidates);
+        if !unknown.is_subset(&self.asked_about) {
+            self.asked_about = unknown;
+            self.pending = self.query(Endpoints { metrics: None, ..self.endpoints.clone() });
+        }
+    }
+
+    /// The connections by which netpath asks within a window, as it sends.
+    #[must_use]
+    pub fn own_connections(&self) -> Vec<Tuple> {
+        self.pending.as_ref().map(|query| query.own.tuples()).unwrap_or_default()
+    }
+
+    /// The hardware addresses of ENIs that IMDS has not told of.
+    fn unknown_enis(&self, candidates: &[Candidate<'_>]) -> BTreeSet<String> {
+        let known = self.now.imds.as_ref().map_or(&[][..], |reply| &reply.facts.interfaces);
+        let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
+        let macs = enis.filter_map(|candidate| candidate.link.mac.clone());
+        macs.filter(|mac| known.iter().all(|interface| interface.mac != *mac)).collect()
+    }
+
+    /// Asks those of `endpoints` that have answered before; `None` if there are none.
+    fn query(&self, endpoints: Endpoints) -> Option<PendingQuery> {
+        let endpoints = Endpoints {
+            imds: endpoints.imds.filter(|_| answered(self.now.imds.as_ref())),
+            introspection: endpoints.introspection.filter(|_| answered(self.now.introspection.as_ref())),
+            metrics: endpoints.metrics.filter(|_| answered(self.now.metrics.as_ref())),
+        };
+        let none = endpoints.imds.is_none() && endpoints.introspection.is_none() && endpoints.metrics.is_none();
+        (!none).then(|| PendingQuery::start(endpoints))
+    }
+
+    /// Takes over what sources told anew.
+    fn update(&mut self, later: Round) {
         self.now.imds = later.imds.filter(|reply| reply.outcome.is_ok()).or(self.now.imds.take());
         self.now.introspection =
             later.introspection.filter(|reply| reply.outcome.is_ok()).or(self.now.introspection.take());

@@ -89,6 +89,9 @@ pub fn totals(flows: &[Flow]) -> Totals {
         if flow.carried_bytes > 0 {
             add(&mut totals.in_tunnels, flow.carried_bytes, flow.packets - packets);
         }
+        if flow.own {
+            add(&mut totals.own, flow.bytes, flow.packets);
+        }
         if flow.again_bytes > 0 {
             add(&mut totals.eni_again, flow.again_bytes, 0);
         }

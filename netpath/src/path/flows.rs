@@ -104,6 +104,7 @@ pub fn flows(
             sport: ports(&first.tuple).map(|(sport, _)| sport),
             dst: first.tuple.dst,
             dport: ports(&first.tuple).map(|(_, dport)| dport),
+            own: snapshot.own_connections.iter().any(|own| [*own, own.reversed()].contains(&first.tuple)),
             path: verdict.path,
             reason: verdict.reason,
             reason_detail: verdict.detail,

@@ -162,10 +162,11 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
             line(out, label, &scale.bytes(part), &format!("{:>8}", share(part, whole)))?;
         }
     }
-    // Not in the sum: the first went inside packets that are, and the second is in it once already.
+    // Not to be added to the sum: the first went inside packets that are in it, and the others are in it already.
     for (label, total) in [
         ("inside tunnels' and IPsec's packets above", totals.in_tunnels),
         ("crossed an ENI a second time", totals.eni_again),
+        ("netpath's own, asking about a new ENI", totals.own),
     ] {
         if total.bytes > 0 {
             line(out, label, &scale.bytes(total.bytes), "")?;

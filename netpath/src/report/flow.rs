@@ -130,6 +130,9 @@ pub struct Flow {
     pub dst: IpAddr,
     /// Destination port at the first hop; `null` where the protocol has none.
     pub dport: Option<u16>,
+    /// It is netpath's own.
+    #[serde(default)]
+    pub own: bool,
     /// Where it went.
     pub path: PathClass,
     /// Why it is `undelivered` or `unresolved`; `null` for other paths.
@@ -251,6 +254,9 @@ pub struct Totals {
     /// Bytes that crossed an ENI a second time: in and out (transit), or out and in again (pods of this node by an ENI).
     #[serde(default)]
     pub eni_again: PathTotal,
+    /// netpath's own, asking the instance metadata service about an ENI that came in the window; in `by_path` too.
+    #[serde(default)]
+    pub own: PathTotal,
 }
 
 /// Sum over the flows of one path class.

@@ -59,6 +59,10 @@ impl Snapshot {
                 self.lost += next.lost;
                 self.lost
             },
+            own_connections: {
+                self.own_connections.extend(next.own_connections);
+                self.own_connections
+            },
             connections: merge_connections(self.connections, next.connections),
             conntrack,
             conntrack_reason,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lab::{Eni, Lab, ip, output_within};
+use lab::{Eni, Lab, ip, output_within, wait_until};
 use serde_json::{Value, json};
 use server::{Reply, Server};
 use services::{Metadata, introspection, managed, metrics};
@@ -245,6 +245,48 @@ fn an_eni_that_comes_in_the_window() {
     assert_eq!((&errors["value"], &errors["in_window"]), (&json!(8), &json!(3)));
     let flows = report["flows"].as_array().unwrap();
     assert!(flows.iter().all(|flow| flow["scope"] != "imds"), "{flows:#?}");
+}
+
+/// The same in a session of many windows: it is asked about when it has come, in packets that are known as netpath's.
+#[test]
+fn an_eni_that_comes_in_a_session() {
+    const C: &str = "eni-0cccccccccccccccc";
+    const MAC: &str = "02:00:00:00:cc:02";
+    let lab = lab();
+    let all = metadata(&lab).eni(MAC, 2, C, &[]);
+    let imds = Server::start(&lab.vpc, IMDS, move |request| all.answer(request));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports");
+    let reports = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    lab.wait_until_quiet().unwrap();
+    let window = lab.open_window(&["--interval", "300ms", "--output", path.to_str().unwrap()]).unwrap();
+    let before = imds.log().len();
+    wait_until("two windows have passed", || reports().len() >= 2);
+    assert_eq!(imds.log().len(), before, "there is nothing to ask");
+    on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name eth2peer"));
+    on_node(&lab, "link set eth2 up");
+    let is_named = |report: &Value| {
+        let enis = report["enis"].as_array().unwrap();
+        enis.iter().any(|eni| eni["device"] == "eth2" && eni["id"] == fact(C, "imds"))
+    };
+    wait_until("its id is known", || reports().iter().any(is_named));
+    let asked = imds.log().len();
+    let windows = reports().len();
+    wait_until("two windows have passed", || reports().len() >= windows + 2);
+    window.finish().unwrap();
+    assert_eq!(imds.log().len(), asked, "once");
+    let (mut own, mut all) = (0, 0);
+    for report in reports() {
+        for flow in report["flows"].as_array().unwrap().iter().filter(|flow| flow["scope"] == "imds") {
+            assert_eq!(flow["own"], true, "{flow}");
+            all += flow["bytes"].as_u64().unwrap();
+        }
+        own += report["totals"]["own"]["bytes"].as_u64().unwrap();
+    }
+    assert!(all > 1_000 && own == all, "{all} bytes to IMDS and back, {own} known as netpath's");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,15 +19,36 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Failure;
+use crate::snapshot::Tuple;
 use crate::snapshot::enis::SourceState;
 
 /// For the status line and the headers.
 const HEAD_BYTES: usize = 32 << 10;
+/// IANA protocol number.
+const IPPROTO_TCP: u8 = 6;
 
 /// A connection. Questions go over it one after the other; a server that closes it is connected to again.
 pub struct Connection {
     address: SocketAddr,
     sender: SendRequest<Empty<Bytes>>,
+    own: OwnConnections,
+}
+
+/// The TCP connections that netpath made, as it sends, so that they can be told from those of the node.
+#[derive(Clone, Debug, Default)]
+pub struct OwnConnections(Arc<Mutex<Vec<Tuple>>>);
+
+impl OwnConnections {
+    fn add(&self, local: SocketAddr, remote: SocketAddr) {
+        let (src, sport, dst, dport) = (local.ip(), local.port(), remote.ip(), remote.port());
+        let tuple = Tuple { proto: IPPROTO_TCP, src, sport, dst, dport };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tuple);
+    }
+
+    /// Those made so far.
+    pub fn tuples(&self) -> Vec<Tuple> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a server answered.
@@ -45,8 +67,8 @@ pub enum Unconnected {
 }
 
 impl Connection {
-    /// Connects within `within`.
-    pub async fn open(address: SocketAddr, within: Duration) -> Result<Self, Unconnected> {
+    /// Connects within `within`, and adds the connection to netpath's own.
+    pub async fn open(address: SocketAddr, within: Duration, own: OwnConnections) -> Result<Self, Unconnected> {
         let stream = match timeout(within, TcpStream::connect(address)).await {
             Err(_) => return Err(Unconnected::Nobody(io::ErrorKind::TimedOut.into())),
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -55,13 +77,16 @@ impl Connection {
             Ok(Err(error)) => return Err(Unconnected::Nobody(error)),
             Ok(Ok(stream)) => stream,
         };
+        if let Ok(local) = stream.local_addr() {
+            own.add(local, address);
+        }
         // Closed with a reset: the packets by which two sides part would fall into the window that is measured.
         let reset = stream.set_zero_linger();
         let shaken = Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = reset.and(shaken.map_err(io::Error::other)).map_err(Unconnected::Nobody)?;
         // It ends with the sender, or with the runtime. What goes wrong on it, the sender is told.
         tokio::spawn(connection);
-        Ok(Self { address, sender })
+        Ok(Self { address, sender, own })
     }
 
     /// Asks for `path`, with `headers`. An answer of more than `limit` bytes is none.
@@ -73,7 +98,7 @@ impl Connection {
         limit: usize,
     ) -> Result<Answer, Failure> {
         if self.sender.ready().await.is_err() {
-            let again = Self::open(self.address, Duration::MAX).await;
+            let again = Self::open(self.address, Duration::MAX, self.own.clone()).await;
             *self = again.map_err(|_| Failure::malformed("it closes connections without an answer"))?;
         }
         let host = (HOST.as_str(), &*self.address.to_string());

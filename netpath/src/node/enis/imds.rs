@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use tokio::join;
 
-use super::http::{Connection, Unconnected};
+use super::http::{Connection, OwnConnections, Unconnected};
 use super::{Failure, names};
 use crate::snapshot::enis::SourceState;
 
@@ -125,12 +125,13 @@ impl Interface {
 }
 
 /// Asks, and writes what is told into `facts` as it comes, so that it is not lost if there is no time for the rest.
-pub async fn read(endpoint: &Endpoint, facts: &mut Facts) -> Result<(), Failure> {
+pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) -> Result<(), Failure> {
+    let open = |address| Connection::open(address, CONNECT_WITHIN, own.clone());
     let opened = match endpoint {
         Endpoint::Disabled(why) => return Err(why.clone()),
-        Endpoint::At(address) => Connection::open(*address, CONNECT_WITHIN).await,
+        Endpoint::At(address) => open(*address).await,
         Endpoint::Default => {
-            let (ipv4, ipv6) = join!(Connection::open(IPV4, CONNECT_WITHIN), Connection::open(IPV6, CONNECT_WITHIN));
+            let (ipv4, ipv6) = join!(open(IPV4), open(IPV6));
             match (ipv4, ipv6) {
                 (Err(Unconnected::Nobody(_)), Ok(ipv6)) => Ok(ipv6),
                 (ipv4, _) => ipv4,

@@ -205,6 +205,7 @@ impl Count {
 
 /// One direction of a device.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Difference {
     kernel: Count,
     hook: Count,
