@@ -6,6 +6,7 @@
 pub mod devices;
 pub mod facts;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::facts::{Conntrack, Facts, Namespace};
@@ -17,7 +18,7 @@ use crate::snapshot::ConntrackTable;
 pub const SCHEMA: &str = "netpath.doctor/1";
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
@@ -29,7 +30,7 @@ pub enum Level {
 }
 
 /// What was found out about one thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Finding {
     /// About what: "kernel", "capabilities".
     pub check: &'static str,
@@ -56,7 +57,7 @@ impl Finding {
 }
 
 /// All that was found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Diagnosis {
     /// [`SCHEMA`].
     pub schema: &'static str,

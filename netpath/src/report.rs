@@ -8,6 +8,7 @@ mod device;
 mod flow;
 mod names;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::accounting::*;
@@ -23,7 +24,7 @@ pub use crate::snapshot::{ConntrackTable, Drops, KernelCounters, KernelSlack, Ot
 pub const SCHEMA: &str = "netpath.report/1";
 
 /// One window of one node, explained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Report {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -64,7 +65,7 @@ pub struct Report {
 }
 
 /// The node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// `uname -n`.
     pub hostname: String,
@@ -75,7 +76,7 @@ pub struct NodeInfo {
 }
 
 /// The time that was measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Window {
     /// RFC 3339, UTC.
     pub started_at: String,
@@ -94,7 +95,7 @@ pub struct Window {
 }
 
 /// From the first to the last reading of a device's counters around one end of the window, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Skew {
     /// When the window was opened.
     pub start: u64,
@@ -103,7 +104,7 @@ pub struct Skew {
 }
 
 /// Direction as the device sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// TC ingress.
@@ -113,7 +114,7 @@ pub enum Direction {
 }
 
 /// What netpath knows of its own gaps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Health {
     /// Whether a device was taken for an ENI. If none was, nothing in the report can have crossed one, and its paths and
     /// totals are not to be trusted.
@@ -160,7 +161,7 @@ pub struct Health {
 }
 
 /// Whether a device was taken for an ENI.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EniHealth {
     /// None was, and it is not known whether there is a default route. Also in reports of a netpath that did not look.
@@ -175,7 +176,7 @@ pub enum EniHealth {
 }
 
 /// Whether NAT could be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conntrack {
     /// Dumps and events are complete.

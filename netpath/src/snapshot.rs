@@ -10,6 +10,7 @@ mod merge;
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::device::*;
@@ -164,7 +165,7 @@ pub struct Connection {
 
 /// How full conntrack's table is, and what conntrack counted in the window. `drop`, `early_drop` and `insert_failed` are the
 /// kernel's names, as in `conntrack -S`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct ConntrackTable {
     /// Connections in it when the window was closed.
     pub connections: u64,

@@ -4,6 +4,7 @@
 //! now can hide packets from it. Legacy filters of one priority run the last added first; what is not eBPF and has the
 //! first priority stays ahead. An XDP program is ahead of all of them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::facts::{Facts, Inspected};
@@ -17,7 +18,7 @@ use crate::snapshot::Xdp;
 const MOST_PROGRAMS: usize = 63;
 
 /// A device and what was found out about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Device {
     /// Name.
     pub name: String,

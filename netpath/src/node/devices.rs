@@ -21,6 +21,7 @@ pub mod uplink;
 use std::net::IpAddr;
 
 use anyhow::Context as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use choice::EniChoice;
@@ -30,7 +31,7 @@ use crate::report::DeviceClass;
 use crate::snapshot::{self, KernelCounters, PortVlans, Xdp};
 
 /// A network device as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Link {
     /// The kernel's index: the device's identity in this namespace.
     pub ifindex: u32,
@@ -77,7 +78,7 @@ pub struct Link {
 }
 
 /// How a device's frames begin, by its hardware type (`ARPHRD_*`): it decides which program can read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
     /// With an Ethernet header. The loopback device has one too.
@@ -89,7 +90,7 @@ pub enum Layer {
 }
 
 /// Why a device is taken for an ENI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EniEvidence {
     /// Its driver is one that EC2 instances use for ENIs.

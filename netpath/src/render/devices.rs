@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::enis;
@@ -20,28 +21,39 @@ pub const SCHEMA: &str = "netpath.devices/1";
 /// How many addresses the table shows of one device: `kube-ipvs0` has one for every service.
 const SHOWN_ADDRESSES: usize = 3;
 
+/// The list as JSON, schema `netpath.devices/1`.
+#[derive(JsonSchema, Serialize)]
+pub struct List<'a> {
+    /// Always [`SCHEMA`].
+    schema: &'a str,
+    /// Version of the netpath that made the list.
+    netpath_version: &'a str,
+    /// EC2 instance id.
+    instance_id: Option<&'a str>,
+    /// Every device, in order of ifindex.
+    devices: Vec<Device<'a>>,
+    /// As in a report.
+    enis: &'a [Eni],
+    /// As in a report.
+    ipam: Option<&'a Ipam>,
+    /// As in a report.
+    sources: &'a [Source],
+}
+
+#[derive(JsonSchema, Serialize)]
+struct Device<'a> {
+    #[serde(flatten)]
+    link: &'a Link,
+    /// Whether `node_network_total_bytes` has its bytes.
+    counted_by_container_insights: bool,
+}
+
 /// Writes the list as JSON: [`Link`]'s fields, and `counted_by_container_insights`; and what is known of ENIs, as in a
 /// report.
 ///
 /// # Errors
 /// If `out` fails.
 pub fn json(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        schema: &'a str,
-        netpath_version: &'a str,
-        instance_id: Option<&'a str>,
-        devices: Vec<Device<'a>>,
-        enis: &'a [Eni],
-        ipam: Option<&'a Ipam>,
-        sources: &'a [Source],
-    }
-    #[derive(Serialize)]
-    struct Device<'a> {
-        #[serde(flatten)]
-        link: &'a Link,
-        counted_by_container_insights: bool,
-    }
     let device = |link| Device { link, counted_by_container_insights: counted(link) };
     let devices = links.iter().map(device).collect();
     let list = List {

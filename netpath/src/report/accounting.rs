@@ -2,10 +2,11 @@
 //!
 //! In: made by `path::account`. Out: serialised as it stands. It must not compute anything.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The numbers other tools show, and what they are made of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Accounting {
     /// By cAdvisor's and the CloudWatch agent's rules.
     pub container_insights: ContainerInsights,
@@ -16,7 +17,7 @@ pub struct Accounting {
 }
 
 /// `node_network_total_bytes` (Container Insights), from the kernel's device counters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ContainerInsights {
     /// Rx and tx bytes of every counted device, in the window.
     pub node_network_total_bytes: Option<u64>,
@@ -35,7 +36,7 @@ pub struct ContainerInsights {
 }
 
 /// A metric of traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Traffic {
     /// In the window.
     pub bytes: u64,
@@ -44,7 +45,7 @@ pub struct Traffic {
 }
 
 /// What Container Insights logs for one interface of the node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct InterfaceMetrics {
     /// Device name.
     pub device: String,
@@ -60,7 +61,7 @@ pub struct InterfaceMetrics {
 
 /// What Container Insights logs for one pod, as far as it passes this veth. The pod's view: it receives what the host's end
 /// of the pair sends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct PodMetrics {
     /// `namespace/name`; `null` if it is not known whose veth it is.
     pub pod: Option<String>,
@@ -75,7 +76,7 @@ pub struct PodMetrics {
 }
 
 /// EC2's `NetworkIn` and `NetworkOut`, from the ENIs' counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Ec2 {
     /// Sum of rx bytes over the ENIs, in the window.
     pub network_in_bytes: Option<u64>,
@@ -84,7 +85,7 @@ pub struct Ec2 {
 }
 
 /// A part of `node_network_total_bytes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Term {
     /// Stable identifier ("eni", "local", "residual", …).
     pub name: String,

@@ -2,12 +2,13 @@
 //!
 //! In: made by `path::account`. Out: serialised as it stands. It must not compute anything.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Drops, KernelCounters, KernelSlack, NameOrigin, OtherProgram, Qdisc, Xdp};
 
 /// What a device is, by evidence (driver, link kind, hardware type), never by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceClass {
     /// A network interface of the instance: physical, or named by `--eni`.
@@ -29,7 +30,7 @@ pub enum DeviceClass {
 }
 
 /// How netpath's programs are attached to a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attach {
     /// TCX links at the head of the chain (kernel 6.6 and newer).
@@ -41,7 +42,7 @@ pub enum Attach {
 }
 
 /// A network device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Device {
     /// The kernel's index. Of a device that is gone and whose index another one has since: a number of its own, from 2³¹ − 1
     /// downwards.
@@ -111,7 +112,7 @@ pub struct Device {
 }
 
 /// Of both directions of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Residuals {
     /// Of what it received.
     pub rx: Residual,
@@ -120,7 +121,7 @@ pub struct Residuals {
 }
 
 /// What the kernel counted less what netpath's hook saw, of one direction of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Residual {
     /// Bytes; negative where the hook saw more.
     pub bytes: i64,
@@ -133,7 +134,7 @@ pub struct Residual {
 }
 
 /// A reason for which the kernel counted other bytes than netpath's hook saw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Cause {
     /// Stable identifier ("`gro_gso_headers`", "sampling", …), which is also the term's.
     pub name: String,
@@ -146,7 +147,7 @@ pub struct Cause {
 }
 
 /// What one hook saw in the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct HookCounts {
     /// Bytes (`skb->len`) of everything the hook saw, unattributed ones included.
     pub bytes: u64,

@@ -6,12 +6,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Direction, NameOrigin};
 
 /// Where a flow went, by where its packets were seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PathClass {
     /// A hop on an ENI or tunnel.
@@ -47,7 +50,7 @@ impl PathClass {
 }
 
 /// Why a flow is `undelivered` or `unresolved`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathReason {
     /// Undelivered: no device of this node sent it on, no address of it is this node's, nothing answered where it came in,
@@ -94,7 +97,7 @@ pub enum PathReason {
 }
 
 /// What is special about a flow's addresses. AWS's link-local services are told by their documented addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The instance metadata service: 169.254.169.254, `fd00:ec2::254`.
@@ -114,7 +117,7 @@ pub enum Scope {
 }
 
 /// One direction of one conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Flow {
     /// Unique in the report, from 1.
     pub id: u64,
@@ -189,7 +192,7 @@ pub struct Flow {
 }
 
 /// The packet that an ICMP error is about. It travelled the other way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct QuotedPacket {
     /// Protocol name or its number.
     pub proto: String,
@@ -204,7 +207,7 @@ pub struct QuotedPacket {
 }
 
 /// A flow's part of a term.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct FlowTerm {
     /// The term's name.
     pub name: Cow<'static, str>,
@@ -213,7 +216,7 @@ pub struct FlowTerm {
 }
 
 /// A flow at one hook.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Hop {
     /// Device name.
     pub device: String,
@@ -244,7 +247,7 @@ pub struct Hop {
 
 /// Each byte once, by the hooks at the node's edge: ENIs, tunnels, pods' veths. What ENIs' hooks saw is
 /// `by_path.eni + by_path.transit + eni_again`, and of `undelivered` what came in by an ENI.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Totals {
     /// By path class; every class is present.
     pub by_path: BTreeMap<PathClass, PathTotal>,
@@ -260,7 +263,7 @@ pub struct Totals {
 }
 
 /// Sum over the flows of one path class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PathTotal {
     /// Bytes.
     pub bytes: u64,
@@ -271,7 +274,7 @@ pub struct PathTotal {
 }
 
 /// What a report's flows are limited to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Selection {
     /// The options that chose them ("--pod default/web"). Of those with one name, one at least holds; of different names all.
     pub filters: Vec<String>,
@@ -280,7 +283,7 @@ pub struct Selection {
 }
 
 /// What flows are added up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupBy {
     /// The pods at their ends.
@@ -296,7 +299,7 @@ pub enum GroupBy {
 }
 
 /// Flows, added up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Grouping {
     /// By what.
     pub by: GroupBy,
@@ -305,7 +308,7 @@ pub struct Grouping {
 }
 
 /// The flows that have something in common. A flow between two pods is in the groups of both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Group {
     /// `namespace/name` of the pod, name of the namespace, path, device or service; `null` for flows that have none.
     pub name: Option<String>,

@@ -2,10 +2,11 @@
 //!
 //! In: made by `node::pods` and `path::names`. Out: serialised as it stands. It must not compute anything.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the names of pods and services came from, which are missing, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Names {
     /// Every source, in order of precedence; empty if none was asked.
     pub sources: Vec<NameSourceReport>,
@@ -21,7 +22,7 @@ pub struct Names {
 }
 
 /// A source of names, in order of precedence: where several say the same, the first is named as the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameSource {
     /// The VPC CNI's record of addresses, `/var/run/aws-node/ipam.json`.
@@ -37,7 +38,7 @@ pub enum NameSource {
 }
 
 /// What a source of names was good for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NameSourceReport {
     /// Which.
     pub source: NameSource,
@@ -50,7 +51,7 @@ pub struct NameSourceReport {
 }
 
 /// Whether a source of names could be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameSourceState {
     /// It was.
@@ -68,7 +69,7 @@ pub enum NameSourceState {
 }
 
 /// Where a pod's name came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NameOrigin {
     /// Who has the name.
     pub source: NameSource,
@@ -77,7 +78,7 @@ pub struct NameOrigin {
 }
 
 /// What ties a pod's name to a device or a flow, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameLink {
     /// The veth's other end is in the pod's network namespace.

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Attach, DeviceClass, Direction};
@@ -13,7 +14,7 @@ use crate::report::{Attach, DeviceClass, Direction};
 pub const FIRST_RETIRED_IFINDEX: u32 = i32::MAX.cast_unsigned();
 
 /// A network device and what the kernel counted on it in the window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Device {
     /// The kernel's index, or one from [`FIRST_RETIRED_IFINDEX`] down; unique in a snapshot.
     pub ifindex: u32,
@@ -130,7 +131,7 @@ impl Device {
 }
 
 /// What a VLAN device stands on: it takes this tag off the frames of that device, and puts it on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Vlan {
     /// Index of the device below (`IFLA_LINK`): the trunk ENI of a branch ENI.
     pub lower_ifindex: u32,
@@ -139,7 +140,7 @@ pub struct Vlan {
 }
 
 /// Which VLANs of a filtering bridge a port's untagged frames are of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PortVlans {
     /// That of the untagged frames that come in (`PVID`).
     pub pvid: Option<u16>,
@@ -148,7 +149,7 @@ pub struct PortVlans {
 }
 
 /// A device's own counters (`struct rtnl_link_stats64`), as a difference between two moments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct KernelCounters {
     /// `rx_bytes`.
     pub rx_bytes: u64,
@@ -190,7 +191,7 @@ impl KernelCounters {
 /// How far a device's counters may be from what passed its hooks in the window. They are read before and after the moments
 /// at which the hooks' counts begin and end. So what the device counted of the packets that the hooks saw is no less than
 /// `kernel - below` and no more than `kernel + above`. Both are 0 where nothing passed meanwhile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct KernelSlack {
     /// What `kernel` may have too much.
     pub below: KernelCounters,
@@ -200,7 +201,7 @@ pub struct KernelSlack {
 
 /// Packets that a device says it dropped (`rx_dropped`, `tx_dropped` of `struct rtnl_link_stats64`). It does not say where,
 /// nor how many bytes they had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Drops {
     /// `rx_dropped`.
     pub rx_packets: u64,
@@ -221,7 +222,7 @@ impl Drops {
 
 /// What a device's root qdisc did in the window with the packets it was given (`tc -s qdisc`), its children included. Packets
 /// come to it from the egress hook, and go on to the device and its counter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Qdisc {
     /// Its kind ("tbf", "mq", "noqueue").
     pub kind: String,
@@ -236,7 +237,7 @@ pub struct Qdisc {
 }
 
 /// clsact qdiscs that netpath made: for each the kernel takes the device's queues out of service for a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NewQdiscs {
     /// On so many devices.
     pub devices: u64,
@@ -256,7 +257,7 @@ impl NewQdiscs {
 
 /// An XDP program on a device: it sees what the device received before TC ingress does, may drop or redirect it, and may send
 /// past TC egress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Xdp {
     /// Where it runs.
     pub mode: XdpMode,
@@ -265,7 +266,7 @@ pub struct Xdp {
 }
 
 /// A program or filter on one of a device's hooks that is not netpath's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct OtherProgram {
     /// The hook.
     pub direction: Direction,
@@ -295,7 +296,7 @@ impl std::fmt::Display for OtherProgram {
 }
 
 /// Where an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum XdpMode {
     /// In the driver ("native").

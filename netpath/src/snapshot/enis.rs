@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An ENI of this instance, or a device that netpath takes for one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Eni {
     /// Index of its device; `null` if there is none in this network namespace.
     pub ifindex: Option<u32>,
@@ -39,7 +40,7 @@ pub struct Eni {
 }
 
 /// A value, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Fact<T> {
     /// What is said.
     pub value: T,
@@ -48,7 +49,7 @@ pub struct Fact<T> {
 }
 
 /// Where a fact is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// An alternative name of the device, as amazon-ec2-net-utils sets them.
@@ -62,7 +63,7 @@ pub enum Origin {
 }
 
 /// What an ENI is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EniRole {
     /// The instance's first one: device index 0.
@@ -76,7 +77,7 @@ pub enum EniRole {
 }
 
 /// How many of the addresses that ipamd holds on an ENI pods have. The ENI's own primary address is not among them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PodAddresses {
     /// Those of pods.
     pub assigned: u64,
@@ -89,7 +90,7 @@ pub struct PodAddresses {
 /// ENA's counters of allowances (`ethtool -S`, ENA's `ena_ethtool.c`). An allowance is the instance's, and yet each ENI
 /// counts. Those that end in `exceeded` are packets that EC2 queued or dropped in the window. `None`: the driver, or its
 /// version, has no such counter, or it was not read at both ends of the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Allowances {
     /// Bandwidth, inbound.
     pub bw_in_allowance_exceeded: Option<u64>,
@@ -129,14 +130,14 @@ impl Allowances {
 }
 
 /// What ipamd's metrics say: for one node what the CNI metrics helper publishes for a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Ipam {
     /// In the order of netpath's list, only those that ipamd has.
     pub metrics: Vec<IpamMetric>,
 }
 
 /// One of ipamd's metrics, summed over its labels as the CNI metrics helper does it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct IpamMetric {
     /// ipamd's name for it (`awscni_eni_allocated`).
     pub name: String,
@@ -149,7 +150,7 @@ pub struct IpamMetric {
 }
 
 /// Something that netpath asked about ENIs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Source {
     /// Stable identifier ("altnames", "imds", `ipamd_enis`, `ipamd_metrics`).
     pub name: String,
@@ -160,7 +161,7 @@ pub struct Source {
 }
 
 /// How asking a source went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
     /// It told what it has.
