@@ -321,10 +321,10 @@ fn memory(pid: u32) -> (u64, u64) {
     (number(&status, "VmRSS:").unwrap(), maps)
 }
 
-/// Two thousand flows and busy CPUs for 20 seconds, or for as many as `SOAK_SECONDS` says: the sums agree, and memory stays.
+/// Two thousand flows and busy CPUs for 10 seconds, or for as many as `SOAK_SECONDS` says: the sums agree, and memory stays.
 #[test]
 fn soak() {
-    let seconds = std::env::var("SOAK_SECONDS").map_or(20, |seconds| seconds.parse().unwrap());
+    let seconds = std::env::var("SOAK_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
     let lab = lab();
     let server = lab.pod("server");
     let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
