@@ -3,6 +3,8 @@
 //! In: which devices are ENIs, how many flows to make room for. Out: plain data. What closes a window opens the next one: no
 //! packet is in none of them, or in two. It must not reason about flows: that is `path`'s work.
 
+mod allowances;
+mod attachment;
 mod boundary;
 mod drainer;
 mod foreign;
@@ -18,11 +20,13 @@ use jiff::Timestamp;
 use rustix::system::uname;
 use tokio::task::yield_now;
 
+use self::allowances::{allowances, candidates, name_enis, read_allowances};
+use self::attachment::{attach, attached, check_attached, detach};
 use self::boundary::Boundary;
 use self::drainer::Drainer;
 use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
-use self::tracked::{Attachment, TrackedDevice};
+use self::tracked::TrackedDevice;
 use crate::kernel::attach::Attacher;
 use crate::kernel::drain::FlowCounts;
 use crate::kernel::load::load;
@@ -33,12 +37,12 @@ use crate::node::devices::counters::CounterReader;
 use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
-use crate::node::enis::{self, Answers, Candidate, Endpoints, PendingQuery};
+use crate::node::enis::{Answers, Endpoints, PendingQuery};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
 use crate::report::{DeviceClass, NodeInfo, Skew, Window};
-use crate::snapshot::enis::{Allowances, Eni};
-use crate::snapshot::{Device, Diversions, Snapshot};
+use crate::snapshot::enis::Allowances;
+use crate::snapshot::{Diversions, Snapshot};
 
 /// What to measure.
 #[derive(Debug)]
@@ -386,94 +390,12 @@ enum When {
     Closing,
 }
 
-fn attached(attacher: &mut Attacher, mut device: TrackedDevice) -> TrackedDevice {
-    attach(attacher, &mut device);
-    device
-}
-
-/// Attaches to a device, if packets of pods or ENIs pass it.
-fn attach(attacher: &mut Attacher, device: &mut TrackedDevice) {
-    if device.is_pending() {
-        let link = &device.link;
-        device.attachment = match attacher.attach(link.ifindex, &link.name, link.layer) {
-            Ok(how) => Attachment::Attached(how),
-            Err(error) => Attachment::Failed(format!("netpath could not attach to it: {}", root_cause(&error))),
-        };
-    }
-}
-
-/// Fails if netpath is attached to no device.
-fn check_attached(ledger: &Ledger) -> anyhow::Result<()> {
-    if ledger.iter().any(TrackedDevice::is_attached) {
-        return Ok(());
-    }
-    for device in ledger.iter() {
-        if let Attachment::Failed(reason) = &device.attachment {
-            anyhow::bail!("no device to measure here, {} for example: {reason}", device.link.name.escape_debug());
-        }
-    }
-    let names: Vec<&str> = ledger.iter().map(|device| device.link.name.as_str()).collect();
-    anyhow::bail!(
-        "no device to measure here, only {}; run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
-        names.join(", ").escape_debug()
-    );
-}
-
-/// What a device's driver has counted so far against EC2's allowances, if it is an ENI that tells.
-fn allowances(device: &TrackedDevice) -> Option<Allowances> {
-    (device.link.class == DeviceClass::Eni && !device.gone).then(|| enis::allowances(&device.link.name))?
-}
-
-fn read_allowances(ledger: &Ledger) -> BTreeMap<u32, Allowances> {
-    ledger.iter().filter_map(|device| Some((device.link.ifindex, allowances(device)?))).collect()
-}
-
-/// The devices, with what their drivers counted in the window.
-fn candidates<'a>(
-    ledger: &'a Ledger,
-    start: &BTreeMap<u32, Allowances>,
-    end: &BTreeMap<u32, Allowances>,
-) -> Vec<Candidate<'a>> {
-    let candidate = |device: &'a TrackedDevice| {
-        let ifindex = device.link.ifindex;
-        let allowances = start.get(&ifindex).zip(end.get(&ifindex)).map(|(start, end)| end.since(*start));
-        Candidate { link: &device.link, allowances }
-    };
-    ledger.iter().map(candidate).collect()
-}
-
-fn name_enis(devices: &mut [Device], enis: &[Eni]) {
-    for device in devices {
-        let eni = enis.iter().find(|eni| eni.ifindex == Some(device.ifindex));
-        device.eni_id = eni.and_then(|eni| eni.id.as_ref()).map(|id| id.value.clone());
-    }
-}
-
 fn default_routes() -> Option<Vec<u32>> {
     Uplinks::read().ok().map(|uplinks| uplinks.devices())
-}
-
-/// Takes the programs off the hooks, and gives up what only they were needed for.
-fn detach(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
-    if attacher.needs_detach() {
-        drop(attacher);
-        return privilege::after_measuring(purpose);
-    }
-    // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
-    privilege::after_measuring(purpose)?;
-    // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
-    // report need not wait for that; the end of the process does. Without a thread it happens right here.
-    let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
-    Ok(())
 }
 
 fn node_info() -> NodeInfo {
     let name = uname();
     let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
     NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
-}
-
-/// The innermost error: what the kernel said.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).last().map_or_else(String::new, ToString::to_string)
 }
