@@ -36,7 +36,7 @@ pub fn flows(
     let sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {
         let forms = match joined.entries(flow) {
-            [entry] if !flow.ambiguous && !flow.is_error => Some(entry.forms(&snapshot.connections)),
+            [entry] if !flow.is_error => Some(entry.forms(&snapshot.connections)),
             _ => None,
         };
         order(joined.hops_mut(flow), forms.as_ref(), topology);

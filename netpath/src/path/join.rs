@@ -147,7 +147,7 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
     let groups = observations.iter().zip(&tuples.ids).filter_map(|(seen, &ids)| {
         let (id, order) = stages(seen.direction, ids);
         let several = candidates.all(id, order).len() > 1;
-        several.then(|| candidates.seen(id, order, &tuples).collect::<Vec<_>>()).filter(|seen| seen.len() > 1)
+        several.then(|| candidates.seen(id, order, &tuples).collect::<Vec<_>>())
     });
     let shared = Shared::new(groups, connections);
 
@@ -374,8 +374,9 @@ impl Shared {
     fn new(groups: impl Iterator<Item = Vec<Entry>>, connections: &[Connection]) -> Self {
         let mut shared = Self::default();
         for group in groups {
-            for entry in &group[1..] {
-                let (one, other) = (shared.root(group[0].connection), shared.root(entry.connection));
+            let Some((first, others)) = group.split_first() else { continue };
+            for entry in others {
+                let (one, other) = (shared.root(first.connection), shared.root(entry.connection));
                 // Both are in the map from now on.
                 shared.parent.insert(one.max(other), one.min(other));
                 shared.parent.entry(one.min(other)).or_insert(one.min(other));
@@ -456,9 +457,6 @@ fn stays_on_link(tuple: &Tuple) -> bool {
 
 fn add_up_equal(hops: &mut Vec<Observation>, start: usize) {
     let place = |hop: &Observation| (hop.ifindex, hop.direction, hop.vlans, hop.tuple, hop.about);
-    if hops.len() - start < 2 {
-        return;
-    }
     hops[start..].sort_unstable_by_key(place);
     let mut last = start;
     for next in start + 1..hops.len() {

@@ -138,6 +138,12 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
     }
     compare("totals by path", format!("{:?}", expect.totals), format!("{totals:?}"));
     compare("in tunnels", expect.in_tunnels.to_string(), report.totals.in_tunnels.bytes.to_string());
+    if let Some(packets) = &expect.packets {
+        let by_path = report.totals.by_path.iter().map(|(class, total)| (path_name(*class), total.packets));
+        let actual: BTreeMap<_, _> = by_path.chain([("in_tunnels", report.totals.in_tunnels.packets)]).collect();
+        let actual: BTreeMap<_, _> = actual.iter().filter(|(_, packets)| **packets > 0).collect();
+        compare("packets", format!("{packets:?}"), format!("{actual:?}"));
+    }
     compare("number of path classes", "6".to_owned(), report.totals.by_path.len().to_string());
 
     let conversations = report.flows.iter().map(|flow| flow.conversation).max().unwrap_or(0);
