@@ -290,3 +290,52 @@ fn protocol_name(proto: u8) -> String {
     };
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::{ports, protocol_name};
+    use crate::snapshot::Tuple;
+
+    /// As `tcpdump` and `/etc/protocols` name them.
+    #[test]
+    fn names_of_protocols() {
+        for (proto, name) in [
+            (1, "icmp"),
+            (2, "igmp"),
+            (4, "ipip"),
+            (6, "tcp"),
+            (17, "udp"),
+            (33, "dccp"),
+            (41, "ipv6"),
+            (47, "gre"),
+            (50, "esp"),
+            (51, "ah"),
+            (58, "icmpv6"),
+            (89, "ospf"),
+            (112, "vrrp"),
+            (132, "sctp"),
+            (136, "udplite"),
+            (253, "253"),
+        ] {
+            assert_eq!(protocol_name(proto), name);
+        }
+    }
+
+    /// A protocol with ports has port 0 too; one without has none, save the identifier of an ICMP echo.
+    #[test]
+    fn ports_of_protocols() {
+        let of = |proto, port| {
+            let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            ports(&Tuple { proto, src: address, sport: port, dst: address, dport: port })
+        };
+        for proto in [6, 17, 33, 132, 136] {
+            assert_eq!(of(proto, 0), Some((0, 0)), "{proto}");
+        }
+        for proto in [1, 47, 50, 58] {
+            assert_eq!(of(proto, 0), None, "{proto}");
+        }
+        assert_eq!(of(1, 77), Some((77, 77)));
+    }
+}

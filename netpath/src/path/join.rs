@@ -325,8 +325,14 @@ impl<'a> Candidates<'a> {
                 let list = &mut self.several[list as usize];
                 match list.iter().position(|other| other.forms(connections) == *forms) {
                     Some(index) => list[index] = least(list[index]),
-                    None if list.len() <= MAX_CANDIDATES => list.push(entry),
-                    None => {}
+                    None => {
+                        list.push(entry);
+                        // One more than are told apart says that they are too many.
+                        if list.len() > MAX_CANDIDATES + 1 {
+                            list.sort_unstable_by_key(|entry| rank(*entry, connections));
+                            list.pop();
+                        }
+                    }
                 }
             }
         }
@@ -474,3 +480,6 @@ fn add_up_equal(hops: &mut Vec<Observation>, start: usize) {
 fn as_index(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 observations and connections fit in memory")
 }
+
+#[cfg(test)]
+mod tests;
