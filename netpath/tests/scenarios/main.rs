@@ -236,6 +236,14 @@ fn selection() {
     assert_eq!(count(&[]), report.flows.len());
     assert_eq!(count(&[&flow.id.to_string()]), 1);
     assert_eq!(count(&[&flow.proto, &flow.src.to_string(), &format!(":{}", flow.dport.unwrap())]), report.flows.len());
+    let report_of_four = path::report(&read("published_iperf").snapshot);
+    let ids = |word: &str| {
+        let Selection::Flows(filter) = Selection::flows(&[word.to_owned()]).unwrap() else { unreachable!() };
+        report_of_four.flows.iter().filter(|flow| filter.matches(flow)).map(|flow| flow.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("2"), [2]);
+    assert_eq!(ids("10.0.1.1:443"), [3, 4]);
+    assert!(ids("10.0.1.1:33000").is_empty());
     // As NAT has made it.
     assert_eq!(count(&[&hop.src.to_string()]), report.flows.len());
     assert_eq!(count(&["udp"]), 0);

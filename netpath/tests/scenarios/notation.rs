@@ -63,7 +63,10 @@ struct File {
     connections: Vec<String>,
     #[serde(default)]
     services: Vec<String>,
-    /// Routes of type `local` that not all packets take.
+    /// Routes of type `local`.
+    #[serde(default)]
+    local_routes: Vec<IpNet>,
+    /// Those that not all packets take.
     #[serde(default)]
     policy_routes: Vec<IpNet>,
     #[serde(default)]
@@ -127,9 +130,11 @@ impl Scenario {
         let netfilter_rules = file.netfilter_rules.iter().map(read).collect::<Result<Vec<_>>>()?;
         let read = |line: &String| virtual_server(line).ok_or_else(|| format!("virtual_servers '{line}'"));
         let virtual_servers = file.virtual_servers.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let unconditional = |&network: &IpNet| LocalRoute { network, table: 255, unconditional: true };
         let conditional = |&network: &IpNet| LocalRoute { network, table: 100, unconditional: false };
+        let local_routes = file.local_routes.iter().map(unconditional);
         let diversions = Diversions {
-            local_routes: file.policy_routes.iter().map(conditional).collect(),
+            local_routes: local_routes.chain(file.policy_routes.iter().map(conditional)).collect(),
             xfrm_policies,
             netfilter_rules,
             virtual_servers,
