@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::outside::kernel_bytes;
-use super::residual::Why;
+use super::residual::{Why, clamped};
 use crate::path::topology::{Role, Topology};
 use crate::report::{Attach, Device, DeviceClass, Flow, FlowTerm, PathClass, Term};
 
@@ -139,9 +139,5 @@ fn caused(devices: &[Device], why: Why) -> i128 {
 }
 
 fn term((name, explanation): (&str, &str), bytes: i128) -> Term {
-    Term {
-        name: name.to_owned(),
-        bytes: i64::try_from(bytes).unwrap_or(if bytes < 0 { i64::MIN } else { i64::MAX }),
-        explanation: explanation.to_owned(),
-    }
+    Term { name: name.to_owned(), bytes: clamped(bytes), explanation: explanation.to_owned() }
 }

@@ -55,3 +55,45 @@ fn the_packets_do_not_fit() {
         assert_eq!(residual.unexplained_bytes, -5_000);
     }
 }
+
+/// A device merges again what it counted: the headers of one frame are IPv4's and TCP's, and an Ethernet header where its
+/// packets begin with one.
+#[test]
+fn headers_of_a_frame_that_was_merged_again() {
+    // A super-packet of three frames, of which the device counted two merged, and 40 bytes more.
+    let of_headers = |mac: Option<&str>| {
+        let device = Device {
+            attach: Attach::Tcx,
+            mac: mac.map(str::to_owned),
+            kernel: Some(KernelCounters { rx_bytes: 4_280, rx_packets: 2, ..KernelCounters::default() }),
+            ..Device::new(2, "wg0", DeviceClass::Tunnel)
+        };
+        let hook = HookCounts { bytes: 4_240, packets: 1, wire_bytes: 4_320, ..HookCounts::default() };
+        let seen = Seen { hook, merged: Some(Headers { least: 40, most: 134 }), ..Seen::default() };
+        let residual = residuals(&device, &seen, &Seen::default()).unwrap().rx;
+        causes(&residual).into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes.unwrap())).collect::<Vec<_>>()
+    };
+    let merged = |bytes| ("gro_gso_headers".to_owned(), bytes);
+    let infiniband = "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:00:00:01";
+    assert_eq!(of_headers(None), [merged(40)]);
+    assert_eq!(of_headers(Some(infiniband)), [merged(40)]);
+    // That is too little for a frame, so the device leaves two Ethernet headers out of its count.
+    assert_eq!(of_headers(Some("02:00:00:00:00:01")), [merged(68), ("ethernet_headers".to_owned(), -28)]);
+}
+
+/// Counters that no report can hold are as near as it can.
+#[test]
+fn the_largest_counters() {
+    let difference = |rx_bytes, hook_bytes| {
+        let device = Device {
+            attach: Attach::Tcx,
+            kernel: Some(KernelCounters { rx_bytes, ..KernelCounters::default() }),
+            ..Device::new(2, "eth0", DeviceClass::Eni)
+        };
+        let seen = Seen { hook: HookCounts { bytes: hook_bytes, ..HookCounts::default() }, ..Seen::default() };
+        residuals(&device, &seen, &Seen::default()).unwrap().rx.bytes
+    };
+    assert_eq!(difference(u64::MAX, 0), i64::MAX);
+    assert_eq!(difference(0, u64::MAX), i64::MIN);
+    assert_eq!(difference(7, 7), 0);
+}
