@@ -148,9 +148,7 @@ impl<'a> Topology<'a> {
     pub fn base(&self, mut ifindex: u32) -> u32 {
         for _ in 0..MAX_STACKED {
             match self.place(ifindex).map(|place| (place.device.class, place.device.vlan)) {
-                Some((DeviceClass::Vlan, Some(vlan))) if self.places.contains_key(&vlan.lower_ifindex) => {
-                    ifindex = vlan.lower_ifindex;
-                }
+                Some((DeviceClass::Vlan, Some(vlan))) => ifindex = vlan.lower_ifindex,
                 _ => break,
             }
         }
@@ -271,8 +269,8 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
         (DeviceClass::Veth, 0) if !has_peer(device, by_index) => (Role::Pod, 0),
         (DeviceClass::Tap, 0) => (Role::Pod, 0),
         (DeviceClass::Veth, 0) => (Role::Inside, 0),
-        // A bridge is above its ports.
-        _ => (Role::Inside, MAX_STACKED + 1),
+        // A bridge is above its ports, and VLAN devices on it are above the bridge.
+        _ => (Role::Inside, height + 1),
     }
 }
 

@@ -172,6 +172,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
         "bridge" => DeviceClass::Bridge,
         "tunnel" => DeviceClass::Tunnel,
         "tap" => DeviceClass::Tap,
+        "loopback" => DeviceClass::Loopback,
         "other" => DeviceClass::Other,
         _ => return None,
     };

@@ -366,3 +366,14 @@ fn the_same_pod_set_up_again() {
     let report = report(vec![later], records, &[(8, "10.0.0.21")]);
     assert_eq!(names(&report).0, [(8, "default/client".to_owned())].into());
 }
+
+/// What goes out to a pod with the address of another is a copy: neither of the two gets it there.
+#[test]
+fn a_copy_for_another() {
+    let devices = || vec![veth(7, "veth1", &[]), veth(8, "veth2", &["10.0.0.22"])];
+    let record = || says(NameSource::Cri, "default/two", &["10.0.0.22"], &[]);
+    let hooks = [(1, Direction::Rx), (7, Direction::Tx)];
+    assert_eq!(ends(devices(), vec![record()], &hooks, "203.0.113.9", "10.0.0.22"), ["", ""]);
+    let unrouted = vec![veth(7, "veth1", &[])];
+    assert_eq!(ends(unrouted, vec![record()], &hooks, "203.0.113.9", "10.0.0.22"), ["", "default/two"]);
+}
