@@ -323,16 +323,15 @@ impl<'a> Candidates<'a> {
             }
             Claim::Several(list) => {
                 let list = &mut self.several[list as usize];
-                match list.iter().position(|other| other.forms(connections) == *forms) {
-                    Some(index) => list[index] = least(list[index]),
-                    None => {
-                        list.push(entry);
-                        // One more than are told apart says that they are too many.
-                        if list.len() > MAX_CANDIDATES + 1 {
-                            list.sort_unstable_by_key(|entry| rank(*entry, connections));
-                            list.pop();
-                        }
-                    }
+                if let Some(same) = list.iter_mut().find(|other| other.forms(connections) == *forms) {
+                    *same = least(*same);
+                    return;
+                }
+                list.push(entry);
+                // One more than are told apart says that they are too many.
+                if list.len() > MAX_CANDIDATES + 1 {
+                    list.sort_unstable_by_key(|entry| rank(*entry, connections));
+                    list.pop();
                 }
             }
         }

@@ -279,3 +279,23 @@ fn has_peer(device: &Device, by_index: &HashMap<u32, &Device>) -> bool {
     let peer = device.lower.and_then(|peer| by_index.get(&peer));
     peer.is_some_and(|peer| peer.class == DeviceClass::Veth && peer.lower == Some(device.ifindex) && !peer.vanished)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A veth is told the index that its other end has in its own network namespace, where another device of the node may
+    /// have the same.
+    #[test]
+    fn both_ends_of_a_veth_pair() {
+        let role = |other: Device| {
+            let one = Device { lower: Some(8), ..Device::new(7, "veth7", DeviceClass::Veth) };
+            Topology::new(&[&one, &other], &[], false).role(7)
+        };
+        let other = |class, lower| Device { lower, ..Device::new(8, "veth8", class) };
+        assert_eq!(role(other(DeviceClass::Veth, Some(7))), Role::Inside);
+        assert_eq!(role(other(DeviceClass::Veth, Some(9))), Role::Pod);
+        assert_eq!(role(other(DeviceClass::Eni, Some(7))), Role::Pod);
+        assert_eq!(role(Device { vanished: true, ..other(DeviceClass::Veth, Some(7)) }), Role::Pod);
+    }
+}
