@@ -97,3 +97,80 @@ fn the_largest_counters() {
     assert_eq!(difference(0, u64::MAX), i64::MIN);
     assert_eq!(difference(7, 7), 0);
 }
+
+#[test]
+fn shown_again_and_more() {
+    // As many packets as were seen once, and what no packet explains.
+    let residual = eni(61_000, 60, KernelSlack::default());
+    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40))]);
+    assert_eq!(residual.unexplained_bytes, 1_000);
+    let two = KernelCounters { rx_bytes: 3_000, rx_packets: 2, ..KernelCounters::default() };
+    let residual = eni(66_000, 62, KernelSlack { below: two, ..KernelSlack::default() });
+    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("sampling", Some(3_000), None)]);
+    assert_eq!(residual.unexplained_bytes, 3_000);
+    let residual = eni(54_000, 58, KernelSlack { above: two, ..KernelSlack::default() });
+    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("sampling", Some(-3_000), None)]);
+    assert_eq!(residual.unexplained_bytes, -3_000);
+}
+
+/// A device that says it dropped three packets, with what it counted more than the hook's 10 of 10 000 bytes, in this
+/// direction: the bytes of the drops if they are a cause, and what has none.
+fn dropped(direction: Direction, bytes: i64, packets: i64, below: KernelCounters) -> (Option<Option<i64>>, i64) {
+    let (kernel_bytes, kernel_packets) =
+        (10_000u64.checked_add_signed(bytes).unwrap(), 10u64.checked_add_signed(packets).unwrap());
+    let device = Device {
+        attach: Attach::Tcx,
+        kernel: Some(match direction {
+            Direction::Rx => {
+                KernelCounters { rx_bytes: kernel_bytes, rx_packets: kernel_packets, ..KernelCounters::default() }
+            }
+            Direction::Tx => {
+                KernelCounters { tx_bytes: kernel_bytes, tx_packets: kernel_packets, ..KernelCounters::default() }
+            }
+        }),
+        drops: Some(Drops { rx_packets: 3, tx_packets: 3 }),
+        kernel_slack: Some(KernelSlack { below, ..KernelSlack::default() }),
+        ..Device::new(2, "eth0", DeviceClass::Eni)
+    };
+    let hook = HookCounts { bytes: 10_000, packets: 10, wire_bytes: 10_000, ..HookCounts::default() };
+    let (seen, none) = (Seen { hook, ..Seen::default() }, Seen::default());
+    let residual = match direction {
+        Direction::Rx => residuals(&device, &seen, &none).unwrap().rx,
+        Direction::Tx => residuals(&device, &none, &seen).unwrap().tx,
+    };
+    let of_drops = residual.causes.iter().find(|cause| cause.name.starts_with("dropped"));
+    (of_drops.map(|cause| cause.bytes), residual.unexplained_bytes)
+}
+
+#[test]
+fn what_a_device_dropped() {
+    use Direction::{Rx, Tx};
+    let at_rest = KernelCounters::default();
+    let of = |direction, bytes, packets| dropped(direction, bytes, packets, at_rest);
+    // Three packets of 100 bytes, of the least length, and of the largest.
+    assert_eq!(of(Rx, 300, 3), (Some(Some(300)), 0));
+    assert_eq!(of(Rx, 60, 3), (Some(Some(60)), 0));
+    assert_eq!(of(Rx, 3 * 65_550, 3), (Some(Some(3 * 65_550)), 0));
+    assert_eq!(of(Tx, -300, -3), (Some(Some(-300)), 0));
+    assert_eq!(of(Tx, -60, -3), (Some(Some(-60)), 0));
+    // Longer than a packet can be, or shorter: something else happened besides.
+    assert_eq!(of(Rx, 3 * 65_550 + 1, 3), (Some(None), 3 * 65_550 + 1));
+    assert_eq!(of(Tx, -59, -3), (Some(None), -59));
+    // The device leaves Ethernet headers out of its count besides.
+    assert_eq!(of(Rx, 180 - 13 * 14, 3), (Some(Some(180)), 0));
+    // Not as many are missing.
+    assert_eq!(of(Rx, 300, 2), (Some(None), 300));
+    assert_eq!(of(Tx, -300, -4), (Some(None), -300));
+    // None are missing: these were dropped where neither counts them.
+    assert_eq!(of(Rx, 300, 0), (None, 300));
+    assert_eq!(of(Tx, -300, 0), (None, -300));
+    assert_eq!(of(Tx, 300, -3), (None, 300));
+    assert_eq!(of(Tx, 0, -3), (None, 0));
+    // No packet is without a byte.
+    assert_eq!(of(Rx, -13 * 14, 3), (None, -13 * 14));
+    // A fourth came while the counters were read.
+    let one = KernelCounters { rx_bytes: 1_500, rx_packets: 1, ..KernelCounters::default() };
+    let (of_drops, unexplained) = dropped(Rx, 6_000, 4, one);
+    assert!(of_drops.flatten().is_some_and(|bytes| (4_500..=6_000).contains(&bytes)));
+    assert_eq!(unexplained, 0);
+}
