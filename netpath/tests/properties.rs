@@ -393,24 +393,20 @@ proptest! {
         prop_assert_eq!(by_path + report.totals.in_tunnels.packets, of_flows);
     }
 
-    /// What was counted in two parts of one hook is what was counted in one.
+    /// What was counted in two parts of one hook is what was counted in one. Of super-packets it may not be: a part shows them
+    /// where the whole does not.
     #[test]
-    fn parts_of_an_observation_add_up(snapshot in snapshot(1 << 40), share in 0..=100u64) {
+    fn parts_of_an_observation_add_up(mut snapshot in snapshot(1 << 40), share in 0..=100u64) {
+        let part = |bytes| bytes / 100 * share;
         let mut parts = snapshot.clone();
-        for whole in &mut parts.observations {
-            whole.counts.packets -= whole.counts.packets / 100 * share;
-            whole.counts.bytes -= whole.counts.bytes / 100 * share;
-            whole.counts.wire_bytes -= whole.counts.wire_bytes / 100 * share;
+        parts.observations.clear();
+        for whole in &mut snapshot.observations {
+            let Counts { packets, bytes, .. } = whole.counts;
+            whole.counts.wire_bytes = bytes;
+            for (packets, bytes) in [(part(packets), part(bytes)), (packets - part(packets), bytes - part(bytes))] {
+                parts.observations.push(Observation { counts: Counts { packets, bytes, wire_bytes: bytes }, ..*whole });
+            }
         }
-        let rest = snapshot.observations.iter().map(|whole| Observation {
-            counts: Counts {
-                packets: whole.counts.packets / 100 * share,
-                bytes: whole.counts.bytes / 100 * share,
-                wire_bytes: whole.counts.wire_bytes / 100 * share,
-            },
-            ..*whole
-        });
-        parts.observations.extend(rest);
         prop_assert_eq!(report(&parts), report(&snapshot));
     }
 

@@ -40,6 +40,9 @@ fn the_rest_is_counted_as_devices_count() {
         ("ethernet_headers", Some(-910), None),
     ];
     assert_eq!(causes(&residual), expected);
+    // The bytes of all frames, and the packets that the hook saw.
+    let residual = eni(60_330, 60, KernelSlack::default());
+    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("gro_gso_headers", Some(330), None)]);
     // While it was read, two packets of 1500 came.
     let two = KernelCounters { rx_bytes: 3_000, rx_packets: 2, ..KernelCounters::default() };
     let residual = eni(63_000, 62, KernelSlack { below: two, ..KernelSlack::default() });
