@@ -39,7 +39,11 @@ pub fn flows(
             [entry] if !flow.is_error => Some(entry.forms(&snapshot.connections)),
             _ => None,
         };
-        order(joined.hops_mut(flow), forms.as_ref(), topology);
+        // Copies of what went out say nothing of where it came from.
+        let hops = joined.hops_mut(flow);
+        hops.sort_by_key(|hop| diverted.is_loop(hop));
+        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
+        order(&mut hops[..first_copy], forms.as_ref(), topology);
     }
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
@@ -48,8 +52,9 @@ pub fn flows(
         let ends = ends(flow, &joined, snapshot);
         let tuples = || tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
+        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
         let evidence = Evidence {
-            hops,
+            hops: if first_copy == 0 { hops } else { &hops[..first_copy] },
             ends: &ends,
             tuples: &tuples,
             translation: match joined.entries(flow) {

@@ -177,3 +177,116 @@ fn what_a_device_dropped() {
     assert!(of_drops.flatten().is_some_and(|bytes| (4_500..=6_000).contains(&bytes)));
     assert_eq!(unexplained, 0);
 }
+
+/// What an ENI's hook saw, and how much more the device counted.
+#[derive(Clone, Copy, Default)]
+struct Counting {
+    packets: u64,
+    bytes: u64,
+    wire_bytes: u64,
+    tagged: [u64; 2],
+    more_packets: i64,
+    more_bytes: i64,
+    /// Packets and bytes that the counter may have too much, and that it may lack.
+    below: (u64, u64),
+    above: (u64, u64),
+}
+
+impl Counting {
+    /// The causes with their bytes, and what has none.
+    fn causes(self) -> (Vec<(String, i64)>, i64) {
+        let slack = |(rx_packets, rx_bytes)| KernelCounters { rx_packets, rx_bytes, ..KernelCounters::default() };
+        let device = Device {
+            attach: Attach::Tcx,
+            kernel: Some(KernelCounters {
+                rx_bytes: self.bytes.checked_add_signed(self.more_bytes).unwrap(),
+                rx_packets: self.packets.checked_add_signed(self.more_packets).unwrap(),
+                ..KernelCounters::default()
+            }),
+            kernel_slack: Some(KernelSlack { below: slack(self.below), above: slack(self.above) }),
+            ..Device::new(2, "eth0", DeviceClass::Eni)
+        };
+        let Self { packets, bytes, wire_bytes, tagged, .. } = self;
+        let hook = HookCounts { bytes, packets, wire_bytes, ..HookCounts::default() };
+        let is_merged = wire_bytes > bytes + 4 * tagged[0];
+        let merged = is_merged.then_some(Headers { least: 40, most: 134 });
+        let seen = Seen { hook, tagged_packets: tagged, merged, ..Seen::default() };
+        let residual = residuals(&device, &seen, &Seen::default()).unwrap().rx;
+        let causes = causes(&residual).into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes.unwrap()));
+        (causes.collect(), residual.unexplained_bytes)
+    }
+}
+
+fn explained(causes: &[(&str, i64)]) -> (Vec<(String, i64)>, i64) {
+    (causes.iter().map(|&(name, bytes)| (name.to_owned(), bytes)).collect(), 0)
+}
+
+/// Of two ways of counting that both fit under load, it is the plainer one unless the other is nearer by far.
+#[test]
+fn the_nearest_way_of_counting() {
+    let of = |more_packets, more_bytes| {
+        let (packets, bytes, slack) = (100, 150_000, (3, 4_500));
+        let counting = Counting { packets, bytes, wire_bytes: bytes, more_packets, more_bytes, ..Counting::default() };
+        Counting { below: slack, above: slack, ..counting }.causes()
+    };
+    assert_eq!(of(0, -1_400), explained(&[("ethernet_headers", -1_400)]));
+    assert_eq!(of(0, -1_000), explained(&[("sampling", -1_000)]));
+    assert_eq!(of(2, 3_000), explained(&[("sampling", 3_000)]));
+    // Two packets more, and no Ethernet header of any.
+    assert_eq!(of(2, 3_000 - 102 * 14), explained(&[("ethernet_headers", -1_400), ("sampling", 2_972)]));
+    // Of two that fit to the byte the plainer one: 7 tags in 4 packets, or 4 Ethernet headers less and 7 tags.
+    let tags =
+        Counting { packets: 4, bytes: 400, wire_bytes: 416, tagged: [4, 3], more_bytes: -28, ..Counting::default() };
+    assert_eq!(tags.causes(), explained(&[("vlan_tags", -28)]));
+}
+
+/// Ten super-packets of five frames each.
+#[test]
+fn frames_of_super_packets() {
+    let ten = Counting { packets: 10, bytes: 40_000, wire_bytes: 42_640, ..Counting::default() };
+    let frames = |more_bytes| Counting { more_packets: 40, more_bytes, ..ten };
+    let expected = explained(&[("gro_gso_headers", 2_640), ("ethernet_headers", -700)]);
+    assert_eq!(frames(1_940).causes(), expected);
+    assert_eq!(Counting { above: (0, 800), ..frames(1_940) }.causes(), expected);
+    // No packet has a tag, so that none is missing.
+    assert_eq!(frames(2_560).causes(), explained(&[("gro_gso_headers", 2_560)]));
+    // Frames are more than the packets that are made of them: as many say nothing of frames.
+    let few = Counting { wire_bytes: 40_330, ..ten };
+    assert_eq!(Counting { more_bytes: 190, ..few }.causes(), (vec![], 190));
+    // Fewer packets, and bytes that are no nearer to the frames' than to the packets'.
+    for more_bytes in [100, 165] {
+        let fewer = Counting { more_packets: -2, more_bytes, above: (0, 300), ..few };
+        assert_eq!(fewer.causes(), (vec![], more_bytes));
+    }
+}
+
+/// Four of ten super-packets have a tag beside them.
+#[test]
+fn frames_of_which_some_have_tags() {
+    let of = |more_bytes| {
+        let (packets, bytes, wire_bytes) = (10, 40_000, 42_720);
+        let counting = Counting { packets, bytes, wire_bytes, tagged: [4, 0], ..Counting::default() };
+        Counting { more_packets: 40, more_bytes, ..counting }.causes()
+    };
+    for frames in [4, 20, 40, 44] {
+        let tags = -4 * frames;
+        assert_eq!(of(2_720 + tags), explained(&[("gro_gso_headers", 2_720), ("vlan_tags", tags)]));
+    }
+    assert_eq!(of(1_940), explained(&[("gro_gso_headers", 2_720), ("ethernet_headers", -700), ("vlan_tags", -80)]));
+    // Six packets without a tag are six frames at least, so that no 45 have one.
+    assert!(!of(2_720 - 4 * 45).0.contains(&("vlan_tags".to_owned(), -4 * 45)));
+}
+
+/// Ten super-packets that were counted as thirty, with headers that the hook may not know.
+#[test]
+fn packets_that_were_merged_again() {
+    let ten = Counting { packets: 10, bytes: 40_000, wire_bytes: 42_640, more_packets: 20, ..Counting::default() };
+    let tagged = Counting { tagged: [7, 0], more_bytes: 20 * 66 + 28, ..ten };
+    assert_eq!(tagged.causes(), explained(&[("gro_gso_headers", 1_320), ("vlan_tags", 28)]));
+    // Two of the packets came while the counters were read: 18 headers of 54 at least.
+    let in_time = Counting { more_bytes: 980, below: (2, 3_000), ..ten };
+    assert_eq!(in_time.causes(), explained(&[("gro_gso_headers", 980)]));
+    // Two are not counted yet: 20 headers of 134 at most.
+    let not_yet = Counting { more_packets: 18, more_bytes: 2_500, above: (2, 3_000), wire_bytes: 41_680, ..ten };
+    assert_eq!(not_yet.causes(), explained(&[("gro_gso_headers", 2_500)]));
+}
