@@ -384,6 +384,32 @@ proptest! {
         }
     }
 
+    /// Packets of a flow are counted once: where it went, or in a tunnel.
+    #[test]
+    fn packets_are_counted_once(snapshot in snapshot(3)) {
+        let report = report(&snapshot);
+        let of_flows: u64 = report.flows.iter().map(|flow| flow.packets).sum();
+        let by_path: u64 = report.totals.by_path.values().map(|total| total.packets).sum();
+        prop_assert_eq!(by_path + report.totals.in_tunnels.packets, of_flows);
+    }
+
+    /// What was counted in two parts of one hook is what was counted in one. Of super-packets it may not be: a part shows them
+    /// where the whole does not.
+    #[test]
+    fn parts_of_an_observation_add_up(mut snapshot in snapshot(1 << 40), share in 0..=100u64) {
+        let part = |bytes| bytes / 100 * share;
+        let mut parts = snapshot.clone();
+        parts.observations.clear();
+        for whole in &mut snapshot.observations {
+            let Counts { packets, bytes, .. } = whole.counts;
+            whole.counts.wire_bytes = bytes;
+            for (packets, bytes) in [(part(packets), part(bytes)), (packets - part(packets), bytes - part(bytes))] {
+                parts.observations.push(Observation { counts: Counts { packets, bytes, wire_bytes: bytes }, ..*whole });
+            }
+        }
+        prop_assert_eq!(report(&parts), report(&snapshot));
+    }
+
     /// A path that is not known, and a drop, have a reason; other paths have none.
     #[test]
     fn reasons(snapshot in snapshot(1 << 40)) {
@@ -614,6 +640,9 @@ proptest! {
         // One device for an index, since the kernel has no more at one time.
         let mut one = snapshot.clone();
         one.devices = devices.into_values().collect();
+        // After a connection was forgotten the responder's packets begin one again.
+        let again = snapshot.connections.iter().map(|known| Connection { original: known.reply, reply: known.original, ..*known });
+        one.connections.extend(again);
         let mut other = one.clone();
         other.devices.sort_by_key(|device| u64::from(device.ifindex).wrapping_mul(seed | 1));
         other.observations.rotate_left(usize::try_from(seed % 7).unwrap().min(one.observations.len()));

@@ -63,9 +63,10 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Div
 /// its counter has more without a known cause.
 #[must_use]
 pub fn sent_unseen(device: &Device) -> bool {
-    let sent_more = device.residual.as_ref().is_some_and(|residual| {
-        residual.tx.unexplained_bytes > 0 || device.appeared && residual.tx.bytes > 0 && residual.tx.packets > 0
-    });
+    let sent_more = device
+        .residual
+        .as_ref()
+        .is_some_and(|residual| residual.tx.unexplained_bytes > 0 || device.appeared && residual.tx.packets > 0);
     sent_more || device.appeared && device.vanished
 }
 

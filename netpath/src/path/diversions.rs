@@ -169,11 +169,9 @@ impl<'a> Diverted<'a> {
         // In transport mode the packet keeps its addresses.
         let (src, dst) = if outermost.tunnel { (outermost.src, outermost.dst) } else { (tuple.src, tuple.dst) };
         let between = self.sent.iter().filter(|(sent, _)| is_or_any(src, sent.0) && is_or_any(dst, sent.1));
-        let sent = between.fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
-        Some(if sent >= bytes && sent > 0 {
-            Outbound::Encrypted
-        } else {
-            Outbound::Unseen(suspect(PathReason::IpsecPolicy))
+        Some(match between.map(|(_, bytes)| *bytes).reduce(u64::saturating_add) {
+            Some(sent) if sent >= bytes => Outbound::Encrypted,
+            _ => Outbound::Unseen(suspect(PathReason::IpsecPolicy)),
         })
     }
 

@@ -36,10 +36,14 @@ pub fn flows(
     let sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {
         let forms = match joined.entries(flow) {
-            [entry] if !flow.ambiguous && !flow.is_error => Some(entry.forms(&snapshot.connections)),
+            [entry] if !flow.is_error => Some(entry.forms(&snapshot.connections)),
             _ => None,
         };
-        order(joined.hops_mut(flow), forms.as_ref(), topology);
+        // Copies of what went out say nothing of where it came from.
+        let hops = joined.hops_mut(flow);
+        hops.sort_by_key(|hop| diverted.is_loop(hop));
+        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
+        order(&mut hops[..first_copy], forms.as_ref(), topology);
     }
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
@@ -48,8 +52,9 @@ pub fn flows(
         let ends = ends(flow, &joined, snapshot);
         let tuples = || tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
+        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
         let evidence = Evidence {
-            hops,
+            hops: if first_copy == 0 { hops } else { &hops[..first_copy] },
             ends: &ends,
             tuples: &tuples,
             translation: match joined.entries(flow) {
@@ -290,4 +295,53 @@ fn protocol_name(proto: u8) -> String {
         _ => return proto.to_string(),
     };
     name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::{ports, protocol_name};
+    use crate::snapshot::Tuple;
+
+    /// As `tcpdump` and `/etc/protocols` name them.
+    #[test]
+    fn names_of_protocols() {
+        for (proto, name) in [
+            (1, "icmp"),
+            (2, "igmp"),
+            (4, "ipip"),
+            (6, "tcp"),
+            (17, "udp"),
+            (33, "dccp"),
+            (41, "ipv6"),
+            (47, "gre"),
+            (50, "esp"),
+            (51, "ah"),
+            (58, "icmpv6"),
+            (89, "ospf"),
+            (112, "vrrp"),
+            (132, "sctp"),
+            (136, "udplite"),
+            (253, "253"),
+        ] {
+            assert_eq!(protocol_name(proto), name);
+        }
+    }
+
+    /// A protocol with ports has port 0 too; one without has none, save the identifier of an ICMP echo.
+    #[test]
+    fn ports_of_protocols() {
+        let of = |proto, port| {
+            let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            ports(&Tuple { proto, src: address, sport: port, dst: address, dport: port })
+        };
+        for proto in [6, 17, 33, 132, 136] {
+            assert_eq!(of(proto, 0), Some((0, 0)), "{proto}");
+        }
+        for proto in [1, 47, 50, 58] {
+            assert_eq!(of(proto, 0), None, "{proto}");
+        }
+        assert_eq!(of(1, 77), Some((77, 77)));
+    }
 }

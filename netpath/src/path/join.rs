@@ -147,7 +147,7 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
     let groups = observations.iter().zip(&tuples.ids).filter_map(|(seen, &ids)| {
         let (id, order) = stages(seen.direction, ids);
         let several = candidates.all(id, order).len() > 1;
-        several.then(|| candidates.seen(id, order, &tuples).collect::<Vec<_>>()).filter(|seen| seen.len() > 1)
+        several.then(|| candidates.seen(id, order, &tuples).collect::<Vec<_>>())
     });
     let shared = Shared::new(groups, connections);
 
@@ -323,10 +323,15 @@ impl<'a> Candidates<'a> {
             }
             Claim::Several(list) => {
                 let list = &mut self.several[list as usize];
-                match list.iter().position(|other| other.forms(connections) == *forms) {
-                    Some(index) => list[index] = least(list[index]),
-                    None if list.len() <= MAX_CANDIDATES => list.push(entry),
-                    None => {}
+                if let Some(same) = list.iter_mut().find(|other| other.forms(connections) == *forms) {
+                    *same = least(*same);
+                    return;
+                }
+                list.push(entry);
+                // One more than are told apart says that they are too many.
+                if list.len() > MAX_CANDIDATES + 1 {
+                    list.sort_unstable_by_key(|entry| rank(*entry, connections));
+                    list.pop();
                 }
             }
         }
@@ -374,8 +379,9 @@ impl Shared {
     fn new(groups: impl Iterator<Item = Vec<Entry>>, connections: &[Connection]) -> Self {
         let mut shared = Self::default();
         for group in groups {
-            for entry in &group[1..] {
-                let (one, other) = (shared.root(group[0].connection), shared.root(entry.connection));
+            let Some((first, others)) = group.split_first() else { continue };
+            for entry in others {
+                let (one, other) = (shared.root(first.connection), shared.root(entry.connection));
                 // Both are in the map from now on.
                 shared.parent.insert(one.max(other), one.min(other));
                 shared.parent.entry(one.min(other)).or_insert(one.min(other));
@@ -456,9 +462,6 @@ fn stays_on_link(tuple: &Tuple) -> bool {
 
 fn add_up_equal(hops: &mut Vec<Observation>, start: usize) {
     let place = |hop: &Observation| (hop.ifindex, hop.direction, hop.vlans, hop.tuple, hop.about);
-    if hops.len() - start < 2 {
-        return;
-    }
     hops[start..].sort_unstable_by_key(place);
     let mut last = start;
     for next in start + 1..hops.len() {
@@ -476,3 +479,6 @@ fn add_up_equal(hops: &mut Vec<Observation>, start: usize) {
 fn as_index(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 observations and connections fit in memory")
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,13 +25,18 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
     }
     let saw_end = |direction| [Role::Pod, Role::Process].into_iter().any(|role| topology.saw(hops, role, direction));
     let (from_pod, to_pod) = (saw_end(Direction::Rx), saw_end(Direction::Tx));
-    let source = forms.map_or(hops[0].tuple.src, |forms| forms.before.src);
+    // NAT may make an error that passes through one of this node's own, on its way out.
+    let entered = hops.iter().find(|hop| hop.direction == Direction::Rx).unwrap_or(&hops[0]);
+    let source = forms.map_or(entered.tuple.src, |forms| forms.before.src);
     let from_outside = !from_pod && !topology.is_own(source);
 
+    let stage = |hop: &Observation| forms.map_or(0, |forms| forms.stage(&hop.tuple));
+    let first_stage = hops.iter().map(stage).min().unwrap_or_default();
     let phase = |hop: &Observation| match (topology.role(hop.ifindex), hop.direction) {
-        (Role::Outside, Direction::Rx) if from_outside => 0,
+        // What enters with its addresses translated has left before.
+        (Role::Outside, Direction::Rx) if from_outside && stage(hop) == first_stage => 0,
         (Role::Pod | Role::Process, Direction::Rx) => 1,
-        (Role::Inside, Direction::Rx) if from_pod || from_outside => 2,
+        (Role::Inside, Direction::Rx) if from_pod || from_outside || topology.peer(hop.ifindex).is_some() => 2,
         (Role::Inside, Direction::Tx) if !to_pod => 3,
         (Role::Outside, Direction::Tx) => 4,
         (Role::Outside, Direction::Rx) => 5,
@@ -51,8 +56,7 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
             Direction::Rx => (height, !routes(hop.tuple.src)),
             Direction::Tx => (u8::MAX - height, routes(hop.tuple.dst)),
         };
-        let stage = forms.map_or(0, |forms| forms.stage(&hop.tuple));
-        (stage, side, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
+        (stage(hop), side, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
     });
 }
 

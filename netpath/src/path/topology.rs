@@ -148,9 +148,7 @@ impl<'a> Topology<'a> {
     pub fn base(&self, mut ifindex: u32) -> u32 {
         for _ in 0..MAX_STACKED {
             match self.place(ifindex).map(|place| (place.device.class, place.device.vlan)) {
-                Some((DeviceClass::Vlan, Some(vlan))) if self.places.contains_key(&vlan.lower_ifindex) => {
-                    ifindex = vlan.lower_ifindex;
-                }
+                Some((DeviceClass::Vlan, Some(vlan))) => ifindex = vlan.lower_ifindex,
                 _ => break,
             }
         }
@@ -271,8 +269,8 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
         (DeviceClass::Veth, 0) if !has_peer(device, by_index) => (Role::Pod, 0),
         (DeviceClass::Tap, 0) => (Role::Pod, 0),
         (DeviceClass::Veth, 0) => (Role::Inside, 0),
-        // A bridge is above its ports.
-        _ => (Role::Inside, MAX_STACKED + 1),
+        // A bridge is above its ports, and VLAN devices on it are above the bridge.
+        _ => (Role::Inside, height + 1),
     }
 }
 
@@ -280,4 +278,24 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
 fn has_peer(device: &Device, by_index: &HashMap<u32, &Device>) -> bool {
     let peer = device.lower.and_then(|peer| by_index.get(&peer));
     peer.is_some_and(|peer| peer.class == DeviceClass::Veth && peer.lower == Some(device.ifindex) && !peer.vanished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A veth is told the index that its other end has in its own network namespace, where another device of the node may
+    /// have the same.
+    #[test]
+    fn both_ends_of_a_veth_pair() {
+        let role = |other: Device| {
+            let one = Device { lower: Some(8), ..Device::new(7, "veth7", DeviceClass::Veth) };
+            Topology::new(&[&one, &other], &[], false).role(7)
+        };
+        let other = |class, lower| Device { lower, ..Device::new(8, "veth8", class) };
+        assert_eq!(role(other(DeviceClass::Veth, Some(7))), Role::Inside);
+        assert_eq!(role(other(DeviceClass::Veth, Some(9))), Role::Pod);
+        assert_eq!(role(other(DeviceClass::Eni, Some(7))), Role::Pod);
+        assert_eq!(role(Device { vanished: true, ..other(DeviceClass::Veth, Some(7)) }), Role::Pod);
+    }
 }

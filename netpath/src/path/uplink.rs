@@ -64,6 +64,8 @@ pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{NodeInfo, Window};
+    use crate::snapshot::{self, Snapshot};
 
     #[test]
     fn what_is_said() {
@@ -82,5 +84,24 @@ mod tests {
         );
         assert!(said(true, &[]).ends_with("name the node's uplink with --eni"));
         assert!(said(false, &[]).contains("there is no default route"));
+    }
+
+    #[test]
+    fn what_there_is() {
+        let health = |class, routes: Option<&[u32]>| {
+            let devices = [(2, "lo0", DeviceClass::Other), (3, "eth0", class)];
+            let devices = devices.map(|(ifindex, name, class)| snapshot::Device::new(ifindex, name, class)).to_vec();
+            let node = NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None };
+            let window = Window { duration_ns: 1, ..Window::default() };
+            let default_routes = routes.map(<[u32]>::to_vec);
+            let report = crate::path::report(&Snapshot { devices, default_routes, ..Snapshot::new(node, window) });
+            (report.health.eni, report.health.eni_reason.unwrap_or_default())
+        };
+        assert_eq!(health(DeviceClass::Eni, Some(&[3])), (EniHealth::Found, String::new()));
+        assert_eq!(health(DeviceClass::Veth, None), (EniHealth::Unknown, String::new()));
+        let (none, why) = health(DeviceClass::Veth, Some(&[3]));
+        assert!(none == EniHealth::None && why.contains("the default route leaves by eth0; if"), "{why}");
+        let (none, why) = health(DeviceClass::Veth, Some(&[]));
+        assert!(none == EniHealth::NoUplink && why.contains("there is no default route"), "{why}");
     }
 }

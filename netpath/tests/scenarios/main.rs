@@ -138,6 +138,12 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
     }
     compare("totals by path", format!("{:?}", expect.totals), format!("{totals:?}"));
     compare("in tunnels", expect.in_tunnels.to_string(), report.totals.in_tunnels.bytes.to_string());
+    if let Some(packets) = &expect.packets {
+        let by_path = report.totals.by_path.iter().map(|(class, total)| (path_name(*class), total.packets));
+        let actual: BTreeMap<_, _> = by_path.chain([("in_tunnels", report.totals.in_tunnels.packets)]).collect();
+        let actual: BTreeMap<_, _> = actual.iter().filter(|(_, packets)| **packets > 0).collect();
+        compare("packets", format!("{packets:?}"), format!("{actual:?}"));
+    }
     compare("number of path classes", "6".to_owned(), report.totals.by_path.len().to_string());
 
     let conversations = report.flows.iter().map(|flow| flow.conversation).max().unwrap_or(0);
@@ -230,6 +236,14 @@ fn selection() {
     assert_eq!(count(&[]), report.flows.len());
     assert_eq!(count(&[&flow.id.to_string()]), 1);
     assert_eq!(count(&[&flow.proto, &flow.src.to_string(), &format!(":{}", flow.dport.unwrap())]), report.flows.len());
+    let report_of_four = path::report(&read("published_iperf").snapshot);
+    let ids = |word: &str| {
+        let Selection::Flows(filter) = Selection::flows(&[word.to_owned()]).unwrap() else { unreachable!() };
+        report_of_four.flows.iter().filter(|flow| filter.matches(flow)).map(|flow| flow.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("2"), [2]);
+    assert_eq!(ids("10.0.1.1:443"), [3, 4]);
+    assert!(ids("10.0.1.1:33000").is_empty());
     // As NAT has made it.
     assert_eq!(count(&[&hop.src.to_string()]), report.flows.len());
     assert_eq!(count(&["udp"]), 0);

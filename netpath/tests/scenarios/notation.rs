@@ -43,6 +43,8 @@ pub struct Expect {
     /// with `unexplained` for what has no cause.
     #[serde(default)]
     pub residuals: Vec<String>,
+    /// Packets by path, and of `in_tunnels`.
+    pub packets: Option<BTreeMap<String, u64>>,
     #[serde(default)]
     pub ambiguous_flows: u64,
 }
@@ -61,7 +63,10 @@ struct File {
     connections: Vec<String>,
     #[serde(default)]
     services: Vec<String>,
-    /// Routes of type `local` that not all packets take.
+    /// Routes of type `local`.
+    #[serde(default)]
+    local_routes: Vec<IpNet>,
+    /// Those that not all packets take.
     #[serde(default)]
     policy_routes: Vec<IpNet>,
     #[serde(default)]
@@ -70,6 +75,9 @@ struct File {
     netfilter_rules: Vec<String>,
     #[serde(default)]
     virtual_servers: Vec<String>,
+    /// What could not be read of all these.
+    #[serde(default)]
+    unread: Vec<String>,
     #[serde(default)]
     sources: Vec<NameSourceReport>,
     expect: Expect,
@@ -122,13 +130,15 @@ impl Scenario {
         let netfilter_rules = file.netfilter_rules.iter().map(read).collect::<Result<Vec<_>>>()?;
         let read = |line: &String| virtual_server(line).ok_or_else(|| format!("virtual_servers '{line}'"));
         let virtual_servers = file.virtual_servers.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let unconditional = |&network: &IpNet| LocalRoute { network, table: 255, unconditional: true };
         let conditional = |&network: &IpNet| LocalRoute { network, table: 100, unconditional: false };
+        let local_routes = file.local_routes.iter().map(unconditional);
         let diversions = Diversions {
-            local_routes: file.policy_routes.iter().map(conditional).collect(),
+            local_routes: local_routes.chain(file.policy_routes.iter().map(conditional)).collect(),
             xfrm_policies,
             netfilter_rules,
             virtual_servers,
-            unread: Vec::new(),
+            unread: file.unread,
         };
         let snapshot = Snapshot {
             devices,
@@ -166,6 +176,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
         "bridge" => DeviceClass::Bridge,
         "tunnel" => DeviceClass::Tunnel,
         "tap" => DeviceClass::Tap,
+        "loopback" => DeviceClass::Loopback,
         "other" => DeviceClass::Other,
         _ => return None,
     };
@@ -290,7 +301,8 @@ fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
     Some(Observation { ifindex, direction, vlans, tuple, about, counts: counts(&mut words)? })
 }
 
-/// `in|out|forward NETWORK > NETWORK [block] [esp [tunnel ADDRESS > ADDRESS]]`
+/// `in|out|forward NETWORK > NETWORK [PROTO] [sport PORT] [dport PORT] [priority N] [interface N] [marked] [block]
+/// [esp [tunnel ADDRESS > ADDRESS]]`
 fn xfrm_policy(line: &str) -> Option<XfrmPolicy> {
     let mut words = line.split_whitespace().peekable();
     let direction = match words.next()? {
@@ -302,61 +314,86 @@ fn xfrm_policy(line: &str) -> Option<XfrmPolicy> {
     let src: IpNet = words.next()?.parse().ok()?;
     (words.next()? == ">").then_some(())?;
     let dst: IpNet = words.next()?.parse().ok()?;
-    let blocks = words.next_if_eq(&"block").is_some();
-    let mut templates = Vec::new();
-    if words.next_if_eq(&"esp").is_some() {
-        let tunnel = words.next_if_eq(&"tunnel").is_some();
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let (src, dst) = if tunnel {
-            let src = words.next()?.parse().ok()?;
-            (words.next()? == ">").then_some(())?;
-            (src, words.next()?.parse().ok()?)
-        } else {
-            (any, any)
-        };
-        templates.push(XfrmTemplate { proto: 50, tunnel, src, dst });
-    }
-    words.next().is_none().then_some(XfrmPolicy {
+    let mut policy = XfrmPolicy {
         direction,
         src,
         dst,
         proto: None,
         sport: None,
         dport: None,
-        blocks,
+        blocks: false,
         if_id: 0,
         marked: false,
-        templates,
+        templates: Vec::new(),
         priority: 0,
-    })
+    };
+    while let Some(word) = words.next() {
+        match word {
+            "sport" => policy.sport = Some(words.next()?.parse().ok()?),
+            "dport" => policy.dport = Some(words.next()?.parse().ok()?),
+            "priority" => policy.priority = words.next()?.parse().ok()?,
+            "interface" => policy.if_id = words.next()?.parse().ok()?,
+            "marked" => policy.marked = true,
+            "block" => policy.blocks = true,
+            "esp" if policy.templates.is_empty() => {
+                let tunnel = words.next_if_eq(&"tunnel").is_some();
+                let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                let (src, dst) = if tunnel {
+                    let src = words.next()?.parse().ok()?;
+                    (words.next()? == ">").then_some(())?;
+                    (src, words.next()?.parse().ok()?)
+                } else {
+                    (any, any)
+                };
+                policy.templates.push(XfrmTemplate { proto: 50, tunnel, src, dst });
+            }
+            proto => policy.proto = Some(protocol(proto)?),
+        }
+    }
+    Some(policy)
 }
 
-/// `tproxy|rewrite|copy|queue [PROTO] [to NETWORK]`, of both families.
+/// `tproxy|rewrite|copy|redirect|queue|synproxy [PROTO] [from NETWORK] [to NETWORK] [sport PORT] [dport PORT] [by DEVICE]
+/// [ipv4|ipv6]`, of both families without one.
 fn netfilter_rule(line: &str) -> Option<NetfilterRule> {
-    let mut words = line.split_whitespace().peekable();
+    let mut words = line.split_whitespace();
     let diversion = match words.next()? {
         "tproxy" => Diversion::Tproxy,
         "rewrite" => Diversion::Rewrite,
         "copy" => Diversion::Copy,
+        "redirect" => Diversion::Redirect,
         "queue" => Diversion::Queue,
+        "synproxy" => Diversion::Synproxy,
         _ => return None,
     };
-    let proto = words.next_if(|word| *word != "to").map(protocol);
-    let dst = words.next_if_eq(&"to").and_then(|_| words.next()?.parse().ok());
-    words.next().is_none().then_some(NetfilterRule {
-        proto: proto.flatten(),
-        dst,
-        ..NetfilterRule::new(diversion, "nft table ip raw, chain pre")
-    })
+    let mut rule = NetfilterRule::new(diversion, "nft table ip raw, chain pre");
+    while let Some(word) = words.next() {
+        match word {
+            "from" => rule.src = Some(words.next()?.parse().ok()?),
+            "to" => rule.dst = Some(words.next()?.parse().ok()?),
+            "sport" => rule.sport = Some(words.next()?.parse().ok()?),
+            "dport" => rule.dport = Some(words.next()?.parse().ok()?),
+            "by" => rule.input_device = Some(words.next()?.to_owned()),
+            "ipv4" => rule.ipv6 = false,
+            "ipv6" => rule.ipv4 = false,
+            proto => rule.proto = Some(protocol(proto)?),
+        }
+    }
+    Some(rule)
 }
 
-/// `PROTO END > END…`: an IPVS service and its backends.
+/// `PROTO END > END…`, or `marked > END…`: an IPVS service, of an address or of marked packets, and its backends.
 fn virtual_server(line: &str) -> Option<VirtualServer> {
     let mut words = line.split_whitespace();
-    let proto = Some(protocol(words.next()?)?);
-    let (address, port) = end(words.next()?)?;
+    let (proto, address, port) = match words.next()? {
+        "marked" => (None, None, 0),
+        proto => {
+            let (address, port) = end(words.next()?)?;
+            (Some(protocol(proto)?), Some(address), port)
+        }
+    };
     (words.next()? == ">").then_some(())?;
-    Some(VirtualServer { proto, address: Some(address), port, backends: words.map(end).collect::<Option<_>>()? })
+    Some(VirtualServer { proto, address, port, backends: words.map(end).collect::<Option<_>>()? })
 }
 
 /// `DEVICE rx|tx REASON PACKETS p BYTES B`

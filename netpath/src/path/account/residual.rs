@@ -328,7 +328,8 @@ impl Difference {
     }
 }
 
-fn clamped(count: i128) -> i64 {
+/// The nearest number that a report can hold.
+pub fn clamped(count: i128) -> i64 {
     i64::try_from(count).unwrap_or(if count < 0 { i64::MIN } else { i64::MAX })
 }
 

@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::outside::kernel_bytes;
-use super::residual::Why;
+use super::residual::{Why, clamped};
 use crate::path::topology::{Role, Topology};
 use crate::report::{Attach, Device, DeviceClass, Flow, FlowTerm, PathClass, Term};
 
@@ -80,9 +80,9 @@ impl Part {
 pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topology: &Topology) -> Vec<Term> {
     let mut sums = [0i128; Part::ALL.len()];
     // Of two devices with one ifindex the first has the hooks.
-    let mut classes: HashMap<u32, Option<DeviceClass>> = HashMap::new();
+    let mut counted: HashMap<u32, Option<&Device>> = HashMap::new();
     for device in devices {
-        classes.entry(device.ifindex).or_insert(device.counted_by_container_insights.then_some(device.class));
+        counted.entry(device.ifindex).or_insert(device.counted_by_container_insights.then_some(device));
         if device.counted_by_container_insights {
             for hook in [device.rx, device.tx].into_iter().flatten() {
                 sums[Part::Unattributed as usize] += i128::from(hook.unattributed_bytes);
@@ -95,9 +95,10 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
     for flow in flows {
         let mut parts = [0u64; Part::ALL.len()];
         for hop in &flow.hops {
-            // The kernel counted these packets once, as they were before.
-            if let (Some(&Some(class)), false) = (classes.get(&hop.ifindex), hop.shown_again) {
-                let part = Part::of(flow.path, class, topology.role(hop.ifindex)) as usize;
+            let Some(&Some(device)) = counted.get(&hop.ifindex) else { continue };
+            // The kernel counted what passes again once, as it was before; without its counters the hook's count both.
+            if !hop.shown_again || device.kernel.is_none() {
+                let part = Part::of(flow.path, device.class, topology.role(hop.ifindex)) as usize;
                 parts[part] = parts[part].saturating_add(hop.bytes);
                 sums[part] += i128::from(hop.bytes);
             }
@@ -108,8 +109,8 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
             parts[part as usize] = parts[part as usize].saturating_add_signed(sign * i64::try_from(local).unwrap_or(0));
             sums[part as usize] += i128::from(sign) * i128::from(local);
         }
-        let counted = Part::ALL.into_iter().zip(parts).filter(|(_, bytes)| *bytes > 0);
-        flow.terms = counted.map(|(part, bytes)| FlowTerm { name: part.words().0.into(), bytes }).collect();
+        let of_flow = Part::ALL.into_iter().zip(parts).filter(|(_, bytes)| *bytes > 0);
+        flow.terms = of_flow.map(|(part, bytes)| FlowTerm { name: part.words().0.into(), bytes }).collect();
     }
 
     let mut terms: Vec<Term> = Part::ALL.into_iter().zip(sums).map(|(part, bytes)| term(part.words(), bytes)).collect();
@@ -139,9 +140,5 @@ fn caused(devices: &[Device], why: Why) -> i128 {
 }
 
 fn term((name, explanation): (&str, &str), bytes: i128) -> Term {
-    Term {
-        name: name.to_owned(),
-        bytes: i64::try_from(bytes).unwrap_or(if bytes < 0 { i64::MIN } else { i64::MAX }),
-        explanation: explanation.to_owned(),
-    }
+    Term { name: name.to_owned(), bytes: clamped(bytes), explanation: explanation.to_owned() }
 }

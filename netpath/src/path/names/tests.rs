@@ -297,3 +297,83 @@ fn services() {
         assert_eq!(crate::path::report(&snapshot).flows[0].service.as_deref(), expected);
     }
 }
+
+/// The pods at the ends of a flow from `src` to `dst` that passed these hooks, and the report.
+fn ends(devices: Vec<Device>, pods: Vec<PodRecord>, hooks: &[(u32, Direction)], src: &str, dst: &str) -> [String; 2] {
+    let out = device(1, "eth0", DeviceClass::Eni, &[]);
+    let out = Device { addresses: vec!["10.0.0.5/24".to_owned(), "fe80::5/64".to_owned()], ..out };
+    let tuple = Tuple { proto: 17, src: address(src), sport: 1, dst: address(dst), dport: 2 };
+    let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
+    let seen = |&(ifindex, direction)| Observation { ifindex, direction, vlans: [0, 0], tuple, about: None, counts };
+    let report = crate::path::report(&Snapshot {
+        devices: devices.into_iter().chain([out]).collect(),
+        observations: hooks.iter().map(seen).collect(),
+        names: Names { sources: Vec::new(), pods, services: Vec::new() },
+        ..Snapshot::new(
+            NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
+            Window { duration_ns: 1, ..Window::default() },
+        )
+    });
+    assert_eq!(report.flows.len(), 1);
+    let flow = &report.flows[0];
+    [&flow.src_pod, &flow.dst_pod].map(|pod| pod.clone().unwrap_or_default())
+}
+
+/// A pod is no end of what it routes on, nor of what is routed to it for others; it is of what is sent on its link, and of
+/// what a record or a route says is its own.
+#[test]
+fn a_pod_that_routes() {
+    use Direction::{Rx, Tx};
+    let pod = || veth(7, "veth1", &["10.0.0.21"]);
+    let by_veth = || says(NameSource::Cri, "default/client", &[], &[7]);
+    let with_addresses = || says(NameSource::Cri, "default/client", &["10.0.0.21", "10.0.0.99"], &[7]);
+    let into = [(1, Rx), (7, Tx)];
+    let through = [(1, Rx), (7, Tx), (7, Rx), (1, Tx)];
+    for (record, hooks, src, dst, expected) in [
+        (by_veth(), &through[..], "203.0.113.9", "10.9.0.1", ["", ""]),
+        (by_veth(), &into, "203.0.113.9", "10.9.0.1", ["", ""]),
+        (by_veth(), &into, "203.0.113.9", "10.0.0.21", ["", "default/client"]),
+        (by_veth(), &into, "203.0.113.9", "10.0.0.99", ["", ""]),
+        (with_addresses(), &into, "203.0.113.9", "10.0.0.99", ["", "default/client"]),
+        (by_veth(), &[(7, Tx)], "fe80::5", "fe80::21", ["", "default/client"]),
+        (by_veth(), &[(7, Tx)], "fe80::5", "ff02::1", ["", "default/client"]),
+        (by_veth(), &[(7, Tx)], "fe80::5", "fd00::21", ["", ""]),
+        // Whatever address a pod sends from: it may be a container's behind it.
+        (by_veth(), &[(7, Rx), (1, Tx)], "172.17.0.2", "203.0.113.9", ["default/client", ""]),
+    ] {
+        assert_eq!(ends(vec![pod()], vec![record], hooks, src, dst), expected, "{src} > {dst} {hooks:?}");
+    }
+}
+
+/// A veth without traffic is nobody's who matters; an address that was a pod's for a part of the window is counted.
+#[test]
+fn what_is_counted() {
+    let record = PodRecord { at_end: false, ..says(NameSource::Cri, "default/client", &["10.0.0.21"], &[]) };
+    let devices = vec![veth(7, "veth1", &[]), veth(8, "veth2", &[])];
+    let names = report(devices, vec![record], &[(7, "10.0.0.21")]).names;
+    assert_eq!((names.unknown_veths, names.disputed_veths), (1, 0));
+    assert_eq!((names.passing_addresses, names.disputed_addresses), (1, 0));
+}
+
+/// The records of a pod that tell its address say when it had it; another one, of the pod before it was set up again, does not.
+#[test]
+fn the_same_pod_set_up_again() {
+    let later = Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    let records = vec![
+        PodRecord { at_start: false, ..says(NameSource::VpcCni, "default/client", &["10.0.0.21"], &[]) },
+        says(NameSource::PodLogs, "default/client", &[], &[]),
+    ];
+    let report = report(vec![later], records, &[(8, "10.0.0.21")]);
+    assert_eq!(names(&report).0, [(8, "default/client".to_owned())].into());
+}
+
+/// What goes out to a pod with the address of another is a copy: neither of the two gets it there.
+#[test]
+fn a_copy_for_another() {
+    let devices = || vec![veth(7, "veth1", &[]), veth(8, "veth2", &["10.0.0.22"])];
+    let record = || says(NameSource::Cri, "default/two", &["10.0.0.22"], &[]);
+    let hooks = [(1, Direction::Rx), (7, Direction::Tx)];
+    assert_eq!(ends(devices(), vec![record()], &hooks, "203.0.113.9", "10.0.0.22"), ["", ""]);
+    let unrouted = vec![veth(7, "veth1", &[])];
+    assert_eq!(ends(unrouted, vec![record()], &hooks, "203.0.113.9", "10.0.0.22"), ["", "default/two"]);
+}

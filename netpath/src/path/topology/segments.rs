@@ -80,9 +80,9 @@ impl Segments {
 
     /// Untagged frames of several VLANs go out by one port: nobody can tell them apart there.
     fn mix(&mut self, bridge: u32, vlans: &PortVlans) {
-        let all = || vlans.pvid.iter().chain(&vlans.untagged);
-        let found: Vec<u16> = all().map(|&vid| self.vlan(bridge, vid)).collect();
-        let Some(&least) = found.iter().min().filter(|_| all().count() > 1) else { return };
+        let all = vlans.pvid.iter().chain(&vlans.untagged);
+        let found: Vec<u16> = all.map(|&vid| self.vlan(bridge, vid)).collect();
+        let Some(&least) = found.iter().min() else { return };
         for vid in found.into_iter().filter(|&vid| vid != least) {
             self.mixed.insert((bridge, vid), least);
         }
