@@ -253,8 +253,12 @@ fn an_eni_that_comes_in_a_session() {
     const C: &str = "eni-0cccccccccccccccc";
     const MAC: &str = "02:00:00:00:cc:02";
     let lab = lab();
-    let all = metadata(&lab).eni(MAC, 2, C, &[]);
-    let imds = Server::start(&lab.vpc, IMDS, move |request| all.answer(request));
+    let (before, after) = (metadata(&lab), metadata(&lab).eni(MAC, 2, C, &[]));
+    let attached = Arc::new(AtomicU64::new(0));
+    let seen = attached.clone();
+    let imds = Server::start(&lab.vpc, IMDS, move |request| {
+        if seen.load(Ordering::SeqCst) == 1 { after.answer(request) } else { before.answer(request) }
+    });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports");
     let reports = || -> Vec<Value> {
@@ -263,10 +267,11 @@ fn an_eni_that_comes_in_a_session() {
     };
     lab.wait_until_quiet().unwrap();
     let window = lab.open_window(&["--interval", "300ms", "--output", path.to_str().unwrap()]).unwrap();
-    let before = imds.log().len();
+    let asked_before = imds.log().len();
     wait_until("two windows have passed", || reports().len() >= 2);
-    assert_eq!(imds.log().len(), before, "there is nothing to ask");
-    on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name eth2peer"));
+    assert_eq!(imds.log().len(), asked_before, "there is nothing to ask");
+    attached.store(1, Ordering::SeqCst);
+    on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name peer2"));
     on_node(&lab, "link set eth2 up");
     let is_named = |report: &Value| {
         let enis = report["enis"].as_array().unwrap();
@@ -274,6 +279,7 @@ fn an_eni_that_comes_in_a_session() {
     };
     wait_until("its id is known", || reports().iter().any(is_named));
     let asked = imds.log().len();
+    assert!(asked > asked_before, "it was asked");
     let windows = reports().len();
     wait_until("two windows have passed", || reports().len() >= windows + 2);
     window.finish().unwrap();
