@@ -63,6 +63,7 @@ mod tests {
     fn a_frame_is_as_long_as_it_is() {
         for gso_segs in [0, 1] {
             let size = Size { gso_segs, ..FRAME };
+            assert!(!size.is_super_packet());
             assert_eq!(size.counts(66), Counts { packets: 1, bytes: 1514, wire_overhead_bytes: 0 });
             assert_eq!(Size { len_bytes: 0, ..size }.counts(66).wire_bytes(), 0);
         }

@@ -39,6 +39,12 @@ fn plain_packets_are_found() {
         .udp(1, 2)
         .write(out, &payload)
         .unwrap()));
+    assert!(found(&|out| ethernet()
+        .single_vlan(5.try_into().unwrap())
+        .ipv6([1; 16], [2; 16], 9)
+        .tcp(1, 2, 3, 4)
+        .write(out, &payload)
+        .unwrap()));
     // This is for the rest of the parser.
     assert!(!found(&|out| ethernet().ipv4([1; 4], [2; 4], 9).icmpv4_echo_request(1, 2).write(out, &payload).unwrap()));
 }

@@ -597,6 +597,7 @@ fn what_is_no_tunnel_has_no_inner_headers() {
     let cases = [
         (6, TCP_32.to_vec()),
         (17, udp_to(53, &vxlan(0x08, &frame))),
+        (17, udp_to(53, &geneve(0, 0, FRAME, &frame))),
         (17, udp_to(4789, &[])),
         (17, udp_to(4789, &vxlan(0, &frame))),
         (17, udp_to(4789, &vxlan(0x08, &frame[..36]))),

@@ -98,3 +98,25 @@ fn add(hook: &mut HookCounts, counts: Counts) {
     hook.packets = hook.packets.saturating_add(counts.packets);
     hook.wire_bytes = hook.wire_bytes.saturating_add(counts.wire_bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_headers_are() {
+        let of = |proto, address: &str| {
+            let address = address.parse().expect("an address");
+            let Headers { least, most } = Headers::of(Tuple { proto, src: address, sport: 1, dst: address, dport: 2 });
+            (least, most)
+        };
+        // IPv4 has 20 without options, IPv6 40, TCP 20 to 60, Ethernet 14.
+        assert_eq!(of(6, "10.0.0.1"), (40, 94));
+        assert_eq!(of(6, "fd00::1"), (60, 114));
+        // GRE has 4 at least. At most: VXLAN (16 with UDP), then an Ethernet frame of IPv6 and TCP (114).
+        assert_eq!(of(47, "10.0.0.1"), (24, 164));
+        assert_eq!(of(17, "fd00::1"), (44, 184));
+        // Without a flow: from UDP over IPv4 to that over IPv6.
+        assert_eq!((Headers::ANY.least, Headers::ANY.most), (28, 184));
+    }
+}
