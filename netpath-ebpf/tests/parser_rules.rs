@@ -6,8 +6,8 @@
 use netpath_ebpf::{
     Direction, FragmentKey, FragmentValue, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Reason, Tag,
     parse::{
-        Fragment, Key, Network, Packet, Parsed, Part, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network, quoted_v4,
-        quoted_v6,
+        Fragment, Key, Network, Packet, Parsed, Part, PlainTag, Start, inner_len, ipv4, ipv6, is_udp_tunnel, network,
+        quoted_v4, quoted_v6,
     },
 };
 
@@ -633,4 +633,13 @@ fn a_udp_tunnel_is_told_by_its_port() {
         assert!(!is_udp_tunnel(6, ports(50_000, port)));
         assert!(!is_udp_tunnel(17, ports(port, 53)));
     }
+}
+
+/// The kernel's `skb->len` has a tag that is in the frame, and not one that the network card took off.
+#[test]
+fn what_a_tag_adds_to_a_frame_on_the_wire() {
+    let tagged = [&[0; 12][..], &[0x81, 0, 0, 7, 8, 0]].concat();
+    let in_frame = PlainTag::in_frame(&tagged[..]).unwrap();
+    let bytes = [PlainTag::NONE, in_frame, PlainTag::beside(7)].map(PlainTag::offloaded_tag_bytes);
+    assert_eq!(bytes, [0, 0, 4]);
 }
