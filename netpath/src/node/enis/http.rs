@@ -15,6 +15,8 @@ use hyper::header::HOST;
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -69,7 +71,7 @@ pub enum Unconnected {
 impl Connection {
     /// Connects within `within`, and adds the connection to netpath's own.
     pub async fn open(address: SocketAddr, within: Duration, own: OwnConnections) -> Result<Self, Unconnected> {
-        let stream = match timeout(within, TcpStream::connect(address)).await {
+        let stream = match timeout(within, connect(address, &own)).await {
             Err(_) => return Err(Unconnected::Nobody(io::ErrorKind::TimedOut.into())),
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(Unconnected::Forbidden(error));
@@ -77,9 +79,6 @@ impl Connection {
             Ok(Err(error)) => return Err(Unconnected::Nobody(error)),
             Ok(Ok(stream)) => stream,
         };
-        if let Ok(local) = stream.local_addr() {
-            own.add(local, address);
-        }
         // Closed with a reset: the packets by which two sides part would fall into the window that is measured.
         let reset = stream.set_zero_linger();
         let shaken = Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(stream)).await;
@@ -121,6 +120,21 @@ impl Connection {
         })?;
         Ok(Answer { status, body: body.to_bytes() })
     }
+}
+
+/// Connects, and adds the connection to netpath's own before it is known whether anybody answers.
+async fn connect(address: SocketAddr, own: &OwnConnections) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stream = std::net::TcpStream::from(socket);
+    own.add(stream.local_addr()?, address);
+    let stream = TcpStream::from_std(stream)?;
+    stream.writable().await?;
+    stream.take_error()?.map_or(Ok(stream), Err)
 }
 
 impl Answer {
