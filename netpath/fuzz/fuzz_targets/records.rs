@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use netpath::doctor::facts;
 use netpath::node::diversions::{ipvs, legacy};
-use netpath::node::pods::{Said, cri, ipam, logs, names, processes, services};
+use netpath::node::pods::{SourceReading, cri, ipam, logs, names, processes, services};
 use netpath::report::NameSource;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let names = names(vec![
         (NameSource::VpcCni, ipam::parse(bytes).unwrap_or_default()),
         (NameSource::Cri, from_cri.unwrap_or_default()),
-        (NameSource::PodLogs, Said::pods(logs::pod(bytes).into_iter().collect(), 0)),
+        (NameSource::PodLogs, SourceReading::pods(logs::pod(bytes).into_iter().collect(), 0)),
     ]);
     assert!(names.pods.len() <= bytes.len());
     for pod in &names.pods {
