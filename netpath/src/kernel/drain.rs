@@ -133,7 +133,7 @@ impl Drain {
         self.barrier.wait()
     }
 
-    /// Adds to `flow_counts` all that was counted in the epoch that the last flip ended, and tells how full the maps were. Blocks
+    /// Adds to `flow_counts` all that was counted in the epoch that the last flip ended, and returns how full the maps were. Blocks
     /// for the reading.
     pub fn collect(&mut self, flow_counts: &mut FlowCounts) -> io::Result<MapFill> {
         let old = self.current.wrapping_sub(1);

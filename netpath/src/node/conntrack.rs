@@ -56,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// What was seen in a window.
+/// The connections of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Every connection, once, in order.

@@ -136,7 +136,7 @@ pub struct Answers {
     first_metrics: Values,
     /// What is asked within a window.
     pending: Option<PendingQuery>,
-    /// ENIs that IMDS has been asked about since it told of others.
+    /// Hardware addresses of unknown ENIs that the last query within a window was about.
     asked_about: BTreeSet<String>,
 }
 
@@ -263,8 +263,8 @@ impl Answers {
         self.update(query.receive());
     }
 
-    /// A window has ended, and another begins. If there is an ENI that IMDS had not told of, asks IMDS and ipamd about ENIs, in
-    /// the windows to come, and once for each such ENI. Does not wait. ipamd's metrics are not asked for: how they grew in
+    /// Begins the next window. If an ENI is not in the answer of IMDS, asks IMDS and ipamd about ENIs while the next windows are
+    /// open, once for each such ENI. Does not wait. ipamd's metrics are not asked for: how they grew in
     /// these windows is not known.
     pub fn roll(&mut self, candidates: &[Candidate<'_>]) {
         self.first_metrics = Values::new();
@@ -289,7 +289,7 @@ impl Answers {
         self.pending.as_ref().map(|query| query.own.tuples()).unwrap_or_default()
     }
 
-    /// The hardware addresses of ENIs that IMDS has not told of.
+    /// The hardware addresses of ENIs that are not in the answer of IMDS.
     fn unknown_enis(&self, candidates: &[Candidate<'_>]) -> BTreeSet<String> {
         let known = self.now.imds.as_ref().map_or(&[][..], |reply| &reply.facts.interfaces);
         let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);

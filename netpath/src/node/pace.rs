@@ -14,8 +14,16 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Reads, and takes the time of it.
+    pub fn read<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let outcome = read();
+        self.record(began, Instant::now());
+        outcome
+    }
+
     /// A reading took from `began` to `ended`.
-    pub fn record(&mut self, began: Instant, ended: Instant) {
+    fn record(&mut self, began: Instant, ended: Instant) {
         self.next = Some(ended + (ended - began) * SHARE);
     }
 

@@ -284,8 +284,7 @@ fn has_peer(device: &Device, by_index: &HashMap<u32, &Device>) -> bool {
 mod tests {
     use super::*;
 
-    /// A veth is told the index that its other end has in its own network namespace, where another device of the node may
-    /// have the same.
+    /// `IFLA_LINK` of a veth is an index in the network namespace of its peer, and a device of the node may have the same index.
     #[test]
     fn both_ends_of_a_veth_pair() {
         let role = |other: Device| {

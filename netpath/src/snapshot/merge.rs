@@ -89,39 +89,25 @@ fn merge_times(first: Window, next: &Window) -> Window {
     }
 }
 
-/// Whether a device of the next window is this one.
-fn goes_on(device: &Device, next: &Device) -> bool {
-    !device.vanished && !next.appeared && next.former_ifindex.unwrap_or(next.ifindex) == device.ifindex
-}
-
-/// The index in the merged snapshot of each device of the first window: that of the next one, if it goes on, otherwise its own
-/// or one that nobody has.
+/// The index in the merged snapshot of each device of the first window: that of the next one, if the device goes on, otherwise
+/// its own or one that nobody has.
 fn indexes_in(first: &[Device], next: &[Device]) -> HashMap<u32, u32> {
-    let mut taken: HashSet<u32> = next.iter().map(|device| device.ifindex).collect();
-    let mut indexes = HashMap::new();
-    // By the kernel's index, which one device at most has when the window ends.
-    let continued: HashMap<u32, &Device> = next
+    let indexes = |devices: &[Device]| devices.iter().map(|device| device.ifindex).collect::<HashSet<_>>();
+    let (of_first, of_next) = (indexes(first), indexes(next));
+    // By the kernel's index, which one device at most has at the boundary.
+    let continued: HashMap<u32, u32> = next
         .iter()
         .filter(|device| !device.appeared)
-        .map(|device| (device.former_ifindex.unwrap_or(device.ifindex), device))
+        .map(|device| (device.former_ifindex.unwrap_or(device.ifindex), device.ifindex))
         .collect();
-    for device in first {
-        if let Some(next) = continued.get(&device.ifindex).filter(|next| goes_on(device, next)) {
-            indexes.insert(device.ifindex, next.ifindex);
-        }
-    }
-    let mut free = (0..=FIRST_RETIRED_IFINDEX).rev();
-    let own: HashSet<u32> = first.iter().map(|device| device.ifindex).collect();
-    for device in first.iter().filter(|device| !indexes.contains_key(&device.ifindex)).collect::<Vec<_>>() {
-        let index = if taken.contains(&device.ifindex) {
-            free.find(|index| !taken.contains(index) && !own.contains(index)).unwrap_or(device.ifindex)
-        } else {
-            device.ifindex
-        };
-        taken.insert(index);
-        indexes.insert(device.ifindex, index);
-    }
-    indexes
+    let mut free =
+        (0..=FIRST_RETIRED_IFINDEX).rev().filter(|index| !of_first.contains(index) && !of_next.contains(index));
+    let mut merged_index = |device: &Device| match continued.get(&device.ifindex) {
+        Some(&index) if !device.vanished => index,
+        _ if of_next.contains(&device.ifindex) => free.next().unwrap_or(device.ifindex),
+        _ => device.ifindex,
+    };
+    first.iter().map(|device| (device.ifindex, merged_index(device))).collect()
 }
 
 fn renumber(device: &mut Device, index: impl Fn(u32) -> u32) {

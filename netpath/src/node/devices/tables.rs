@@ -93,7 +93,7 @@ impl Tables {
         }
     }
 
-    /// Forgets what is not so any more.
+    /// Forgets removed routes, and judges the others by the present rules alone.
     pub fn forget_past(&mut self) {
         self.deliveries.retain(|_, delivery| delivery.current);
         for delivery in self.deliveries.values_mut() {

@@ -47,15 +47,9 @@ impl Watch {
 
 fn watch(orders: &Receiver<Order>) {
     let mut pace = Pace::default();
-    let paced_read = |pace: &mut Pace| {
-        let began = Instant::now();
-        let read = read();
-        pace.record(began, Instant::now());
-        read
-    };
-    let mut first = paced_read(&mut pace);
+    let mut first = pace.read(read);
     while let Ok(Order { last, reply }) = orders.recv() {
-        let then = if last || pace.is_due(Instant::now()) { paced_read(&mut pace) } else { first.clone() };
+        let then = if last || pace.is_due(Instant::now()) { pace.read(read) } else { first.clone() };
         // If the session was given up, nobody waits for an outcome.
         let _ = reply.send(first.union(then.clone()));
         first = then;

@@ -1,6 +1,6 @@
-//! Reads the sources of names when a window opens, when pods come, and when it closes; and puts together what they said.
+//! Reads the sources of names at the boundaries of windows and when pods come or go, and gathers the records of each window.
 //!
-//! In: a [`HostRoot`]; word that a veth has come or gone. Out: [`Names`]. It works on threads of its own, one for each source at
+//! In: a [`HostRoot`]; notice of veths that appear or disappear. Out: [`Names`]. It works on threads of its own, one for each source at
 //! most: a source that does not answer is left behind, is not asked again, and keeps nobody waiting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,7 +30,7 @@ pub struct Follower {
 
 #[derive(Debug)]
 enum Order {
-    /// A veth has come or gone.
+    /// A veth appeared or disappeared.
     Look,
     /// A window has ended.
     Cut {
@@ -51,7 +51,7 @@ impl Follower {
         Self { orders }
     }
 
-    /// Says that a veth has come or gone. Does not wait.
+    /// Notes that a veth appeared or disappeared. Does not wait.
     pub fn veths_changed(&self) {
         let _ = self.orders.send(Order::Look);
     }
@@ -93,14 +93,8 @@ const SOURCES: [NameSource; 5] =
 
 fn follow(mut sources: Sources, orders: &Receiver<Order>) {
     let mut pace = Pace::default();
-    let mut read = |pace: &mut Pace| {
-        let began = Instant::now();
-        let heard = sources.read();
-        pace.record(began, Instant::now());
-        heard
-    };
     let mut gathered = Gathered::default();
-    let mut latest = read(&mut pace);
+    let mut latest = pace.read(|| sources.read());
     gathered.add(latest.clone(), Moment::Start);
     let mut due: Vec<Instant> = Vec::new();
     loop {
@@ -117,12 +111,12 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) {
             }
             Err(RecvTimeoutError::Timeout) => {
                 due.retain(|due| Some(*due) != next);
-                latest = read(&mut pace);
+                latest = pace.read(|| sources.read());
                 gathered.add(latest.clone(), Moment::Between);
             }
             Ok(Order::Cut { last, reply }) => {
                 if last || pace.is_due(Instant::now()) {
-                    latest = read(&mut pace);
+                    latest = pace.read(|| sources.read());
                 }
                 gathered.add(latest.clone(), Moment::End);
                 // If the session was given up, nobody waits for the names.

@@ -62,7 +62,7 @@ fn joined(backends: usize, reversed: bool) -> (usize, bool, Vec<Connection>) {
     (joined.flows.len(), asking.ambiguous, of_asking)
 }
 
-/// Many translations of one tuple are told apart by what was seen, and more are not; their order does not matter.
+/// What was seen decides between as many translations of a tuple as are kept, in whatever order conntrack lists them.
 #[test]
 fn many_translations() {
     for few in [1, 2, 3, MAX_CANDIDATES] {
