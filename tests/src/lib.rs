@@ -50,7 +50,7 @@ pub use iperf::{Load, Stream, Totals, iperf3};
 pub use namespace::Namespace;
 pub use nat::TrafficPolicy;
 pub use offload::set_offload;
-pub use process::{Running, output_within, signal};
+pub use process::{Running, output_within, resident_kb, signal};
 pub use programs::{Answer, attach, behind_vlan_push, vlan_mark};
 pub use qdisc::{RootQdisc, root_qdisc, tc};
 pub use topology::{Eni, Host, Lab, LabBuilder, NODE_ETH1_IPV4, POD_NAMESPACE, Pod, VPC_CIDR, veth_name};

@@ -104,6 +104,16 @@ pub fn signal(process: u32, signal: i32) {
     assert_eq!(sent, 0, "there is no process {process}");
 }
 
+/// The resident memory of a process in kB, as the kernel counts it (`VmRSS`).
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_kb(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let number = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("/proc/{process}/status has no VmRSS"))
+}
+
 /// Sends a signal; the process (or, for a negative number, the group) may have ended already.
 pub(crate) fn kill(process: i32, signal: i32) {
     // SAFETY: kill(2) reads no memory of ours.

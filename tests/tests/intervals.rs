@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::traffic::{Churn, Serve, TcpServer, Transfer, UdpSink, churn, upload};
-use lab::{Counters, Lab, counters, ip_batch, netpath_hooks, wait_until};
+use lab::{Counters, Lab, counters, ip_batch, netpath_hooks, resident_kb, wait_until};
 use serde::Deserialize;
 
 /// As much of a report as this needs.
@@ -112,12 +112,6 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.rx_packets += more.rx_packets;
     sum.tx_bytes += more.tx_bytes;
     sum.tx_packets += more.tx_packets;
-}
-
-fn resident_kb(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// A frame with 200 bytes in UDP over IPv4.
@@ -302,7 +296,7 @@ fn memory_is_that_of_what_lives() {
             while !stop.load(Ordering::Relaxed) {
                 // Listing removes the connections whose time is over, which the kernel does seldom by itself.
                 let listed = node.output("sh", &["-c", "conntrack -L 2>/dev/null | wc -l"]).unwrap();
-                samples.push((resident_kb(window.id()), listed.trim().parse::<u64>().unwrap()));
+                samples.push((resident_kb(window.id()).unwrap(), listed.trim().parse::<u64>().unwrap()));
                 thread::sleep(Duration::from_millis(500));
             }
             samples

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, signal, wait_until};
+use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, resident_kb, signal, wait_until};
 use serde_json::Value;
 
 /// A frame with 100 bytes in UDP over IPv4.
@@ -311,14 +311,13 @@ fn killed_at_any_moment() {
 
 /// Resident memory in kB, and the memory of all maps, of a process.
 fn memory(pid: u32) -> (u64, u64) {
-    let number = |text: &str, key: &str| -> Option<u64> {
-        text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+    let memlock = |text: String| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix("memlock:")?.split_whitespace().next()?.parse().ok())
     };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
     let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-    let maps = texts.filter(|text| text.contains("map_id:")).filter_map(|text| number(&text, "memlock:")).sum();
-    (number(&status, "VmRSS:").unwrap(), maps)
+    let maps = texts.filter(|text| text.contains("map_id:")).filter_map(memlock).sum();
+    (resident_kb(pid).unwrap(), maps)
 }
 
 /// Two thousand flows and busy CPUs for 10 seconds, or for as many as `SOAK_SECONDS` says: the sums agree, and memory stays.

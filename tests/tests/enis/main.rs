@@ -217,24 +217,31 @@ fn by_ipv6_where_ipv4_has_nobody() {
     assert_eq!(eni(&report, "eth1")["id"], fact(B, "imds"));
 }
 
+const C: &str = "eni-0cccccccccccccccc";
+const MAC_OF_C: &str = "02:00:00:00:cc:02";
+
+/// IMDS, which knows of C once the number is 1.
+fn imds_that_learns_of_c(lab: &Lab) -> (Server, Arc<AtomicU64>) {
+    let (before, after) = (metadata(lab), metadata(lab).eni(MAC_OF_C, 2, C, &[]));
+    let attached = Arc::new(AtomicU64::new(0));
+    let seen = attached.clone();
+    let imds = Server::start(&lab.vpc, IMDS, move |request| {
+        if seen.load(Ordering::SeqCst) == 1 { after.answer(request) } else { before.answer(request) }
+    });
+    (imds, attached)
+}
+
 /// An ENI that is attached in the window: IMDS did not know it at its beginning.
 #[test]
 fn an_eni_that_comes_in_the_window() {
-    const C: &str = "eni-0cccccccccccccccc";
-    const MAC: &str = "02:00:00:00:cc:02";
     let lab = lab();
-    let (before, after) = (metadata(&lab), metadata(&lab).eni(MAC, 2, C, &[]));
-    let attached = Arc::new(AtomicU64::new(0));
-    let seen = attached.clone();
-    let _imds = Server::start(&lab.vpc, IMDS, move |request| {
-        if seen.load(Ordering::SeqCst) == 1 { after.answer(request) } else { before.answer(request) }
-    });
+    let (_imds, attached) = imds_that_learns_of_c(&lab);
     let errors = attached.clone();
     let _metrics =
         Server::start(&lab.node.namespace, METRICS, move |_| Reply::ok(metrics(3 * errors.load(Ordering::SeqCst))));
     let work = || {
         attached.store(1, Ordering::SeqCst);
-        on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name eth2peer"));
+        on_node(&lab, &format!("link add eth2 address {MAC_OF_C} type veth peer name eth2peer"));
         on_node(&lab, "link set eth2 up");
         Ok(())
     };
@@ -250,15 +257,8 @@ fn an_eni_that_comes_in_the_window() {
 /// The same in a session of many windows: it is asked about when it has come, in packets that are known as netpath's.
 #[test]
 fn an_eni_that_comes_in_a_session() {
-    const C: &str = "eni-0cccccccccccccccc";
-    const MAC: &str = "02:00:00:00:cc:02";
     let lab = lab();
-    let (before, after) = (metadata(&lab), metadata(&lab).eni(MAC, 2, C, &[]));
-    let attached = Arc::new(AtomicU64::new(0));
-    let seen = attached.clone();
-    let imds = Server::start(&lab.vpc, IMDS, move |request| {
-        if seen.load(Ordering::SeqCst) == 1 { after.answer(request) } else { before.answer(request) }
-    });
+    let (imds, attached) = imds_that_learns_of_c(&lab);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports");
     let reports = || -> Vec<Value> {
@@ -271,7 +271,7 @@ fn an_eni_that_comes_in_a_session() {
     wait_until("two windows have passed", || reports().len() >= 2);
     assert_eq!(imds.log().len(), asked_before, "there is nothing to ask");
     attached.store(1, Ordering::SeqCst);
-    on_node(&lab, &format!("link add eth2 address {MAC} type veth peer name peer2"));
+    on_node(&lab, &format!("link add eth2 address {MAC_OF_C} type veth peer name peer2"));
     on_node(&lab, "link set eth2 up");
     let is_named = |report: &Value| {
         let enis = report["enis"].as_array().unwrap();
