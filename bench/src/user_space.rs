@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, output_within};
+use netpath::model::{Attach, DeviceClass, DeviceFacts, Direction, NodeInfo, Window};
 use netpath::path;
 use netpath::render::{self, table::Style, units::Units};
-use netpath::report::{Attach, DeviceClass, Direction, NodeInfo, Window};
 use netpath::snapshot::{Connection, Counts, Device, Snapshot, Tuple};
 
 use crate::clock::{peak_memory_bytes, process_cpu_ns, reset_peak_memory};
@@ -175,10 +175,8 @@ fn key(ifindex: u32, direction: Direction, tuple: Tuple) -> Result<[u32; 5]> {
 
 fn devices() -> Vec<Device> {
     let device = |ifindex, name: String, class, addresses, routed| Device {
-        addresses,
         routed,
-        attach: Attach::Tcx,
-        ..Device::new(ifindex, name, class)
+        ..Device::new(DeviceFacts { addresses, attach: Attach::Tcx, ..DeviceFacts::new(ifindex, name, class) })
     };
     let eni = device(ENI, "eth0".to_owned(), DeviceClass::Eni, vec![format!("{NODE}/16")], vec![]);
     let veths = (0..PODS).map(|number| {

@@ -16,7 +16,7 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::descriptors::Exhausted;
-use crate::render::text::sanitise;
+use crate::sanitise::sanitise;
 
 /// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
 #[must_use]

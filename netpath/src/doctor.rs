@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::facts::{Conntrack, Facts, Namespace};
 use crate::descriptors;
 use crate::kernel::load::POSSIBLE_CPUS;
-use crate::snapshot::ConntrackTable;
+use crate::model::ConntrackTable;
 
 /// The value of `schema` in a diagnosis.
 pub const SCHEMA: &str = "netpath.doctor/1";

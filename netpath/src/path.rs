@@ -26,7 +26,7 @@ use crate::snapshot::Snapshot;
 #[must_use]
 pub fn report(snapshot: &Snapshot) -> Report {
     let mut seen: Vec<_> = snapshot.devices.iter().collect();
-    seen.sort_by(|one, other| (one.ifindex, &one.name).cmp(&(other.ifindex, &other.name)));
+    seen.sort_by(|one, other| (one.facts.ifindex, &one.facts.name).cmp(&(other.facts.ifindex, &other.facts.name)));
     let diverted = diversions::Diverted::new(&snapshot.diversions, &snapshot.observations, &snapshot.devices);
     let mut devices = account::devices(snapshot, &seen, &diverted);
     let hides = devices.iter().any(|device| device.blind.is_some() || account::sent_unseen(device));

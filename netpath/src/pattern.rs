@@ -6,7 +6,7 @@ use std::fmt;
 
 use globset::{ErrorKind, GlobBuilder, GlobSet};
 
-use crate::render::text::sanitise;
+use crate::sanitise::sanitise;
 
 /// Names are shorter: `namespace/name` of a pod has 317 bytes at most.
 const MOST_BYTES: usize = 1024;

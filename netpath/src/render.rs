@@ -7,5 +7,4 @@ pub mod explain;
 pub mod json;
 mod reason;
 pub mod table;
-pub mod text;
 pub mod units;

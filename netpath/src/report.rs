@@ -15,10 +15,7 @@ pub use self::accounting::*;
 pub use self::device::*;
 pub use self::flow::*;
 pub use self::names::*;
-pub use crate::snapshot::enis::{
-    Allowances, Eni, EniRole, Fact, Ipam, IpamMetric, Origin, PodAddresses, Source, SourceState,
-};
-pub use crate::snapshot::{ConntrackTable, Drops, KernelCounters, KernelSlack, OtherProgram, Qdisc, Xdp, XdpMode};
+use crate::model::{Conntrack, ConntrackTable, Eni, Ipam, NodeInfo, Source, Window};
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "netpath.report/1";
@@ -62,55 +59,6 @@ pub struct Report {
     /// Who was asked about ENIs, and how that went. Those of names are in `names`.
     #[serde(default)]
     pub sources: Vec<Source>,
-}
-
-/// The node.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct NodeInfo {
-    /// `uname -n`.
-    pub hostname: String,
-    /// `uname -r`.
-    pub kernel: String,
-    /// EC2 instance id.
-    pub instance_id: Option<String>,
-}
-
-/// The time that was measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Window {
-    /// RFC 3339, UTC.
-    pub started_at: String,
-    /// Length by the monotonic clock, nanoseconds.
-    pub duration_ns: u64,
-    /// How far apart the devices' counters and netpath's own were read at the window's ends; `null` if they were not read.
-    #[serde(default)]
-    pub skew_ns: Option<Skew>,
-    /// Length as asked for (`--interval`), nanoseconds; `null` if there is one window.
-    #[serde(default)]
-    pub interval_ns: Option<u64>,
-    /// How much later than asked for it was closed, nanoseconds; `null` if there is one window, or it was ended by other means.
-    /// What passed meanwhile is in the window.
-    #[serde(default)]
-    pub late_ns: Option<u64>,
-}
-
-/// From the first to the last reading of a device's counters around one end of the window, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Skew {
-    /// When the window was opened.
-    pub start: u64,
-    /// When it was closed.
-    pub end: u64,
-}
-
-/// Direction as the device sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// TC ingress.
-    Rx,
-    /// TC egress.
-    Tx,
 }
 
 /// What netpath knows of its own gaps.
@@ -173,16 +121,4 @@ pub enum EniHealth {
     None,
     /// None, and no default route either: as far as routes tell, this network leads nowhere else.
     NoUplink,
-}
-
-/// Whether NAT could be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conntrack {
-    /// Dumps and events are complete.
-    Ok,
-    /// This kernel or namespace has none, or netpath may not read it.
-    Unavailable,
-    /// Events were lost; a fresh dump was taken.
-    Overrun,
 }

@@ -31,6 +31,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::drain::FlowCounts;
 use crate::kernel::load::load;
 use crate::kernel::stale_filters;
+use crate::model::{Allowances, DeviceClass, NodeInfo, Skew, Window};
 use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
@@ -40,8 +41,6 @@ use crate::node::diversions;
 use crate::node::enis::{Answers, Endpoints, PendingQuery};
 use crate::node::pods::{Follower, HostRoot};
 use crate::privilege::{self, Purpose};
-use crate::report::{DeviceClass, NodeInfo, Skew, Window};
-use crate::snapshot::enis::Allowances;
 use crate::snapshot::{Diversions, Snapshot};
 
 /// What to measure.

@@ -5,18 +5,17 @@
 
 mod device;
 mod diversions;
-pub mod enis;
 mod merge;
 
 use std::net::IpAddr;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::device::*;
 pub use self::diversions::*;
-use self::enis::{Eni, Ipam, Source};
-use crate::report::{Conntrack, Direction, NameSource, NameSourceReport, NodeInfo, Window};
+use crate::model::{
+    Conntrack, ConntrackTable, Direction, Eni, Ipam, NameSource, NameSourceReport, NodeInfo, Source, Window,
+};
 
 /// One window of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,31 +160,6 @@ pub struct Connection {
     pub original: Tuple,
     /// `CTA_TUPLE_REPLY`: as the answer is expected, before NAT is undone.
     pub reply: Tuple,
-}
-
-/// How full conntrack's table is, and what conntrack counted in the window. `drop`, `early_drop` and `insert_failed` are the
-/// kernel's names, as in `conntrack -S`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct ConntrackTable {
-    /// Connections in it when the window was closed.
-    pub connections: u64,
-    /// For how many there is room (`nf_conntrack_max`); `None` if for any number.
-    pub limit: Option<u64>,
-    /// Packets that were dropped, since a full table had no room for their connection, or since they raced another packet of
-    /// the same new connection.
-    pub drop: u64,
-    /// Connections that a full table gave up for new ones.
-    pub early_drop: u64,
-    /// Connections that were not taken into the table, mostly those that lost such a race.
-    pub insert_failed: u64,
-}
-
-impl ConntrackTable {
-    /// Whether so many connections are nearly as many as there is room for.
-    #[must_use]
-    pub const fn nearly_full(connections: u64, limit: u64) -> bool {
-        limit > 0 && connections >= limit - limit / 10
-    }
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.

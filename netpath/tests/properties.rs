@@ -4,14 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netpath::model::{Attach, Conntrack, DeviceClass, DeviceFacts, Direction, NameSource, NodeInfo, Window};
+use netpath::model::{Drops, KernelCounters, KernelSlack, Qdisc, Xdp, XdpMode};
 use netpath::path::report;
 use netpath::render::{json, table};
-use netpath::report::{
-    Attach, Conntrack, DeviceClass, Direction, NameSource, NodeInfo, PathClass, Report, Residual, Window,
-};
+use netpath::report::{PathClass, Report, Residual};
 use netpath::snapshot::{
-    Connection, Counts, Device, Drops, KernelCounters, KernelSlack, Names, Observation, PodRecord, Qdisc, Reason,
-    Snapshot, Tuple, Unattributed, Vlan, Xdp, XdpMode,
+    Connection, Counts, Device, Names, Observation, PodRecord, Reason, Snapshot, Tuple, Unattributed, Vlan,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -118,20 +117,22 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             blind,
             ((kernel, vlan), (kernel_slack, drops, qdisc, appeared, vanished)),
         )| Device {
-            addresses: addresses.into_iter().map(str::to_owned).collect(),
             routed,
-            attach,
             blind: blind.then(|| "blind".to_owned()),
-            kernel,
-            kernel_slack,
-            drops,
-            filter_drops: qdisc.as_ref().and_then(|(_, filter_drops)| *filter_drops),
-            xdp: vanished.then_some(Xdp { mode: XdpMode::Generic, program_id: None }),
-            qdisc: qdisc.map(|(qdisc, _)| qdisc),
-            appeared,
-            vanished,
             vlan,
-            ..Device::new(ifindex, name, class)
+            ..Device::new(DeviceFacts {
+                addresses: addresses.into_iter().map(str::to_owned).collect(),
+                attach,
+                kernel,
+                kernel_slack,
+                drops,
+                filter_drops: qdisc.as_ref().and_then(|(_, filter_drops)| *filter_drops),
+                xdp: vanished.then_some(Xdp { mode: XdpMode::Generic, program_id: None }),
+                qdisc: qdisc.map(|(qdisc, _)| qdisc),
+                appeared,
+                vanished,
+                ..DeviceFacts::new(ifindex, name, class)
+            })
         },
     )
 }
@@ -203,12 +204,12 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
 fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
     let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
     Snapshot {
-        devices: vec![Device {
+        devices: vec![Device::new(DeviceFacts {
             attach: Attach::Tcx,
             kernel: Some(KernelCounters { rx_bytes, rx_packets: counts.packets, ..KernelCounters::default() }),
             kernel_slack: Some(slack),
-            ..Device::new(2, "eth0", DeviceClass::Eni)
-        }],
+            ..DeviceFacts::new(2, "eth0", DeviceClass::Eni)
+        })],
         observations: vec![Observation {
             ifindex: 2,
             direction: Direction::Rx,
@@ -309,8 +310,8 @@ fn counted(flows: &[Packets], how: Counting, more: &[Packets], less: &[Packets])
         ..KernelCounters::default()
     };
     let mut snapshot = one_device(Counts::default(), 0, KernelSlack { below, above });
-    snapshot.devices[0].class = DeviceClass::Veth;
-    snapshot.devices[0].kernel = Some(kernel);
+    snapshot.devices[0].facts.class = DeviceClass::Veth;
+    snapshot.devices[0].facts.kernel = Some(kernel);
     snapshot.observations = flows
         .iter()
         .zip(0u16..)
@@ -346,13 +347,13 @@ proptest! {
     #[test]
     fn bytes_are_counted_once(mut snapshot in snapshot(1 << 40)) {
         // A VLAN device shows again what is below it.
-        let vlans: HashSet<u32> = snapshot.devices.iter().filter(|one| one.class == DeviceClass::Vlan).map(|one| one.ifindex).collect();
-        snapshot.devices.retain(|one| !vlans.contains(&one.ifindex));
+        let vlans: HashSet<u32> = snapshot.devices.iter().filter(|one| one.facts.class == DeviceClass::Vlan).map(|one| one.facts.ifindex).collect();
+        snapshot.devices.retain(|one| !vlans.contains(&one.facts.ifindex));
         // Of two devices with one index, nobody knows which saw the packets.
         let mut indexes = HashSet::new();
-        snapshot.devices.retain(|one| indexes.insert(one.ifindex));
+        snapshot.devices.retain(|one| indexes.insert(one.facts.ifindex));
         let report = report(&snapshot);
-        let class: HashMap<u32, DeviceClass> = snapshot.devices.iter().map(|one| (one.ifindex, one.class)).collect();
+        let class: HashMap<u32, DeviceClass> = snapshot.devices.iter().map(|one| (one.facts.ifindex, one.facts.class)).collect();
         let is = |ifindex: u32, wanted| class.get(&ifindex) == Some(&wanted);
         let total = |path| report.totals.by_path[&path].bytes;
 
@@ -425,7 +426,7 @@ proptest! {
         let report = report(&snapshot);
         let observed: u64 = snapshot.observations.iter().map(|one| one.counts.bytes).sum();
         let lost: u64 = snapshot.unattributed.iter().map(|one| one.counts.bytes).sum();
-        let known: HashSet<u32> = snapshot.devices.iter().map(|device| device.ifindex).collect();
+        let known: HashSet<u32> = snapshot.devices.iter().map(|device| device.facts.ifindex).collect();
         let elsewhere: u64 = snapshot.observations.iter().filter(|one| !known.contains(&one.ifindex))
             .map(|one| one.counts.bytes)
             .chain(snapshot.unattributed.iter().filter(|one| !known.contains(&one.ifindex)).map(|one| one.counts.bytes))
@@ -457,7 +458,7 @@ proptest! {
     #[test]
     fn no_name_against_a_record(snapshot in snapshot(1 << 40)) {
         let report = report(&snapshot);
-        let own: Vec<&str> = snapshot.devices.iter().flat_map(|device| &device.addresses).map(String::as_str).collect();
+        let own: Vec<&str> = snapshot.devices.iter().flat_map(|device| &device.facts.addresses).map(String::as_str).collect();
         for flow in &report.flows {
             let (first, last) = (&flow.hops[0], &flow.hops[flow.hops.len() - 1]);
             for (pod, address, hop, direction) in
@@ -467,7 +468,7 @@ proptest! {
                 let others = || snapshot.names.pods.iter().filter(|record| format!("default/{}", record.name) != *pod);
                 let known = snapshot.names.pods.iter().any(|record| format!("default/{}", record.name) == *pod);
                 prop_assert!(known, "nobody has heard of {pod}");
-                let class = report.devices.iter().find(|device| device.ifindex == hop.ifindex).map(|device| device.class);
+                let class = report.devices.iter().find(|device| device.facts.ifindex == hop.ifindex).map(|device| device.facts.class);
                 if hop.direction == direction && class == Some(DeviceClass::Veth)
                     && flow.hops.iter().all(|other| other.direction != direction || other.ifindex == hop.ifindex)
                 {
@@ -492,15 +493,15 @@ proptest! {
         let report = report(&snapshot);
         let counted = |name: &str| !["lo", "veth"].iter().any(|prefix| name.starts_with(prefix));
         let whole: Option<u64> = report.devices.iter()
-            .filter(|device| counted(&device.name))
-            .map(|device| match (device.kernel, device.vanished, device.rx, device.tx) {
+            .filter(|device| counted(&device.facts.name))
+            .map(|device| match (device.facts.kernel, device.facts.vanished, device.rx, device.tx) {
                 (Some(kernel), ..) => Some(kernel.rx_bytes + kernel.tx_bytes),
                 // It took its counters along.
                 (None, true, Some(rx), Some(tx)) => Some(rx.bytes + tx.bytes),
                 _ => None,
             })
             .sum();
-        let any = snapshot.devices.iter().any(|device| counted(&device.name));
+        let any = snapshot.devices.iter().any(|device| counted(&device.facts.name));
         let total = report.accounting.container_insights.node_network_total_bytes;
         prop_assert_eq!(total, whole.filter(|_| any));
         if let Some(total) = total {
@@ -537,9 +538,9 @@ proptest! {
         let report = report(&snapshot);
         let mut unexplained = 0;
         for device in &report.devices {
-            prop_assert_eq!(device.residual.is_some(), device.kernel.is_some());
-            let (Some(residual), Some(kernel)) = (&device.residual, device.kernel) else { continue };
-            let slack = device.kernel_slack.unwrap_or_default();
+            prop_assert_eq!(device.residual.is_some(), device.facts.kernel.is_some());
+            let (Some(residual), Some(kernel)) = (&device.residual, device.facts.kernel) else { continue };
+            let slack = device.facts.kernel_slack.unwrap_or_default();
             for (one, counted, hook, below, above) in [
                 (&residual.rx, kernel.rx_bytes, device.rx, slack.below.rx_bytes, slack.above.rx_bytes),
                 (&residual.tx, kernel.tx_bytes, device.tx, slack.below.tx_bytes, slack.above.tx_bytes),
@@ -557,7 +558,7 @@ proptest! {
             }
         }
         // Of two devices with one index only the first has what the hooks saw.
-        let indexes: HashSet<u32> = snapshot.devices.iter().map(|device| device.ifindex).collect();
+        let indexes: HashSet<u32> = snapshot.devices.iter().map(|device| device.facts.ifindex).collect();
         let residual = report.accounting.terms.iter().find(|term| term.name == "residual");
         if let (Some(residual), true) = (residual, indexes.len() == snapshot.devices.len()) {
             prop_assert_eq!(residual.bytes, unexplained);
@@ -614,7 +615,7 @@ proptest! {
     fn what_no_way_of_counting_makes_is_unexplained(flows in vec(packets(), 1..6), more in -20_000..20_000i64) {
         let how = Counting { unit: Unit::Packet, ethernet: true, tag: None };
         let mut snapshot = counted(&flows, how, &[], &[]);
-        let kernel = snapshot.devices[0].kernel.as_mut().unwrap();
+        let kernel = snapshot.devices[0].facts.kernel.as_mut().unwrap();
         let packets = i64::try_from(kernel.rx_packets).unwrap();
         let wire: u64 = flows.iter().map(|one| (one.frames - 1) * one.headers() * one.count).sum();
         let some = [0, -14 * packets, 4 * packets, i64::try_from(wire).unwrap()];
@@ -625,7 +626,7 @@ proptest! {
         prop_assert_eq!(residual.unexplained_bytes, more, "{:?}", residual);
         // Fewer packets than the hook saw are missing, and no more of headers.
         if more < 0 {
-            snapshot.devices[0].kernel.as_mut().unwrap().rx_packets -= 1;
+            snapshot.devices[0].facts.kernel.as_mut().unwrap().rx_packets -= 1;
             prop_assert_eq!(received(&snapshot).unexplained_bytes, more);
         }
     }
@@ -635,7 +636,7 @@ proptest! {
     fn order_does_not_matter(snapshot in snapshot(1 << 40), seed in any::<u64>()) {
         let mut devices = HashMap::new();
         for device in &snapshot.devices {
-            devices.insert(device.ifindex, device.clone());
+            devices.insert(device.facts.ifindex, device.clone());
         }
         // One device for an index, since the kernel has no more at one time.
         let mut one = snapshot.clone();
@@ -644,7 +645,7 @@ proptest! {
         let again = snapshot.connections.iter().map(|known| Connection { original: known.reply, reply: known.original, ..*known });
         one.connections.extend(again);
         let mut other = one.clone();
-        other.devices.sort_by_key(|device| u64::from(device.ifindex).wrapping_mul(seed | 1));
+        other.devices.sort_by_key(|device| u64::from(device.facts.ifindex).wrapping_mul(seed | 1));
         other.observations.rotate_left(usize::try_from(seed % 7).unwrap().min(one.observations.len()));
         other.observations.reverse();
         other.connections.reverse();

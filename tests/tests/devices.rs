@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use netpath::model::{DeviceClass, KernelCounters};
 use netpath::node::devices::{self, EniChoice, EniEvidence, Layer, Link, LinkEvent, LinkMonitor};
 use netpath::node::ethtool;
-use netpath::report::{DeviceClass, KernelCounters};
 use serde_json::Value;
 
 /// Runs `test` in a thread with a network namespace of its own, in a tokio runtime.

@@ -17,8 +17,8 @@ use lab::{Counters, Lab, counters};
 use netpath::kernel::attach::AttachError;
 use netpath::kernel::drain::FlowCounts;
 use netpath::kernel::load::load;
+use netpath::model::Direction;
 use netpath::node::devices::Layer;
-use netpath::report::Direction;
 use netpath::snapshot::{Counts, Reason};
 
 /// What was sent from each source port, and what netpath counted meanwhile.

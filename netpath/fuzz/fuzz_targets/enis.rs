@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use netpath::node::devices::Link;
 use netpath::node::enis::{Candidate, Known, imds, ipamd, join, metrics};
 use netpath::render::devices;
-use netpath::report::DeviceClass;
-use netpath::snapshot::enis::Origin;
+use netpath::model::DeviceClass;
+use netpath::model::Origin;
 
 /// More than one instance has; what is asked of each; and what is asked of the instance.
 const QUESTIONS: usize = 256 * 6 + 3;

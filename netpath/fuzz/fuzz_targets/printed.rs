@@ -1,6 +1,6 @@
 //! In: text that netpath prints. Out: a panic if a terminal would obey something in it, or hide what is written.
 
-use netpath::render::text::sanitise;
+use netpath::sanitise::sanitise;
 
 pub fn check(text: &str) {
     for line in text.split('\n') {

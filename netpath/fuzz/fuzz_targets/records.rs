@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use netpath::doctor::facts;
 use netpath::node::diversions::{ipvs, legacy};
 use netpath::node::pods::{SourceReading, cri, ipam, logs, names, processes, services};
-use netpath::report::NameSource;
+use netpath::model::NameSource;
 
 fuzz_target!(|bytes: &[u8]| {
     let from_cri = frames(bytes).and_then(|(list, status)| cri::parse(list, status).ok());

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use super::output::Output;
 use crate::cli::CleanupArgs;
 use crate::kernel::stale_filters::{self, Own};
+use crate::model::Direction;
 use crate::node::devices::{self, EniChoice};
-use crate::render::text::sanitise;
-use crate::report::Direction;
+use crate::sanitise::sanitise;
 
 /// Runs the subcommand.
 pub fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {

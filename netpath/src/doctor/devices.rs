@@ -10,9 +10,8 @@ use serde::Serialize;
 use super::facts::{Facts, Inspected};
 use super::{Finding, Level};
 use crate::kernel::hooks::{DeviceHooks, Hook, Qdisc};
+use crate::model::{DeviceClass, Xdp};
 use crate::path::uplink::{self, Advice};
-use crate::report::DeviceClass;
-use crate::snapshot::Xdp;
 
 /// What the kernel's `bpf_mprog_max` says: one less than `BPF_MPROG_MAX`.
 const MOST_PROGRAMS: usize = 63;

@@ -5,9 +5,9 @@ use aya::util::KernelVersion;
 use super::facts::Inspected;
 use super::*;
 use crate::kernel::hooks::{BpfFilter, DeviceHooks, Filter, Hook, Program, Qdisc, TcxProgram};
+use crate::model::DeviceClass;
 use crate::node::devices::Link;
 use crate::render;
-use crate::report::DeviceClass;
 
 fn device(ifindex: u32, name: &str, class: DeviceClass, hooks: Result<DeviceHooks, String>) -> Inspected {
     Inspected { link: Link::new(ifindex, name, class), hooks }

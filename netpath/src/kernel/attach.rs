@@ -19,8 +19,8 @@ use netpath_ebpf::map;
 use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
+use crate::model::{Attach, Direction};
 use crate::node::devices::Layer;
-use crate::report::{Attach, Direction};
 use crate::snapshot::NewQdiscs;
 
 /// The first kernel with TCX.

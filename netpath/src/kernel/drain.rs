@@ -20,7 +20,7 @@ use netpath_ebpf::{
 
 use super::bpf::{Barrier, see_per_cpu, take_all};
 use super::load::LoadError;
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
 
 /// The maps, and the epoch that programs count into.

@@ -11,8 +11,8 @@ use std::{fmt, io};
 
 use self::message::{RTM_GETQDISC, RTM_GETTFILTER, tcmsg};
 use super::bpf;
+use crate::model::Direction;
 use crate::node::netlink::Requester;
-use crate::report::Direction;
 
 /// `TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS` of a clsact qdisc: where legacy filters hang.
 const INGRESS: u32 = 0xffff_fff2;

@@ -9,8 +9,8 @@ use netpath_ebpf::map;
 
 use super::hooks::{Filter, HookReader};
 use super::lease;
+use crate::model::Direction;
 use crate::node::netlink::Requester;
-use crate::report::Direction;
 
 /// A filter that netpath added.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use self::collect::Order;
-use crate::report::Conntrack;
+use crate::model::Conntrack;
 use crate::snapshot::Connection;
 
 mod collect;

@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 pub use choice::EniChoice;
 pub use monitor::LinkMonitor;
 
-use crate::report::DeviceClass;
-use crate::snapshot::{self, KernelCounters, PortVlans, Xdp};
+use crate::model::{DeviceClass, DeviceFacts, KernelCounters, Xdp};
+use crate::snapshot::{self, PortVlans};
 
 /// A network device as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -157,20 +157,23 @@ impl Link {
     /// The device as a snapshot holds it, with nothing attached and no counters of a window yet.
     #[must_use]
     pub fn to_device(&self) -> snapshot::Device {
-        snapshot::Device {
+        let facts = DeviceFacts {
             kind: self.kind.clone(),
             driver: self.driver.clone(),
             mac: self.mac.clone(),
             addresses: self.addresses.clone(),
-            routed: self.routed.clone(),
             xdp: self.xdp,
+            ..DeviceFacts::new(self.ifindex, &*self.name, self.class)
+        };
+        snapshot::Device {
+            routed: self.routed.clone(),
             lower: self.lower,
             master: self.master,
             vlan_filtering: self.vlan_filtering,
             port_vlans: self.port_vlans.clone(),
             remote: self.remote,
             vlan: self.lower.zip(self.vlan_id).map(|(lower_ifindex, id)| snapshot::Vlan { lower_ifindex, id }),
-            ..snapshot::Device::new(self.ifindex, &*self.name, self.class)
+            ..snapshot::Device::new(facts)
         }
     }
 }

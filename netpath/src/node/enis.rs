@@ -30,9 +30,9 @@ use self::http::{Connection, OwnConnections};
 use self::imds::Endpoint;
 use self::metrics::Values;
 use super::devices::Link;
-use crate::report::DeviceClass;
+use crate::model::DeviceClass;
+use crate::model::{Allowances, Eni, Ipam, Source, SourceState};
 use crate::snapshot::Tuple;
-use crate::snapshot::enis::{Allowances, Eni, Ipam, Source, SourceState};
 
 /// How long all questions together may take.
 pub const WITHIN: Duration = Duration::from_millis(1500);

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 pub use follow::{Follower, names};
 pub use root::HostRoot;
 
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 /// What one source says at one moment.
 #[derive(Clone, Debug, Default)]

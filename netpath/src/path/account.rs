@@ -13,7 +13,8 @@ use super::container_insights::counted;
 use super::diversions::Diverted;
 use super::topology::Topology;
 use super::uplink;
-use crate::report::{Accounting, Attach, Device, Direction, Flow, Health, PathClass, PathTotal, Totals};
+use crate::model::{Attach, Direction};
+use crate::report::{Accounting, Device, Flow, Health, PathClass, PathTotal, Totals};
 use crate::snapshot::{self, Reason, Snapshot};
 
 /// The devices with what their hooks saw; still without the names of their pods.
@@ -23,36 +24,19 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Div
     let mut report_device = |device: &&snapshot::Device| {
         // Taken out, so that a second device with the same index does not show the same counts again.
         let mut hook = |direction| {
-            let attached = device.attach != Attach::None;
-            hooks.remove(&(device.ifindex, direction)).or(attached.then(Seen::default))
+            let attached = device.facts.attach != Attach::None;
+            hooks.remove(&(device.facts.ifindex, direction)).or(attached.then(Seen::default))
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
         let residual = residual::residuals(device, &rx.unwrap_or_default(), &tx.unwrap_or_default());
         Device {
-            ifindex: device.ifindex,
-            name: device.name.clone(),
-            class: device.class,
-            kind: device.kind.clone(),
-            driver: device.driver.clone(),
-            mac: device.mac.clone(),
-            addresses: device.addresses.clone(),
-            eni_id: device.eni_id.clone(),
+            facts: device.facts.clone(),
             pod: None,
             pod_origin: None,
-            attach: device.attach,
             blind: blind::reason(device, residual.as_ref()),
-            counted_by_container_insights: counted(&device.name),
+            counted_by_container_insights: counted(&device.facts.name),
             rx: rx.map(|seen| seen.hook),
             tx: tx.map(|seen| seen.hook),
-            kernel: device.kernel,
-            kernel_slack: device.kernel_slack,
-            drops: device.drops,
-            qdisc: device.qdisc.clone(),
-            filter_drops: device.filter_drops,
-            xdp: device.xdp,
-            other_programs: device.other_programs.clone(),
-            appeared: device.appeared,
-            vanished: device.vanished,
             residual,
         }
     };
@@ -66,8 +50,8 @@ pub fn sent_unseen(device: &Device) -> bool {
     let sent_more = device
         .residual
         .as_ref()
-        .is_some_and(|residual| residual.tx.unexplained_bytes > 0 || device.appeared && residual.tx.packets > 0);
-    sent_more || device.appeared && device.vanished
+        .is_some_and(|residual| residual.tx.unexplained_bytes > 0 || device.facts.appeared && residual.tx.packets > 0);
+    sent_more || device.facts.appeared && device.facts.vanished
 }
 
 /// Each flow's bytes once, by path; apart from them what travelled in tunnels, and what crossed an ENI a second time.

@@ -34,7 +34,8 @@ use std::net::IpAddr;
 use super::crossing::is_copy;
 use super::diversions::{Diverted, Outbound, Suspect};
 use super::topology::{Role, Topology};
-use crate::report::{Conntrack, Direction, PathClass, PathReason};
+use crate::model::{Conntrack, Direction};
+use crate::report::{PathClass, PathReason};
 use crate::snapshot::{Observation, Tuple};
 
 /// What is known of a flow before it is judged.
@@ -265,7 +266,7 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
 /// A rule or virtual server that may have taken it, as it came in or as NAT makes it.
 fn taker(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
     let devices = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx).map(|hop| topology.place(hop.ifindex));
-    let mut names = devices.map(|place| place.map_or("", |place| place.device.name.as_str()));
+    let mut names = devices.map(|place| place.map_or("", |place| place.device.facts.name.as_str()));
     let tuples = (flow.tuples)();
     names.find_map(|name| tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
 }
@@ -278,9 +279,9 @@ fn forwarder(proto: u8, end: (IpAddr, u16), topology: &Topology, diverted: &Dive
 /// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.
 fn program_behind(hop: &Observation, topology: &Topology) -> Option<Suspect> {
     let device = topology.place(hop.ifindex)?.device;
-    let mut others = device.other_programs.iter().flatten();
+    let mut others = device.facts.other_programs.iter().flatten();
     let behind = others.find(|one| one.direction == hop.direction && !one.ahead)?;
-    Some(Suspect { reason: PathReason::OtherProgram, detail: format!("{behind} on {}", device.name) })
+    Some(Suspect { reason: PathReason::OtherProgram, detail: format!("{behind} on {}", device.facts.name) })
 }
 
 /// Whether both ends are pods of this node although the flow crossed an ENI (a branch ENI, a load balancer).

@@ -13,7 +13,7 @@
 
 use super::diversions::Diverted;
 use super::topology::{Role, Topology};
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::{Counts, Observation};
 
 /// What a flow moved.
@@ -98,7 +98,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
 /// Whether the hop is of copies that went out to a pod whom they were not for.
 pub fn is_copy(hop: &Observation, topology: &Topology, diverted: &Diverted) -> bool {
     let to = hop.tuple.dst;
-    let of_another = topology.pod(to).is_some_and(|pod| pod.ifindex != hop.ifindex);
+    let of_another = topology.pod(to).is_some_and(|pod| pod.facts.ifindex != hop.ifindex);
     hop.direction == Direction::Tx && (of_another || topology.is_own(to) && !diverted.is_virtual_server(to))
 }
 

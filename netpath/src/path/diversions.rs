@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 
-use crate::report::{Direction, PathReason};
+use crate::model::Direction;
+use crate::report::PathReason;
 use crate::snapshot::{
     Device, Diversion, Diversions, NetfilterRule, Observation, Tuple, VirtualServer, XfrmDirection, XfrmPolicy,
 };
@@ -234,7 +235,7 @@ impl<'a> Diverted<'a> {
 /// `ip_mc_output`; `net/ipv6/ip6_output.c`, `ip6_finish_output2`).
 fn looped(observations: &[Observation], devices: &[Device]) -> HashSet<(u32, Tuple)> {
     let addresses =
-        || devices.iter().flat_map(|device| &device.addresses).filter_map(|text| text.parse::<IpNet>().ok());
+        || devices.iter().flat_map(|device| &device.facts.addresses).filter_map(|text| text.parse::<IpNet>().ok());
     let own: HashSet<IpAddr> = addresses().map(|net| net.addr()).collect();
     let broadcast: HashSet<IpAddr> =
         addresses().filter(|net| net.addr().is_ipv4()).map(|net| net.broadcast()).collect();

@@ -15,8 +15,10 @@ use super::names::{Named, Names};
 use super::order::order;
 use super::scope::scope;
 use super::topology::Topology;
-use crate::report::{Device, Direction, Flow, Hop, QuotedPacket};
-use crate::snapshot::{Observation, OtherProgram, Reason, Snapshot, Tuple, Unattributed};
+use crate::model::Direction;
+use crate::model::OtherProgram;
+use crate::report::{Device, Flow, Hop, QuotedPacket};
+use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
 
 /// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot. `devices` are the
 /// report's, with what their hooks saw.
@@ -211,8 +213,8 @@ fn dropped_by_filters(
     topology: &Topology,
     devices: &[Device],
 ) -> HashMap<u32, String> {
-    let with_drops = devices.iter().filter(|device| device.filter_drops.is_some_and(|drops| drops > 0));
-    let mut missing: HashMap<u32, u64> = with_drops.map(|device| (device.ifindex, 0)).collect();
+    let with_drops = devices.iter().filter(|device| device.facts.filter_drops.is_some_and(|drops| drops > 0));
+    let mut missing: HashMap<u32, u64> = with_drops.map(|device| (device.facts.ifindex, 0)).collect();
     if missing.is_empty() {
         return HashMap::new();
     }
@@ -227,12 +229,12 @@ fn dropped_by_filters(
         }
     }
     let proven = devices.iter().filter_map(|device| {
-        let not_sent = device.tx?.packets.saturating_sub(device.kernel?.tx_packets);
-        let missing = missing.get(&device.ifindex)?.checked_add(not_sent)?;
-        let filters = device.other_programs.iter().flatten();
+        let not_sent = device.tx?.packets.saturating_sub(device.facts.kernel?.tx_packets);
+        let missing = missing.get(&device.facts.ifindex)?.checked_add(not_sent)?;
+        let filters = device.facts.other_programs.iter().flatten();
         let filters: Vec<_> =
             filters.filter(|one| one.direction == Direction::Rx).map(|one: &OtherProgram| one.to_string()).collect();
-        (device.filter_drops == Some(missing)).then(|| (device.ifindex, filters.join(", ")))
+        (device.facts.filter_drops == Some(missing)).then(|| (device.facts.ifindex, filters.join(", ")))
     });
     proven.collect()
 }
@@ -251,7 +253,7 @@ fn report_hop(hop: &Observation, topology: &Topology, shown_again: bool) -> Hop 
     Hop {
         device: topology
             .place(hop.ifindex)
-            .map_or_else(|| format!("if{}", hop.ifindex), |place| place.device.name.clone()),
+            .map_or_else(|| format!("if{}", hop.ifindex), |place| place.device.facts.name.clone()),
         ifindex: hop.ifindex,
         direction: hop.direction,
         vlans: hop.vlans.iter().copied().filter(|&vlan| vlan != 0).collect(),

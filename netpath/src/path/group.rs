@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::select::namespace;
-use crate::report::{Direction, Flow, Group, GroupBy, Grouping, Report};
+use crate::model::Direction;
+use crate::report::{Flow, Group, GroupBy, Grouping, Report};
 
 /// Which side of a group a flow is on.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::nat::Forms;
 use super::topology::Topology;
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::{Connection, Observation, Tuple};
 
 /// Different translations of one tuple that are told apart, at most. Past that the tuple is ambiguous.

@@ -20,7 +20,8 @@ use std::net::IpAddr;
 use sha1::{Digest as _, Sha1};
 
 use super::topology::{Role, Topology};
-use crate::report::{self, DeviceClass, Direction, NameLink, NameOrigin};
+use crate::model::{DeviceClass, Direction, NameLink, NameOrigin};
+use crate::report::{self};
 use crate::snapshot::{Device, Observation, PodRecord, Snapshot};
 
 /// Hex digits of the SHA-1 in a veth's name, and how long the prefix before them may be
@@ -109,15 +110,15 @@ impl<'a> Names<'a> {
             }
         }
         let is_link = |ifindex| topology.role(ifindex) == Role::Pod && !topology.is_tunnel(ifindex);
-        let veths: Vec<&Device> = devices.iter().copied().filter(|device| is_link(device.ifindex)).collect();
+        let veths: Vec<&Device> = devices.iter().copied().filter(|device| is_link(device.facts.ifindex)).collect();
         let claims = claims(&veths, &records.pods, &addresses);
 
         for device in &veths {
-            let Some(&Claim::One(named)) = claims.get(&device.ifindex) else { continue };
+            let Some(&Claim::One(named)) = claims.get(&device.facts.ifindex) else { continue };
             if named.origin.by == NameLink::Address {
                 continue;
             }
-            let stayed = !device.appeared && !device.vanished;
+            let stayed = !device.facts.appeared && !device.facts.vanished;
             let routed = device.routed.iter().map(|&address| (address, stayed));
             let formerly = device.formerly_routed.iter().map(|&address| (address, false));
             for (address, throughout) in routed.chain(formerly).filter(|&(address, _)| !topology.is_own(address)) {
@@ -133,12 +134,12 @@ impl<'a> Names<'a> {
                 *name = None;
             }
         }
-        let links = veths.iter().map(|device| device.ifindex).collect();
+        let links = veths.iter().map(|device| device.facts.ifindex).collect();
         let is_unrouted = |device: &&&Device| {
             let has_route = !device.routed.is_empty() || !device.formerly_routed.is_empty();
-            !has_route && !device.appeared && !device.vanished
+            !has_route && !device.facts.appeared && !device.facts.vanished
         };
-        let unrouted = veths.iter().filter(is_unrouted).map(|device| device.ifindex).collect();
+        let unrouted = veths.iter().filter(is_unrouted).map(|device| device.facts.ifindex).collect();
         Self { veths: claims, links, addresses, services, unrouted, records }
     }
 
@@ -154,7 +155,7 @@ impl<'a> Names<'a> {
     /// Names the devices.
     pub fn name(&self, devices: &mut [report::Device]) {
         for device in devices {
-            let pod = self.veth(device.ifindex);
+            let pod = self.veth(device.facts.ifindex);
             device.pod = pod.map(Named::full);
             device.pod_origin = pod.map(|pod| pod.origin);
         }
@@ -229,11 +230,11 @@ impl<'a> Names<'a> {
     pub fn summary(&self, devices: &[report::Device]) -> report::Names {
         let busy = |device: &&report::Device| {
             let seen = [device.rx, device.tx].into_iter().flatten().any(|hook| hook.packets > 0);
-            device.class == DeviceClass::Veth && self.links.contains(&device.ifindex) && seen
+            device.facts.class == DeviceClass::Veth && self.links.contains(&device.facts.ifindex) && seen
         };
         let mut names = report::Names { sources: self.records.sources.clone(), ..report::Names::default() };
         for device in devices.iter().filter(busy) {
-            match self.veths.get(&device.ifindex) {
+            match self.veths.get(&device.facts.ifindex) {
                 Some(Claim::One(_)) => {}
                 Some(Claim::Disputed) => names.disputed_veths += 1,
                 None => names.unknown_veths += 1,
@@ -292,7 +293,7 @@ fn claims<'a>(
             let Some(Address { claim: Some(Claim::One(named)), throughout }) = addresses.get(address).copied() else {
                 continue;
             };
-            let slot = claims.entry(device.ifindex).or_default();
+            let slot = claims.entry(device.facts.ifindex).or_default();
             // What is true for a part of the window cannot contradict what the veth itself tells.
             if slot.is_some() && throughout || same_time(device, *address, named, records) {
                 Claim::add(slot, named);
@@ -300,7 +301,7 @@ fn claims<'a>(
         }
     }
     // Records may be about devices that this window did not have.
-    let there: HashSet<u32> = veths.iter().map(|device| device.ifindex).collect();
+    let there: HashSet<u32> = veths.iter().map(|device| device.facts.ifindex).collect();
     claims
         .into_iter()
         .filter(|(ifindex, _)| there.contains(ifindex))
@@ -319,15 +320,15 @@ fn same_time(device: &Device, address: IpAddr, named: Named, records: &[PodRecor
         at_start |= record.at_start;
         at_end |= record.at_end;
     }
-    (at_start != device.appeared) && (at_end != device.vanished)
+    (at_start != device.facts.appeared) && (at_end != device.facts.vanished)
 }
 
 /// Adds what the veths' names say, where they are the VPC CNI's hashes of pods' names.
 fn by_hash<'a>(veths: &[&'a Device], records: &'a [PodRecord], claims: &mut HashMap<u32, Option<Claim<'a>>>) {
     let mut hashed: HashMap<&str, Vec<u32>> = HashMap::new();
     for device in veths {
-        if let Some(hash) = hash_of(&device.name) {
-            hashed.entry(hash).or_default().push(device.ifindex);
+        if let Some(hash) = hash_of(&device.facts.name) {
+            hashed.entry(hash).or_default().push(device.facts.ifindex);
         }
     }
     // The first network card of every pod, then the others if veths are left.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use super::nat::Forms;
 use super::topology::{Role, Topology};
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::Observation;
 
 /// Sorts the hops. `forms` are the flow's tuples before and after NAT, where conntrack tells them.
@@ -51,7 +51,7 @@ pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topolog
         let elsewhere = if hop.direction == Direction::Rx { 0 } else { last_side };
         let side = sides.get(&network(hop, topology)).copied().unwrap_or(elsewhere);
         let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
-        let routes = |address| topology.pod(address).is_some_and(|device| device.ifindex == hop.ifindex);
+        let routes = |address| topology.pod(address).is_some_and(|device| device.facts.ifindex == hop.ifindex);
         let (height, of_an_end) = match hop.direction {
             Direction::Rx => (height, !routes(hop.tuple.src)),
             Direction::Tx => (u8::MAX - height, routes(hop.tuple.dst)),

@@ -14,7 +14,7 @@ pub use self::segments::Segment;
 use self::segments::Segments;
 use ipnet::IpNet;
 
-use crate::report::{Attach, DeviceClass, Direction};
+use crate::model::{Attach, DeviceClass, Direction};
 use crate::snapshot::{Device, LocalRoute, Observation};
 
 /// VLAN devices on VLAN devices are followed this far: the parser reads two tags, and a replayed file may be circular.
@@ -63,7 +63,7 @@ impl<'a> Topology<'a> {
     pub fn new(devices: &[&'a Device], local_routes: &[LocalRoute], hidden: bool) -> Self {
         let mut by_index: HashMap<u32, &'a Device> = HashMap::new();
         for device in devices {
-            by_index.entry(device.ifindex).or_insert(device);
+            by_index.entry(device.facts.ifindex).or_insert(device);
         }
         let mut topology = Self {
             places: HashMap::new(),
@@ -76,25 +76,26 @@ impl<'a> Topology<'a> {
             hidden: hidden || devices.iter().any(|device| hides(device)),
         };
         for device in devices {
-            for (address, prefix) in device.addresses.iter().filter_map(|text| parse(text)) {
+            for (address, prefix) in device.facts.addresses.iter().filter_map(|text| parse(text)) {
                 topology.own.insert(address);
                 topology.broadcast.extend(broadcast(address, prefix));
             }
         }
         for device in by_index.values() {
             let (role, height) = place(device, &by_index);
-            topology.places.insert(device.ifindex, Place { device, role, height });
+            topology.places.insert(device.facts.ifindex, Place { device, role, height });
             if role == Role::Pod {
                 for &address in &device.routed {
                     // Two routes to one address: as above.
                     let owner = topology.pods.entry(address).or_insert(device);
-                    if device.ifindex < owner.ifindex {
+                    if device.facts.ifindex < owner.facts.ifindex {
                         *owner = device;
                     }
                 }
             }
         }
-        let to_pods: Vec<u32> = by_index.values().filter(|it| topology.ends_at_pod(it)).map(|it| it.ifindex).collect();
+        let to_pods: Vec<u32> =
+            by_index.values().filter(|it| topology.ends_at_pod(it)).map(|it| it.facts.ifindex).collect();
         for ifindex in to_pods {
             topology.places.entry(ifindex).and_modify(|place| place.role = Role::Pod);
         }
@@ -103,16 +104,18 @@ impl<'a> Topology<'a> {
 
     /// Whether the device is a tunnel whose other end is a local pod.
     fn ends_at_pod(&self, device: &Device) -> bool {
-        let Some(remote) = device.remote.filter(|_| device.class == DeviceClass::Tunnel) else { return false };
-        self.pod(remote).is_some_and(|pod| pod.ifindex != device.ifindex) || self.is_behind_inner_bridge(remote)
+        let Some(remote) = device.remote.filter(|_| device.facts.class == DeviceClass::Tunnel) else { return false };
+        self.pod(remote).is_some_and(|pod| pod.facts.ifindex != device.facts.ifindex)
+            || self.is_behind_inner_bridge(remote)
     }
 
     /// Whether the address is in a network of this node that lies on a bridge without a way out of the node.
     fn is_behind_inner_bridge(&self, address: IpAddr) -> bool {
         let inside = |bridge: &Device| {
-            bridge.class == DeviceClass::Bridge
+            bridge.facts.class == DeviceClass::Bridge
                 && !self.is_own(address)
                 && bridge
+                    .facts
                     .addresses
                     .iter()
                     .filter_map(|text| text.parse::<IpNet>().ok())
@@ -120,7 +123,7 @@ impl<'a> Topology<'a> {
         };
         let ports = |bridge: u32| self.places.values().filter(move |place| place.device.master == Some(bridge));
         self.places.values().filter(|place| inside(place.device)).any(|place| {
-            let mut ports = ports(place.device.ifindex).peekable();
+            let mut ports = ports(place.device.facts.ifindex).peekable();
             ports.peek().is_some() && ports.all(|port| port.role == Role::Pod)
         })
     }
@@ -147,7 +150,7 @@ impl<'a> Topology<'a> {
     #[must_use]
     pub fn base(&self, mut ifindex: u32) -> u32 {
         for _ in 0..MAX_STACKED {
-            match self.place(ifindex).map(|place| (place.device.class, place.device.vlan)) {
+            match self.place(ifindex).map(|place| (place.device.facts.class, place.device.vlan)) {
                 Some((DeviceClass::Vlan, Some(vlan))) => ifindex = vlan.lower_ifindex,
                 _ => break,
             }
@@ -158,14 +161,14 @@ impl<'a> Topology<'a> {
     /// Whether the device of this index is a tunnel.
     #[must_use]
     pub fn is_tunnel(&self, ifindex: u32) -> bool {
-        self.place(ifindex).is_some_and(|place| place.device.class == DeviceClass::Tunnel)
+        self.place(ifindex).is_some_and(|place| place.device.facts.class == DeviceClass::Tunnel)
     }
 
     /// The other end of a veth pair with both ends on the node: what goes out by the one comes in by the other.
     #[must_use]
     pub fn peer(&self, ifindex: u32) -> Option<u32> {
         let place = self.place(ifindex).filter(|place| place.role == Role::Inside)?;
-        place.device.lower.filter(|_| place.device.class == DeviceClass::Veth)
+        place.device.lower.filter(|_| place.device.facts.class == DeviceClass::Veth)
     }
 
     /// Whether packets to this address that go out by this device are for the pod behind it; `None` if that is not known, as
@@ -216,15 +219,16 @@ impl<'a> Topology<'a> {
     /// Whether some devices are ports of VRFs.
     #[must_use]
     pub fn has_vrfs(&self) -> bool {
-        self.places.values().any(|place| place.device.kind.as_deref() == Some("vrf"))
+        self.places.values().any(|place| place.device.facts.kind.as_deref() == Some("vrf"))
     }
 
     /// The VRF that the device of this index is a port of, or its bridge is.
     #[must_use]
     pub fn vrf(&self, ifindex: u32) -> Option<u32> {
         let master = |ifindex: u32| self.places.get(&ifindex)?.device.master;
-        let is_vrf =
-            |ifindex: &u32| self.places.get(ifindex).is_some_and(|place| place.device.kind.as_deref() == Some("vrf"));
+        let is_vrf = |ifindex: &u32| {
+            self.places.get(ifindex).is_some_and(|place| place.device.facts.kind.as_deref() == Some("vrf"))
+        };
         let masters = std::iter::successors(master(ifindex), |&ifindex| master(ifindex));
         masters.take(MAX_STACKED.into()).find(is_vrf)
     }
@@ -250,21 +254,21 @@ fn broadcast(address: IpAddr, prefix: u32) -> Option<Ipv4Addr> {
 /// A device that netpath did not watch, unless its own counter says that it sent nothing, or what it sends goes out by its
 /// ports.
 fn hides(device: &Device) -> bool {
-    let idle = device.kernel.is_some_and(|kernel| kernel.tx_packets == 0);
-    let has_ports = matches!(device.kind.as_deref(), Some("bond" | "team" | "vrf"));
-    device.attach == Attach::None && device.class != DeviceClass::Loopback && !idle && !has_ports
+    let idle = device.facts.kernel.is_some_and(|kernel| kernel.tx_packets == 0);
+    let has_ports = matches!(device.facts.kind.as_deref(), Some("bond" | "team" | "vrf"));
+    device.facts.attach == Attach::None && device.facts.class != DeviceClass::Loopback && !idle && !has_ports
 }
 
 fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
     let (mut lowest, mut height) = (device, 0);
-    while let (DeviceClass::Vlan, Some(vlan)) = (lowest.class, lowest.vlan) {
+    while let (DeviceClass::Vlan, Some(vlan)) = (lowest.facts.class, lowest.vlan) {
         match by_index.get(&vlan.lower_ifindex) {
             Some(lower) if height < MAX_STACKED => (lowest, height) = (lower, height + 1),
             _ => break,
         }
     }
-    match (lowest.class, height) {
-        (DeviceClass::Tunnel, 0) if lowest.kind.as_deref() == Some("tun") => (Role::Process, 0),
+    match (lowest.facts.class, height) {
+        (DeviceClass::Tunnel, 0) if lowest.facts.kind.as_deref() == Some("tun") => (Role::Process, 0),
         (DeviceClass::Eni | DeviceClass::Tunnel, _) => (Role::Outside, height),
         (DeviceClass::Veth, 0) if !has_peer(device, by_index) => (Role::Pod, 0),
         (DeviceClass::Tap, 0) => (Role::Pod, 0),
@@ -277,24 +281,29 @@ fn place(device: &Device, by_index: &HashMap<u32, &Device>) -> (Role, u8) {
 /// Whether both ends of a veth pair are on the node, as veths. One that is taken for an ENI is a way out.
 fn has_peer(device: &Device, by_index: &HashMap<u32, &Device>) -> bool {
     let peer = device.lower.and_then(|peer| by_index.get(&peer));
-    peer.is_some_and(|peer| peer.class == DeviceClass::Veth && peer.lower == Some(device.ifindex) && !peer.vanished)
+    peer.is_some_and(|peer| {
+        peer.facts.class == DeviceClass::Veth && peer.lower == Some(device.facts.ifindex) && !peer.facts.vanished
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::DeviceFacts;
 
     /// `IFLA_LINK` of a veth is an index in the network namespace of its peer, and a device of the node may have the same index.
     #[test]
     fn both_ends_of_a_veth_pair() {
         let role = |other: Device| {
-            let one = Device { lower: Some(8), ..Device::new(7, "veth7", DeviceClass::Veth) };
+            let one = Device { lower: Some(8), ..Device::new(DeviceFacts::new(7, "veth7", DeviceClass::Veth)) };
             Topology::new(&[&one, &other], &[], false).role(7)
         };
-        let other = |class, lower| Device { lower, ..Device::new(8, "veth8", class) };
+        let other = |class, lower| Device { lower, ..Device::new(DeviceFacts::new(8, "veth8", class)) };
         assert_eq!(role(other(DeviceClass::Veth, Some(7))), Role::Inside);
         assert_eq!(role(other(DeviceClass::Veth, Some(9))), Role::Pod);
         assert_eq!(role(other(DeviceClass::Eni, Some(7))), Role::Pod);
-        assert_eq!(role(Device { vanished: true, ..other(DeviceClass::Veth, Some(7)) }), Role::Pod);
+        let mut vanished = other(DeviceClass::Veth, Some(7));
+        vanished.facts.vanished = true;
+        assert_eq!(role(vanished), Role::Pod);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In: the devices, and by which of them default routes leave. Out: [`EniHealth`], and sentences. Pure.
 
-use crate::report::{Device, DeviceClass, EniHealth};
+use crate::model::DeviceClass;
+use crate::report::{Device, EniHealth};
 
 /// What was found, and what to do about it, a sentence each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +18,15 @@ pub struct Advice {
 /// were not read.
 #[must_use]
 pub fn health(devices: &[Device], default_routes: Option<&[u32]>) -> (EniHealth, Option<String>) {
-    if devices.iter().any(|device| device.class == DeviceClass::Eni) {
+    if devices.iter().any(|device| device.facts.class == DeviceClass::Eni) {
         return (EniHealth::Found, None);
     }
     let Some(routes) = default_routes else { return (EniHealth::Unknown, None) };
-    let device = |ifindex: &u32| devices.iter().find(|device| device.ifindex == *ifindex);
+    let device = |ifindex: &u32| devices.iter().find(|device| device.facts.ifindex == *ifindex);
     let uplinks: Vec<_> = routes
         .iter()
         .filter_map(device)
-        .map(|device| (device.name.as_str(), device.kind.as_deref().or(device.driver.as_deref())))
+        .map(|device| (device.facts.name.as_str(), device.facts.kind.as_deref().or(device.facts.driver.as_deref())))
         .collect();
     let Advice { found, todo } = without_eni(!routes.is_empty(), &uplinks);
     let health = if routes.is_empty() { EniHealth::NoUplink } else { EniHealth::None };
@@ -64,7 +65,8 @@ pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{NodeInfo, Window};
+    use crate::model::DeviceFacts;
+    use crate::model::{NodeInfo, Window};
     use crate::snapshot::{self, Snapshot};
 
     #[test]
@@ -90,7 +92,9 @@ mod tests {
     fn what_there_is() {
         let health = |class, routes: Option<&[u32]>| {
             let devices = [(2, "lo0", DeviceClass::Other), (3, "eth0", class)];
-            let devices = devices.map(|(ifindex, name, class)| snapshot::Device::new(ifindex, name, class)).to_vec();
+            let devices = devices
+                .map(|(ifindex, name, class)| snapshot::Device::new(DeviceFacts::new(ifindex, name, class)))
+                .to_vec();
             let node = NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None };
             let window = Window { duration_ns: 1, ..Window::default() };
             let default_routes = routes.map(<[u32]>::to_vec);

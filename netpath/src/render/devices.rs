@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::enis;
-use super::text::sanitise;
+use crate::model::{DeviceClass, Eni, Ipam, Source};
 use crate::node::devices::{EniEvidence, Link};
 use crate::node::enis::Known;
 use crate::path::container_insights;
-use crate::report::{DeviceClass, Eni, Ipam, Source};
+use crate::sanitise::sanitise;
 
 /// The value of `schema` in the JSON list.
 pub const SCHEMA: &str = "netpath.devices/1";

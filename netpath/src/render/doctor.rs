@@ -5,9 +5,9 @@
 use std::io::{self, Write};
 
 use super::table::device_class;
-use super::text::sanitise;
 use crate::doctor::devices::Device;
 use crate::doctor::{Diagnosis, Level};
+use crate::sanitise::sanitise;
 
 /// Writes it as JSON.
 ///

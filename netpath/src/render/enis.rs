@@ -5,8 +5,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::text::sanitise;
-use crate::report::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceState};
+use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceState};
+use crate::sanitise::sanitise;
 
 /// What is shown also if it is 0.
 const ALWAYS: [&str; 7] = [

@@ -11,14 +11,15 @@ use std::fmt::Write as _;
 
 pub use self::selection::{Selection, SelectionError};
 use super::units::Scale;
-use crate::report::{Direction, Flow, Report};
+use crate::model::Direction;
+use crate::report::{Flow, Report};
 
 /// Explains the flows or the device that are selected: of flows, the `top` with the most bytes.
 pub fn text(report: &Report, selection: &Selection, top: usize, scale: Scale) -> Result<String, SelectionError> {
     let mut text = String::new();
     match selection {
         Selection::Device(name) => {
-            let matching: Vec<_> = report.devices.iter().filter(|device| device.name == *name).collect();
+            let matching: Vec<_> = report.devices.iter().filter(|device| device.facts.name == *name).collect();
             if matching.is_empty() {
                 return Err(SelectionError::no_device(name, report));
             }

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::text::is_unsafe;
 use crate::report::Report;
+use crate::sanitise::is_unsafe;
 
 /// Writes the report, indented, with a newline at the end.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {

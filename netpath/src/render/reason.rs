@@ -1,7 +1,7 @@
 //! Why a flow's path is not known, or why it was dropped, in words.
 
-use super::text::sanitise;
 use crate::report::{Flow, PathReason};
+use crate::sanitise::sanitise;
 
 /// The flow's reason and what it is about, as a clause; `None` for a path that needs none.
 pub fn reason(flow: &Flow) -> Option<String> {

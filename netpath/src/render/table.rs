@@ -17,9 +17,10 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 
 pub(super) use self::devices::device_class;
 use super::enis;
-use super::text::sanitise;
 use super::units::{Scale, Units, duration, share};
-use crate::report::{DeviceClass, Flow, PathClass, Report, Scope, Totals};
+use crate::model::DeviceClass;
+use crate::report::{Flow, PathClass, Report, Scope, Totals};
+use crate::sanitise::sanitise;
 
 /// How to write the table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,8 +136,12 @@ fn where_the_bytes_went(report: &Report, out: &mut impl Write, style: Style) -> 
     let sum = |totals: &Totals| totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
     let totals = report.selection.as_ref().map_or(&report.totals, |selection| &selection.totals);
     let whole = sum(totals);
-    let enis: HashSet<u32> =
-        report.devices.iter().filter(|device| device.class == DeviceClass::Eni).map(|device| device.ifindex).collect();
+    let enis: HashSet<u32> = report
+        .devices
+        .iter()
+        .filter(|device| device.facts.class == DeviceClass::Eni)
+        .map(|device| device.facts.ifindex)
+        .collect();
     let part_of = |path, test: &dyn Fn(&Flow) -> bool| {
         let flows = report.flows.iter().filter(|flow| flow.path == path && test(flow));
         flows.fold(0u64, |sum, flow| sum.saturating_add(flow.bytes.saturating_sub(flow.carried_bytes)))

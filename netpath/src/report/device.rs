@@ -5,69 +5,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drops, KernelCounters, KernelSlack, NameOrigin, OtherProgram, Qdisc, Xdp};
-
-/// What a device is, by evidence (driver, link kind, hardware type), never by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceClass {
-    /// A network interface of the instance: physical, or named by `--eni`.
-    Eni,
-    /// One end of a veth (or netkit) pair.
-    Veth,
-    /// A VLAN device on another device, such as a branch ENI.
-    Vlan,
-    /// A bridge.
-    Bridge,
-    /// VXLAN, Geneve, GRE, IP-in-IP, `WireGuard`, tun and the like.
-    Tunnel,
-    /// The network card of a virtual machine on this node.
-    Tap,
-    /// `lo`.
-    Loopback,
-    /// Anything else (dummy, ifb, bond, …).
-    Other,
-}
-
-/// How netpath's programs are attached to a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Attach {
-    /// TCX links at the head of the chain (kernel 6.6 and newer).
-    Tcx,
-    /// Legacy filters on a clsact qdisc.
-    Clsact,
-    /// Not attached.
-    None,
-}
+use crate::model::{DeviceFacts, NameOrigin};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Device {
-    /// The kernel's index. Of a device that is gone and whose index another one has since: a number of its own, from 2³¹ − 1
-    /// downwards.
-    pub ifindex: u32,
-    /// Name.
-    pub name: String,
-    /// What it is.
-    pub class: DeviceClass,
-    /// `IFLA_INFO_KIND`, if it has one.
-    pub kind: Option<String>,
-    /// Driver, if it tells.
-    pub driver: Option<String>,
-    /// Hardware address.
-    pub mac: Option<String>,
-    /// Addresses with prefix length.
-    pub addresses: Vec<String>,
-    /// EC2's id of the ENI.
-    pub eni_id: Option<String>,
+    /// What it is, and what was counted on it.
+    #[serde(flatten)]
+    pub facts: DeviceFacts,
     /// The pod behind a veth, as `namespace/name`.
     pub pod: Option<String>,
     /// Where that name came from.
     #[serde(default)]
     pub pod_origin: Option<NameOrigin>,
-    /// How netpath is attached.
-    pub attach: Attach,
     /// Why the device's traffic was not (fully) seen.
     pub blind: Option<String>,
     /// Whether Container Insights counts it in `node_network_total_bytes` (google/cadvisor,
@@ -77,35 +27,6 @@ pub struct Device {
     pub rx: Option<HookCounts>,
     /// What the egress hook saw; `null` if not attached.
     pub tx: Option<HookCounts>,
-    /// The device's own counters over the window; `null` if they could not be read at both ends.
-    pub kernel: Option<KernelCounters>,
-    /// How far these may be from what passed the hooks in the window: what cannot be blamed on anything but the time between
-    /// reading the one and the other. Measured, not estimated.
-    #[serde(default)]
-    pub kernel_slack: Option<KernelSlack>,
-    /// Packets that the device says it dropped in the window.
-    #[serde(default)]
-    pub drops: Option<Drops>,
-    /// What its root qdisc did in the window; `null` if that is not known.
-    #[serde(default)]
-    pub qdisc: Option<Qdisc>,
-    /// Packets that legacy tc filters on the device dropped in the window, in both directions together; `null` if that is not
-    /// known.
-    #[serde(default)]
-    pub filter_drops: Option<u64>,
-    /// The XDP program on the device.
-    #[serde(default)]
-    pub xdp: Option<Xdp>,
-    /// Who else was on the device's hooks when the window was closed, in the order in which packets meet them, and then who was
-    /// ahead of netpath before; `null` if that is not known.
-    #[serde(default)]
-    pub other_programs: Option<Vec<OtherProgram>>,
-    /// It came into being, or into this network namespace, in the window.
-    #[serde(default)]
-    pub appeared: bool,
-    /// It went away in the window.
-    #[serde(default)]
-    pub vanished: bool,
     /// What the kernel counted less what netpath saw, and why they differ; `null` if `kernel` is.
     #[serde(default)]
     pub residual: Option<Residuals>,

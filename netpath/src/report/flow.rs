@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, NameOrigin};
+use crate::model::{Direction, NameOrigin};
 
 /// Where a flow went, by where its packets were seen.
 #[derive(

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::ledger::Ledger;
 use super::tracked::TrackedDevice;
+use crate::model::DeviceClass;
+use crate::model::{Allowances, Eni};
 use crate::node::enis::{self, Candidate};
-use crate::report::DeviceClass;
 use crate::snapshot::Device;
-use crate::snapshot::enis::{Allowances, Eni};
 
 /// What a device's driver has counted so far against EC2's allowances, if it is an ENI that tells.
 pub fn allowances(device: &TrackedDevice) -> Option<Allowances> {
@@ -38,7 +38,7 @@ pub fn candidates<'a>(
 /// Names the devices that are ENIs.
 pub fn name_enis(devices: &mut [Device], enis: &[Eni]) {
     for device in devices {
-        let eni = enis.iter().find(|eni| eni.ifindex == Some(device.ifindex));
-        device.eni_id = eni.and_then(|eni| eni.id.as_ref()).map(|id| id.value.clone());
+        let eni = enis.iter().find(|eni| eni.ifindex == Some(device.facts.ifindex));
+        device.facts.eni_id = eni.and_then(|eni| eni.id.as_ref()).map(|id| id.value.clone());
     }
 }

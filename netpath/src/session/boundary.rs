@@ -8,9 +8,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::kernel::drain::Drain;
+use crate::model::KernelCounters;
 use crate::node::devices::counters::{Counted, CounterReader, Reading};
 use crate::node::devices::qdiscs::{self, Qdiscs};
-use crate::snapshot::KernelCounters;
 
 /// One end of a window.
 ///

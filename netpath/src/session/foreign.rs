@@ -4,8 +4,7 @@
 //! judge what they did.
 
 use crate::kernel::hooks::{DeviceHooks, Hook};
-use crate::report::Direction;
-use crate::snapshot::OtherProgram;
+use crate::model::{Direction, OtherProgram};
 
 /// The other programs and filters; `None` if the caller may not know all of them.
 pub fn foreign(hooks: &DeviceHooks, own: &[u32]) -> Option<Vec<OtherProgram>> {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::foreign;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::snapshot::OtherProgram;
+use crate::model::OtherProgram;
 
 /// How long between two looks, unless they take long.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use super::boundary::Boundary;
 use super::tracked::TrackedDevice;
+use crate::model::KernelCounters;
 use crate::node::devices::Link;
-use crate::snapshot::{Device, FIRST_RETIRED_IFINDEX, KernelCounters};
+use crate::snapshot::{Device, FIRST_RETIRED_IFINDEX};
 
 /// The devices of a session.
 #[derive(Debug)]
@@ -102,8 +103,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::{DeviceClass, Direction, NodeInfo, Window};
     use crate::node::devices::counters::{Counted, Reading};
-    use crate::report::{DeviceClass, Direction, NodeInfo, Window};
     use crate::snapshot::{Counts, Observation, Snapshot, Tuple};
 
     /// What happens on a node.
@@ -231,11 +232,12 @@ mod tests {
     fn by_name(snapshot: &Snapshot) -> BTreeMap<String, (Device, Counts)> {
         let of = |device: &Device| {
             let mut all = Counts::default();
-            for observation in snapshot.observations.iter().filter(|one| one.ifindex == device.ifindex) {
+            for observation in snapshot.observations.iter().filter(|one| one.ifindex == device.facts.ifindex) {
                 all += observation.counts;
             }
-            let device = Device { ifindex: device.former_ifindex.unwrap_or(device.ifindex), ..device.clone() };
-            (device.name.clone(), (Device { former_ifindex: None, ..device }, all))
+            let mut device = device.clone();
+            device.facts.ifindex = device.former_ifindex.take().unwrap_or(device.facts.ifindex);
+            (device.facts.name.clone(), (device, all))
         };
         snapshot.devices.iter().map(of).collect()
     }

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use super::boundary::Boundary;
 use super::hook_watcher::HookState;
+use crate::model::{Attach, DeviceClass, DeviceFacts, Drops, KernelCounters, KernelSlack};
 use crate::node::devices::Link;
 use crate::node::devices::counters::Counted;
-use crate::report::{Attach, DeviceClass};
-use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack};
+use crate::snapshot::Device;
 
 const NOT_YET_ATTACHED: &str = "it appeared when the window was being closed";
 
@@ -136,10 +136,9 @@ impl TrackedDevice {
             Attachment::Attached(how) => (*how, None),
             Attachment::Failed(reason) => (Attach::None, Some(reason.clone())),
         };
-        Device {
-            former_ifindex: self.former_ifindex,
+        let device = self.link.to_device();
+        let facts = DeviceFacts {
             attach,
-            blind: blind.or_else(|| self.hooks.lost.clone()),
             other_programs: self.hooks.foreign(),
             kernel,
             kernel_slack: kernel.map(|_| slack),
@@ -148,8 +147,14 @@ impl TrackedDevice {
             filter_drops: qdiscs.and_then(|now| now.filter_drops_since(qdiscs_at_start, ifindex)),
             appeared: self.appeared,
             vanished: self.gone || !closed.has(ifindex),
+            ..device.facts
+        };
+        Device {
+            facts,
+            former_ifindex: self.former_ifindex,
+            blind: blind.or_else(|| self.hooks.lost.clone()),
             formerly_routed: self.formerly_routed.iter().copied().filter(|it| !self.link.routed.contains(it)).collect(),
-            ..self.link.to_device()
+            ..device
         }
     }
 }

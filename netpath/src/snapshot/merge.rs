@@ -7,12 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
-use super::enis::{Allowances, Eni, Ipam};
-use super::{
-    Connection, ConntrackTable, Counts, Device, Drops, FIRST_RETIRED_IFINDEX, KernelSlack, Names, PodRecord, Qdisc,
-    Snapshot,
+use super::{Connection, Counts, Device, FIRST_RETIRED_IFINDEX, Names, PodRecord, Snapshot};
+use crate::model::{
+    Allowances, Conntrack, ConntrackTable, DeviceFacts, Drops, Eni, Ipam, KernelSlack, NameSource, Qdisc, Skew, Window,
 };
-use crate::report::{Conntrack, NameSource, Skew, Window};
 
 impl Snapshot {
     /// This window and the next one of the same session, as one.
@@ -92,29 +90,29 @@ fn merge_times(first: Window, next: &Window) -> Window {
 /// The index in the merged snapshot of each device of the first window: that of the next one, if the device goes on, otherwise
 /// its own or one that nobody has.
 fn indexes_in(first: &[Device], next: &[Device]) -> HashMap<u32, u32> {
-    let indexes = |devices: &[Device]| devices.iter().map(|device| device.ifindex).collect::<HashSet<_>>();
+    let indexes = |devices: &[Device]| devices.iter().map(|device| device.facts.ifindex).collect::<HashSet<_>>();
     let (of_first, of_next) = (indexes(first), indexes(next));
     // By the kernel's index, which one device at most has at the boundary.
     let continued: HashMap<u32, u32> = next
         .iter()
-        .filter(|device| !device.appeared)
-        .map(|device| (device.former_ifindex.unwrap_or(device.ifindex), device.ifindex))
+        .filter(|device| !device.facts.appeared)
+        .map(|device| (device.former_ifindex.unwrap_or(device.facts.ifindex), device.facts.ifindex))
         .collect();
     let mut free =
         (0..=FIRST_RETIRED_IFINDEX).rev().filter(|index| !of_first.contains(index) && !of_next.contains(index));
-    let mut merged_index = |device: &Device| match continued.get(&device.ifindex) {
-        Some(&index) if !device.vanished => index,
-        _ if of_next.contains(&device.ifindex) => free.next().unwrap_or(device.ifindex),
-        _ => device.ifindex,
+    let mut merged_index = |device: &Device| match continued.get(&device.facts.ifindex) {
+        Some(&index) if !device.facts.vanished => index,
+        _ if of_next.contains(&device.facts.ifindex) => free.next().unwrap_or(device.facts.ifindex),
+        _ => device.facts.ifindex,
     };
-    first.iter().map(|device| (device.ifindex, merged_index(device))).collect()
+    first.iter().map(|device| (device.facts.ifindex, merged_index(device))).collect()
 }
 
 fn renumber(device: &mut Device, index: impl Fn(u32) -> u32) {
-    let new = index(device.ifindex);
-    if new != device.ifindex {
-        device.former_ifindex = device.former_ifindex.or(Some(device.ifindex));
-        device.ifindex = new;
+    let new = index(device.facts.ifindex);
+    if new != device.facts.ifindex {
+        device.former_ifindex = device.former_ifindex.or(Some(device.facts.ifindex));
+        device.facts.ifindex = new;
     }
     device.lower = device.lower.map(&index);
     device.master = device.master.map(&index);
@@ -124,13 +122,13 @@ fn renumber(device: &mut Device, index: impl Fn(u32) -> u32) {
 }
 
 fn merge_devices(first: Vec<Device>, next: Vec<Device>) -> Vec<Device> {
-    let mut devices: BTreeMap<u32, Device> = first.into_iter().map(|device| (device.ifindex, device)).collect();
+    let mut devices: BTreeMap<u32, Device> = first.into_iter().map(|device| (device.facts.ifindex, device)).collect();
     for device in next {
-        let whole = match devices.remove(&device.ifindex) {
+        let whole = match devices.remove(&device.facts.ifindex) {
             Some(before) => merge_device(before, device),
             None => device,
         };
-        devices.insert(whole.ifindex, whole);
+        devices.insert(whole.facts.ifindex, whole);
     }
     devices.into_values().collect()
 }
@@ -139,6 +137,15 @@ fn merge_devices(first: Vec<Device>, next: Vec<Device>) -> Vec<Device> {
 fn merge_device(first: Device, next: Device) -> Device {
     let formerly: BTreeSet<_> =
         [first.formerly_routed, first.routed, next.formerly_routed].concat().into_iter().collect();
+    Device {
+        blind: first.blind.or(next.blind),
+        formerly_routed: formerly.into_iter().filter(|address| !next.routed.contains(address)).collect(),
+        facts: merge_facts(first.facts, next.facts),
+        ..next
+    }
+}
+
+fn merge_facts(first: DeviceFacts, next: DeviceFacts) -> DeviceFacts {
     let other_programs = next.other_programs.map(|mut present| {
         let before = first.other_programs.into_iter().flatten();
         let left: Vec<_> = before.filter(|one| one.ahead && !present.contains(one)).collect();
@@ -149,8 +156,7 @@ fn merge_device(first: Device, next: Device) -> Device {
         below: first.below + next.below,
         above: first.above + next.above,
     };
-    Device {
-        blind: first.blind.or(next.blind),
+    DeviceFacts {
         kernel: first.kernel.zip(next.kernel).map(|(first, next)| first + next),
         kernel_slack: first.kernel_slack.zip(next.kernel_slack).map(|(first, next)| slack(first, next)),
         drops: first.drops.zip(next.drops).map(|(first, next)| Drops {
@@ -161,7 +167,6 @@ fn merge_device(first: Device, next: Device) -> Device {
         filter_drops: first.filter_drops.zip(next.filter_drops).map(|(first, next)| first.saturating_add(next)),
         other_programs,
         appeared: first.appeared,
-        formerly_routed: formerly.into_iter().filter(|address| !next.routed.contains(address)).collect(),
         eni_id: next.eni_id.or(first.eni_id),
         ..next
     }

@@ -215,7 +215,7 @@ fn sentences() {
         let say = |selection: &Selection| explain::text(&report, selection, 20, Scale::sums(Units::Si)).unwrap();
         let mut text = say(&Selection::flows(&[]).unwrap());
         for device in &report.devices {
-            text.push_str(&say(&Selection::Device(&device.name)));
+            text.push_str(&say(&Selection::Device(&device.facts.name)));
         }
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
         insta::assert_snapshot!(format!("explain_{name}"), text);

@@ -7,13 +7,15 @@ use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
-use netpath::report::{
-    Attach, Conntrack, DeviceClass, Direction, Flow, NameSource, NameSourceReport, NodeInfo, PathClass, Window,
+use netpath::model::{
+    Attach, Conntrack, DeviceClass, DeviceFacts, Direction, NameSource, NameSourceReport, NodeInfo, Window,
 };
+use netpath::model::{ConntrackTable, Drops, KernelCounters, OtherProgram, Qdisc, Xdp, XdpMode};
+use netpath::report::{Flow, PathClass};
 use netpath::snapshot::{
-    Connection, ConntrackTable, Counts, Device, Diversion, Diversions, Drops, KernelCounters, LocalRoute, Names,
-    NetfilterRule, Observation, OtherProgram, PodRecord, PortVlans, Qdisc, Reason, ServiceRecord, Snapshot, Tuple,
-    Unattributed, VirtualServer, Vlan, Xdp, XdpMode, XfrmDirection, XfrmPolicy, XfrmTemplate,
+    Connection, Counts, Device, Diversion, Diversions, LocalRoute, Names, NetfilterRule, Observation, PodRecord,
+    PortVlans, Reason, ServiceRecord, Snapshot, Tuple, Unattributed, VirtualServer, Vlan, XfrmDirection, XfrmPolicy,
+    XfrmTemplate,
 };
 use serde::Deserialize;
 
@@ -93,8 +95,9 @@ impl Scenario {
             let (device, pod) = device(line, ifindex, &devices).ok_or_else(|| format!("device '{line}'"))?;
             names.pods.extend(pod.and_then(|pod| record(&device, &pod)));
             // The peer that came first did not know of this one.
-            if let (DeviceClass::Veth, Some(peer)) = (device.class, device.lower) {
-                let peer: Option<&mut Device> = devices.iter_mut().find(|other: &&mut Device| other.ifindex == peer);
+            if let (DeviceClass::Veth, Some(peer)) = (device.facts.class, device.lower) {
+                let peer: Option<&mut Device> =
+                    devices.iter_mut().find(|other: &&mut Device| other.facts.ifindex == peer);
                 peer.ok_or("a peer")?.lower = Some(ifindex);
             }
             devices.push(device);
@@ -107,11 +110,11 @@ impl Scenario {
         let connections = file.connections.iter().map(read).collect::<Result<Vec<_>>>()?;
 
         // A device counts what its hooks see, unless the file says otherwise.
-        for device in devices.iter_mut().filter(|device| device.kernel == Some(KernelCounters::default())) {
+        for device in devices.iter_mut().filter(|device| device.facts.kernel == Some(KernelCounters::default())) {
             let mut kernel = KernelCounters::default();
             let seen = observations.iter().map(|seen| (seen.ifindex, seen.direction, seen.counts));
             let lost = unattributed.iter().map(|lost| (lost.ifindex, lost.direction, lost.counts));
-            for (_, direction, counts) in seen.chain(lost).filter(|(ifindex, ..)| *ifindex == device.ifindex) {
+            for (_, direction, counts) in seen.chain(lost).filter(|(ifindex, ..)| *ifindex == device.facts.ifindex) {
                 let (bytes, packets) = match direction {
                     Direction::Rx => (&mut kernel.rx_bytes, &mut kernel.rx_packets),
                     Direction::Tx => (&mut kernel.tx_bytes, &mut kernel.tx_packets),
@@ -119,7 +122,7 @@ impl Scenario {
                 *bytes += counts.bytes;
                 *packets += counts.packets;
             }
-            device.kernel = Some(kernel);
+            device.facts.kernel = Some(kernel);
         }
         let read = |line: &String| service(line).ok_or_else(|| format!("service '{line}'"));
         names.services = file.services.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -180,10 +183,13 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
         "other" => DeviceClass::Other,
         _ => return None,
     };
-    let mut device =
-        Device { attach: Attach::Tcx, kernel: Some(KernelCounters::default()), ..Device::new(ifindex, name, class) };
+    let mut device = Device::new(DeviceFacts {
+        attach: Attach::Tcx,
+        kernel: Some(KernelCounters::default()),
+        ..DeviceFacts::new(ifindex, name, class)
+    });
     let mut pod = None;
-    let index = |name: &str| others.iter().find(|other| other.name == name).map(|other| other.ifindex);
+    let index = |name: &str| others.iter().find(|other| other.facts.name == name).map(|other| other.facts.ifindex);
     while let Some(word) = words.next() {
         match word {
             "pod" => {
@@ -192,11 +198,11 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
             }
             "on" => {
                 let lower = words.next()?;
-                let lower_ifindex = others.iter().find(|other| other.name == lower)?.ifindex;
+                let lower_ifindex = others.iter().find(|other| other.facts.name == lower)?.facts.ifindex;
                 (words.next()? == "vlan").then_some(())?;
                 device.vlan = Some(Vlan { lower_ifindex, id: words.next()?.parse().ok()? });
             }
-            "kind" => device.kind = Some(words.next()?.to_owned()),
+            "kind" => device.facts.kind = Some(words.next()?.to_owned()),
             "over" | "peer" => device.lower = Some(index(words.next()?)?),
             "remote" => device.remote = Some(words.next()?.parse().ok()?),
             "port" => device.master = Some(index(words.next()?)?),
@@ -207,16 +213,16 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
             }
             "untagged" => device.port_vlans.get_or_insert_default().untagged.push(words.next()?.parse().ok()?),
             "blind" => device.blind = Some("another program redirects".to_owned()),
-            "unattached" => device.attach = Attach::None,
-            "appeared" => device.appeared = true,
-            "vanished" => device.vanished = true,
+            "unattached" => device.facts.attach = Attach::None,
+            "appeared" => device.facts.appeared = true,
+            "vanished" => device.facts.vanished = true,
             "dropped" => {
-                device.drops =
+                device.facts.drops =
                     Some(Drops { rx_packets: words.next()?.parse().ok()?, tx_packets: words.next()?.parse().ok()? });
             }
             "qdisc" => {
                 let mut number = || words.next()?.parse().ok();
-                device.qdisc = Some(Qdisc {
+                device.facts.qdisc = Some(Qdisc {
                     kind: "tbf".to_owned(),
                     passed_bytes: u64::try_from(number()?).ok()?,
                     dropped_packets: u64::try_from(number()?).ok()?,
@@ -224,10 +230,10 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
                     queued_bytes: number()?,
                 });
             }
-            "filtered" => device.filter_drops = Some(words.next()?.parse().ok()?),
+            "filtered" => device.facts.filter_drops = Some(words.next()?.parse().ok()?),
             "other" => {
                 let (direction, place) = (words.next()?, words.next()?);
-                device.other_programs.get_or_insert_default().push(OtherProgram {
+                device.facts.other_programs.get_or_insert_default().push(OtherProgram {
                     direction: if direction == "rx" { Direction::Rx } else { Direction::Tx },
                     ahead: place == "ahead",
                     kind: if place == "offloaded" { "flower" } else { "tcx" }.to_owned(),
@@ -236,11 +242,11 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
                     offloaded: place == "offloaded",
                 });
             }
-            "xdp" => device.xdp = Some(Xdp { mode: XdpMode::Driver, program_id: Some(7) }),
-            "below" => device.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
-            "above" => device.kernel_slack.get_or_insert_default().above = moved(&mut words)?,
+            "xdp" => device.facts.xdp = Some(Xdp { mode: XdpMode::Driver, program_id: Some(7) }),
+            "below" => device.facts.kernel_slack.get_or_insert_default().below = moved(&mut words)?,
+            "above" => device.facts.kernel_slack.get_or_insert_default().above = moved(&mut words)?,
             "kernel" => {
-                device.kernel = match words.next()? {
+                device.facts.kernel = match words.next()? {
                     "unknown" => None,
                     rx => {
                         let (rx_bytes, tx_bytes) = (rx.parse().ok()?, words.next()?.parse().ok()?);
@@ -253,7 +259,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
                     }
                 }
             }
-            address if address.contains('/') => device.addresses.push(address.to_owned()),
+            address if address.contains('/') => device.facts.addresses.push(address.to_owned()),
             _ => return None,
         }
     }
@@ -270,8 +276,8 @@ fn record(device: &Device, pod: &str) -> Option<PodRecord> {
         uid: None,
         addresses: device.routed.clone(),
         veths: Vec::new(),
-        at_start: !device.appeared,
-        at_end: !device.vanished,
+        at_start: !device.facts.appeared,
+        at_end: !device.facts.vanished,
     })
 }
 
@@ -442,7 +448,7 @@ fn direction(word: &str) -> Option<Direction> {
 fn hook<'a>(words: &mut impl Iterator<Item = &'a str>, devices: &[Device]) -> Option<(u32, Direction)> {
     let name = words.next()?;
     let direction = direction(words.next()?)?;
-    Some((devices.iter().find(|device| device.name == name)?.ifindex, direction))
+    Some((devices.iter().find(|device| device.facts.name == name)?.facts.ifindex, direction))
 }
 
 fn counts<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Counts> {
@@ -512,7 +518,7 @@ pub fn residual_lines(device: &netpath::report::Device) -> Vec<String> {
             if one.unexplained_bytes != 0 {
                 parts.push(format!("unexplained {}", one.unexplained_bytes));
             }
-            format!("{} {direction} {}: {}", device.name, one.bytes, parts.join(", "))
+            format!("{} {direction} {}: {}", device.facts.name, one.bytes, parts.join(", "))
         })
         .collect()
 }

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::wait_until;
+use netpath::model::Conntrack;
 use netpath::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
-use netpath::report::Conntrack;
 use netpath::snapshot::{Connection, Tuple};
 
 use topology::{

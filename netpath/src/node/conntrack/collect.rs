@@ -12,8 +12,8 @@ use super::known::Known;
 use super::message;
 use super::socket::{Dumps, Events, Received};
 use super::{ConntrackError, Limits, Outcome};
+use crate::model::Conntrack;
 use crate::node::netlink::DATAGRAM_BYTES;
-use crate::report::Conntrack;
 
 /// Time between two looks at the event socket.
 const POLL: Duration = Duration::from_millis(20);

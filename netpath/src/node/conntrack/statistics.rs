@@ -9,8 +9,8 @@ use netlink_packet_core::NlasIterator;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::message::NFGENMSG_BYTES;
+use crate::model::ConntrackTable;
 use crate::node::netlink::Requester;
-use crate::snapshot::ConntrackTable;
 
 // linux/netfilter/nfnetlink_conntrack.h, of NFNL_SUBSYS_CTNETLINK.
 const CT_GET_STATS_CPU: u16 = 0x0104;

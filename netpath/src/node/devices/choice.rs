@@ -12,9 +12,9 @@ use anyhow::{Context as _, bail};
 use super::message::RawLink;
 use super::uplink::{self, Uplinks};
 use super::{EniEvidence, Layer, Link};
+use crate::model::DeviceClass;
 use crate::pattern::Pattern;
-use crate::render::text::sanitise;
-use crate::report::DeviceClass;
+use crate::sanitise::sanitise;
 
 /// Which devices are ENIs: by evidence, or by name where the user says so.
 #[derive(Clone, Debug, Default)]

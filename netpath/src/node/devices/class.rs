@@ -4,8 +4,8 @@
 
 use super::message::RawLink;
 use super::{EniEvidence, Layer};
+use crate::model::DeviceClass;
 use crate::node::ethtool::DriverInfo;
-use crate::report::DeviceClass;
 
 /// Drivers of ENIs: current instances, older ones with enhanced networking, and Xen instances (`vif` is xen-netfront).
 const ENI_DRIVERS: [&str; 3] = ["ena", "ixgbevf", "vif"];

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
+use crate::model::{Drops, KernelCounters};
 use crate::node::netlink::Requester;
-use crate::snapshot::{Drops, KernelCounters};
 
 const RTM_NEWSTATS: u16 = 92;
 const RTM_GETSTATS: u16 = 94;

@@ -14,9 +14,9 @@ use super::socket::{self, Subject};
 use super::tables::{Reach, Tables};
 use super::uplink::Uplinks;
 use super::{EniChoice, EniEvidence, Link, LinkEvent, class, mac};
+use crate::model::{DeviceClass, KernelCounters};
 use crate::node::ethtool::{self, DriverInfo};
-use crate::report::DeviceClass;
-use crate::snapshot::{KernelCounters, LocalRoute, PortVlans};
+use crate::snapshot::{LocalRoute, PortVlans};
 
 /// The devices, addresses and routes of one network namespace.
 #[derive(Debug)]

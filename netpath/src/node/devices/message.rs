@@ -15,8 +15,9 @@ pub use route::{DeliveringRoute, HostRoute, Rule, RuleTable};
 use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u32};
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
+use crate::model::{KernelCounters, Xdp, XdpMode};
 use crate::node::netlink::{c_string, lossy};
-use crate::snapshot::{KernelCounters, PortVlans, Xdp, XdpMode};
+use crate::snapshot::PortVlans;
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_ADDRESS: u16 = 1;

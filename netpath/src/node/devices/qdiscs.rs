@@ -10,8 +10,8 @@ use std::io;
 use netlink_packet_core::NlasIterator;
 
 use super::message::{Malformed, field};
+use crate::model;
 use crate::node::netlink::{Requester, lossy};
-use crate::snapshot;
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h
 const TCA_KIND: u16 = 1;
@@ -97,7 +97,7 @@ impl Qdiscs {
     /// What a device's root qdisc did since `earlier`, or if that is `None` since the device was made. `None` if it is not known,
     /// or another one: what its predecessor did is not known.
     #[must_use]
-    pub fn root_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<snapshot::Qdisc> {
+    pub fn root_since(&self, earlier: Option<&Self>, ifindex: u32) -> Option<model::Qdisc> {
         let before = match earlier {
             Some(earlier) => Some(earlier.roots.get(&ifindex)?),
             None => None,
@@ -120,13 +120,13 @@ impl Qdiscs {
 
 impl RootQdisc {
     /// What it did since `earlier`, or if there is none since it was made. `None` if it is another one: replaced, or made anew.
-    fn since(&self, earlier: Option<&Self>) -> Option<snapshot::Qdisc> {
+    fn since(&self, earlier: Option<&Self>) -> Option<model::Qdisc> {
         if earlier.is_some_and(|earlier| (&earlier.kind, earlier.handle) != (&self.kind, self.handle)) {
             return None;
         }
         let counted = |of: fn(&Self) -> u32| earlier.map_or(0, of);
         let grown = |of: fn(&Self) -> u32| i64::from(of(self)) - i64::from(counted(of));
-        Some(snapshot::Qdisc {
+        Some(model::Qdisc {
             kind: self.kind.clone(),
             passed_bytes: self.passed_bytes.checked_sub(earlier.map_or(0, |earlier| earlier.passed_bytes))?,
             dropped_packets: self.dropped_packets.checked_sub(counted(|qdisc| qdisc.dropped_packets))?.into(),

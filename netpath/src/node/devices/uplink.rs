@@ -8,8 +8,8 @@ use std::io;
 use netlink_packet_core::{NlasIterator, parse_u32};
 
 use super::Link;
+use crate::model::DeviceClass;
 use crate::node::netlink::Requester;
-use crate::report::DeviceClass;
 
 /// `struct rtmsg`, `struct ifinfomsg` and `struct rtnexthop`.
 const ROUTE_HEADER_BYTES: usize = 12;

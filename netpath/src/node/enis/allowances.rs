@@ -2,8 +2,8 @@
 //!
 //! In: a device's name. Out: [`Allowances`] since the driver was loaded. Needs no privilege, and only reads.
 
+use crate::model::Allowances;
 use crate::node::ethtool;
-use crate::snapshot::enis::Allowances;
 
 /// Reads a device's counters; `None` if its driver has none of them.
 #[must_use]

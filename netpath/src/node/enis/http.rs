@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Failure;
+use crate::model::SourceState;
 use crate::snapshot::Tuple;
-use crate::snapshot::enis::SourceState;
 
 /// For the status line and the headers.
 const HEAD_BYTES: usize = 32 << 10;

@@ -12,7 +12,7 @@ use tokio::join;
 
 use super::http::{Connection, OwnConnections, Unconnected};
 use super::{Failure, names};
-use crate::snapshot::enis::SourceState;
+use crate::model::SourceState;
 
 /// Off EC2 nothing may answer at all; on EC2 the service is a fraction of a millisecond away.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Failure, names};
-use crate::snapshot::enis::PodAddresses;
+use crate::model::PodAddresses;
 
 /// An ENI that ipamd manages.
 #[derive(Clone, Debug, PartialEq, Eq)]

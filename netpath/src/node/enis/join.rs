@@ -6,9 +6,8 @@
 use std::collections::HashSet;
 
 use super::{Candidate, imds, ipamd, names};
+use crate::model::{DeviceClass, Eni, EniRole, Fact, Origin};
 use crate::node::devices::Link;
-use crate::report::DeviceClass;
-use crate::snapshot::enis::{Eni, EniRole, Fact, Origin};
 
 /// What a device's alternative names say.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Failure;
-use crate::snapshot::enis::{Ipam, IpamMetric};
+use crate::model::{Ipam, IpamMetric};
 
 /// ipamd's name, the helper's, and whether it is a counter, in the order in which they are shown.
 const METRICS: [(&str, Option<&str>, bool); 20] = [

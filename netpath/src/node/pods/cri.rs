@@ -27,7 +27,7 @@ use self::sockets::Socket;
 use super::grpc::{self, Channel, GrpcError};
 use super::root::{HostRoot, link};
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 /// Less than a whole reading may take, so that what was heard by then is not lost.
 const LIMIT: Duration = Duration::from_millis(1_500);

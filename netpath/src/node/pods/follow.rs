@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::cri::Runtimes;
 use super::root::HostRoot;
 use super::{PodName, SourceError, SourceReading, ipam, logs, processes, services};
+use crate::model::{NameSource, NameSourceReport, NameSourceState};
 use crate::node::pace::Pace;
-use crate::report::{NameSource, NameSourceReport, NameSourceState};
 use crate::snapshot::{Names, PodRecord, ServiceRecord};
 
 /// How long one reading of all sources may take.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::root::HostRoot;
 use super::{PodName, PodReading, SourceError, SourceReading};
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 const PATH: &str = "/var/run/aws-node/ipam.json";
 /// One entry has about 300 bytes, and a node has less than a thousand pods. But there may be more entries than pods, and more

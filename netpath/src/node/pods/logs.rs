@@ -5,7 +5,7 @@
 
 use super::root::HostRoot;
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid};
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 const PATH: &str = "/var/log/pods";
 /// More than a node has pods, dead ones included.

@@ -10,9 +10,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use netlink_packet_core::{NlasIterator, parse_i32};
 
 use super::SourceError;
+use crate::model::NameSourceState;
 use crate::node::devices;
 use crate::node::netlink::Requester;
-use crate::report::NameSourceState;
 
 // linux/rtnetlink.h, linux/net_namespace.h; the attributes are not in libc.
 const NETNSA_NSID: u16 = 1;

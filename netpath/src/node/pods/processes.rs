@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::root::HostRoot;
 use super::{PodReading, SourceError, SourceReading, is_uid, netns};
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 /// Processes that are looked at.
 const LIMIT: usize = 100_000;

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, open, op
 use rustix::io::Errno;
 
 use super::SourceError;
-use crate::report::NameSourceState;
+use crate::model::NameSourceState;
 
 /// The folder that is the host's `/`.
 #[derive(Debug)]

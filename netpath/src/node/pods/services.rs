@@ -18,11 +18,11 @@ use netlink_packet_core::NlasIterator;
 
 use super::root::HostRoot;
 use super::{SourceError, SourceReading, is_label};
+use crate::model::{NameSource, NameSourceState};
 use crate::node::netlink::attribute;
 use crate::node::nftables::Nftables;
 use crate::node::nftables::conditions::Conditions;
 use crate::node::nftables::expression::{Expression, expressions, text};
-use crate::report::{NameSource, NameSourceState};
 use crate::snapshot::ServiceRecord;
 
 // linux/netfilter/nf_tables.h: NFTA_*.

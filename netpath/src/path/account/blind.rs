@@ -4,15 +4,17 @@
 //! program that only looks on makes no difference, and then there is nothing to say. What such a program drops on the way
 //! out is in neither count, since the device never got it.
 
-use crate::report::{Direction, Residuals};
-use crate::snapshot::{Device, OtherProgram};
+use crate::model::Direction;
+use crate::model::OtherProgram;
+use crate::report::Residuals;
+use crate::snapshot::Device;
 
 /// Why not all of the device's traffic was seen; `None` if it was.
 pub fn reason(device: &Device, residuals: Option<&Residuals>) -> Option<String> {
     let hidden = |(direction, hook)| {
         let is_ahead = |one: &&OtherProgram| one.direction == direction && one.ahead;
         let programs: Vec<_> =
-            device.other_programs.iter().flatten().filter(is_ahead).map(ToString::to_string).collect();
+            device.facts.other_programs.iter().flatten().filter(is_ahead).map(ToString::to_string).collect();
         if programs.is_empty() {
             return None;
         }

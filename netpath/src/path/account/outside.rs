@@ -3,7 +3,8 @@
 //! In: the devices. Out: what Container Insights and EC2 say of them. Rules: cAdvisor's and the CloudWatch agent's, and
 //! EC2's documentation. It must not look at flows.
 
-use crate::report::{ContainerInsights, Device, DeviceClass, Ec2, InterfaceMetrics, PodMetrics, Traffic};
+use crate::model::DeviceClass;
+use crate::report::{ContainerInsights, Device, Ec2, InterfaceMetrics, PodMetrics, Traffic};
 
 /// What Container Insights says: the kernel's counters of every device that cAdvisor does not skip, rx and tx.
 pub fn container_insights(duration_ns: u64, devices: &[Device]) -> ContainerInsights {
@@ -13,21 +14,21 @@ pub fn container_insights(duration_ns: u64, devices: &[Device]) -> ContainerInsi
     let counted = || devices.iter().filter(|device| device.counted_by_container_insights);
     let total = sum(counted(), |device| kernel_bytes(device).or_else(|| vanished_bytes(device)));
     let interface = |device: &Device| {
-        let kernel = device.kernel?;
+        let kernel = device.facts.kernel?;
         Some(InterfaceMetrics {
-            device: device.name.clone(),
-            ifindex: device.ifindex,
+            device: device.facts.name.clone(),
+            ifindex: device.facts.ifindex,
             node_interface_network_rx_bytes: traffic(kernel.rx_bytes),
             node_interface_network_tx_bytes: traffic(kernel.tx_bytes),
             node_interface_network_total_bytes: traffic(kernel.rx_bytes.saturating_add(kernel.tx_bytes)),
         })
     };
     let pod = |device: &Device| {
-        let kernel = device.kernel.filter(|_| device.class == DeviceClass::Veth)?;
+        let kernel = device.facts.kernel.filter(|_| device.facts.class == DeviceClass::Veth)?;
         Some(PodMetrics {
             pod: device.pod.clone(),
-            device: device.name.clone(),
-            ifindex: device.ifindex,
+            device: device.facts.name.clone(),
+            ifindex: device.facts.ifindex,
             pod_network_rx_bytes: traffic(kernel.tx_bytes),
             pod_network_tx_bytes: traffic(kernel.rx_bytes),
         })
@@ -43,10 +44,10 @@ pub fn container_insights(duration_ns: u64, devices: &[Device]) -> ContainerInsi
 
 /// What EC2 says: sums over the ENIs.
 pub fn ec2(devices: &[Device]) -> Ec2 {
-    let enis = || devices.iter().filter(|device| device.class == DeviceClass::Eni);
+    let enis = || devices.iter().filter(|device| device.facts.class == DeviceClass::Eni);
     Ec2 {
-        network_in_bytes: sum(enis(), |device| device.kernel.map(|kernel| kernel.rx_bytes)),
-        network_out_bytes: sum(enis(), |device| device.kernel.map(|kernel| kernel.tx_bytes)),
+        network_in_bytes: sum(enis(), |device| device.facts.kernel.map(|kernel| kernel.rx_bytes)),
+        network_out_bytes: sum(enis(), |device| device.facts.kernel.map(|kernel| kernel.tx_bytes)),
     }
 }
 
@@ -59,11 +60,11 @@ fn sum<'a>(devices: impl Iterator<Item = &'a Device>, bytes: impl Fn(&Device) ->
 
 /// What the kernel counted on a device.
 pub fn kernel_bytes(device: &Device) -> Option<u64> {
-    device.kernel.map(|kernel| kernel.rx_bytes.saturating_add(kernel.tx_bytes))
+    device.facts.kernel.map(|kernel| kernel.rx_bytes.saturating_add(kernel.tx_bytes))
 }
 
 /// What netpath saw on a device whose counters went with it.
 fn vanished_bytes(device: &Device) -> Option<u64> {
     let (rx, tx) = (device.rx?, device.tx?);
-    (device.vanished && device.kernel.is_none()).then(|| rx.bytes.saturating_add(tx.bytes))
+    (device.facts.vanished && device.facts.kernel.is_none()).then(|| rx.bytes.saturating_add(tx.bytes))
 }

@@ -32,8 +32,10 @@ mod seen;
 use self::others::Others;
 use self::queue::Queue;
 pub use self::seen::{Headers, Seen, by_hook};
-use crate::report::{Attach, Cause, DeviceClass, Direction, KernelCounters, KernelSlack, Residual, Residuals};
-use crate::snapshot::{Counts, Device, Drops};
+use crate::model::Drops;
+use crate::model::{Attach, DeviceClass, Direction, KernelCounters, KernelSlack};
+use crate::report::{Cause, Residual, Residuals};
+use crate::snapshot::{Counts, Device};
 
 /// A reason, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +156,9 @@ impl Why {
 
 /// Both directions' differences; `None` if the device's counters are unknown.
 pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
-    let kernel = device.kernel?;
-    let KernelSlack { below, above } = device.kernel_slack.unwrap_or_default();
-    let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.drops.unwrap_or_default();
+    let kernel = device.facts.kernel?;
+    let KernelSlack { below, above } = device.facts.kernel_slack.unwrap_or_default();
+    let Drops { rx_packets: rx_dropped, tx_packets: tx_dropped } = device.facts.drops.unwrap_or_default();
     let of = |counters: fn(&KernelCounters) -> Count, seen: &Seen, dropped, direction| {
         Difference {
             kernel: counters(&kernel),
@@ -168,12 +170,12 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
             above: counters(&above),
             dropped,
             direction,
-            queue: device.qdisc.as_ref().and_then(Queue::new).filter(|_| direction == Direction::Tx),
+            queue: device.facts.qdisc.as_ref().and_then(Queue::new).filter(|_| direction == Direction::Tx),
             others: Others::of(device, direction),
-            encrypts: device.kind.as_deref() == Some("wireguard"),
-            attached: device.attach != Attach::None,
+            encrypts: device.facts.kind.as_deref() == Some("wireguard"),
+            attached: device.facts.attach != Attach::None,
             blind: device.blind.is_some(),
-            appeared: device.appeared,
+            appeared: device.facts.appeared,
         }
         .explain(seen.shown_again)
     };
@@ -184,9 +186,9 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
 
 /// Whether its packets begin with an Ethernet header for certain; of tunnels some do, which have a MAC.
 fn has_ethernet(device: &Device) -> bool {
-    match device.class {
+    match device.facts.class {
         DeviceClass::Eni | DeviceClass::Veth | DeviceClass::Vlan | DeviceClass::Bridge => true,
-        _ => device.mac.as_ref().is_some_and(|mac| mac.len() == "00:00:00:00:00:00".len()),
+        _ => device.facts.mac.as_ref().is_some_and(|mac| mac.len() == "00:00:00:00:00:00".len()),
     }
 }
 

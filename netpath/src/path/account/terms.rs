@@ -7,8 +7,9 @@ use hashbrown::HashMap;
 
 use super::outside::kernel_bytes;
 use super::residual::{Why, clamped};
+use crate::model::{Attach, DeviceClass};
 use crate::path::topology::{Role, Topology};
-use crate::report::{Attach, Device, DeviceClass, Flow, FlowTerm, PathClass, Term};
+use crate::report::{Device, Flow, FlowTerm, PathClass, Term};
 
 /// A part of `node_network_total_bytes`, in the order of the report; what netpath did not see follows them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,12 +83,12 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
     // Of two devices with one ifindex the first has the hooks.
     let mut counted: HashMap<u32, Option<&Device>> = HashMap::new();
     for device in devices {
-        counted.entry(device.ifindex).or_insert(device.counted_by_container_insights.then_some(device));
+        counted.entry(device.facts.ifindex).or_insert(device.counted_by_container_insights.then_some(device));
         if device.counted_by_container_insights {
             for hook in [device.rx, device.tx].into_iter().flatten() {
                 sums[Part::Unattributed as usize] += i128::from(hook.unattributed_bytes);
             }
-            if device.attach == Attach::None {
+            if device.facts.attach == Attach::None {
                 sums[Part::NotAttached as usize] += i128::from(kernel_bytes(device).unwrap_or(0));
             }
         }
@@ -97,8 +98,8 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
         for hop in &flow.hops {
             let Some(&Some(device)) = counted.get(&hop.ifindex) else { continue };
             // The kernel counted what passes again once, as it was before; without its counters the hook's count both.
-            if !hop.shown_again || device.kernel.is_none() {
-                let part = Part::of(flow.path, device.class, topology.role(hop.ifindex)) as usize;
+            if !hop.shown_again || device.facts.kernel.is_none() {
+                let part = Part::of(flow.path, device.facts.class, topology.role(hop.ifindex)) as usize;
                 parts[part] = parts[part].saturating_add(hop.bytes);
                 sums[part] += i128::from(hop.bytes);
             }

@@ -1,8 +1,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Entry, MAX_CANDIDATES, join, stays_on_link};
+use crate::model::Direction;
 use crate::path::topology::Topology;
-use crate::report::Direction;
 use crate::snapshot::{Connection, Counts, Observation, Tuple};
 
 fn tuple(src: &str, dst: &str) -> Tuple {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::super::topology::Topology;
 use super::{Key, as_index};
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::Observation;
 
 /// The VRFs that a flow was seen in.

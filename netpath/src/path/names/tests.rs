@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::report::{Attach, DeviceClass, Direction, NameLink, NameSource, NodeInfo, Report, Window};
+use crate::model::{Attach, DeviceClass, DeviceFacts, Direction, NameLink, NameSource, NodeInfo, Window};
+use crate::report::Report;
 use crate::snapshot::{Counts, Device, Names, Observation, PodRecord, ServiceRecord, Snapshot, Tuple};
 
 /// `sha1("default.client")` begins so (`printf default.client | sha1sum`).
@@ -14,9 +15,18 @@ fn address(text: &str) -> IpAddr {
 fn device(ifindex: u32, name: &str, class: DeviceClass, routed: &[&str]) -> Device {
     Device {
         routed: routed.iter().map(|text| address(text)).collect(),
-        attach: Attach::Tcx,
-        ..Device::new(ifindex, name, class)
+        ..Device::new(DeviceFacts { attach: Attach::Tcx, ..DeviceFacts::new(ifindex, name, class) })
     }
+}
+
+fn appeared(mut device: Device) -> Device {
+    device.facts.appeared = true;
+    device
+}
+
+fn vanished(mut device: Device) -> Device {
+    device.facts.vanished = true;
+    device
 }
 
 fn veth(ifindex: u32, name: &str, routed: &[&str]) -> Device {
@@ -48,8 +58,8 @@ fn report(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str)]) -> 
 /// The same with the pods' ports.
 fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u16)]) -> Report {
     let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
-    let out = device(1, "eth0", DeviceClass::Eni, &[]);
-    let out = Device { addresses: vec!["10.0.0.5/24".to_owned()], ..out };
+    let mut out = device(1, "eth0", DeviceClass::Eni, &[]);
+    out.facts.addresses = vec!["10.0.0.5/24".to_owned()];
     let mut observations = Vec::new();
     for &(ifindex, pod, sport) in flows {
         let tuple = Tuple { proto: 6, src: address(pod), sport, dst: address("198.51.100.7"), dport: 443 };
@@ -73,7 +83,7 @@ fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u1
 
 /// The pod of each veth, and of each flow by its port: the source's, which must be the answer's destination.
 fn names(report: &Report) -> (BTreeMap<u32, String>, BTreeMap<u16, String>) {
-    let veths = report.devices.iter().filter_map(|device| Some((device.ifindex, device.pod.clone()?)));
+    let veths = report.devices.iter().filter_map(|device| Some((device.facts.ifindex, device.pod.clone()?)));
     let mut ends = BTreeMap::new();
     for flow in &report.flows {
         let (pod, other, port) = if flow.dport == Some(443) {
@@ -173,8 +183,8 @@ fn sources_that_disagree_name_nothing() {
 /// The veths tell apart two pods that had one address in the window.
 #[test]
 fn an_address_that_passed_on_is_split_by_veth() {
-    let former = Device { formerly_routed: vec![address("10.0.0.21")], vanished: true, ..veth(7, CLIENT_VETH, &[]) };
-    let later = Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    let former = Device { formerly_routed: vec![address("10.0.0.21")], ..vanished(veth(7, CLIENT_VETH, &[])) };
+    let later = appeared(veth(8, "veth2", &["10.0.0.21"]));
     let records = vec![
         PodRecord { at_end: false, ..says(NameSource::Cri, "default/client", &["10.0.0.21"], &[]) },
         PodRecord { at_start: false, ..says(NameSource::Cri, "default/two", &["10.0.0.21"], &[8]) },
@@ -190,9 +200,9 @@ fn an_address_that_passed_on_is_split_by_veth() {
 #[test]
 fn an_address_that_passed_to_an_unknown_pod() {
     let known = || says(NameSource::VpcCni, "default/client", &["10.0.0.21"], &[]);
-    let later = || Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    let later = || appeared(veth(8, "veth2", &["10.0.0.21"]));
     // The first pod and its veth are gone.
-    let gone = Device { vanished: true, formerly_routed: vec![address("10.0.0.21")], ..veth(7, CLIENT_VETH, &[]) };
+    let gone = Device { formerly_routed: vec![address("10.0.0.21")], ..vanished(veth(7, CLIENT_VETH, &[])) };
     let records = vec![PodRecord { at_end: false, ..known() }];
     let all = report(vec![gone, later()], records.clone(), &[(7, "10.0.0.21"), (8, "10.0.0.21")]);
     assert_eq!(names(&all).0, [(7, "default/client".to_owned())].into());
@@ -243,12 +253,12 @@ fn by_address_on_a_veth_without_routes() {
     for (device, record) in [
         (veth(7, "veth1", &[]), PodRecord { at_start: false, ..record() }),
         (veth(7, "veth1", &[]), PodRecord { at_end: false, ..record() }),
-        (Device { appeared: true, ..veth(7, "veth1", &[]) }, record()),
-        (Device { vanished: true, ..veth(7, "veth1", &[]) }, record()),
+        (appeared(veth(7, "veth1", &[])), record()),
+        (vanished(veth(7, "veth1", &[])), record()),
         (veth(7, "veth1", &["10.0.0.99"]), record()),
         (veth(7, CLIENT_VETH, &[]), says(NameSource::Cri, "default/client", &[], &[])),
     ] {
-        let is_by_veth = device.name == CLIENT_VETH;
+        let is_by_veth = device.facts.name == CLIENT_VETH;
         assert_eq!(named(device, record).1[&40_000], if is_by_veth { "default/client" } else { "" });
     }
 }
@@ -300,8 +310,8 @@ fn services() {
 
 /// The pods at the ends of a flow from `src` to `dst` that passed these hooks, and the report.
 fn ends(devices: Vec<Device>, pods: Vec<PodRecord>, hooks: &[(u32, Direction)], src: &str, dst: &str) -> [String; 2] {
-    let out = device(1, "eth0", DeviceClass::Eni, &[]);
-    let out = Device { addresses: vec!["10.0.0.5/24".to_owned(), "fe80::5/64".to_owned()], ..out };
+    let mut out = device(1, "eth0", DeviceClass::Eni, &[]);
+    out.facts.addresses = vec!["10.0.0.5/24".to_owned(), "fe80::5/64".to_owned()];
     let tuple = Tuple { proto: 17, src: address(src), sport: 1, dst: address(dst), dport: 2 };
     let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
     let seen = |&(ifindex, direction)| Observation { ifindex, direction, vlans: [0, 0], tuple, about: None, counts };
@@ -358,7 +368,7 @@ fn what_is_counted() {
 /// The records of a pod that tell its address say when it had it; another one, of the pod before it was set up again, does not.
 #[test]
 fn the_same_pod_set_up_again() {
-    let later = Device { appeared: true, ..veth(8, "veth2", &["10.0.0.21"]) };
+    let later = appeared(veth(8, "veth2", &["10.0.0.21"]));
     let records = vec![
         PodRecord { at_start: false, ..says(NameSource::VpcCni, "default/client", &["10.0.0.21"], &[]) },
         says(NameSource::PodLogs, "default/client", &[], &[]),

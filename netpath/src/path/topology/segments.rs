@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::DeviceClass;
+use crate::model::DeviceClass;
 use crate::snapshot::{Device, PortVlans};
 
 /// Devices on devices are followed this far: a replayed file may be circular.
@@ -47,16 +47,16 @@ impl Segments {
     pub fn new(devices: &HashMap<u32, &Device>) -> Self {
         let mut segments = Self::default();
         let mut all: Vec<&Device> = devices.values().copied().collect();
-        all.sort_unstable_by_key(|device| device.ifindex);
+        all.sort_unstable_by_key(|device| device.facts.ifindex);
         for device in all {
             if let Some(vlan) = device.vlan {
                 // Two devices cannot take one tag off one device; where a file says so, the lower index does.
-                segments.strippers.entry((vlan.lower_ifindex, vlan.id)).or_insert(device.ifindex);
+                segments.strippers.entry((vlan.lower_ifindex, vlan.id)).or_insert(device.facts.ifindex);
             }
             // Frames come to several of them, so that they say nothing of the frames' network but by their own tags.
-            let on_another = matches!(device.kind.as_deref(), Some("macvlan" | "macvtap"));
+            let on_another = matches!(device.facts.kind.as_deref(), Some("macvlan" | "macvtap"));
             if let Some(lower) = device.lower.filter(|_| on_another) {
-                segments.above.entry(lower).or_insert(device.ifindex);
+                segments.above.entry(lower).or_insert(device.facts.ifindex);
             }
         }
         segments.above.retain(|_, upper| segments.strippers.keys().any(|(lower, _)| lower == upper));
@@ -64,16 +64,18 @@ impl Segments {
             let Some(master) = device.master.and_then(|master| devices.get(&master)) else { continue };
             if master.vlan_filtering {
                 let vlans = device.port_vlans.clone().unwrap_or_default();
-                segments.ports.insert(device.ifindex, (master.ifindex, vlans.pvid.unwrap_or_default()));
-                segments.mix(master.ifindex, &vlans);
-            } else if master.class == DeviceClass::Bridge || matches!(master.kind.as_deref(), Some("bond" | "team")) {
-                segments.above.insert(device.ifindex, master.ifindex);
+                segments.ports.insert(device.facts.ifindex, (master.facts.ifindex, vlans.pvid.unwrap_or_default()));
+                segments.mix(master.facts.ifindex, &vlans);
+            } else if master.facts.class == DeviceClass::Bridge
+                || matches!(master.facts.kind.as_deref(), Some("bond" | "team"))
+            {
+                segments.above.insert(device.facts.ifindex, master.facts.ifindex);
             }
         }
         for bridge in devices.values().filter(|device| device.vlan_filtering) {
             let vlans = bridge.port_vlans.clone().unwrap_or_default();
-            segments.own.insert(bridge.ifindex, vlans.pvid.unwrap_or_default());
-            segments.mix(bridge.ifindex, &vlans);
+            segments.own.insert(bridge.facts.ifindex, vlans.pvid.unwrap_or_default());
+            segments.mix(bridge.facts.ifindex, &vlans);
         }
         segments
     }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::model::KernelCounters;
 use crate::node::devices::Layer;
-use crate::snapshot::KernelCounters;
 
 fn link(ifindex: u32, name: &str, class: DeviceClass) -> Link {
     Link {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::report::{Fact, IpamMetric, Origin};
+use crate::model::{Fact, IpamMetric, Origin};
 
 #[expect(clippy::unnecessary_wraps, reason = "the fields are options")]
 fn fact<T>(value: T) -> Option<Fact<T>> {

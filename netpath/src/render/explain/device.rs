@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use super::super::table::cause;
-use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::listed;
-use crate::report::{Attach, Device, DeviceClass, Direction, PathClass, Report, Residual};
+use crate::model::{Attach, DeviceClass, Direction};
+use crate::report::{Device, PathClass, Report, Residual};
+use crate::sanitise::sanitise;
 
 /// Everything that is to be said of a device, ending with a newline.
 pub(super) fn explain(device: &Device, report: &Report, scale: Scale) -> String {
-    let name = sanitise(&device.name).into_owned();
+    let name = sanitise(&device.facts.name).into_owned();
     let mut sentences = vec![what(device, &name)];
-    sentences.push(match device.kernel {
+    sentences.push(match device.facts.kernel {
         Some(kernel) => format!(
             "By the kernel's counters it received {} and sent {}.",
             scale.bytes(kernel.rx_bytes),
             scale.bytes(kernel.tx_bytes)
         ),
-        None if device.vanished => "It went away in the window, and took its counters along.".to_owned(),
+        None if device.facts.vanished => "It went away in the window, and took its counters along.".to_owned(),
         None => "Its counters could not be read.".to_owned(),
     });
     sentences.extend(traffic(device, report, scale));
@@ -34,7 +35,7 @@ pub(super) fn explain(device: &Device, report: &Report, scale: Scale) -> String 
 
 fn what(device: &Device, name: &str) -> String {
     let pod = device.pod.as_deref().map(sanitise);
-    match (device.class, pod) {
+    match (device.facts.class, pod) {
         (DeviceClass::Eni, _) => format!("{name} is an ENI."),
         (DeviceClass::Veth, Some(pod)) => {
             format!("{name} is a veth, the node's end of the link of pod {pod}{}.", not_an_eni(name))
@@ -57,7 +58,7 @@ fn not_an_eni(name: &str) -> &'static str {
 fn traffic(device: &Device, report: &Report, scale: Scale) -> Option<String> {
     let mut by_path: BTreeMap<PathClass, u64> = BTreeMap::new();
     for flow in &report.flows {
-        for hop in flow.hops.iter().filter(|hop| hop.ifindex == device.ifindex) {
+        for hop in flow.hops.iter().filter(|hop| hop.ifindex == device.facts.ifindex) {
             let sum = by_path.entry(flow.path).or_default();
             *sum = sum.saturating_add(hop.bytes);
         }
@@ -65,7 +66,8 @@ fn traffic(device: &Device, report: &Report, scale: Scale) -> Option<String> {
     by_path.retain(|_, bytes| *bytes > 0);
     let parts: Vec<_> =
         by_path.into_iter().map(|(path, bytes)| format!("{} {}", scale.bytes(bytes), went(path))).collect();
-    (!parts.is_empty() && device.attach != Attach::None).then(|| format!("Of what passed it, {}.", listed(&parts)))
+    (!parts.is_empty() && device.facts.attach != Attach::None)
+        .then(|| format!("Of what passed it, {}.", listed(&parts)))
 }
 
 fn went(path: PathClass) -> &'static str {
@@ -80,13 +82,14 @@ fn went(path: PathClass) -> &'static str {
 }
 
 fn counted(device: &Device, scale: Scale) -> String {
-    match (device.counted_by_container_insights, device.kernel) {
+    match (device.counted_by_container_insights, device.facts.kernel) {
         (false, _) => {
             "Container Insights skips it, for its name: cAdvisor ignores lo…, veth…, docker… and nerdctl….".to_owned()
         }
         (true, Some(kernel)) => {
             let total = kernel.rx_bytes.saturating_add(kernel.tx_bytes);
-            let again = if device.class == DeviceClass::Veth { ", whether or not they left the node" } else { "" };
+            let again =
+                if device.facts.class == DeviceClass::Veth { ", whether or not they left the node" } else { "" };
             format!("Container Insights adds both ({}) to node_network_total_bytes{again}.", scale.bytes(total))
         }
         (true, None) => "Container Insights adds it to node_network_total_bytes.".to_owned(),
@@ -94,7 +97,7 @@ fn counted(device: &Device, scale: Scale) -> String {
 }
 
 fn ec2(device: &Device, scale: Scale) -> String {
-    match (device.class, device.kernel) {
+    match (device.facts.class, device.facts.kernel) {
         (DeviceClass::Eni, Some(kernel)) => format!(
             "EC2 counts {} of it in NetworkIn and {} in NetworkOut.",
             scale.bytes(kernel.rx_bytes),
@@ -108,8 +111,8 @@ fn ec2(device: &Device, scale: Scale) -> String {
 /// Who else may take packets from netpath, or from the device's counter.
 fn others(device: &Device) -> Option<String> {
     let number = |id: Option<u32>| id.map_or_else(String::new, |id| format!(" {id}"));
-    let xdp = device.xdp.iter().map(|xdp| format!("XDP program{}", number(xdp.program_id)));
-    let programs = device.other_programs.iter().flatten().map(|one| {
+    let xdp = device.facts.xdp.iter().map(|xdp| format!("XDP program{}", number(xdp.program_id)));
+    let programs = device.facts.other_programs.iter().flatten().map(|one| {
         let name = one.name.as_deref().map_or_else(String::new, |name| format!(" ({})", sanitise(name)));
         let what = if one.kind == "tcx" { "program".to_owned() } else { format!("{} filter", sanitise(&one.kind)) };
         let place = if one.ahead { "before" } else { "behind" };
@@ -125,7 +128,7 @@ fn agreement(device: &Device, scale: Scale) -> String {
     let Some(residual) = &device.residual else {
         return "So netpath's count of it cannot be compared with the kernel's.".to_owned();
     };
-    if device.attach == Attach::None {
+    if device.facts.attach == Attach::None {
         return "netpath does not watch it.".to_owned();
     }
     let parts: Vec<_> = [("received", &residual.rx), ("sent", &residual.tx)]

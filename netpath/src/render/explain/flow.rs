@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::reason::reason;
-use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{direction, listed, times};
-use crate::report::{Device, DeviceClass, Direction, Flow, Hop, PathClass, Report};
+use crate::model::{DeviceClass, Direction};
+use crate::report::{Device, Flow, Hop, PathClass, Report};
+use crate::sanitise::sanitise;
 
 /// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
 pub(super) fn ends(flow: &Flow) -> String {
@@ -23,7 +24,7 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     // Of two devices with one ifindex the first is the one that was watched.
     let mut devices: HashMap<u32, &Device> = HashMap::new();
     for device in &report.devices {
-        devices.entry(device.ifindex).or_insert(device);
+        devices.entry(device.facts.ifindex).or_insert(device);
     }
     let mut sentences = vec![format!("{} moved {} {}.", ends(flow), scale.bytes(flow.bytes), went(flow))];
     if flow.local_bytes > 0 {
@@ -117,7 +118,7 @@ fn names(hops: &[&Hop]) -> String {
 
 /// "eni1a2b (a pod's veth, received)".
 fn place(hop: &Hop, devices: &HashMap<u32, &Device>) -> String {
-    let what = match devices.get(&hop.ifindex).map(|device| device.class) {
+    let what = match devices.get(&hop.ifindex).map(|device| device.facts.class) {
         Some(DeviceClass::Eni) => "an ENI",
         Some(DeviceClass::Veth) => "a pod's veth",
         Some(DeviceClass::Vlan) => "a VLAN device",
@@ -132,7 +133,7 @@ fn place(hop: &Hop, devices: &HashMap<u32, &Device>) -> String {
 
 fn ec2(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
     let on_eni = |hop: &&Hop| {
-        devices.get(&hop.ifindex).is_some_and(|device| device.class == DeviceClass::Eni && !hop.shown_again)
+        devices.get(&hop.ifindex).is_some_and(|device| device.facts.class == DeviceClass::Eni && !hop.shown_again)
     };
     let hops: Vec<&Hop> = flow.hops.iter().filter(on_eni).collect();
     if hops.is_empty() {

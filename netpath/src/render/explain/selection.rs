@@ -5,8 +5,8 @@
 use thiserror::Error;
 
 use crate::path::select::{Condition, Filter};
-use crate::render::text::sanitise;
 use crate::report::Report;
+use crate::sanitise::sanitise;
 
 /// How many flows or devices an error lists.
 const LISTED: usize = 8;
@@ -81,7 +81,7 @@ fn condition(word: &str) -> Result<Condition, SelectionError> {
 
 impl SelectionError {
     pub(super) fn no_device(name: &str, report: &Report) -> Self {
-        let names = report.devices.iter().map(|device| sanitise(&device.name).into_owned());
+        let names = report.devices.iter().map(|device| sanitise(&device.facts.name).into_owned());
         Self::NoDevice { name: sanitise(name).into_owned(), there: first(names) }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! In: what the report says of conntrack. Out: sentences; none if all is as it should be.
 
-use super::super::text::sanitise;
-use crate::report::{Conntrack, ConntrackTable, Health};
+use crate::model::{Conntrack, ConntrackTable};
+use crate::report::Health;
+use crate::sanitise::sanitise;
 
 /// What is wrong, what it means, and what to do.
 pub(super) fn lines(health: &Health) -> Vec<String> {

@@ -10,10 +10,11 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::reason::reason;
-use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{Style, heading, plain_table, write_table};
-use crate::report::{Direction, Flow, Hop, PathClass, Report, Scope};
+use crate::model::Direction;
+use crate::report::{Flow, Hop, PathClass, Report, Scope};
+use crate::sanitise::sanitise;
 
 /// Writes the conversations with the most bytes.
 pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {

@@ -4,14 +4,16 @@
 
 use std::io::{self, Write};
 
-use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{Style, cause, heading, plain_table, write_table};
-use crate::report::{Device, DeviceClass, HookCounts, Report};
+use crate::model::DeviceClass;
+use crate::report::{Device, HookCounts, Report};
+use crate::sanitise::sanitise;
 
 /// Writes the devices with the most bytes, and those that were not fully seen.
 pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::Result<()> {
-    let kernel_bytes = |device: &Device| device.kernel.map(|kernel| kernel.rx_bytes.saturating_add(kernel.tx_bytes));
+    let kernel_bytes =
+        |device: &Device| device.facts.kernel.map(|kernel| kernel.rx_bytes.saturating_add(kernel.tx_bytes));
     let seen = |hook: Option<HookCounts>| hook.map(|hook| hook.bytes);
     let mut busy: Vec<_> = report
         .devices
@@ -22,7 +24,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
         })
         .filter(|(bytes, device)| *bytes > 0 || device.blind.is_some())
         .collect();
-    busy.sort_by_key(|(bytes, device)| (std::cmp::Reverse(*bytes), device.ifindex));
+    busy.sort_by_key(|(bytes, device)| (std::cmp::Reverse(*bytes), device.facts.ifindex));
 
     let idle = report.devices.len() - busy.len();
     let shown = busy.len().min(style.top);
@@ -33,7 +35,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
     let scale = style.scale(report);
     let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| scale.bytes(count));
     for (_, device) in &busy[..shown] {
-        let difference = match (device.rx, device.tx, device.kernel) {
+        let difference = match (device.rx, device.tx, device.facts.kernel) {
             (Some(rx), Some(tx), Some(kernel)) => {
                 let both = |one: u64, other: u64| i128::from(one) + i128::from(other);
                 let difference = both(kernel.rx_bytes, kernel.tx_bytes) - both(rx.bytes, tx.bytes);
@@ -42,12 +44,12 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
             _ => "unknown".to_owned(),
         };
         table.add_row([
-            sanitise(&device.name).into_owned(),
-            device_class(device.class).to_owned(),
+            sanitise(&device.facts.name).into_owned(),
+            device_class(device.facts.class).to_owned(),
             known(seen(device.rx)),
             known(seen(device.tx)),
-            known(device.kernel.map(|kernel| kernel.rx_bytes)),
-            known(device.kernel.map(|kernel| kernel.tx_bytes)),
+            known(device.facts.kernel.map(|kernel| kernel.rx_bytes)),
+            known(device.facts.kernel.map(|kernel| kernel.tx_bytes)),
             difference,
             if device.counted_by_container_insights { "yes" } else { "no" }.to_owned(),
             device_notes(device, scale),
@@ -58,7 +60,10 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
         out,
         "  RX and TX: as netpath saw it; DIFFERENCE: the kernel's counters minus that; COUNTED: by Container Insights."
     )?;
-    if busy[..shown].iter().any(|(_, device)| device.class == DeviceClass::Veth && device.name.starts_with("eni")) {
+    if busy[..shown]
+        .iter()
+        .any(|(_, device)| device.facts.class == DeviceClass::Veth && device.facts.name.starts_with("eni"))
+    {
         writeln!(
             out,
             "  A device of class veth is the host's end of a pod's veth pair, also if its name starts with eni."
@@ -69,9 +74,11 @@ pub(super) fn write(report: &Report, out: &mut impl Write, style: Style) -> io::
 
 /// Whose it is, what is wrong with it, and why the kernel counted something else.
 fn device_notes(device: &Device, scale: Scale) -> String {
-    let facts = [device.pod.as_deref(), device.eni_id.as_deref(), device.blind.as_deref()];
+    let facts = [device.pod.as_deref(), device.facts.eni_id.as_deref(), device.blind.as_deref()];
     let mut notes: Vec<_> = facts.into_iter().flatten().map(|fact| sanitise(fact).into_owned()).collect();
-    for (was, word) in [(device.appeared, "appeared in the window"), (device.vanished, "went away in the window")] {
+    for (was, word) in
+        [(device.facts.appeared, "appeared in the window"), (device.facts.vanished, "went away in the window")]
+    {
         if was {
             notes.push(word.to_owned());
         }

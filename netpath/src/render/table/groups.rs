@@ -4,10 +4,10 @@
 
 use std::io::{self, Write};
 
-use super::super::text::sanitise;
 use super::super::units::Scale;
 use super::{Style, heading, plain_table, write_table};
 use crate::report::{Group, GroupBy, Grouping, PathClass};
+use crate::sanitise::sanitise;
 
 /// Writes the groups with the most bytes.
 pub(super) fn write(grouping: &Grouping, out: &mut impl Write, style: Style, scale: Scale) -> io::Result<()> {

@@ -3,8 +3,9 @@
 //! In: what the report says of names. Out: sentences; none if every veth with traffic has its pod's name and every source
 //! that is there could be read.
 
-use super::super::text::sanitise;
-use crate::report::{NameSource, NameSourceState, Names};
+use crate::model::{NameSource, NameSourceState};
+use crate::report::Names;
+use crate::sanitise::sanitise;
 
 /// What is missing, and why.
 pub(super) fn missing(names: &Names) -> Vec<String> {

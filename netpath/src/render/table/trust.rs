@@ -2,8 +2,8 @@
 //!
 //! In: the report's health. Out: lines.
 
-use super::super::text::sanitise;
 use crate::report::{EniHealth, Health};
+use crate::sanitise::sanitise;
 
 /// The report's first line, if nothing in the report can be trusted.
 pub(super) fn warning(health: &Health) -> Option<String> {

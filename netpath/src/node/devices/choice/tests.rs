@@ -132,7 +132,7 @@ fn raw(ifindex: u32, elsewhere: Option<i32>) -> RawLink {
         elsewhere,
         xdp: None,
         parent: None,
-        counters: crate::snapshot::KernelCounters::default(),
+        counters: crate::model::KernelCounters::default(),
         moved: false,
     }
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::model::KernelCounters;
 use crate::node::devices::message::LinkInfo;
-use crate::snapshot::KernelCounters;
 
 fn raw(name: &str, kind: Option<&str>, hardware_type: u16) -> RawLink {
     RawLink {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::snapshot::enis::PodAddresses;
+use crate::model::PodAddresses;
 
 const A: &str = "eni-0aaaaaaaaaaaaaaaa";
 const B: &str = "eni-0bbbbbbbbbbbbbbbb";

@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 
 use super::kubelet;
+use crate::model::NameSourceState;
 use crate::node::pods::SourceError;
 use crate::node::pods::root::HostRoot;
-use crate::report::NameSourceState;
 
 /// Where runtimes listen unless told otherwise: containerd, CRI-O, cri-dockerd, the kubelet's own dockershim (before
 /// Kubernetes 1.24), k3s and RKE2, k3s with Docker, k0s, microk8s. Not here: the containerd that Docker runs for itself and

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Cause, Difference, ETHERNET_BYTES, Why};
-use crate::report::Direction;
+use crate::model::Direction;
 
 /// Bytes of one packet: from an IPv4 header to the largest super-packet that the kernel makes unless it is told otherwise
 /// (include/linux/netdevice.h, `GSO_LEGACY_MAX_SIZE`), with its Ethernet header.

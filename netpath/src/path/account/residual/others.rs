@@ -4,7 +4,7 @@
 //! dropped; of all else it tells only that it is there, so that a cause is no more than possible, and in unknown bytes.
 
 use super::{Cause, Count, Difference, Why};
-use crate::report::Direction;
+use crate::model::Direction;
 use crate::snapshot::Device;
 
 /// The others on a device that matter for one direction.
@@ -21,12 +21,12 @@ pub(super) struct Others {
 impl Others {
     pub fn of(device: &Device, direction: Direction) -> Self {
         let tx = direction == Direction::Tx;
-        let programs = || device.other_programs.iter().flatten();
+        let programs = || device.facts.other_programs.iter().flatten();
         let on_hook = |ahead| programs().any(|one| one.direction == direction && one.ahead == ahead);
-        let xdp = device.xdp.is_some();
+        let xdp = device.facts.xdp.is_some();
         let those = |all: &[(bool, Why)]| all.iter().filter(|(holds, _)| *holds).map(|(_, why)| *why).collect();
         Self {
-            filter_drops: if tx { device.filter_drops.unwrap_or(0) } else { 0 },
+            filter_drops: if tx { device.facts.filter_drops.unwrap_or(0) } else { 0 },
             if_more: those(&[
                 (xdp, Why::XdpProgram),
                 (on_hook(true), Why::OtherProgram),

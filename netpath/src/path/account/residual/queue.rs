@@ -11,7 +11,7 @@
 //! cannot tell headers from those, unless nothing was merged.
 
 use super::{Cause, Difference, TAG_BYTES, Why};
-use crate::snapshot::Qdisc;
+use crate::model::Qdisc;
 
 /// A qdisc's counters, wide enough for any difference.
 #[derive(Clone, Copy, Debug)]

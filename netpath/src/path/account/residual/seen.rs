@@ -5,8 +5,9 @@
 use hashbrown::HashMap;
 
 use super::{ETHERNET_BYTES, TAG_BYTES};
+use crate::model::Direction;
 use crate::path::diversions::Diverted;
-use crate::report::{Direction, HookCounts};
+use crate::report::HookCounts;
 use crate::snapshot::{Counts, Snapshot, Tuple};
 
 /// What one hook saw.

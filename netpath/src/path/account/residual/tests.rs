@@ -1,17 +1,18 @@
 use super::*;
-use crate::report::{DeviceClass, HookCounts};
+use crate::model::{DeviceClass, DeviceFacts};
+use crate::report::HookCounts;
 
 const PACKETS: u64 = 100;
 const SHOWN_AGAIN: Counts = Counts { packets: 40, bytes: 4_000, wire_bytes: 4_400 };
 
 /// An ENI whose ingress hook saw 60 packets once, and 40 twice; it counted so much.
 fn eni(rx_bytes: u64, rx_packets: u64, slack: KernelSlack) -> Residual {
-    let device = Device {
+    let device = Device::new(DeviceFacts {
         attach: Attach::Tcx,
         kernel: Some(KernelCounters { rx_bytes, rx_packets, ..KernelCounters::default() }),
         kernel_slack: Some(slack),
-        ..Device::new(2, "eth0", DeviceClass::Eni)
-    };
+        ..DeviceFacts::new(2, "eth0", DeviceClass::Eni)
+    });
     let hook = HookCounts { bytes: 64_000, packets: PACKETS, wire_bytes: 64_730, ..HookCounts::default() };
     let merged = Some(Headers { least: 40, most: 134 });
     let seen = Seen { hook, merged, shown_again: SHOWN_AGAIN, ..Seen::default() };
@@ -63,12 +64,12 @@ fn the_packets_do_not_fit() {
 #[test]
 fn wireguard_counts_messages() {
     let wireguard = |kind: &str, tx_bytes, tx_packets| {
-        let device = Device {
+        let device = Device::new(DeviceFacts {
             attach: Attach::Tcx,
             kind: Some(kind.to_owned()),
             kernel: Some(KernelCounters { tx_bytes, tx_packets, ..KernelCounters::default() }),
-            ..Device::new(2, "wg0", DeviceClass::Tunnel)
-        };
+            ..DeviceFacts::new(2, "wg0", DeviceClass::Tunnel)
+        });
         let hook = HookCounts { bytes: 10_000, packets: 100, wire_bytes: 10_000, ..HookCounts::default() };
         residuals(&device, &Seen::default(), &Seen { hook, ..Seen::default() }).unwrap().tx
     };
@@ -88,12 +89,12 @@ fn wireguard_counts_messages() {
 fn headers_of_a_frame_that_was_merged_again() {
     // A super-packet of three frames, of which the device counted two merged, and 40 bytes more.
     let of_headers = |mac: Option<&str>| {
-        let device = Device {
+        let device = Device::new(DeviceFacts {
             attach: Attach::Tcx,
             mac: mac.map(str::to_owned),
             kernel: Some(KernelCounters { rx_bytes: 4_280, rx_packets: 2, ..KernelCounters::default() }),
-            ..Device::new(2, "wg0", DeviceClass::Tunnel)
-        };
+            ..DeviceFacts::new(2, "wg0", DeviceClass::Tunnel)
+        });
         let hook = HookCounts { bytes: 4_240, packets: 1, wire_bytes: 4_320, ..HookCounts::default() };
         let seen = Seen { hook, merged: Some(Headers { least: 40, most: 134 }), ..Seen::default() };
         let residual = residuals(&device, &seen, &Seen::default()).unwrap().rx;
@@ -111,11 +112,11 @@ fn headers_of_a_frame_that_was_merged_again() {
 #[test]
 fn the_largest_counters() {
     let difference = |rx_bytes, hook_bytes| {
-        let device = Device {
+        let device = Device::new(DeviceFacts {
             attach: Attach::Tcx,
             kernel: Some(KernelCounters { rx_bytes, ..KernelCounters::default() }),
-            ..Device::new(2, "eth0", DeviceClass::Eni)
-        };
+            ..DeviceFacts::new(2, "eth0", DeviceClass::Eni)
+        });
         let seen = Seen { hook: HookCounts { bytes: hook_bytes, ..HookCounts::default() }, ..Seen::default() };
         residuals(&device, &seen, &Seen::default()).unwrap().rx.bytes
     };
@@ -144,7 +145,7 @@ fn shown_again_and_more() {
 fn dropped(direction: Direction, bytes: i64, packets: i64, below: KernelCounters) -> (Vec<Option<i64>>, i64) {
     let (kernel_bytes, kernel_packets) =
         (10_000u64.checked_add_signed(bytes).unwrap(), 10u64.checked_add_signed(packets).unwrap());
-    let device = Device {
+    let device = Device::new(DeviceFacts {
         attach: Attach::Tcx,
         kernel: Some(match direction {
             Direction::Rx => {
@@ -156,8 +157,8 @@ fn dropped(direction: Direction, bytes: i64, packets: i64, below: KernelCounters
         }),
         drops: Some(Drops { rx_packets: 3, tx_packets: 3 }),
         kernel_slack: Some(KernelSlack { below, ..KernelSlack::default() }),
-        ..Device::new(2, "eth0", DeviceClass::Eni)
-    };
+        ..DeviceFacts::new(2, "eth0", DeviceClass::Eni)
+    });
     let hook = HookCounts { bytes: 10_000, packets: 10, wire_bytes: 10_000, ..HookCounts::default() };
     let (seen, none) = (Seen { hook, ..Seen::default() }, Seen::default());
     let residual = match direction {
@@ -219,7 +220,7 @@ impl Counting {
     /// The causes with their bytes, and what has none.
     fn causes(self) -> (Vec<(String, i64)>, i64) {
         let slack = |(rx_packets, rx_bytes)| KernelCounters { rx_bytes, rx_packets, ..KernelCounters::default() };
-        let device = Device {
+        let device = Device::new(DeviceFacts {
             attach: Attach::Tcx,
             kernel: Some(KernelCounters {
                 rx_bytes: self.bytes.checked_add_signed(self.more_bytes).unwrap(),
@@ -227,8 +228,8 @@ impl Counting {
                 ..KernelCounters::default()
             }),
             kernel_slack: Some(KernelSlack { below: slack(self.below), above: slack(self.above) }),
-            ..Device::new(2, "eth0", DeviceClass::Eni)
-        };
+            ..DeviceFacts::new(2, "eth0", DeviceClass::Eni)
+        });
         let Self { packets, bytes, wire_bytes, tagged, .. } = self;
         let hook = HookCounts { bytes, packets, wire_bytes, ..HookCounts::default() };
         let is_merged = wire_bytes > bytes + 4 * tagged[0];

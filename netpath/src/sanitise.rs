@@ -21,7 +21,7 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
 }
 
 /// C0, DEL and C1 controls; line separators; characters that turn the direction of writing or cannot be seen.
-pub(super) fn is_unsafe(c: char) -> bool {
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
