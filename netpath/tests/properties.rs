@@ -8,7 +8,7 @@ use netpath::model::{Attach, Conntrack, DeviceClass, DeviceFacts, Direction, Nam
 use netpath::model::{Drops, KernelCounters, KernelSlack, Qdisc, Xdp, XdpMode};
 use netpath::path::report;
 use netpath::render::{json, table};
-use netpath::report::{PathClass, Report, Residual};
+use netpath::report::{CauseKind, PathClass, Report, Residual, TermKind};
 use netpath::snapshot::{
     Connection, Counts, Device, Names, Observation, PodRecord, Reason, Snapshot, Tuple, Unattributed, Vlan,
 };
@@ -514,18 +514,14 @@ proptest! {
     #[test]
     fn flows_make_up_their_terms(snapshot in snapshot(1 << 40)) {
         let report = report(&snapshot);
-        let mut sums: HashMap<&str, i64> = HashMap::new();
+        let mut sums: HashMap<TermKind, i64> = HashMap::new();
         for term in report.flows.iter().flat_map(|flow| &flow.terms) {
             prop_assert!(term.bytes > 0);
-            *sums.entry(&term.name).or_default() += i64::try_from(term.bytes).unwrap();
+            *sums.entry(term.name).or_default() += i64::try_from(term.bytes).unwrap();
         }
         for term in &report.accounting.terms {
-            let of_flows = sums.remove(term.name.as_str()).unwrap_or(0);
-            let not_of_flows = matches!(
-                term.name.as_str(),
-                "unattributed" | "not_attached" | "gro_gso_headers" | "ethernet_headers" | "vlan_tags" | "dropped_before_hook"
-                    | "dropped_after_hook" | "dropped_by_filter" | "dropped_by_qdisc" | "queued" | "attach_window" | "sampling" | "residual"
-            );
+            let of_flows = sums.remove(&term.name).unwrap_or(0);
+            let not_of_flows = matches!(term.name, TermKind::Unattributed | TermKind::Cause(_) | TermKind::Residual);
             prop_assert_eq!(of_flows, if not_of_flows { 0 } else { term.bytes }, "{}", term.name);
         }
         prop_assert!(sums.is_empty(), "{:?}", sums);
@@ -549,7 +545,7 @@ proptest! {
                 prop_assert_eq!(one.bytes, signed(counted) - signed(hook.map_or(0, |hook| hook.bytes)));
                 let explained: i64 = one.causes.iter().filter_map(|cause| cause.bytes).sum();
                 prop_assert_eq!(one.bytes, explained + one.unexplained_bytes);
-                for cause in one.causes.iter().filter(|cause| ["sampling", "attach_window"].contains(&cause.name.as_str())) {
+                for cause in one.causes.iter().filter(|cause| [CauseKind::Sampling, CauseKind::AttachWindow].contains(&cause.name)) {
                     prop_assert!((-signed(above)..=signed(below)).contains(&cause.bytes.unwrap()), "{:?}", one);
                 }
                 if device.counted_by_container_insights {
@@ -559,7 +555,7 @@ proptest! {
         }
         // Of two devices with one index only the first has what the hooks saw.
         let indexes: HashSet<u32> = snapshot.devices.iter().map(|device| device.facts.ifindex).collect();
-        let residual = report.accounting.terms.iter().find(|term| term.name == "residual");
+        let residual = report.accounting.terms.iter().find(|term| term.name == TermKind::Residual);
         if let (Some(residual), true) = (residual, indexes.len() == snapshot.devices.len()) {
             prop_assert_eq!(residual.bytes, unexplained);
         }
@@ -593,7 +589,7 @@ proptest! {
     #[test]
     fn headers_are_what_they_are(flows in vec(packets(), 1..6), how in counting()) {
         let residual = received(&counted(&flows, how, &[], &[]));
-        let bytes = |name: &str| residual.causes.iter().filter(|cause| cause.name == name).filter_map(|cause| cause.bytes).sum::<i64>();
+        let bytes = |name: CauseKind| residual.causes.iter().filter(|cause| cause.name == name).filter_map(|cause| cause.bytes).sum::<i64>();
         let (mut headers, mut units) = (0, 0);
         for one in &flows {
             let (_, of_one) = how.of(*one);
@@ -604,9 +600,9 @@ proptest! {
         if matches!(how.unit, Unit::Part(_)) || how.tag.is_some() {
             prop_assert_eq!(residual.unexplained_bytes, 0);
         } else {
-            prop_assert_eq!(bytes("gro_gso_headers"), i64::try_from(headers).unwrap(), "{:?}", residual);
+            prop_assert_eq!(bytes(CauseKind::GroGsoHeaders), i64::try_from(headers).unwrap(), "{:?}", residual);
             let ethernet = if how.ethernet { 0 } else { -14 * i64::try_from(units).unwrap() };
-            prop_assert_eq!(bytes("ethernet_headers"), ethernet, "{:?}", residual);
+            prop_assert_eq!(bytes(CauseKind::EthernetHeaders), ethernet, "{:?}", residual);
         }
     }
 

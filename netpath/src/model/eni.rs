@@ -152,12 +152,26 @@ pub struct IpamMetric {
 /// Something that netpath asked about ENIs.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Source {
-    /// Stable identifier ("altnames", "imds", `ipamd_enis`, `ipamd_metrics`).
-    pub name: String,
+    /// Which.
+    pub name: SourceName,
     /// How it went.
     pub state: SourceState,
     /// Unless it is `ok`: why, in one line.
     pub reason: Option<String>,
+}
+
+/// What netpath asks about ENIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceName {
+    /// Alternative names of devices.
+    Altnames,
+    /// EC2's instance metadata service.
+    Imds,
+    /// ipamd's introspection endpoint.
+    IpamdEnis,
+    /// ipamd's metrics endpoint.
+    IpamdMetrics,
 }
 
 /// How asking a source went.

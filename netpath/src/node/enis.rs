@@ -31,7 +31,7 @@ use self::imds::Endpoint;
 use self::metrics::Values;
 use super::devices::Link;
 use crate::model::DeviceClass;
-use crate::model::{Allowances, Eni, Ipam, Source, SourceState};
+use crate::model::{Allowances, Eni, Ipam, Source, SourceName, SourceState};
 use crate::snapshot::Tuple;
 
 /// How long all questions together may take.
@@ -334,10 +334,10 @@ impl Answers {
         };
         let not_asked = Err(Failure::absent("not asked, as --offline says"));
         let sources = [
-            ("altnames", Some(&altnames)),
-            ("imds", self.now.imds.as_ref().map(|reply| &reply.outcome)),
-            ("ipamd_enis", self.now.introspection.as_ref().map(|reply| &reply.outcome)),
-            ("ipamd_metrics", self.now.metrics.as_ref().map(|reply| &reply.outcome)),
+            (SourceName::Altnames, Some(&altnames)),
+            (SourceName::Imds, self.now.imds.as_ref().map(|reply| &reply.outcome)),
+            (SourceName::IpamdEnis, self.now.introspection.as_ref().map(|reply| &reply.outcome)),
+            (SourceName::IpamdMetrics, self.now.metrics.as_ref().map(|reply| &reply.outcome)),
         ];
         let metrics = self.now.metrics.as_ref().filter(|reply| reply.outcome.is_ok());
         Known {
@@ -353,10 +353,10 @@ fn answered<T>(reply: Option<&Reply<T>>) -> bool {
     reply.is_some_and(|reply| reply.outcome.is_ok())
 }
 
-fn source(name: &str, outcome: &Result<(), Failure>) -> Source {
+fn source(name: SourceName, outcome: &Result<(), Failure>) -> Source {
     let (state, reason) = match outcome {
         Ok(()) => (SourceState::Ok, None),
         Err(failure) => (failure.state, Some(failure.reason.clone())),
     };
-    Source { name: name.to_owned(), state, reason }
+    Source { name, state, reason }
 }

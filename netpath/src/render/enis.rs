@@ -5,7 +5,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceState};
+use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceName, SourceState};
 use crate::sanitise::sanitise;
 
 /// What is shown also if it is 0.
@@ -103,14 +103,14 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
     }
     for source in sources {
         if matches!(source.state, SourceState::Refused | SourceState::TimedOut | SourceState::Malformed) {
-            let (name, missing) = match source.name.as_str() {
-                "imds" => ("the instance metadata service", "ENI ids and addresses may be missing"),
-                "ipamd_enis" => ("ipamd's introspection", "addresses of pods by ENI may be missing"),
-                "ipamd_metrics" => ("ipamd's metrics endpoint", "its numbers are missing"),
-                other => (other, "names may be missing"),
+            let (name, missing) = match source.name {
+                SourceName::Imds => ("the instance metadata service", "ENI ids and addresses may be missing"),
+                SourceName::IpamdEnis => ("ipamd's introspection", "addresses of pods by ENI may be missing"),
+                SourceName::IpamdMetrics => ("ipamd's metrics endpoint", "its numbers are missing"),
+                SourceName::Altnames => ("the devices' alternative names", "ENI ids may be missing"),
             };
             let reason = source.reason.as_deref().unwrap_or("it told nothing");
-            lines.push(format!("{} was asked, but {} ({missing})", sanitise(name), sanitise(reason)));
+            lines.push(format!("{} was asked, but {} ({missing})", name, sanitise(reason)));
         }
     }
     lines

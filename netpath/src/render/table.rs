@@ -19,7 +19,7 @@ pub(super) use self::devices::device_class;
 use super::enis;
 use super::units::{Scale, Units, duration, share};
 use crate::model::DeviceClass;
-use crate::report::{Flow, PathClass, Report, Scope, Totals};
+use crate::report::{CauseKind, Flow, PathClass, Report, Scope, TermKind, Totals};
 use crate::sanitise::sanitise;
 
 /// How to write the table.
@@ -207,26 +207,28 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
     };
     line(out, "node_network_total_bytes", &known(insights.node_network_total_bytes), &shown)?;
     for term in &accounting.terms {
-        let (label, always) = match term.name.as_str() {
-            "eni" => ("ENI traffic", true),
-            "eni_copy_on_veth" => ("the same bytes again, on pod veths", true),
-            "eni_copy_on_vlan" => ("the same bytes again, on VLAN devices", false),
-            "local" => ("pod to pod, counted on both veths", true),
-            "host" => ("node and its pods, on one veth", true),
-            "undelivered" => ("dropped on this node", false),
-            "unresolved" => ("path unknown", false),
-            "other_devices" => ("bridges, tunnels, other devices", false),
-            "unattributed" => ("in no flow (ARP and the like)", false),
-            "not_attached" => ("devices that were not watched", false),
-            "residual" => ("unexplained", true),
-            name => (cause(name), false),
+        let (label, always) = match term.name {
+            TermKind::Eni => ("ENI traffic", true),
+            TermKind::EniCopyOnVeth => ("the same bytes again, on pod veths", true),
+            TermKind::EniCopyOnVlan => ("the same bytes again, on VLAN devices", false),
+            TermKind::Local => ("pod to pod, counted on both veths", true),
+            TermKind::Host => ("node and its pods, on one veth", true),
+            TermKind::Undelivered => ("dropped on this node", false),
+            TermKind::Unresolved => ("path unknown", false),
+            TermKind::OtherDevices => ("bridges, tunnels, other devices", false),
+            TermKind::Unattributed => ("in no flow (ARP and the like)", false),
+            TermKind::Cause(CauseKind::NotAttached) => ("devices that were not watched", false),
+            TermKind::Cause(kind) => (cause(kind), false),
+            TermKind::Residual => ("unexplained", true),
         };
-        let rest = match term.name.as_str() {
-            "eni" => {
+        let rest = match term.name {
+            TermKind::Eni => {
                 let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
                 format!("   what EC2 sees: NetworkIn {input}, NetworkOut {output}")
             }
-            "sampling" => skew(report).map_or_else(String::new, |skew| format!("   counters were read within {skew}")),
+            TermKind::Cause(CauseKind::Sampling) => {
+                skew(report).map_or_else(String::new, |skew| format!("   counters were read within {skew}"))
+            }
             _ => String::new(),
         };
         if always || term.bytes != 0 {
@@ -244,24 +246,24 @@ fn why_cloudwatch_disagrees(report: &Report, out: &mut impl Write, style: Style)
 }
 
 /// A cause for which the kernel's count differs from netpath's, in few words.
-pub(super) fn cause(name: &str) -> &'static str {
-    match name {
-        "shown_again" => "packets that pass the hook twice",
-        "gro_gso_headers" => "headers of merged frames (GRO, GSO)",
-        "ethernet_headers" => "Ethernet headers, not counted",
-        "vlan_tags" => "VLAN tags beside packets",
-        "dropped_before_hook" => "dropped before netpath saw it",
-        "dropped_after_hook" => "dropped after netpath saw it",
-        "dropped_by_filter" => "dropped by a tc filter (policy)",
-        "other_program" => "possibly taken by another program",
-        "hardware_offload" => "possibly passed by the card alone",
-        "xdp_program" => "possibly taken or sent by XDP",
-        "dropped_by_qdisc" => "dropped by the device's queue (qdisc)",
-        "queued" => "waiting in the device's queue (qdisc)",
-        "attach_window" => "before netpath was attached",
-        "sampling" => "passed while counters were read",
-        "not_attached" => "not watched",
-        _ => "other",
+pub(super) fn cause(kind: CauseKind) -> &'static str {
+    match kind {
+        CauseKind::ShownAgain => "packets that pass the hook twice",
+        CauseKind::GroGsoHeaders => "headers of merged frames (GRO, GSO)",
+        CauseKind::EthernetHeaders => "Ethernet headers, not counted",
+        CauseKind::VlanTags => "VLAN tags beside packets",
+        CauseKind::DroppedBeforeHook => "dropped before netpath saw it",
+        CauseKind::DroppedAfterHook => "dropped after netpath saw it",
+        CauseKind::DroppedByFilter => "dropped by a tc filter (policy)",
+        CauseKind::OtherProgram => "possibly taken by another program",
+        CauseKind::HardwareOffload => "possibly passed by the card alone",
+        CauseKind::XdpProgram => "possibly taken or sent by XDP",
+        CauseKind::DroppedByQdisc => "dropped by the device's queue (qdisc)",
+        CauseKind::Queued => "waiting in the device's queue (qdisc)",
+        CauseKind::AttachWindow => "before netpath was attached",
+        CauseKind::Sampling => "passed while counters were read",
+        CauseKind::NotAttached => "not watched",
+        CauseKind::Encryption => "WireGuard's own bytes",
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! In: made by `path::account`. Out: serialised as it stands. It must not compute anything.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::CauseKind;
 
 /// The numbers other tools show, and what they are made of.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -87,10 +91,46 @@ pub struct Ec2 {
 /// A part of `node_network_total_bytes`.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Term {
-    /// Stable identifier ("eni", "local", "residual", …).
-    pub name: String,
+    /// Which.
+    pub name: TermKind,
     /// Bytes; negative where netpath saw more than the kernel counted.
     pub bytes: i64,
     /// One sentence for people.
     pub explanation: String,
+}
+
+/// What a part of `node_network_total_bytes` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TermKind {
+    /// Seen on the ENIs themselves.
+    Eni,
+    /// The same bytes again, on the host's end of the pods' veth pairs.
+    EniCopyOnVeth,
+    /// The same bytes again, on VLAN devices that stand on an ENI.
+    EniCopyOnVlan,
+    /// Between pods of this node.
+    Local,
+    /// Between this node and its own pods.
+    Host,
+    /// Dropped on this node.
+    Undelivered,
+    /// Path unknown.
+    Unresolved,
+    /// Seen on bridges, tunnels and other devices on the way.
+    OtherDevices,
+    /// Seen, but in no flow.
+    Unattributed,
+    /// Not seen by netpath, for no known reason.
+    Residual,
+    /// Not seen by netpath, for this reason.
+    #[serde(untagged)]
+    Cause(CauseKind),
+}
+
+/// As it is serialised.
+impl fmt::Display for TermKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }

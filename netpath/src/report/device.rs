@@ -2,6 +2,8 @@
 //!
 //! In: made by `path::account`. Out: serialised as it stands. It must not compute anything.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,14 +59,59 @@ pub struct Residual {
 /// A reason for which the kernel counted other bytes than netpath's hook saw.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Cause {
-    /// Stable identifier ("`gro_gso_headers`", "sampling", …), which is also the term's.
-    pub name: String,
+    /// Which; the term of the same name sums it over all devices.
+    pub name: CauseKind,
     /// Of the residual's bytes, those it explains; `null` if the kernel does not tell how many they are.
     pub bytes: Option<i64>,
     /// Packets, where it is about packets.
     pub packets: Option<u64>,
     /// One sentence for people.
     pub explanation: String,
+}
+
+/// Why the kernel counted other bytes than netpath's hook saw, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// netpath had no hook on the device.
+    NotAttached,
+    /// Packets that pass the ingress hook a second time, and that the device counted once.
+    ShownAgain,
+    /// Headers of frames that the kernel handles merged (GRO, GSO).
+    GroGsoHeaders,
+    /// Ethernet headers that the device leaves out of its count.
+    EthernetHeaders,
+    /// What `WireGuard` puts around each packet.
+    Encryption,
+    /// VLAN tags that one of the two counts leaves out.
+    VlanTags,
+    /// Dropped between the device's counter and the ingress hook.
+    DroppedBeforeHook,
+    /// Dropped between the egress hook and the device's counter.
+    DroppedAfterHook,
+    /// Dropped by a tc filter behind netpath's.
+    DroppedByFilter,
+    /// Dropped by the device's queue.
+    DroppedByQdisc,
+    /// Waiting in the device's queue.
+    Queued,
+    /// Possibly dropped, redirected or sent by an XDP program.
+    XdpProgram,
+    /// Possibly dropped or redirected by another program on the hook.
+    OtherProgram,
+    /// Possibly passed by the network card alone.
+    HardwareOffload,
+    /// Counted on a new device before netpath was attached.
+    AttachWindow,
+    /// Passed while counters were being read.
+    Sampling,
+}
+
+/// As it is serialised.
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// What one hook saw in the window.

@@ -2,13 +2,13 @@
 //!
 //! In: made by `path`. Out: serialised as it stands. It must not compute anything.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::TermKind;
 use crate::model::{Direction, NameOrigin};
 
 /// Where a flow went, by where its packets were seen.
@@ -209,8 +209,8 @@ pub struct QuotedPacket {
 /// A flow's part of a term.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct FlowTerm {
-    /// The term's name.
-    pub name: Cow<'static, str>,
+    /// Which term.
+    pub name: TermKind,
     /// Bytes of the flow, at all hops that the term is about.
     pub bytes: u64,
 }

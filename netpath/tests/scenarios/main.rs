@@ -171,7 +171,7 @@ fn check(scenario: &Scenario, report: &Report) -> Vec<String> {
             .terms
             .iter()
             .filter(|term| term.bytes != 0)
-            .map(|term| (term.name.clone(), term.bytes))
+            .map(|term| (term.name.to_string(), term.bytes))
             .collect();
         compare("terms", format!("{terms:?}"), format!("{actual:?}"));
     }

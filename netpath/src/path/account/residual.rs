@@ -23,136 +23,26 @@
 //! | `attach_window` | of a new device: no more than it counted until netpath was attached |
 //! | `sampling` | no more than the counters moved while they and the hooks' counts were being read |
 
+mod cause;
 mod counting;
 mod dropped;
 mod others;
 mod queue;
 mod seen;
 
+use self::cause::cause_of;
+pub use self::cause::{TERMS, explanation};
 use self::others::Others;
 use self::queue::Queue;
 pub use self::seen::{Headers, Seen, by_hook};
 use crate::model::Drops;
 use crate::model::{Attach, DeviceClass, Direction, KernelCounters, KernelSlack};
-use crate::report::{Cause, Residual, Residuals};
+use crate::report::{Cause, CauseKind, Residual, Residuals};
 use crate::snapshot::{Counts, Device};
-
-/// A reason, in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    NotAttached,
-    ShownAgain,
-    GroGsoHeaders,
-    EthernetHeaders,
-    Encryption,
-    VlanTags,
-    DroppedBeforeHook,
-    DroppedAfterHook,
-    DroppedByFilter,
-    DroppedByQdisc,
-    Queued,
-    XdpProgram,
-    OtherProgram,
-    HardwareOffload,
-    AttachWindow,
-    Sampling,
-}
 
 /// Bytes of an Ethernet header, and of a VLAN tag.
 const ETHERNET_BYTES: i128 = 14;
 const TAG_BYTES: i128 = 4;
-
-impl Why {
-    /// Those that become terms of their own. What passed a hook again is none: it is no part of what the hooks saw, there.
-    pub const TERMS: [Self; 11] = [
-        Self::GroGsoHeaders,
-        Self::EthernetHeaders,
-        Self::Encryption,
-        Self::VlanTags,
-        Self::DroppedBeforeHook,
-        Self::DroppedAfterHook,
-        Self::DroppedByFilter,
-        Self::DroppedByQdisc,
-        Self::Queued,
-        Self::AttachWindow,
-        Self::Sampling,
-    ];
-
-    /// Its name and explanation.
-    pub fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::NotAttached => ("not_attached", "counted by the kernel on devices that netpath did not watch"),
-            Self::ShownAgain => (
-                "shown_again",
-                "packets that pass the ingress hook a second time, decrypted (IPsec) or as copies of the node's own to many, and that the \
-                 device counted once",
-            ),
-            Self::GroGsoHeaders => (
-                "gro_gso_headers",
-                "headers of frames that the kernel handles merged (GRO, GSO): the device counts each frame's, netpath's hook \
-                 sees one for many",
-            ),
-            Self::EthernetHeaders => (
-                "ethernet_headers",
-                "Ethernet headers that the device leaves out of its count, as tunnels do, bridges and VLAN devices of what they \
-                 receive, and a veth that merges frames (GRO)",
-            ),
-            Self::Encryption => (
-                "encryption",
-                "what WireGuard puts around each packet, and its own messages: the device counts messages, netpath's hook sees \
-                 what is in them",
-            ),
-            Self::VlanTags => (
-                "vlan_tags",
-                "VLAN tags, which the kernel keeps beside the packet, so that one of the two counts has them and the other \
-                 does not",
-            ),
-            Self::DroppedBeforeHook => {
-                ("dropped_before_hook", "counted by the device as received, then dropped before netpath's hook")
-            }
-            Self::DroppedAfterHook => (
-                "dropped_after_hook",
-                "seen by netpath's hook on the way out, then dropped before the device counted it",
-            ),
-            Self::DroppedByFilter => (
-                "dropped_by_filter",
-                "seen by netpath's hook on the way out, then dropped by a tc filter behind it, as those of a network policy do",
-            ),
-            Self::XdpProgram => (
-                "xdp_program",
-                "possibly dropped, redirected or sent by an XDP program on the device, which netpath's hooks cannot see",
-            ),
-            Self::OtherProgram => (
-                "other_program",
-                "possibly dropped or redirected by another program on the same hook, before netpath's saw it or behind it",
-            ),
-            Self::HardwareOffload => (
-                "hardware_offload",
-                "possibly passed by the network card alone, to which a filter is offloaded, so that netpath's hook did not see it",
-            ),
-            Self::DroppedByQdisc => (
-                "dropped_by_qdisc",
-                "seen by netpath's hook on the way out, then dropped by the device's queue (qdisc), which comes before its counter",
-            ),
-            Self::Queued => (
-                "queued",
-                "waiting in the device's queue (qdisc) at the end of the window, less what waited there at its start: seen by \
-                 netpath's hook and not yet counted by the device, or the reverse",
-            ),
-            Self::AttachWindow => ("attach_window", "counted on a new device before netpath was attached to it"),
-            Self::Sampling => (
-                "sampling",
-                "passed while the window was being opened or closed: the devices' counters and netpath's own cannot be read \
-                 at the same moment",
-            ),
-        }
-    }
-
-    fn cause(self, bytes: Option<i128>, packets: Option<u64>) -> Cause {
-        let (name, explanation) = self.words();
-        Cause { name: name.to_owned(), bytes: bytes.map(clamped), packets, explanation: explanation.to_owned() }
-    }
-}
 
 /// Both directions' differences; `None` if the device's counters are unknown.
 pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
@@ -252,8 +142,8 @@ impl Difference {
         let in_time = rest.clamp(-self.above.bytes, self.below.bytes);
         if in_time != 0 {
             rest -= in_time;
-            let why = if self.appeared && in_time > 0 { Why::AttachWindow } else { Why::Sampling };
-            causes.push(why.cause(Some(in_time), None));
+            let why = if self.appeared && in_time > 0 { CauseKind::AttachWindow } else { CauseKind::Sampling };
+            causes.push(cause_of(why, Some(in_time), None));
         }
         Residual { bytes: clamped(bytes), packets: clamped(packets), causes, unexplained_bytes: clamped(rest) }
     }
@@ -266,10 +156,10 @@ impl Difference {
         self.hook.packets -= i128::from(packets);
         self.wire_bytes -= i128::from(shown_again.wire_bytes);
         if self.attached && (self.in_time_packets(-self.packets()) || self.headers().is_some()) {
-            return Some(Why::ShownAgain.cause(Some(-i128::from(shown_again.bytes)), Some(packets)));
+            return Some(cause_of(CauseKind::ShownAgain, Some(-i128::from(shown_again.bytes)), Some(packets)));
         }
         (self.hook, self.wire_bytes) = all;
-        Some(Why::ShownAgain.cause(None, Some(packets)))
+        Some(cause_of(CauseKind::ShownAgain, None, Some(packets)))
     }
 
     /// All causes but those that are in time, without those that nothing speaks for.
@@ -277,14 +167,14 @@ impl Difference {
         let bytes = self.bytes();
         if !self.attached {
             let Count { bytes, packets } = self.kernel;
-            let cause = || Why::NotAttached.cause(Some(bytes), u64::try_from(packets).ok());
+            let cause = || cause_of(CauseKind::NotAttached, Some(bytes), u64::try_from(packets).ok());
             return (bytes != 0).then(cause).into_iter().collect();
         }
         if let Some(causes) = self.queue.as_ref().and_then(|queue| self.queue_causes(queue)) {
             return causes;
         }
         if let Some(headers) = self.headers().filter(|headers| !headers.is_empty()) {
-            return headers.into_iter().map(|(why, bytes)| why.cause(Some(bytes), None)).collect();
+            return headers.into_iter().map(|(why, bytes)| cause_of(why, Some(bytes), None)).collect();
         }
         if let Some(cause) = self.filtered() {
             return vec![cause];
@@ -292,7 +182,7 @@ impl Difference {
         let mut causes = self.queue.as_ref().map_or_else(Vec::new, |queue| queue.suspects(-bytes));
         if self.others.filter_drops != 0 && bytes < 0 {
             // How many of them at egress is not known.
-            causes.push(Why::DroppedByFilter.cause(None, None));
+            causes.push(cause_of(CauseKind::DroppedByFilter, None, None));
         }
         if let Some(dropped) = self.drops() {
             if causes.is_empty()
@@ -300,7 +190,7 @@ impl Difference {
             {
                 return proven;
             }
-            causes.push(dropped.cause(None, Some(self.dropped)));
+            causes.push(cause_of(dropped, None, Some(self.dropped)));
         }
         if !self.in_time(bytes) {
             causes.extend(self.others.suspects(bytes));

@@ -80,8 +80,8 @@ fn ipam() -> Ipam {
     }
 }
 
-fn source(name: &str, state: SourceState, reason: &str) -> Source {
-    Source { name: name.to_owned(), state, reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()) }
+fn source(name: SourceName, state: SourceState, reason: &str) -> Source {
+    Source { name, state, reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()) }
 }
 
 fn text(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>, sources: &[Source]) -> String {
@@ -95,7 +95,8 @@ fn text(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>, sources: &[So
 
 #[test]
 fn a_node() {
-    let sources = [source("altnames", SourceState::Absent, "none"), source("imds", SourceState::Ok, "")];
+    let sources =
+        [source(SourceName::Altnames, SourceState::Absent, "none"), source(SourceName::Imds, SourceState::Ok, "")];
     insta::assert_snapshot!(text(&enis(), Some(&ipam()), Some("i-0123456789abcdef0"), &sources));
 }
 
@@ -113,9 +114,9 @@ fn what_is_wrong() {
         conntrack_allowance_available: Some(0),
     });
     let sources = [
-        source("imds", SourceState::TimedOut, "it did not answer within 1500 ms"),
-        source("ipamd_enis", SourceState::Refused, "it answers with status 500"),
-        source("ipamd_metrics", SourceState::Malformed, "its metrics are no text"),
+        source(SourceName::Imds, SourceState::TimedOut, "it did not answer within 1500 ms"),
+        source(SourceName::IpamdEnis, SourceState::Refused, "it answers with status 500"),
+        source(SourceName::IpamdMetrics, SourceState::Malformed, "its metrics are no text"),
     ];
     insta::assert_snapshot!(text(&[over], None, None, &sources));
 }
@@ -128,7 +129,7 @@ fn devices_alone_are_no_news() {
         mac: Some("02:00:00:00:00:02".to_owned()),
         ..Eni::default()
     };
-    let sources = [source("imds", SourceState::Absent, "nothing is at its address")];
+    let sources = [source(SourceName::Imds, SourceState::Absent, "nothing is at its address")];
     assert_eq!(text(&[device], None, None, &sources), "");
 }
 
@@ -147,6 +148,6 @@ fn no_control_character_reaches_the_terminal() {
             in_window: None,
         }],
     };
-    let text = text(&[hostile], Some(&ipam), Some(bad), &[source(bad, SourceState::Refused, bad)]);
+    let text = text(&[hostile], Some(&ipam), Some(bad), &[source(SourceName::Imds, SourceState::Refused, bad)]);
     assert!(!text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
 }

@@ -149,10 +149,10 @@ fn difference(word: &str, residual: &Residual, scale: Scale) -> String {
         .causes
         .iter()
         .map(|why| match why.bytes {
-            Some(bytes) => format!("{}: {}", cause(&why.name), scale.signed(bytes)),
+            Some(bytes) => format!("{}: {}", cause(why.name), scale.signed(bytes)),
             None => why.packets.map_or_else(
-                || format!("{}: it is not known how many", cause(&why.name)),
-                |packets| format!("{}: {packets} packets of unknown size", cause(&why.name)),
+                || format!("{}: it is not known how many", cause(why.name)),
+                |packets| format!("{}: {packets} packets of unknown size", cause(why.name)),
             ),
         })
         .collect();

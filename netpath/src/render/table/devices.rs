@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::super::units::Scale;
 use super::{Style, cause, heading, plain_table, write_table};
 use crate::model::DeviceClass;
-use crate::report::{Device, HookCounts, Report};
+use crate::report::{CauseKind, Device, HookCounts, Report};
 use crate::sanitise::sanitise;
 
 /// Writes the devices with the most bytes, and those that were not fully seen.
@@ -84,9 +84,9 @@ fn device_notes(device: &Device, scale: Scale) -> String {
         }
     }
     for (direction, residual) in device.residual.iter().flat_map(|both| [("rx", &both.rx), ("tx", &both.tx)]) {
-        for why in residual.causes.iter().filter(|why| why.name != "not_attached") {
+        for why in residual.causes.iter().filter(|why| why.name != CauseKind::NotAttached) {
             let bytes = why.bytes.map_or_else(|| "unknown bytes".to_owned(), |bytes| scale.signed(bytes));
-            notes.push(format!("{direction} {}: {bytes}", cause(&why.name)));
+            notes.push(format!("{direction} {}: {bytes}", cause(why.name)));
         }
         if residual.unexplained_bytes != 0 {
             notes.push(format!("{direction} unexplained: {}", scale.signed(residual.unexplained_bytes)));

@@ -15,10 +15,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Difference, ETHERNET_BYTES, TAG_BYTES, Why};
+use super::{Difference, ETHERNET_BYTES, TAG_BYTES};
+use crate::report::CauseKind;
 
 /// Headers, and how many bytes more the device counts for them than the hook.
-pub(super) type Headers = Vec<(Why, i128)>;
+pub(super) type Headers = Vec<(CauseKind, i128)>;
 
 /// A way of counting.
 struct Way {
@@ -80,8 +81,8 @@ const MESSAGE_BYTES: RangeInclusive<i128> = 32..=47;
 /// Its longest message without a packet, `message_handshake_initiation`.
 const HANDSHAKE_BYTES: i128 = 148;
 
-const NO_ETHERNET: (Why, i128) = (Why::EthernetHeaders, -ETHERNET_BYTES);
-const NO_TAG: (Why, i128) = (Why::VlanTags, -TAG_BYTES);
+const NO_ETHERNET: (CauseKind, i128) = (CauseKind::EthernetHeaders, -ETHERNET_BYTES);
+const NO_TAG: (CauseKind, i128) = (CauseKind::VlanTags, -TAG_BYTES);
 
 impl Difference {
     /// Which headers the device counts and the hook does not see, or the reverse, where that is what makes the difference;
@@ -111,17 +112,17 @@ impl Difference {
         let packets = self.hook.packets;
         let same = self.counted_packets().contains(&packets);
         let [tagged, twice] = self.tagged;
-        let no_ethernet = (Why::EthernetHeaders, -ETHERNET_BYTES * packets);
+        let no_ethernet = (CauseKind::EthernetHeaders, -ETHERNET_BYTES * packets);
         let mut ways = vec![vec![], vec![no_ethernet]];
         for tags in [tagged, twice, tagged + twice].into_iter().filter(|tags| *tags != 0) {
             // In the frame where one of the two is, and beside the packet or taken off where the other is.
             for bytes in [-TAG_BYTES, TAG_BYTES] {
-                let of_tags = (Why::VlanTags, bytes * tags);
+                let of_tags = (CauseKind::VlanTags, bytes * tags);
                 ways.extend([vec![of_tags], vec![no_ethernet, of_tags]]);
             }
         }
         // A tag that the hook has nothing of: to the byte only, as no packet shows that there are any.
-        let all_tagged = vec![(Why::VlanTags, TAG_BYTES * packets)];
+        let all_tagged = vec![(CauseKind::VlanTags, TAG_BYTES * packets)];
         if self.bytes() == total(&all_tagged) {
             ways.push(all_tagged);
         }
@@ -133,7 +134,7 @@ impl Difference {
     /// The device counts the frames that the packets are made of.
     fn frames_alone(&self) -> impl Iterator<Item = Way> {
         let of_frames = self.wire_bytes - self.hook.bytes;
-        let as_frames = (if self.merged.is_some() { Why::GroGsoHeaders } else { Why::VlanTags }, of_frames);
+        let as_frames = (if self.merged.is_some() { CauseKind::GroGsoHeaders } else { CauseKind::VlanTags }, of_frames);
         let mut ways = Vec::new();
         // Nearer than what the hook saw: then no number of packets is needed to prove it.
         if of_frames != 0 && (self.bytes() - of_frames).abs() < self.bytes().abs() {
@@ -152,7 +153,7 @@ impl Difference {
         } else if tagged != 0 && !frames.is_empty() {
             // Each packet is one frame at least, with a tag or without.
             let with_tag = tagged..=likely - (self.hook.packets - tagged);
-            let no_ethernet = (Why::EthernetHeaders, -ETHERNET_BYTES * likely);
+            let no_ethernet = (CauseKind::EthernetHeaders, -ETHERNET_BYTES * likely);
             add(vec![as_frames], vec![NO_TAG], &with_tag, tagged);
             add(vec![as_frames, no_ethernet], vec![NO_TAG], &with_tag, tagged);
         }
@@ -176,12 +177,12 @@ impl Difference {
     /// no packet.
     fn messages(&self) -> Option<Way> {
         let counted = self.encrypts.then(|| self.counted_packets())?;
-        let as_frames = (Why::GroGsoHeaders, self.wire_bytes - self.hook.bytes);
+        let as_frames = (CauseKind::GroGsoHeaders, self.wire_bytes - self.hook.bytes);
         let likely = self.bytes() - as_frames.1;
         let without_packet = (*counted.end() - self.hook.packets).max(0);
         let most = MESSAGE_BYTES.end() * counted.end() + (HANDSHAKE_BYTES - MESSAGE_BYTES.end()) * without_packet;
         let bytes = MESSAGE_BYTES.start() * self.hook.packets..=most;
-        Some(Way::of(vec![as_frames]).with(vec![(Why::Encryption, 1)], &bytes, likely))
+        Some(Way::of(vec![as_frames]).with(vec![(CauseKind::Encryption, 1)], &bytes, likely))
     }
 
     /// The device counts more than the packets and fewer than the frames, or the hook could not see all headers of the frames:
@@ -193,11 +194,11 @@ impl Difference {
         let ways = merged.map(|headers| {
             let (fewest, most) = (more - self.below.packets, more + self.above.packets);
             let bytes = fewest * i128::from(headers.least)..=most * i128::from(headers.most);
-            let no_ethernet = (Why::EthernetHeaders, -self.ethernet_bytes());
-            let tags = (Why::VlanTags, TAG_BYTES * self.tagged[0]);
+            let no_ethernet = (CauseKind::EthernetHeaders, -self.ethernet_bytes());
+            let tags = (CauseKind::VlanTags, TAG_BYTES * self.tagged[0]);
             let mut ways = [vec![], vec![no_ethernet], vec![tags], vec![no_ethernet, tags]].map(|sum| {
                 let likely = self.bytes() - total(&sum);
-                Way::of(sum).with(vec![(Why::GroGsoHeaders, 1)], &bytes, likely)
+                Way::of(sum).with(vec![(CauseKind::GroGsoHeaders, 1)], &bytes, likely)
             });
             // Headers that are all of one length say it plainly.
             ways.sort_by_key(|way| way.likely % more != 0);

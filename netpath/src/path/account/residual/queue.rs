@@ -10,8 +10,10 @@
 //! not: what it counts more than the hook for that is headers. Only if the device says that it dropped packets too, one
 //! cannot tell headers from those, unless nothing was merged.
 
-use super::{Cause, Difference, TAG_BYTES, Why};
+use super::cause::cause_of;
+use super::{Cause, Difference, TAG_BYTES};
 use crate::model::Qdisc;
+use crate::report::CauseKind;
 
 /// A qdisc's counters, wide enough for any difference.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +36,12 @@ impl Queue {
     }
 
     fn dropped(&self, bytes: Option<i128>) -> Cause {
-        Why::DroppedByQdisc.cause(bytes.map(|bytes| -bytes), Some(self.dropped_packets))
+        cause_of(CauseKind::DroppedByQdisc, bytes.map(|bytes| -bytes), Some(self.dropped_packets))
     }
 
     fn queued(&self, bytes: Option<i128>) -> Cause {
         // Fewer than before: the device sent what had left the hook before the window.
-        Why::Queued.cause(bytes.map(|bytes| -bytes), u64::try_from(self.queued_packets).ok())
+        cause_of(CauseKind::Queued, bytes.map(|bytes| -bytes), u64::try_from(self.queued_packets).ok())
     }
 
     /// The causes that there are, of these bytes.
@@ -101,7 +103,7 @@ impl Difference {
         let mut causes = queue.causes(Some(dropped_bytes), Some(queue.queued_bytes));
         if self.dropped != 0 {
             let exact = as_seen && of_device > 0;
-            causes.push(Why::DroppedAfterHook.cause(exact.then_some(-of_device), Some(self.dropped)));
+            causes.push(cause_of(CauseKind::DroppedAfterHook, exact.then_some(-of_device), Some(self.dropped)));
             return (!merged).then_some(causes);
         }
         // The headers that the device counts and the hook does not see: all but those of super-packets that were passed whole.
@@ -131,7 +133,8 @@ impl Difference {
 /// The causes, with the headers that the device counts and the hook does not see before them, and those of which it is the
 /// reverse.
 fn with_headers(causes: Vec<Cause>, merged_bytes: i128, no_ethernet_bytes: i128) -> Vec<Cause> {
-    let headers = [(Why::GroGsoHeaders, merged_bytes), (Why::EthernetHeaders, -no_ethernet_bytes)];
-    let headers = headers.into_iter().filter(|(_, bytes)| *bytes != 0).map(|(why, bytes)| why.cause(Some(bytes), None));
+    let headers = [(CauseKind::GroGsoHeaders, merged_bytes), (CauseKind::EthernetHeaders, -no_ethernet_bytes)];
+    let headers =
+        headers.into_iter().filter(|(_, bytes)| *bytes != 0).map(|(why, bytes)| cause_of(why, Some(bytes), None));
     headers.chain(causes).collect()
 }

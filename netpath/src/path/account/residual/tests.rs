@@ -19,15 +19,15 @@ fn eni(rx_bytes: u64, rx_packets: u64, slack: KernelSlack) -> Residual {
     residuals(&device, &seen, &Seen::default()).unwrap().rx
 }
 
-fn causes(residual: &Residual) -> Vec<(&str, Option<i64>, Option<u64>)> {
-    residual.causes.iter().map(|cause| (cause.name.as_str(), cause.bytes, cause.packets)).collect()
+fn causes(residual: &Residual) -> Vec<(CauseKind, Option<i64>, Option<u64>)> {
+    residual.causes.iter().map(|cause| (cause.name, cause.bytes, cause.packets)).collect()
 }
 
 #[test]
 fn what_is_shown_again_is_counted_once() {
     let residual = eni(60_000, 60, KernelSlack::default());
     assert_eq!((residual.bytes, residual.packets, residual.unexplained_bytes), (-4_000, -40, 0));
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40))]);
+    assert_eq!(causes(&residual), [(CauseKind::ShownAgain, Some(-4_000), Some(40))]);
 }
 
 #[test]
@@ -36,18 +36,24 @@ fn the_rest_is_counted_as_devices_count() {
     let residual = eni(60_330 - 65 * 14, 65, KernelSlack::default());
     assert_eq!(residual.unexplained_bytes, 0);
     let expected = [
-        ("shown_again", Some(-4_000), Some(40)),
-        ("gro_gso_headers", Some(330), None),
-        ("ethernet_headers", Some(-910), None),
+        (CauseKind::ShownAgain, Some(-4_000), Some(40)),
+        (CauseKind::GroGsoHeaders, Some(330), None),
+        (CauseKind::EthernetHeaders, Some(-910), None),
     ];
     assert_eq!(causes(&residual), expected);
     // The bytes of all frames, and the packets that the hook saw.
     let residual = eni(60_330, 60, KernelSlack::default());
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("gro_gso_headers", Some(330), None)]);
+    assert_eq!(
+        causes(&residual),
+        [(CauseKind::ShownAgain, Some(-4_000), Some(40)), (CauseKind::GroGsoHeaders, Some(330), None)]
+    );
     // While it was read, two packets of 1500 came.
     let two = KernelCounters { rx_bytes: 3_000, rx_packets: 2, ..KernelCounters::default() };
     let residual = eni(63_000, 62, KernelSlack { below: two, ..KernelSlack::default() });
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("sampling", Some(3_000), None)]);
+    assert_eq!(
+        causes(&residual),
+        [(CauseKind::ShownAgain, Some(-4_000), Some(40)), (CauseKind::Sampling, Some(3_000), None)]
+    );
     assert_eq!(residual.unexplained_bytes, 0);
 }
 
@@ -55,7 +61,7 @@ fn the_rest_is_counted_as_devices_count() {
 fn the_packets_do_not_fit() {
     for packets in [59, 61] {
         let residual = eni(59_000, packets, KernelSlack::default());
-        assert_eq!(causes(&residual), [("shown_again", None, Some(40))], "{packets}");
+        assert_eq!(causes(&residual), [(CauseKind::ShownAgain, None, Some(40))], "{packets}");
         assert_eq!(residual.unexplained_bytes, -5_000);
     }
 }
@@ -75,7 +81,7 @@ fn wireguard_counts_messages() {
     };
     for (bytes, packets) in [(3_200_u64, 100), (4_700, 100), (4_400 + 148, 101)] {
         let residual = wireguard("wireguard", 10_000 + bytes, packets);
-        assert_eq!(causes(&residual), [("encryption", Some(i64::try_from(bytes).unwrap()), None)]);
+        assert_eq!(causes(&residual), [(CauseKind::Encryption, Some(i64::try_from(bytes).unwrap()), None)]);
         assert_eq!(residual.unexplained_bytes, 0);
         assert_eq!(wireguard("vxlan", 10_000 + bytes, packets).unexplained_bytes, i64::try_from(bytes).unwrap());
     }
@@ -98,14 +104,14 @@ fn headers_of_a_frame_that_was_merged_again() {
         let hook = HookCounts { bytes: 4_240, packets: 1, wire_bytes: 4_320, ..HookCounts::default() };
         let seen = Seen { hook, merged: Some(Headers { least: 40, most: 134 }), ..Seen::default() };
         let residual = residuals(&device, &seen, &Seen::default()).unwrap().rx;
-        causes(&residual).into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes.unwrap())).collect::<Vec<_>>()
+        causes(&residual).into_iter().map(|(name, bytes, _)| (name, bytes.unwrap())).collect::<Vec<_>>()
     };
-    let merged = |bytes| ("gro_gso_headers".to_owned(), bytes);
+    let merged = |bytes| (CauseKind::GroGsoHeaders, bytes);
     let infiniband = "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:00:00:01";
     assert_eq!(of_headers(None), [merged(40)]);
     assert_eq!(of_headers(Some(infiniband)), [merged(40)]);
     // That is too little for a frame, so the device leaves two Ethernet headers out of its count.
-    assert_eq!(of_headers(Some("02:00:00:00:00:01")), [merged(68), ("ethernet_headers".to_owned(), -28)]);
+    assert_eq!(of_headers(Some("02:00:00:00:00:01")), [merged(68), (CauseKind::EthernetHeaders, -28)]);
 }
 
 /// Counters that no report can hold are as near as it can.
@@ -129,14 +135,20 @@ fn the_largest_counters() {
 fn shown_again_and_more() {
     // As many packets as were seen once, and what no packet explains.
     let residual = eni(61_000, 60, KernelSlack::default());
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40))]);
+    assert_eq!(causes(&residual), [(CauseKind::ShownAgain, Some(-4_000), Some(40))]);
     assert_eq!(residual.unexplained_bytes, 1_000);
     let two = KernelCounters { rx_bytes: 3_000, rx_packets: 2, ..KernelCounters::default() };
     let residual = eni(66_000, 62, KernelSlack { below: two, ..KernelSlack::default() });
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("sampling", Some(3_000), None)]);
+    assert_eq!(
+        causes(&residual),
+        [(CauseKind::ShownAgain, Some(-4_000), Some(40)), (CauseKind::Sampling, Some(3_000), None)]
+    );
     assert_eq!(residual.unexplained_bytes, 3_000);
     let residual = eni(54_000, 58, KernelSlack { above: two, ..KernelSlack::default() });
-    assert_eq!(causes(&residual), [("shown_again", Some(-4_000), Some(40)), ("sampling", Some(-3_000), None)]);
+    assert_eq!(
+        causes(&residual),
+        [(CauseKind::ShownAgain, Some(-4_000), Some(40)), (CauseKind::Sampling, Some(-3_000), None)]
+    );
     assert_eq!(residual.unexplained_bytes, -3_000);
 }
 
@@ -165,7 +177,7 @@ fn dropped(direction: Direction, bytes: i64, packets: i64, below: KernelCounters
         Direction::Rx => residuals(&device, &seen, &none).unwrap().rx,
         Direction::Tx => residuals(&device, &none, &seen).unwrap().tx,
     };
-    let of_drops = residual.causes.iter().filter(|cause| cause.name.starts_with("dropped"));
+    let of_drops = residual.causes.iter().filter(|cause| cause.name.to_string().starts_with("dropped"));
     (of_drops.map(|cause| cause.bytes).collect(), residual.unexplained_bytes)
 }
 
@@ -218,7 +230,7 @@ struct Counting {
 
 impl Counting {
     /// The causes with their bytes, and what has none.
-    fn causes(self) -> (Vec<(String, i64)>, i64) {
+    fn causes(self) -> (Vec<(CauseKind, i64)>, i64) {
         let slack = |(rx_packets, rx_bytes)| KernelCounters { rx_bytes, rx_packets, ..KernelCounters::default() };
         let device = Device::new(DeviceFacts {
             attach: Attach::Tcx,
@@ -236,13 +248,13 @@ impl Counting {
         let merged = is_merged.then_some(Headers { least: 40, most: 134 });
         let seen = Seen { hook, tagged_packets: tagged, merged, ..Seen::default() };
         let residual = residuals(&device, &seen, &Seen::default()).unwrap().rx;
-        let causes = causes(&residual).into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes.unwrap()));
+        let causes = causes(&residual).into_iter().map(|(name, bytes, _)| (name, bytes.unwrap()));
         (causes.collect(), residual.unexplained_bytes)
     }
 }
 
-fn explained(causes: &[(&str, i64)]) -> (Vec<(String, i64)>, i64) {
-    (causes.iter().map(|&(name, bytes)| (name.to_owned(), bytes)).collect(), 0)
+fn explained(causes: &[(CauseKind, i64)]) -> (Vec<(CauseKind, i64)>, i64) {
+    (causes.to_vec(), 0)
 }
 
 /// Of two ways of counting that both fit under load, it is the plainer one unless the other is nearer by far.
@@ -253,15 +265,18 @@ fn the_nearest_way_of_counting() {
         let counting = Counting { packets, bytes, wire_bytes: bytes, more_packets, more_bytes, ..Counting::default() };
         Counting { below: slack, above: slack, ..counting }.causes()
     };
-    assert_eq!(of(0, -1_400), explained(&[("ethernet_headers", -1_400)]));
-    assert_eq!(of(0, -1_000), explained(&[("sampling", -1_000)]));
-    assert_eq!(of(2, 3_000), explained(&[("sampling", 3_000)]));
+    assert_eq!(of(0, -1_400), explained(&[(CauseKind::EthernetHeaders, -1_400)]));
+    assert_eq!(of(0, -1_000), explained(&[(CauseKind::Sampling, -1_000)]));
+    assert_eq!(of(2, 3_000), explained(&[(CauseKind::Sampling, 3_000)]));
     // Two packets more, and no Ethernet header of any.
-    assert_eq!(of(2, 3_000 - 102 * 14), explained(&[("ethernet_headers", -1_400), ("sampling", 2_972)]));
+    assert_eq!(
+        of(2, 3_000 - 102 * 14),
+        explained(&[(CauseKind::EthernetHeaders, -1_400), (CauseKind::Sampling, 2_972)])
+    );
     // Of two that fit to the byte the plainer one: 7 tags in 4 packets, or 4 Ethernet headers less and 7 tags.
     let tags =
         Counting { packets: 4, bytes: 400, wire_bytes: 416, tagged: [4, 3], more_bytes: -28, ..Counting::default() };
-    assert_eq!(tags.causes(), explained(&[("vlan_tags", -28)]));
+    assert_eq!(tags.causes(), explained(&[(CauseKind::VlanTags, -28)]));
 }
 
 /// Ten super-packets of five frames each.
@@ -269,11 +284,11 @@ fn the_nearest_way_of_counting() {
 fn frames_of_super_packets() {
     let ten = Counting { packets: 10, bytes: 40_000, wire_bytes: 42_640, ..Counting::default() };
     let frames = |more_bytes| Counting { more_packets: 40, more_bytes, ..ten };
-    let expected = explained(&[("gro_gso_headers", 2_640), ("ethernet_headers", -700)]);
+    let expected = explained(&[(CauseKind::GroGsoHeaders, 2_640), (CauseKind::EthernetHeaders, -700)]);
     assert_eq!(frames(1_940).causes(), expected);
     assert_eq!(Counting { above: (0, 800), ..frames(1_940) }.causes(), expected);
     // No packet has a tag, so that none is missing.
-    assert_eq!(frames(2_560).causes(), explained(&[("gro_gso_headers", 2_560)]));
+    assert_eq!(frames(2_560).causes(), explained(&[(CauseKind::GroGsoHeaders, 2_560)]));
     // Frames are more than the packets that are made of them: as many say nothing of frames.
     let few = Counting { wire_bytes: 40_330, ..ten };
     assert_eq!(Counting { more_bytes: 190, ..few }.causes(), (vec![], 190));
@@ -294,11 +309,14 @@ fn frames_of_which_some_have_tags() {
     };
     for frames in [4, 20, 40, 44] {
         let tags = -4 * frames;
-        assert_eq!(of(2_720 + tags), explained(&[("gro_gso_headers", 2_720), ("vlan_tags", tags)]));
+        assert_eq!(of(2_720 + tags), explained(&[(CauseKind::GroGsoHeaders, 2_720), (CauseKind::VlanTags, tags)]));
     }
-    assert_eq!(of(1_940), explained(&[("gro_gso_headers", 2_720), ("ethernet_headers", -700), ("vlan_tags", -80)]));
+    assert_eq!(
+        of(1_940),
+        explained(&[(CauseKind::GroGsoHeaders, 2_720), (CauseKind::EthernetHeaders, -700), (CauseKind::VlanTags, -80)])
+    );
     // Six packets without a tag are six frames at least, so that no 45 have one.
-    assert!(!of(2_720 - 4 * 45).0.contains(&("vlan_tags".to_owned(), -4 * 45)));
+    assert!(!of(2_720 - 4 * 45).0.contains(&(CauseKind::VlanTags, -4 * 45)));
 }
 
 /// Ten super-packets that were counted as thirty, with headers that the hook may not know.
@@ -306,11 +324,11 @@ fn frames_of_which_some_have_tags() {
 fn packets_that_were_merged_again() {
     let ten = Counting { packets: 10, bytes: 40_000, wire_bytes: 42_640, more_packets: 20, ..Counting::default() };
     let tagged = Counting { tagged: [7, 0], more_bytes: 20 * 66 + 28, ..ten };
-    assert_eq!(tagged.causes(), explained(&[("gro_gso_headers", 1_320), ("vlan_tags", 28)]));
+    assert_eq!(tagged.causes(), explained(&[(CauseKind::GroGsoHeaders, 1_320), (CauseKind::VlanTags, 28)]));
     // Two of the packets came while the counters were read: 18 headers of 54 at least.
     let in_time = Counting { more_bytes: 980, below: (2, 3_000), ..ten };
-    assert_eq!(in_time.causes(), explained(&[("gro_gso_headers", 980)]));
+    assert_eq!(in_time.causes(), explained(&[(CauseKind::GroGsoHeaders, 980)]));
     // Two are not counted yet: 20 headers of 134 at most.
     let not_yet = Counting { more_packets: 18, more_bytes: 2_500, above: (2, 3_000), wire_bytes: 41_680, ..ten };
-    assert_eq!(not_yet.causes(), explained(&[("gro_gso_headers", 2_500)]));
+    assert_eq!(not_yet.causes(), explained(&[(CauseKind::GroGsoHeaders, 2_500)]));
 }
