@@ -178,6 +178,13 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     }
     if from_pod || from_process {
         let to_own = flow.ends_known() && topology.is_own(to);
+        if to_own && is_martian(to) && flow.translation == Translation::None {
+            return if flow.answered {
+                Verdict::new(PathClass::Host)
+            } else {
+                Verdict::because(PathClass::Unresolved, PathReason::LoopbackDestination)
+            };
+        }
         let rewritten = || {
             let rule = taker(flow, topology, diverted).filter(|it| it.reason == PathReason::RewrittenWithoutConntrack);
             let server = |tuple: &Tuple| forwarder(tuple.proto, (tuple.dst, tuple.dport), topology, diverted);
@@ -208,11 +215,17 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     Verdict::because(PathClass::Unresolved, flow.gap(topology).unwrap_or(PathReason::OneSided))
 }
 
+/// Whether packets to the address come in by no device but `lo`, unless NAT changes it or `route_localnet` permits 127.0.0.0/8
+/// (`net/ipv4/route.c`, `ip_route_input_slow`; `net/ipv6/ip6_input.c`, `ip6_rcv_core`).
+fn is_martian(to: IpAddr) -> bool {
+    to.is_loopback() || to.is_unspecified()
+}
+
 /// Whether it went out to a pod that it was for. A mirrored copy goes to one that has nothing to do with it.
 fn reaches_pod(hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     hops.iter().any(|hop| {
         let went_in = topology.role(hop.ifindex) == Role::Pod && hop.direction == Direction::Tx;
-        went_in && !is_copy(hop, topology, diverted)
+        went_in && !is_copy(hop, hops, topology, diverted)
     })
 }
 
@@ -288,7 +301,10 @@ fn program_behind(hop: &Observation, topology: &Topology) -> Option<Suspect> {
 #[must_use]
 pub fn left_node_between_local_pods(flow: &Evidence, path: PathClass, topology: &Topology) -> bool {
     let seen = |role, direction| topology.saw(flow.hops, role, direction);
-    let by_addresses = flow.ends.iter().all(|&(from, to)| topology.pod(from).is_some() && topology.pod(to).is_some());
+    // Nothing left if it went into a pod and came back by no ENI: a copy did.
+    let came_back = seen(Role::Outside, Direction::Rx) || !seen(Role::Pod, Direction::Tx);
+    let by_addresses =
+        came_back && flow.ends.iter().all(|&(from, to)| topology.pod(from).is_some() && topology.pod(to).is_some());
     let to_many = flow.ends.iter().any(|(_, to)| to.is_multicast());
     let by_devices = seen(Role::Pod, Direction::Rx)
         && seen(Role::Outside, Direction::Tx)

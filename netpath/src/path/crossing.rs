@@ -58,7 +58,8 @@ impl Edge {
 /// Adds up the hops of a flow. `encrypted`: its packets left inside others that the flow has no hop for.
 #[must_use]
 pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, diverted: &Diverted) -> Crossing {
-    let (mut tunnels, mut ends, mut enis) = (Edge::default(), Edge::default(), Vec::new());
+    let (mut tunnels, mut ends) = (Edge::default(), Edge::default());
+    let (mut enis, mut went_out) = (Vec::new(), Vec::new());
     for hop in hops.iter().filter(|hop| !diverted.is_loop(hop)) {
         let role = topology.role(hop.ifindex);
         if diverted.is_decrypted(hop) || role != Role::Process && topology.is_tunnel(hop.ifindex) {
@@ -66,10 +67,16 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         } else if role == Role::Outside {
             let height = topology.place(hop.ifindex).map_or(0, |place| place.height);
             enis.push((topology.base(hop.ifindex), hop.direction, height, hop.counts));
-        } else if matches!(role, Role::Pod | Role::Process) && !is_copy(hop, topology, diverted) {
-            ends.add(hop.direction, without_returned(hop, hops));
+        } else if matches!(role, Role::Pod | Role::Process) && !is_copy(hop, hops, topology, diverted) {
+            match hop.direction {
+                Direction::Rx => ends.add(hop.direction, without_returned(hop, hops)),
+                Direction::Tx => went_out.push(hop),
+            }
         }
     }
+    let for_pods = went_out.iter().filter(|hop| topology.is_for(hop.ifindex, hop.tuple.dst) == Some(true));
+    let for_pods = for_pods.fold(Counts::default(), |sum, hop| add(sum, hop.counts));
+    ends.left = delivered(went_out, ends.entered, topology);
     let mut across = Edge::default();
     enis.sort_unstable_by_key(|&(base, direction, height, _)| (base, direction, height));
     for same in enis.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
@@ -77,7 +84,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         lowest.for_each(|&(_, direction, _, counts)| across.add(direction, counts));
     }
 
-    let stayed = stayed(ends, across);
+    let stayed = stayed(ends, across, for_pods);
     let (eni, again) = across.sides();
     let (tunnel, _) = tunnels.sides();
     let again = again.unwrap_or_default();
@@ -95,28 +102,77 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
     Crossing { once, local_bytes: 0, carried_bytes: if encrypted { once.bytes } else { 0 }, again }
 }
 
-/// Whether the hop is of copies that went out to a pod whom they were not for.
-pub fn is_copy(hop: &Observation, topology: &Topology, diverted: &Diverted) -> bool {
+/// Whether the hop is of copies that went out to a pod that they were not for, though they may go anywhere else besides: to the
+/// pod whose address it is, or to this node.
+pub fn is_copy(hop: &Observation, hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     let to = hop.tuple.dst;
-    let of_another = topology.pod(to).is_some_and(|pod| pod.facts.ifindex != hop.ifindex);
-    hop.direction == Direction::Tx && (of_another || topology.is_own(to) && !diverted.is_virtual_server(to))
+    let to_many = to.is_multicast() || topology.is_broadcast(to);
+    if hop.direction == Direction::Rx || to_many || topology.is_for(hop.ifindex, to) == Some(true) {
+        return false;
+    }
+    let of_another = topology.pod(to).is_some_and(|pod| {
+        let owner = pod.facts.ifindex;
+        let delivered = || hops.iter().any(|other| (other.ifindex, other.direction) == (owner, Direction::Tx));
+        owner != hop.ifindex
+            && (delivered() || diverted.may_copy() || hops.iter().any(|hop| topology.has_programs(hop)))
+    });
+    of_another || topology.is_own(to) && !diverted.is_virtual_server(to)
+}
+
+/// What went out to pods, `Tx` hops by tuple. Of equal packets on devices that nothing is routed to, as ports of a bridge, it
+/// is not known which are copies: there are no more than entered, if more seem to have left.
+fn delivered(mut hops: Vec<&Observation>, entered: Option<Counts>, topology: &Topology) -> Option<Counts> {
+    let routed = |hop: &Observation| topology.is_for(hop.ifindex, hop.tuple.dst) == Some(true);
+    hops.sort_unstable_by_key(|hop| hop.tuple);
+    let (mut certain, mut possible) = (Counts::default(), Counts::default());
+    for equal in hops.chunk_by(|one, other| one.tuple == other.tuple) {
+        let copies = equal.iter().filter(|hop| !routed(hop)).map(|hop| hop.counts);
+        let largest = copies.clone().max_by_key(|counts| counts.bytes).unwrap_or_default();
+        for counts in equal.iter().filter(|hop| routed(hop)).map(|hop| hop.counts) {
+            certain += counts;
+            possible += counts;
+        }
+        certain += largest;
+        copies.for_each(|counts| possible += counts);
+    }
+    let most = entered.unwrap_or_default();
+    let left = if possible.bytes <= most.bytes {
+        possible
+    } else if certain.bytes >= most.bytes {
+        certain
+    } else {
+        most
+    };
+    (!hops.is_empty()).then_some(left)
 }
 
 /// What came out of a pod, less what had gone into it by the same device and was sent on unchanged: a pod that routes.
 fn without_returned(hop: &Observation, hops: &[Observation]) -> Counts {
     let same = |other: &&Observation| (other.ifindex, other.tuple) == (hop.ifindex, hop.tuple);
-    let went_in = hops.iter().find(|other| same(other) && other.direction == Direction::Tx);
-    match went_in.filter(|_| hop.direction == Direction::Rx) {
+    match hops.iter().find(|other| same(other) && other.direction == Direction::Tx) {
         Some(went_in) => less(hop.counts, went_in.counts),
         None => hop.counts,
     }
 }
 
-/// What went from pod to pod of a flow of which another part crossed an ENI.
-fn stayed(ends: Edge, across: Edge) -> Counts {
+/// What went from pod to pod of a flow of which another part, or a copy, crossed an ENI. `for_pods`: what went into the pods
+/// that it was for.
+fn stayed(ends: Edge, across: Edge, for_pods: Counts) -> Counts {
     let sides = [(ends.entered, across.left), (ends.left, across.entered)];
     let [sent, received] = sides.map(|(here, there)| less(here.unwrap_or_default(), there.unwrap_or_default()));
-    if sent.bytes < received.bytes { sent } else { received }
+    let apart = lesser(sent, received);
+    // If nothing came in by an ENI, all that these pods got came from pods, and what left by ENIs may be copies of it.
+    let delivered = lesser(ends.entered.unwrap_or_default(), for_pods);
+    if across.entered.is_none() && delivered.bytes > apart.bytes { delivered } else { apart }
+}
+
+fn lesser(one: Counts, other: Counts) -> Counts {
+    if one.bytes < other.bytes { one } else { other }
+}
+
+fn add(mut one: Counts, other: Counts) -> Counts {
+    one += other;
+    one
 }
 
 fn less(counts: Counts, other: Counts) -> Counts {

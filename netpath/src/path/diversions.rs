@@ -15,7 +15,8 @@ use ipnet::IpNet;
 use crate::model::Direction;
 use crate::report::PathReason;
 use crate::snapshot::{
-    Device, Diversion, Diversions, NetfilterRule, Observation, Tuple, VirtualServer, XfrmDirection, XfrmPolicy,
+    Device, Diversion, Diversions, LocalRoute, NetfilterRule, Observation, Tuple, VirtualServer, XfrmDirection,
+    XfrmPolicy,
 };
 
 /// IANA protocol numbers of what carries encrypted packets, and the UDP port of ESP in UDP (RFC 3948).
@@ -121,7 +122,7 @@ impl<'a> Diverted<'a> {
             outbound: Policies::new(policies().filter(|policy| policy.direction == XfrmDirection::Out)),
             outer,
             sent,
-            looped: looped(observations, devices),
+            looped: looped(observations, devices, &diversions.local_routes),
         }
     }
 
@@ -214,6 +215,12 @@ impl<'a> Diverted<'a> {
         self.diversions.virtual_servers.iter().any(|server| server.address == Some(address))
     }
 
+    /// Whether netfilter rules send copies elsewhere (TEE, `dup`).
+    #[must_use]
+    pub fn may_copy(&self) -> bool {
+        self.diversions.netfilter_rules.iter().any(|rule| rule.diversion == Diversion::Copy)
+    }
+
     /// What could not be read, and may hold more diversions.
     #[must_use]
     pub fn unread(&self) -> Option<Suspect> {
@@ -233,7 +240,7 @@ impl<'a> Diverted<'a> {
 
 /// The packets of this node's own addresses that a device sent to many and shows as received, too (`net/ipv4/ip_output.c`,
 /// `ip_mc_output`; `net/ipv6/ip6_output.c`, `ip6_finish_output2`).
-fn looped(observations: &[Observation], devices: &[Device]) -> HashSet<(u32, Tuple)> {
+fn looped(observations: &[Observation], devices: &[Device], routes: &[LocalRoute]) -> HashSet<(u32, Tuple)> {
     let addresses =
         || devices.iter().flat_map(|device| &device.facts.addresses).filter_map(|text| text.parse::<IpNet>().ok());
     let own: HashSet<IpAddr> = addresses().map(|net| net.addr()).collect();
@@ -244,7 +251,14 @@ fn looped(observations: &[Observation], devices: &[Device]) -> HashSet<(u32, Tup
         address.is_multicast() || limited || broadcast.contains(&address)
     };
     let sent = observations.iter().filter(|seen| seen.direction == Direction::Tx && to_many(seen.tuple.dst));
-    sent.filter(|seen| own.contains(&seen.tuple.src)).map(|seen| (seen.ifindex, seen.tuple)).collect()
+    let delivered = |address| routes.iter().any(|route| route.unconditional && route.network.contains(&address));
+    // Before a stack has an address (DHCP). What a bridge sends by its ports may be a pod's.
+    let ports: HashSet<u32> = devices.iter().filter(|it| it.master.is_some()).map(|it| it.facts.ifindex).collect();
+    let is_own = |seen: &&Observation| {
+        let src = seen.tuple.src;
+        own.contains(&src) || delivered(src) || src.is_unspecified() && !ports.contains(&seen.ifindex)
+    };
+    sent.filter(is_own).map(|seen| (seen.ifindex, seen.tuple)).collect()
 }
 
 /// Whether the address is the wanted one; unspecified is any.

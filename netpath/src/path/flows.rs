@@ -38,7 +38,7 @@ pub fn flows(
     let sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {
         let forms = match joined.entries(flow) {
-            [entry] if !flow.is_error => Some(entry.forms(&snapshot.connections)),
+            [entry] if !flow.is_error => Some(entry.nat_stages(&snapshot.connections)),
             _ => None,
         };
         // Copies of what went out say nothing of where it came from.
@@ -144,7 +144,7 @@ fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr,
     let (first, last) = (&hops[0], &hops[hops.len() - 1]);
     let seen = (first.tuple.src, last.tuple.dst);
     let of_entry = |entry: &super::join::Entry| {
-        let forms = entry.forms(&snapshot.connections);
+        let forms = entry.nat_stages(&snapshot.connections);
         if !flow.is_error {
             (forms.before.src, forms.after.dst)
         } else if last.direction == Direction::Tx {
@@ -155,6 +155,7 @@ fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr,
         }
     };
     let mut ends: Vec<_> = joined.entries(flow).iter().map(of_entry).collect();
+    ends.sort_unstable();
     ends.dedup();
     if ends.is_empty() {
         ends.push(seen);
@@ -166,7 +167,7 @@ fn ends(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<(IpAddr,
 fn tuples(flow: &JoinedFlow, joined: &Joined, snapshot: &Snapshot) -> Vec<Tuple> {
     let mut tuples: Vec<Tuple> = joined.hops(flow).iter().map(|hop| hop.tuple).collect();
     if !flow.is_error {
-        for forms in joined.entries(flow).iter().map(|entry| entry.forms(&snapshot.connections)) {
+        for forms in joined.entries(flow).iter().map(|entry| entry.nat_stages(&snapshot.connections)) {
             tuples.extend([forms.between, forms.after]);
         }
     }

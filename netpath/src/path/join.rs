@@ -13,7 +13,8 @@
 //! - VLANs keep flows apart, save for a VLAN device and the device below it: the tag that the one takes off, the other shows.
 //! - Packets that no router forwards (link-local ones) are other packets on each link, so links keep them apart.
 //!
-//! Cost: one hash table over the distinct tuples, one look-up for each form of each connection, one sort.
+//! Cost: one hash table over the distinct tuples, one look-up for each form of each connection, one sort. Of a tuple that many
+//! connections share, each observation looks at all of these.
 
 mod vrfs;
 
@@ -23,13 +24,10 @@ use std::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::nat::Forms;
+use super::nat::NatStages;
 use super::topology::Topology;
 use crate::model::Direction;
 use crate::snapshot::{Connection, Observation, Tuple};
-
-/// Different translations of one tuple that are told apart, at most. Past that the tuple is ambiguous.
-const MAX_CANDIDATES: usize = 16;
 
 /// All observations, sorted into flows.
 pub struct Joined {
@@ -73,8 +71,8 @@ pub struct Entry {
 impl Entry {
     /// The forms that NAT gives to its packets.
     #[must_use]
-    pub fn forms(self, connections: &[Connection]) -> Forms {
-        Forms::new(&connections[self.connection as usize], self.initiator)
+    pub fn nat_stages(self, connections: &[Connection]) -> NatStages {
+        NatStages::new(&connections[self.connection as usize], self.initiator)
     }
 }
 
@@ -192,11 +190,10 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
                 let (id, order) = stages(observations[index as usize].direction, tuples.ids[index as usize]);
                 candidates.all(id, order)
             };
-            for entry in flow.iter().flat_map(of_hop) {
-                if !joined.entries[first_entry..].contains(entry) {
-                    joined.entries.push(*entry);
-                }
-            }
+            let mut possible: Vec<Entry> = flow.iter().flat_map(of_hop).copied().collect();
+            possible.sort_unstable_by_key(|entry| rank(*entry, connections));
+            possible.dedup();
+            joined.entries.append(&mut possible);
         }
         joined.flows.push(JoinedFlow {
             ambiguous,
@@ -287,52 +284,51 @@ impl<'a> Candidates<'a> {
     fn new(tuples: &Tuples, connections: &'a [Connection]) -> Self {
         let claims = vec![[Claim::None; 3]; tuples.distinct.len()];
         let mut candidates = Self { connections, claims, several: Vec::new() };
+        let mut several = Vec::new();
         for index in 0..connections.len() {
             for initiator in [true, false] {
                 let entry = Entry { connection: as_index(index), initiator };
-                let forms = entry.forms(connections);
+                let forms = entry.nat_stages(connections);
                 let before = tuples.find(&forms.before);
                 let between = if forms.between == forms.before { before } else { tuples.find(&forms.between) };
                 let after = if forms.after == forms.between { between } else { tuples.find(&forms.after) };
                 for (stage, id) in [before, between, after].into_iter().enumerate() {
                     if let Some(id) = id {
-                        candidates.add(id, stage, entry, &forms);
+                        candidates.add(id, stage, entry, &forms, &mut several);
                     }
                 }
             }
         }
-        let rank = |entry: &Entry| rank(*entry, connections);
-        for list in &mut candidates.several {
-            list.sort_unstable_by_key(rank);
-        }
+        candidates.several.extend(several.into_iter().map(|by_stages: HashMap<NatStages, Entry>| {
+            let mut list: Vec<Entry> = by_stages.into_values().collect();
+            list.sort_unstable_by_key(|entry| rank(*entry, connections));
+            list
+        }));
         candidates
     }
 
     /// Adds a claim. Entries that translate equally (of two zones, or of two moments) are one; the least stands for them, so
     /// that the order of the entries does not matter.
-    fn add(&mut self, id: usize, stage: usize, entry: Entry, forms: &Forms) {
+    fn add(
+        &mut self,
+        id: usize,
+        stage: usize,
+        entry: Entry,
+        forms: &NatStages,
+        several: &mut Vec<HashMap<NatStages, Entry>>,
+    ) {
         let connections = self.connections;
         let least = |other: Entry| if rank(entry, connections) < rank(other, connections) { entry } else { other };
         let claim = &mut self.claims[id][stage];
         match *claim {
             Claim::None => *claim = Claim::One(entry),
-            Claim::One(other) if other.forms(connections) == *forms => *claim = Claim::One(least(other)),
+            Claim::One(other) if other.nat_stages(connections) == *forms => *claim = Claim::One(least(other)),
             Claim::One(other) => {
-                *claim = Claim::Several(as_index(self.several.len()));
-                self.several.push(vec![other, entry]);
+                *claim = Claim::Several(as_index(several.len()));
+                several.push(HashMap::from([(other.nat_stages(connections), other), (*forms, entry)]));
             }
             Claim::Several(list) => {
-                let list = &mut self.several[list as usize];
-                if let Some(same) = list.iter_mut().find(|other| other.forms(connections) == *forms) {
-                    *same = least(*same);
-                    return;
-                }
-                list.push(entry);
-                // One more than are told apart says that they are too many.
-                if list.len() > MAX_CANDIDATES + 1 {
-                    list.sort_unstable_by_key(|entry| rank(*entry, connections));
-                    list.pop();
-                }
+                several[list as usize].entry(*forms).and_modify(|same| *same = least(*same)).or_insert(entry);
             }
         }
     }
@@ -347,17 +343,15 @@ impl<'a> Candidates<'a> {
         order.into_iter().map(of_stage).find(|entries| !entries.is_empty()).unwrap_or_default()
     }
 
-    /// Those of several candidates of which another form was seen; a single candidate in any case. None if there are more
-    /// than are told apart.
+    /// Those of several candidates of which another form was seen; a single candidate in any case.
     fn seen(&self, id: u32, order: [usize; 3], tuples: &Tuples) -> impl Iterator<Item = Entry> {
         let all = self.all(id, order);
-        let few = if all.len() > MAX_CANDIDATES { &[] } else { all };
         let other_form_seen = move |entry: &Entry| {
-            let forms = entry.forms(self.connections);
+            let forms = entry.nat_stages(self.connections);
             let seen = |form: &Tuple| tuples.find(form).is_some_and(|other| as_index(other) != id);
             all.len() == 1 || [&forms.before, &forms.between, &forms.after].into_iter().any(seen)
         };
-        few.iter().copied().filter(other_form_seen)
+        all.iter().copied().filter(other_form_seen)
     }
 }
 
@@ -381,7 +375,7 @@ impl Shared {
         for group in groups {
             let Some((first, others)) = group.split_first() else { continue };
             for entry in others {
-                let (one, other) = (shared.root(first.connection), shared.root(entry.connection));
+                let (one, other) = (shared.shorten(first.connection), shared.shorten(entry.connection));
                 // Both are in the map from now on.
                 shared.parent.insert(one.max(other), one.min(other));
                 shared.parent.entry(one.min(other)).or_insert(one.min(other));
@@ -401,6 +395,15 @@ impl Shared {
             connection = parent;
         }
         connection
+    }
+
+    /// The root, to which the connection is tied directly from now on.
+    fn shorten(&mut self, connection: u32) -> u32 {
+        let root = self.root(connection);
+        if root != connection {
+            self.parent.insert(connection, root);
+        }
+        root
     }
 
     /// Adds the entries that share tuples with one direction of a root, itself included.

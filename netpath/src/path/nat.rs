@@ -9,8 +9,8 @@ use crate::snapshot::{Connection, Tuple};
 /// The kernel changes the destination (or what stood for it) before routing, and the source after it. TC ingress runs
 /// before the first of these and TC egress after the second, so a device sees `before` as rx and `after` as tx. Only
 /// where a packet enters by two devices in turn, as from a bridge's port, is `between` seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forms {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NatStages {
     /// As it enters.
     pub before: Tuple,
     /// With its destination translated, and its source not yet.
@@ -19,7 +19,7 @@ pub struct Forms {
     pub after: Tuple,
 }
 
-impl Forms {
+impl NatStages {
     /// The initiator's direction, or the responder's.
     #[must_use]
     pub fn new(connection: &Connection, initiator: bool) -> Self {

@@ -13,13 +13,13 @@
 
 use std::collections::HashMap;
 
-use super::nat::Forms;
+use super::nat::NatStages;
 use super::topology::{Role, Topology};
 use crate::model::Direction;
 use crate::snapshot::Observation;
 
 /// Sorts the hops. `forms` are the flow's tuples before and after NAT, where conntrack tells them.
-pub fn order(hops: &mut [Observation], forms: Option<&Forms>, topology: &Topology) {
+pub fn order(hops: &mut [Observation], forms: Option<&NatStages>, topology: &Topology) {
     if hops.len() < 2 {
         return;
     }

@@ -183,6 +183,13 @@ impl<'a> Topology<'a> {
         (of_another || !device.routed.is_empty()).then_some(false)
     }
 
+    /// Whether programs or filters that are not netpath's are on the device's hooks.
+    #[must_use]
+    pub fn has_programs(&self, hop: &Observation) -> bool {
+        let programs = |place: &Place| place.device.facts.other_programs.iter().flatten().next().is_some();
+        self.place(hop.ifindex).is_some_and(programs)
+    }
+
     /// Whether this node's own stack has the address: a device has it, or a route delivers it here. Packets with no source
     /// address yet (DHCP, duplicate address detection) come from a stack too.
     #[must_use]

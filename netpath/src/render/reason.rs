@@ -17,7 +17,9 @@ const fn words(reason: PathReason) -> &'static str {
         PathReason::NeverLeft => "came in, was not sent on, and nothing here takes it elsewhere",
         PathReason::DroppedByFilter => "dropped by a tc filter where it came in",
         PathReason::DroppedByIpsecPolicy => "dropped by an IPsec policy",
-        PathReason::Answered => "answered, so not dropped; its way on was not seen",
+        PathReason::Answered => {
+            "answered where it came in, by its receiver or a rule that rejects it; its way on was not seen"
+        }
         PathReason::IpsecPolicy => "an IPsec policy applies to it, but no such ESP was seen",
         PathReason::PolicyRoute => "a policy route may have delivered it to this node",
         PathReason::Tproxy => "a TPROXY rule may have given it to a process of this node",
@@ -33,6 +35,7 @@ const fn words(reason: PathReason) -> &'static str {
         PathReason::RecordsLost => "a hook had no room to record every flow",
         PathReason::UnwatchedDevice => "it may have passed a device that is not fully watched",
         PathReason::DiversionsUnread => "what may divert packets here could not be read",
+        PathReason::LoopbackDestination => "to a loopback address: dropped, unless route_localnet permits it",
         PathReason::OneSided => "where it came from was not seen",
     }
 }

@@ -60,7 +60,7 @@ pub enum PathReason {
     DroppedByFilter,
     /// Undelivered: an IPsec policy of action `block` applies to it.
     DroppedByIpsecPolicy,
-    /// Unresolved: it was answered where it came in, so it was not dropped; where it went was not seen.
+    /// Unresolved: it was answered where it came in: by its receiver, or by a rule that rejects it. Where it went was not seen.
     Answered,
     /// Unresolved: an IPsec policy applies to it, but no encrypted packets were seen that could be it.
     IpsecPolicy,
@@ -92,6 +92,8 @@ pub enum PathReason {
     UnwatchedDevice,
     /// Unresolved: what could have taken it could not be read.
     DiversionsUnread,
+    /// Unresolved: to a loopback or unspecified address, which the kernel drops unless `route_localnet` permits it.
+    LoopbackDestination,
     /// Unresolved: seen on its way out only, or only within this node: where it came from was not seen.
     OneSided,
 }

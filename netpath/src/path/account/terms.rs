@@ -31,8 +31,9 @@ struct Sums([i128; COUNTED.len()]);
 
 impl Sums {
     fn add(&mut self, kind: TermKind, bytes: i128) {
-        let of_kind = COUNTED.iter().zip(&mut self.0).find(|(counted, _)| **counted == kind);
-        of_kind.into_iter().for_each(|(_, sum)| *sum += bytes);
+        if let Some((_, sum)) = COUNTED.iter().zip(&mut self.0).find(|(counted, _)| **counted == kind) {
+            *sum += bytes;
+        }
     }
 
     fn of(&self, kind: TermKind) -> i128 {
