@@ -3,6 +3,7 @@
 //!
 //! Plain data that serialises. It must not hold handles, and computes nothing but differences of counters.
 
+mod blind;
 mod conntrack;
 mod counters;
 mod device;
@@ -10,6 +11,7 @@ mod eni;
 mod names;
 mod window;
 
+pub use self::blind::*;
 pub use self::conntrack::*;
 pub use self::counters::*;
 pub use self::device::*;

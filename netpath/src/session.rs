@@ -31,7 +31,7 @@ use crate::kernel::attach::Attacher;
 use crate::kernel::drain::FlowCounts;
 use crate::kernel::load::load;
 use crate::kernel::stale_filters;
-use crate::model::{Allowances, DeviceClass, NodeInfo, Skew, Window};
+use crate::model::{Allowances, Blind, DeviceClass, NodeInfo, Skew, Window};
 use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
@@ -372,9 +372,11 @@ impl Session {
     /// programs back.
     fn look_once_more(&mut self) {
         if let Err(error) = self.look() {
-            let unknown = format!("it could not be checked that netpath's programs stayed on its hooks: {error:#}");
+            let unknown = Blind::Unchecked { reason: format!("{error:#}") };
             for (_, device) in self.ledger.iter_mut().filter(|(_, device)| device.is_attached()) {
-                device.hooks.lost.get_or_insert_with(|| unknown.clone());
+                if device.hooks.lost.is_empty() {
+                    device.hooks.lost.push(unknown.clone());
+                }
             }
         }
     }

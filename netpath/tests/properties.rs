@@ -4,8 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netpath::model::{Attach, Conntrack, DeviceClass, DeviceFacts, Direction, NameSource, NodeInfo, Window};
-use netpath::model::{Drops, KernelCounters, KernelSlack, Qdisc, Xdp, XdpMode};
+use netpath::model::{
+    Attach, Blind, Conntrack, DeviceClass, DeviceFacts, Direction, Drops, KernelCounters, KernelSlack, NameSource,
+    NodeInfo, Qdisc, Window, Xdp, XdpMode,
+};
 use netpath::path::report;
 use netpath::render::{json, table};
 use netpath::report::{CauseKind, PathClass, Report, Residual, TermKind};
@@ -118,7 +120,7 @@ fn device(largest: u64) -> impl Strategy<Value = Device> {
             ((kernel, vlan), (kernel_slack, drops, qdisc, appeared, vanished)),
         )| Device {
             routed,
-            blind: blind.then(|| "blind".to_owned()),
+            blind: blind.then_some(Blind::Late).into_iter().collect(),
             vlan,
             ..Device::new(DeviceFacts {
                 addresses: addresses.into_iter().map(str::to_owned).collect(),

@@ -30,8 +30,7 @@ use self::http::{Connection, OwnConnections};
 use self::imds::Endpoint;
 use self::metrics::Values;
 use super::devices::Link;
-use crate::model::DeviceClass;
-use crate::model::{Allowances, Eni, Ipam, Source, SourceName, SourceState};
+use crate::model::{Allowances, DeviceClass, Eni, Ipam, Source, SourceName, SourceState};
 use crate::snapshot::Tuple;
 
 /// How long all questions together may take.

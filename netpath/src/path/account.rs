@@ -29,11 +29,14 @@ pub fn devices(snapshot: &Snapshot, sorted: &[&snapshot::Device], diverted: &Div
         };
         let (rx, tx) = (hook(Direction::Rx), hook(Direction::Tx));
         let residual = residual::residuals(device, &rx.unwrap_or_default(), &tx.unwrap_or_default());
+        let blind_reasons = blind::reasons(device, residual.as_ref());
         Device {
             facts: device.facts.clone(),
             pod: None,
             pod_origin: None,
-            blind: blind::reason(device, residual.as_ref()),
+            blind: (!blind_reasons.is_empty())
+                .then(|| blind_reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            blind_reasons,
             counted_by_container_insights: counted(&device.facts.name),
             rx: rx.map(|seen| seen.hook),
             tx: tx.map(|seen| seen.hook),

@@ -15,8 +15,7 @@ use super::names::{Named, Names};
 use super::order::order;
 use super::scope::scope;
 use super::topology::Topology;
-use crate::model::Direction;
-use crate::model::OtherProgram;
+use crate::model::{Direction, OtherProgram};
 use crate::report::{Device, Flow, Hop, QuotedPacket};
 use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
 

@@ -65,8 +65,7 @@ pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DeviceFacts;
-    use crate::model::{NodeInfo, Window};
+    use crate::model::{DeviceFacts, NodeInfo, Window};
     use crate::snapshot::{self, Snapshot};
 
     #[test]

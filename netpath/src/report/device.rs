@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DeviceFacts, NameOrigin};
+use crate::model::{Blind, DeviceFacts, NameOrigin};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -20,8 +20,11 @@ pub struct Device {
     /// Where that name came from.
     #[serde(default)]
     pub pod_origin: Option<NameOrigin>,
-    /// Why the device's traffic was not (fully) seen.
+    /// Why the device's traffic was not (fully) seen, as one line; `null` if it was.
     pub blind: Option<String>,
+    /// The same by kind; empty if all was seen.
+    #[serde(default)]
+    pub blind_reasons: Vec<Blind>,
     /// Whether Container Insights counts it in `node_network_total_bytes` (google/cadvisor,
     /// `container/libcontainer/handler.go`, `ignoredDevicePrefixes`).
     pub counted_by_container_insights: bool,

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use super::ledger::Ledger;
 use super::tracked::TrackedDevice;
-use crate::model::DeviceClass;
-use crate::model::{Allowances, Eni};
+use crate::model::{Allowances, DeviceClass, Eni};
 use crate::node::enis::{self, Candidate};
 use crate::snapshot::Device;
 

@@ -19,7 +19,7 @@ pub fn attach(attacher: &mut Attacher, device: &mut TrackedDevice) {
         let link = &device.link;
         device.attachment = match attacher.attach(link.ifindex, &link.name, link.layer) {
             Ok(how) => Attachment::Attached(how),
-            Err(error) => Attachment::Failed(format!("netpath could not attach to it: {}", root_cause(&error))),
+            Err(error) => Attachment::Failed(root_cause(&error)),
         };
     }
 }
@@ -31,7 +31,10 @@ pub fn check_attached(ledger: &Ledger) -> anyhow::Result<()> {
     }
     for device in ledger.iter() {
         if let Attachment::Failed(reason) = &device.attachment {
-            anyhow::bail!("no device to measure here, {} for example: {reason}", device.link.name.escape_debug());
+            anyhow::bail!(
+                "no device to measure here, {} for example: netpath could not attach to it: {reason}",
+                device.link.name.escape_debug()
+            );
         }
     }
     let names: Vec<&str> = ledger.iter().map(|device| device.link.name.as_str()).collect();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::foreign;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::model::OtherProgram;
+use crate::model::{Blind, Direction, OtherProgram};
 
 /// How long between two looks, unless they take long.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,8 +34,8 @@ pub struct HookState {
     present: Option<Vec<OtherProgram>>,
     /// Who ran before netpath at some time, and is not there any more.
     left: Vec<OtherProgram>,
-    /// That netpath's program is not there any more, or that nobody knows, as one sentence without an end.
-    pub lost: Option<String>,
+    /// netpath's programs that are not there any more.
+    pub lost: Vec<Blind>,
 }
 
 impl HookWatcher {
@@ -78,23 +78,19 @@ impl HookState {
     /// Begins the next window.
     pub fn roll(&mut self) {
         self.left.clear();
-        self.lost = None;
+        self.lost.clear();
     }
 
     fn see(&mut self, hooks: &DeviceHooks, own: &[u32]) {
-        let lost = [(&hooks.rx, "ingress"), (&hooks.tx, "egress")].into_iter().filter_map(|(hook, name)| {
-            let there = hook.attached();
-            let there = if there.is_empty() { "nobody".to_owned() } else { there.join(", ") };
-            (foreign::is_there(hook, own) == Some(false)).then(|| {
-                format!(
-                    "its {name} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
-                )
-            })
-        });
+        let lost =
+            [(&hooks.rx, Direction::Rx), (&hooks.tx, Direction::Tx)].into_iter().filter_map(|(hook, direction)| {
+                let taken_off = foreign::is_there(hook, own) == Some(false);
+                taken_off.then(|| Blind::TakenOff { direction, present: hook.attached() })
+            });
         let lost: Vec<_> = lost.collect();
         // The last look knows of all.
         if !lost.is_empty() {
-            self.lost = Some(lost.join("; "));
+            self.lost = lost;
         }
         let now = foreign::foreign(hooks, own);
         self.left.extend(self.present.take().into_iter().flatten().filter(|one| one.ahead));
@@ -130,7 +126,7 @@ mod tests {
     }
 
     /// Those ahead on the ingress hook, of two looks at it. netpath's programs are 1 and 2.
-    fn ahead(first: Hook, second: Hook) -> (Vec<String>, Option<String>) {
+    fn ahead(first: Hook, second: Hook) -> (Vec<String>, Vec<Blind>) {
         let mut state = HookState::default();
         for rx in [first, second] {
             let tx = Hook { tcx: Some(tcx(&[2])), filters: vec![] };
@@ -143,9 +139,9 @@ mod tests {
     #[test]
     fn by_tcx_filters_never_come_before() {
         let hook = |ids: &[u32]| Hook { tcx: Some(tcx(ids)), filters: vec![filter(0, Some(6))] };
-        assert_eq!(ahead(hook(&[1, 7]), hook(&[1])), (vec![], None));
+        assert_eq!(ahead(hook(&[1, 7]), hook(&[1])), (vec![], vec![]));
         let both = vec!["8".to_owned(), "7".to_owned()];
-        assert_eq!(ahead(hook(&[7, 1, 9]), hook(&[8, 1, 9])), (both, None), "who is ahead, and who was");
+        assert_eq!(ahead(hook(&[7, 1, 9]), hook(&[8, 1, 9])), (both, vec![]), "who is ahead, and who was");
     }
 
     #[test]
@@ -154,22 +150,22 @@ mod tests {
             vec![filter(0, None), filter(5, Some(9)), filter(0, Some(7)), filter(0, Some(1)), filter(0, Some(6))];
         let hook = || Hook { tcx: Some(tcx(&[8])), filters: filters.clone() };
         let expected = ["8", "flower", "7"].map(str::to_owned).to_vec();
-        assert_eq!(ahead(hook(), hook()), (expected, None));
+        assert_eq!(ahead(hook(), hook()), (expected, vec![]));
     }
 
     #[test]
     fn what_was_lost_is_said_with_who_is_there() {
         let hook = |ids: &[u32]| Hook { tcx: Some(tcx(ids)), filters: vec![] };
         let (_, lost) = ahead(hook(&[1]), hook(&[7]));
-        let lost = lost.expect("the ingress program");
-        assert!(lost.starts_with("its ingress hook") && lost.ends_with("now there: other (TCX program 7)"), "{lost}");
-        assert_eq!(ahead(Hook::default(), Hook::default()).1, None, "the kernel did not tell");
+        let present = vec!["other (TCX program 7)".to_owned()];
+        assert_eq!(lost, [Blind::TakenOff { direction: Direction::Rx, present }]);
+        assert_eq!(ahead(Hook::default(), Hook::default()).1, [], "the kernel did not tell");
 
         let mut state = HookState::default();
         for (rx, tx) in [(hook(&[1]), hook(&[])), (hook(&[]), hook(&[]))] {
             state.see(&DeviceHooks { qdisc: None, rx, tx }, &[1, 2]);
         }
-        let lost = state.lost.expect("both");
-        assert!(lost.starts_with("its ingress hook") && lost.contains("; its egress hook"), "{lost}");
+        let taken_off = |direction| Blind::TakenOff { direction, present: vec![] };
+        assert_eq!(state.lost, [taken_off(Direction::Rx), taken_off(Direction::Tx)]);
     }
 }

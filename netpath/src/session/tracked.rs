@@ -8,12 +8,10 @@ use std::net::IpAddr;
 
 use super::boundary::Boundary;
 use super::hook_watcher::HookState;
-use crate::model::{Attach, DeviceClass, DeviceFacts, Drops, KernelCounters, KernelSlack};
+use crate::model::{Attach, Blind, DeviceClass, DeviceFacts, Drops, KernelCounters, KernelSlack};
 use crate::node::devices::Link;
 use crate::node::devices::counters::Counted;
 use crate::snapshot::Device;
-
-const NOT_YET_ATTACHED: &str = "it appeared when the window was being closed";
 
 /// Whether netpath is attached to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +130,9 @@ impl TrackedDevice {
         let slack = KernelSlack { below: self.slack.below + too_much, above: self.slack.above + too_little };
         let (attach, blind) = match &self.attachment {
             Attachment::NotWanted => (Attach::None, None),
-            Attachment::Pending => (Attach::None, Some(NOT_YET_ATTACHED.to_owned())),
+            Attachment::Pending => (Attach::None, Some(Blind::Late)),
             Attachment::Attached(how) => (*how, None),
-            Attachment::Failed(reason) => (Attach::None, Some(reason.clone())),
+            Attachment::Failed(reason) => (Attach::None, Some(Blind::NotAttached { reason: reason.clone() })),
         };
         let device = self.link.to_device();
         let facts = DeviceFacts {
@@ -152,7 +150,7 @@ impl TrackedDevice {
         Device {
             facts,
             former_ifindex: self.former_ifindex,
-            blind: blind.or_else(|| self.hooks.lost.clone()),
+            blind: blind.into_iter().chain(self.hooks.lost.clone()).collect(),
             formerly_routed: self.formerly_routed.iter().copied().filter(|it| !self.link.routed.contains(it)).collect(),
             ..device
         }

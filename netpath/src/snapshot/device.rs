@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::DeviceFacts;
+use crate::model::{Blind, DeviceFacts};
 
 /// The index of the first device in a snapshot that is gone and whose index the kernel gave to another one; the next ones count
 /// down. The kernel's begin at 1.
@@ -28,7 +28,8 @@ pub struct Device {
     #[serde(default)]
     pub formerly_routed: Vec<IpAddr>,
     /// Why the device's traffic was not (fully) seen.
-    pub blind: Option<String>,
+    #[serde(default)]
+    pub blind: Vec<Blind>,
     /// For a VLAN device, what it stands on; otherwise, or where that is unknown, `None`.
     #[serde(default)]
     pub vlan: Option<Vlan>,
@@ -58,7 +59,7 @@ impl Device {
             former_ifindex: None,
             routed: Vec::new(),
             formerly_routed: Vec::new(),
-            blind: None,
+            blind: Vec::new(),
             vlan: None,
             lower: None,
             master: None,

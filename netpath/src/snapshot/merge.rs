@@ -137,8 +137,14 @@ fn merge_devices(first: Vec<Device>, next: Vec<Device>) -> Vec<Device> {
 fn merge_device(first: Device, next: Device) -> Device {
     let formerly: BTreeSet<_> =
         [first.formerly_routed, first.routed, next.formerly_routed].concat().into_iter().collect();
+    let mut blind = first.blind;
+    for reason in next.blind {
+        if !blind.contains(&reason) {
+            blind.push(reason);
+        }
+    }
     Device {
-        blind: first.blind.or(next.blind),
+        blind,
         formerly_routed: formerly.into_iter().filter(|address| !next.routed.contains(address)).collect(),
         facts: merge_facts(first.facts, next.facts),
         ..next

@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use netpath::model::{
-    Attach, Conntrack, DeviceClass, DeviceFacts, Direction, NameSource, NameSourceReport, NodeInfo, Window,
+    Attach, Blind, Conntrack, ConntrackTable, DeviceClass, DeviceFacts, Direction, Drops, KernelCounters, NameSource,
+    NameSourceReport, NodeInfo, OtherProgram, Qdisc, Window, Xdp, XdpMode,
 };
-use netpath::model::{ConntrackTable, Drops, KernelCounters, OtherProgram, Qdisc, Xdp, XdpMode};
 use netpath::report::{Flow, PathClass};
 use netpath::snapshot::{
     Connection, Counts, Device, Diversion, Diversions, LocalRoute, Names, NetfilterRule, Observation, PodRecord,
@@ -212,7 +212,7 @@ fn device(line: &str, ifindex: u32, others: &[Device]) -> Option<(Device, Option
                 device.port_vlans = Some(PortVlans { pvid: Some(pvid), untagged: vec![pvid] });
             }
             "untagged" => device.port_vlans.get_or_insert_default().untagged.push(words.next()?.parse().ok()?),
-            "blind" => device.blind = Some("another program redirects".to_owned()),
+            "blind" => device.blind = vec![Blind::NotAttached { reason: "another program redirects".to_owned() }],
             "unattached" => device.facts.attach = Attach::None,
             "appeared" => device.facts.appeared = true,
             "vanished" => device.facts.vanished = true,

@@ -35,8 +35,7 @@ pub use self::cause::{TERMS, explanation};
 use self::others::Others;
 use self::queue::Queue;
 pub use self::seen::{Headers, Seen, by_hook};
-use crate::model::Drops;
-use crate::model::{Attach, DeviceClass, Direction, KernelCounters, KernelSlack};
+use crate::model::{Attach, DeviceClass, Direction, Drops, KernelCounters, KernelSlack};
 use crate::report::{Cause, CauseKind, Residual, Residuals};
 use crate::snapshot::{Counts, Device};
 
@@ -64,7 +63,7 @@ pub fn residuals(device: &Device, rx: &Seen, tx: &Seen) -> Option<Residuals> {
             others: Others::of(device, direction),
             encrypts: device.facts.kind.as_deref() == Some("wireguard"),
             attached: device.facts.attach != Attach::None,
-            blind: device.blind.is_some(),
+            blind: !device.blind.is_empty(),
             appeared: device.facts.appeared,
         }
         .explain(seen.shown_again)
