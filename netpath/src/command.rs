@@ -16,12 +16,14 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::descriptors::Exhausted;
+use crate::logging;
 use crate::sanitise::sanitise;
 
 /// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    logging::start(cli.verbose);
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),

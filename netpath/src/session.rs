@@ -10,6 +10,7 @@ mod drainer;
 mod foreign;
 mod hook_watcher;
 mod ledger;
+mod node;
 mod tracked;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -17,7 +18,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use rustix::system::uname;
 use tokio::task::yield_now;
 
 use self::allowances::{allowances, candidates, name_enis, read_allowances};
@@ -26,6 +26,7 @@ use self::boundary::Boundary;
 use self::drainer::Drainer;
 use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
+use self::node::{default_routes, node_info};
 use self::tracked::TrackedDevice;
 use crate::kernel::attach::Attacher;
 use crate::kernel::drain::FlowCounts;
@@ -35,7 +36,6 @@ use crate::model::{Allowances, Blind, DeviceClass, NodeInfo, Skew, Window};
 use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::counters::CounterReader;
-use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
 use crate::node::enis::{Answers, Endpoints, PendingQuery};
@@ -239,6 +239,7 @@ impl Session {
         }
         let known = self.answers.resolve(&candidates);
         let duration = closed.at - self.start.boundary.at;
+        log::info!("a window of {duration:?} is closed: {} flows at hooks", flow_counts.len());
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
         let snapshot = Snapshot {
@@ -283,6 +284,7 @@ impl Session {
     }
 
     fn apply(&mut self, event: LinkEvent, when: When) {
+        log::debug!("{event:?}");
         match event {
             LinkEvent::Appeared(link) => {
                 let (ifindex, class) = (link.ifindex, link.class);
@@ -372,6 +374,7 @@ impl Session {
     /// programs back.
     fn look_once_more(&mut self) {
         if let Err(error) = self.look() {
+            log::warn!("cannot read the hooks: {error:#}");
             let unknown = Blind::Unchecked { reason: format!("{error:#}") };
             for (_, device) in self.ledger.iter_mut().filter(|(_, device)| device.is_attached()) {
                 if device.hooks.lost.is_empty() {
@@ -389,14 +392,4 @@ enum When {
     Open,
     /// While it is being closed.
     Closing,
-}
-
-fn default_routes() -> Option<Vec<u32>> {
-    Uplinks::read().ok().map(|uplinks| uplinks.devices())
-}
-
-fn node_info() -> NodeInfo {
-    let name = uname();
-    let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
-    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
 }

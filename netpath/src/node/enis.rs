@@ -353,6 +353,7 @@ fn answered<T>(reply: Option<&Reply<T>>) -> bool {
 }
 
 fn source(name: SourceName, outcome: &Result<(), Failure>) -> Source {
+    log::debug!("{name:?}: {outcome:?}");
     let (state, reason) = match outcome {
         Ok(()) => (SourceState::Ok, None),
         Err(failure) => (failure.state, Some(failure.reason.clone())),

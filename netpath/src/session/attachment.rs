@@ -18,8 +18,14 @@ pub fn attach(attacher: &mut Attacher, device: &mut TrackedDevice) {
     if device.is_pending() {
         let link = &device.link;
         device.attachment = match attacher.attach(link.ifindex, &link.name, link.layer) {
-            Ok(how) => Attachment::Attached(how),
-            Err(error) => Attachment::Failed(root_cause(&error)),
+            Ok(how) => {
+                log::info!("attached to {} ({}) by {how:?}", link.name, link.ifindex);
+                Attachment::Attached(how)
+            }
+            Err(error) => {
+                log::warn!("cannot attach to {} ({}): {error:#}", link.name, link.ifindex);
+                Attachment::Failed(root_cause(&error))
+            }
         };
     }
 }

@@ -1,0 +1,27 @@
+//! Levelled logging to stderr: silent unless `-v` or `NETPATH_LOG` asks for it.
+
+use std::io::Write as _;
+
+use env_logger::{Builder, Env};
+
+use crate::sanitise::sanitise;
+
+/// The environment variable: a level (`info`), or levels by module (`netpath::session=debug`).
+const VARIABLE: &str = "NETPATH_LOG";
+
+/// Begins to log. `verbose`: how many times `-v` was given; the variable goes before it.
+pub fn start(verbose: u8) {
+    let level = match verbose {
+        0 => "off",
+        1 => "netpath=info",
+        2 => "netpath=debug",
+        _ => "trace",
+    };
+    let mut builder = Builder::from_env(Env::new().filter_or(VARIABLE, level));
+    builder.format(|out, record| {
+        let level = record.level().as_str().to_ascii_lowercase();
+        // Names of devices and messages of other programs may be in it.
+        writeln!(out, "netpath: {level}: {}", sanitise(&record.args().to_string()))
+    });
+    builder.init();
+}
