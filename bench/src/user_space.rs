@@ -81,7 +81,12 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
             lost: flow_counts.lost,
             connections: connections.clone(),
             ..Snapshot::new(
-                NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+                NodeInfo {
+                    hostname: "node".to_owned(),
+                    kernel: "6.1".to_owned(),
+                    instance_id: None,
+                    ..NodeInfo::default()
+                },
                 Window {
                     started_at: "2025-01-01T00:00:00Z".to_owned(),
                     duration_ns: 1_000_000_000,

@@ -6,6 +6,7 @@
 mod account;
 mod classify;
 pub mod container_insights;
+pub mod conversations;
 mod crossing;
 mod diversions;
 mod flows;
@@ -14,10 +15,12 @@ mod join;
 mod names;
 mod nat;
 mod order;
+mod peers;
 mod scope;
 pub mod select;
 mod topology;
 pub mod uplink;
+mod workload;
 
 use crate::report::{Report, SCHEMA};
 use crate::snapshot::Snapshot;
@@ -49,6 +52,7 @@ pub fn report(snapshot: &Snapshot) -> Report {
         sources: snapshot.sources.clone(),
         names: names.summary(&devices),
         devices,
+        conversations: conversations::conversations(&flows, conversations::Merge::ClientPorts),
         flows,
         selection: None,
         grouping: None,

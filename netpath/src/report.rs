@@ -4,16 +4,20 @@
 //! renamed. This file must not compute anything.
 
 mod accounting;
+mod conversation;
 mod device;
 mod flow;
+mod grouping;
 mod names;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::accounting::*;
+pub use self::conversation::*;
 pub use self::device::*;
 pub use self::flow::*;
+pub use self::grouping::*;
 pub use self::names::*;
 use crate::model::{Conntrack, ConntrackTable, Eni, Ipam, NodeInfo, Source, Window};
 
@@ -47,6 +51,9 @@ pub struct Report {
     /// What `flows` is limited to; `null` if it has all. Everything else in the report is of the whole node.
     #[serde(default)]
     pub selection: Option<Selection>,
+    /// `flows` by who talked to whom, most bytes first.
+    #[serde(default)]
+    pub conversations: Vec<Conversation>,
     /// `flows` added up, if that was asked for.
     #[serde(default)]
     pub grouping: Option<Grouping>,

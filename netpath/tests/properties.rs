@@ -191,7 +191,12 @@ fn snapshot(largest: u64) -> impl Strategy<Value = Snapshot> {
                 connections,
                 conntrack,
                 ..Snapshot::new(
-                    NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+                    NodeInfo {
+                        hostname: "node".to_owned(),
+                        kernel: "6.1".to_owned(),
+                        instance_id: None,
+                        ..NodeInfo::default()
+                    },
                     Window {
                         started_at: "2025-01-01T00:00:00Z".to_owned(),
                         duration_ns: seconds * 1_000_000_000,
@@ -221,7 +226,12 @@ fn one_device(counts: Counts, rx_bytes: u64, slack: KernelSlack) -> Snapshot {
             counts: Counts { wire_bytes: counts.bytes, ..counts },
         }],
         ..Snapshot::new(
-            NodeInfo { hostname: "node".to_owned(), kernel: "6.1".to_owned(), instance_id: None },
+            NodeInfo {
+                hostname: "node".to_owned(),
+                kernel: "6.1".to_owned(),
+                instance_id: None,
+                ..NodeInfo::default()
+            },
             Window { started_at: "2025-01-01T00:00:00Z".to_owned(), duration_ns: 1, ..Window::default() },
         )
     }

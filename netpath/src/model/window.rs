@@ -14,7 +14,7 @@ pub enum Direction {
 }
 
 /// The node.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// `uname -n`.
     pub hostname: String,
@@ -22,6 +22,9 @@ pub struct NodeInfo {
     pub kernel: String,
     /// EC2 instance id.
     pub instance_id: Option<String>,
+    /// The VPC's CIDR blocks; empty if they are not known.
+    #[serde(default)]
+    pub vpc_cidr_blocks: Vec<String>,
 }
 
 /// The time that was measured.

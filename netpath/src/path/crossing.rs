@@ -27,6 +27,10 @@ pub struct Crossing {
     pub carried_bytes: u64,
     /// What crossed an ENI a second time.
     pub again: Counts,
+    /// What came in by ENIs.
+    pub eni_rx_bytes: u64,
+    /// What left by ENIs.
+    pub eni_tx_bytes: u64,
 }
 
 /// In and out, where there was a hop.
@@ -88,18 +92,33 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
     let (eni, again) = across.sides();
     let (tunnel, _) = tunnels.sides();
     let again = again.unwrap_or_default();
+    let [eni_rx_bytes, eni_tx_bytes] = [across.entered, across.left].map(|side| side.map_or(0, |counts| counts.bytes));
     if eni.is_some() || tunnel.is_some() {
         let (mut once, carried) = (eni.unwrap_or_default(), tunnel.unwrap_or_default());
         once += carried;
         let local = if tunnel.is_none() { stayed } else { Counts::default() };
         once += local;
-        return Crossing { once, local_bytes: local.bytes, carried_bytes: carried.bytes, again };
+        return Crossing {
+            once,
+            local_bytes: local.bytes,
+            carried_bytes: carried.bytes,
+            again,
+            eni_rx_bytes,
+            eni_tx_bytes,
+        };
     }
     // Without an edge it was seen within the node only. To many, each of them gets a copy.
     let to_many = hops.iter().any(|hop| hop.tuple.dst.is_multicast() || topology.is_broadcast(hop.tuple.dst));
     let ends = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
     let once = ends.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
-    Crossing { once, local_bytes: 0, carried_bytes: if encrypted { once.bytes } else { 0 }, again }
+    Crossing {
+        once,
+        local_bytes: 0,
+        carried_bytes: if encrypted { once.bytes } else { 0 },
+        again,
+        eni_rx_bytes,
+        eni_tx_bytes,
+    }
 }
 
 /// Whether the hop is of copies that went out to a pod that they were not for, though they may go anywhere else besides: to the

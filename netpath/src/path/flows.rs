@@ -12,7 +12,9 @@ use super::crossing::{Crossing, crossing};
 use super::diversions::Diverted;
 use super::join::{Conversation, Joined, JoinedFlow};
 use super::names::{Named, Names};
+use super::nat::nat;
 use super::order::order;
+use super::peers::Peers;
 use super::scope::scope;
 use super::topology::Topology;
 use crate::model::{Direction, OtherProgram};
@@ -34,6 +36,7 @@ pub fn flows(
     let records_lost =
         snapshot.lost.packets > 0 || snapshot.unattributed.iter().any(|lost| no_room(lost) && lost.counts.packets > 0);
 
+    let peers = Peers::new(&snapshot.node.vpc_cidr_blocks);
     let sorted = std::mem::take(&mut joined.flows);
     for flow in &sorted {
         let forms = match joined.entries(flow) {
@@ -87,11 +90,16 @@ pub fn flows(
         let conversation = *conversations.entry(flow.conversation).or_insert(next);
         let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
         let first = &hops[0];
-        let Crossing { once, local_bytes, carried_bytes, again } = moved;
+        let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
         let alone = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
             let one = end(&ends[0]);
             ends.iter().all(|other| end(other) == one).then_some(one)
+        };
+        let in_tunnel = hops.iter().any(|hop| topology.is_tunnel(hop.ifindex));
+        let kind = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
+            let first = peers.kind(end(&ends[0]), in_tunnel, topology);
+            ends.iter().all(|other| peers.kind(end(other), in_tunnel, topology) == first).then_some(first)
         };
         let src_pod = names.source(alone(|ends| ends.0), hops, topology);
         let dst_pod = names.destination(alone(|ends| ends.1), hops, topology);
@@ -112,6 +120,11 @@ pub fn flows(
             dport: ports(&first.tuple).map(|(_, dport)| dport),
             own: snapshot.own_connections.iter().any(|own| [*own, own.reversed()].contains(&first.tuple)),
             path: verdict.path,
+            nat: nat(entries.iter().map(|entry| &snapshot.connections[entry.connection as usize])),
+            src_peer_kind: kind(|ends| ends.0),
+            dst_peer_kind: kind(|ends| ends.1),
+            eni_tx_bytes,
+            eni_rx_bytes,
             reason: verdict.reason,
             reason_detail: verdict.detail,
             scope: scope(from, first.tuple.dst, from_initiator, topology)

@@ -7,8 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::select::namespace;
+use super::workload::workload;
 use crate::model::Direction;
-use crate::report::{Flow, Group, GroupBy, Grouping, Report};
+use crate::report::{Flow, Group, GroupBy, Grouping, PeerKind, Report};
 
 /// Which side of a group a flow is on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,11 @@ pub fn group(report: &mut Report, by: GroupBy) {
             GroupBy::Path => add(Some(flow.path.name()), Side::None, flow.bytes, flow.packets),
             GroupBy::Pod => by_ends(flow, |pod| pod, &mut add),
             GroupBy::Namespace => by_ends(flow, namespace, &mut add),
+            GroupBy::Workload => by_ends(flow, workload, &mut add),
+            GroupBy::Peer => {
+                let (peer, side) = peer(flow);
+                add(peer.map(PeerKind::name), side, flow.bytes, flow.packets);
+            }
             GroupBy::Service => {
                 // Only what conntrack knows has a service, so that it also knows whose direction it is.
                 let side = if flow.from_initiator == Some(false) { Side::Sent } else { Side::Received };
@@ -50,6 +56,22 @@ pub fn group(report: &mut Report, by: GroupBy) {
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| Reverse(group.bytes));
     report.grouping = Some(Grouping { by, groups });
+}
+
+/// The end that is outside this node; of a flow within it the node, if that is an end.
+fn peer(flow: &Flow) -> (Option<PeerKind>, Side) {
+    // The further away, the later.
+    let rank = |kind: PeerKind| match kind {
+        PeerKind::PodHere => 0,
+        PeerKind::ThisNode => 1,
+        _ => 2,
+    };
+    match (flow.src_peer_kind, flow.dst_peer_kind) {
+        (Some(src), Some(dst)) if src == dst => (Some(src), Side::Within),
+        (Some(src), Some(dst)) if rank(src) > rank(dst) => (Some(src), Side::Sent),
+        (Some(_), Some(dst)) => (Some(dst), Side::Received),
+        _ => (None, Side::None),
+    }
 }
 
 /// Adds a flow to the groups of its ends, or to the one without a name if neither is a known pod.

@@ -2,7 +2,23 @@
 //!
 //! In: a conntrack entry. Out: the tuples to look for. It must not know devices or counts.
 
+use crate::report::Nat;
 use crate::snapshot::{Connection, Tuple};
+
+/// What NAT makes of the addresses of connections, taken together; nothing of none.
+#[must_use]
+pub fn nat<'a>(connections: impl Iterator<Item = &'a Connection>) -> Nat {
+    let changed = connections.map(|Connection { original, reply, .. }| {
+        let snat = (original.src, original.sport) != (reply.dst, reply.dport);
+        (snat, (original.dst, original.dport) != (reply.src, reply.sport))
+    });
+    match changed.fold((false, false), |one, other| (one.0 || other.0, one.1 || other.1)) {
+        (false, false) => Nat::None,
+        (true, false) => Nat::Snat,
+        (false, true) => Nat::Dnat,
+        (true, true) => Nat::Both,
+    }
+}
 
 /// The tuples of one direction of a connection, in the order in which its packets take them.
 ///

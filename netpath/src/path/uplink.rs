@@ -94,7 +94,7 @@ mod tests {
             let devices = devices
                 .map(|(ifindex, name, class)| snapshot::Device::new(DeviceFacts::new(ifindex, name, class)))
                 .to_vec();
-            let node = NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None };
+            let node = NodeInfo::default();
             let window = Window { duration_ns: 1, ..Window::default() };
             let default_routes = routes.map(<[u32]>::to_vec);
             let report = crate::path::report(&Snapshot { devices, default_routes, ..Snapshot::new(node, window) });

@@ -118,6 +118,60 @@ pub enum Scope {
     Broadcast,
 }
 
+/// What NAT makes of a connection's addresses and ports, by conntrack; without it, as the hops show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nat {
+    /// Nothing.
+    #[default]
+    None,
+    /// It changes the client's.
+    Snat,
+    /// It changes the server's.
+    Dnat,
+    /// It changes both.
+    Both,
+}
+
+/// Where an end of a flow is, by its address before SNAT and after DNAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerKind {
+    /// A pod of this node.
+    PodHere,
+    /// A pod of another node, reached through a tunnel.
+    PodElsewhere,
+    /// This node's own stack.
+    ThisNode,
+    /// In the VPC, by its CIDR blocks.
+    Vpc,
+    /// A private address (RFC 1918, 6598, 4193) that is not known to be in the VPC.
+    Private,
+    /// A public address.
+    Internet,
+    /// Link-local: the instance metadata service, Amazon DNS and the like.
+    LinkLocal,
+    /// Many at once: multicast, broadcast.
+    Many,
+}
+
+impl PeerKind {
+    /// Its name in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PodHere => "pod_here",
+            Self::PodElsewhere => "pod_elsewhere",
+            Self::ThisNode => "this_node",
+            Self::Vpc => "vpc",
+            Self::Private => "private",
+            Self::Internet => "internet",
+            Self::LinkLocal => "link_local",
+            Self::Many => "many",
+        }
+    }
+}
+
 /// One direction of one conversation.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Flow {
@@ -140,6 +194,21 @@ pub struct Flow {
     pub own: bool,
     /// Where it went.
     pub path: PathClass,
+    /// What NAT makes of its connection's addresses.
+    #[serde(default)]
+    pub nat: Nat,
+    /// Where its source is; `null` if that is not known.
+    #[serde(default)]
+    pub src_peer_kind: Option<PeerKind>,
+    /// Where its destination is; `null` if that is not known.
+    #[serde(default)]
+    pub dst_peer_kind: Option<PeerKind>,
+    /// What left this node by ENIs, each byte once.
+    #[serde(default)]
+    pub eni_tx_bytes: u64,
+    /// What came in by ENIs, each byte once.
+    #[serde(default)]
+    pub eni_rx_bytes: u64,
     /// Why it is `undelivered` or `unresolved`; `null` for other paths.
     #[serde(default)]
     pub reason: Option<PathReason>,
@@ -273,57 +342,4 @@ pub struct PathTotal {
     pub packets: u64,
     /// Number of flows.
     pub flows: u64,
-}
-
-/// What a report's flows are limited to.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Selection {
-    /// The options that chose them ("--pod default/web"). Of those with one name, one at least holds; of different names all.
-    pub filters: Vec<String>,
-    /// As the report's totals, of these flows only.
-    pub totals: Totals,
-}
-
-/// What flows are added up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum GroupBy {
-    /// The pods at their ends.
-    Pod,
-    /// The namespaces of these.
-    Namespace,
-    /// Where they went.
-    Path,
-    /// The devices they passed.
-    Device,
-    /// The services whose addresses their initiators used.
-    Service,
-}
-
-/// Flows, added up.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Grouping {
-    /// By what.
-    pub by: GroupBy,
-    /// Most bytes first.
-    pub groups: Vec<Group>,
-}
-
-/// The flows that have something in common. A flow between two pods is in the groups of both.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Group {
-    /// `namespace/name` of the pod, name of the namespace, path, device or service; `null` for flows that have none.
-    pub name: Option<String>,
-    /// How many; of a device, how often one passed a hook of it.
-    pub flows: u64,
-    /// `skb->len`: at the flows' first hops, of a device at its hooks.
-    pub bytes: u64,
-    /// Packets, likewise.
-    pub packets: u64,
-    /// Of `bytes`, those that the pod, namespace or service sent, or that left by the device; `null` for a path.
-    pub sent_bytes: Option<u64>,
-    /// Of `bytes`, those that it received. What a pod sends to itself is both.
-    pub received_bytes: Option<u64>,
-    /// `bytes` by where the flows went.
-    pub by_path: BTreeMap<PathClass, u64>,
 }

@@ -196,7 +196,7 @@ mod tests {
 
         fn cut(&mut self) {
             let closed = boundary(&self.links);
-            let node = NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None };
+            let node = NodeInfo::default();
             let tuple = Tuple { proto: 17, src: [10, 0, 0, 1].into(), sport: 1, dst: [10, 0, 0, 2].into(), dport: 2 };
             let observation = |(ifindex, counts)| Observation {
                 ifindex,

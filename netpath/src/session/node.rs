@@ -14,5 +14,10 @@ pub fn default_routes() -> Option<Vec<u32>> {
 pub fn node_info() -> NodeInfo {
     let name = uname();
     let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
-    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), instance_id: None }
+    NodeInfo {
+        hostname: text(name.nodename()),
+        kernel: text(name.release()),
+        instance_id: None,
+        vpc_cidr_blocks: Vec::new(),
+    }
 }

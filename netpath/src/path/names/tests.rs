@@ -74,10 +74,7 @@ fn report_of(devices: Vec<Device>, pods: Vec<PodRecord>, flows: &[(u32, &str, u1
         devices: devices.into_iter().chain([out]).collect(),
         observations,
         names: Names { sources: Vec::new(), pods, services: Vec::new() },
-        ..Snapshot::new(
-            NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-            Window { duration_ns: 1, ..Window::default() },
-        )
+        ..Snapshot::new(NodeInfo::default(), Window { duration_ns: 1, ..Window::default() })
     })
 }
 
@@ -288,10 +285,7 @@ fn services() {
         let mut snapshot = Snapshot {
             devices: vec![veth(7, "veth1", &[])],
             names: Names { sources: Vec::new(), pods: Vec::new(), services },
-            ..Snapshot::new(
-                NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-                Window { duration_ns: 1, ..Window::default() },
-            )
+            ..Snapshot::new(NodeInfo::default(), Window { duration_ns: 1, ..Window::default() })
         };
         let tuple =
             Tuple { proto: 6, src: address("10.0.0.21"), sport: 40_000, dst: address("198.51.100.7"), dport: 443 };
@@ -319,10 +313,7 @@ fn ends(devices: Vec<Device>, pods: Vec<PodRecord>, hooks: &[(u32, Direction)], 
         devices: devices.into_iter().chain([out]).collect(),
         observations: hooks.iter().map(seen).collect(),
         names: Names { sources: Vec::new(), pods, services: Vec::new() },
-        ..Snapshot::new(
-            NodeInfo { hostname: String::new(), kernel: String::new(), instance_id: None },
-            Window { duration_ns: 1, ..Window::default() },
-        )
+        ..Snapshot::new(NodeInfo::default(), Window { duration_ns: 1, ..Window::default() })
     });
     assert_eq!(report.flows.len(), 1);
     let flow = &report.flows[0];

@@ -15,6 +15,8 @@ pub(super) fn write(grouping: &Grouping, out: &mut impl Write, style: Style, sca
     let (title, column, nameless, sides) = match by {
         GroupBy::Pod => ("BY POD", "POD", "(no known pod)", ["SENT", "RECEIVED"]),
         GroupBy::Namespace => ("BY NAMESPACE", "NAMESPACE", "(no known pod)", ["SENT", "RECEIVED"]),
+        GroupBy::Workload => ("BY WORKLOAD", "WORKLOAD", "(no known pod)", ["SENT", "RECEIVED"]),
+        GroupBy::Peer => ("BY PEER", "PEER", "(not known)", ["SENT", "RECEIVED"]),
         GroupBy::Path => ("BY PATH", "PATH", "", ["SENT", "RECEIVED"]),
         GroupBy::Service => ("BY SERVICE", "SERVICE", "(no known service)", ["SENT", "RECEIVED"]),
         GroupBy::Device => ("BY DEVICE", "DEVICE", "", ["TX", "RX"]),
