@@ -28,7 +28,7 @@ use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
 use self::tracked::TrackedDevice;
 use crate::kernel::attach::Attacher;
-use crate::kernel::drain::FlowCounts;
+use crate::kernel::flow_counts::FlowCounts;
 use crate::kernel::load::load;
 use crate::kernel::stale_filters;
 use crate::node::conntrack::statistics::{self, Statistics};

@@ -13,8 +13,9 @@ use caps::{CapSet, Capability};
 
 use crate::descriptors;
 use crate::kernel::attach::TCX;
+use crate::kernel::error::{POSSIBLE_CPUS, WITHOUT_MEMLOCK};
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::kernel::load::{self, POSSIBLE_CPUS, WITHOUT_MEMLOCK};
+use crate::kernel::load;
 use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{self, EniChoice, Link, qdiscs};
 
