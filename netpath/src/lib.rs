@@ -8,6 +8,7 @@ pub mod command;
 pub mod descriptors;
 pub mod doctor;
 pub mod kernel;
+pub mod netlink;
 pub mod node;
 pub mod path;
 pub mod pattern;

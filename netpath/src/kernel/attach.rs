@@ -19,7 +19,7 @@ use netpath_ebpf::map;
 use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
-use crate::node::devices::Layer;
+use crate::netlink::Layer;
 use crate::report::{Attach, Direction};
 use crate::snapshot::NewQdiscs;
 

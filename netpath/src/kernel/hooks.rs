@@ -9,33 +9,21 @@ pub mod message;
 use std::collections::{BTreeMap, HashMap};
 use std::{fmt, io};
 
-use self::message::{RTM_GETQDISC, RTM_GETTFILTER, tcmsg};
 use super::bpf;
-use crate::node::netlink::Requester;
+use crate::netlink::Requester;
+use crate::netlink::qdiscs::{FilterQdisc, Qdiscs};
+use crate::netlink::tc::{EGRESS, INGRESS, TcMessage};
 use crate::report::Direction;
-
-/// `TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS` of a clsact qdisc: where legacy filters hang.
-const INGRESS: u32 = 0xffff_fff2;
-const EGRESS: u32 = 0xffff_fff3;
 
 /// What is on a device's hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceHooks {
     /// What legacy filters hang on, if it is there.
-    pub qdisc: Option<Qdisc>,
+    pub qdisc: Option<FilterQdisc>,
     /// TC ingress.
     pub rx: Hook,
     /// TC egress.
     pub tx: Hook,
-}
-
-/// A qdisc that is there to hold filters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qdisc {
-    /// `clsact`: ingress and egress.
-    Clsact,
-    /// `ingress`: ingress only.
-    Ingress,
 }
 
 /// What a packet meets on one hook, in this order.
@@ -174,20 +162,20 @@ impl HookReader {
         Ok(devices)
     }
 
-    fn read_one(&mut self, ifindex: u32, qdisc: Option<Qdisc>) -> io::Result<DeviceHooks> {
+    fn read_one(&mut self, ifindex: u32, qdisc: Option<FilterQdisc>) -> io::Result<DeviceHooks> {
         let mut hook = |direction, parent: Option<u32>| -> io::Result<Hook> {
             let filters = parent.map_or(Ok(Vec::new()), |parent| self.filters(ifindex, parent))?;
             Ok(Hook { tcx: self.tcx(ifindex, direction)?, filters })
         };
         // An ingress qdisc answers with its filters, whichever hook it is asked for.
         let rx = hook(Direction::Rx, qdisc.map(|_| INGRESS))?;
-        let tx = hook(Direction::Tx, (qdisc == Some(Qdisc::Clsact)).then_some(EGRESS))?;
+        let tx = hook(Direction::Tx, (qdisc == Some(FilterQdisc::Clsact)).then_some(EGRESS))?;
         Ok(DeviceHooks { qdisc, rx, tx })
     }
 
     /// Which devices have a qdisc for filters.
-    pub fn qdiscs(&mut self) -> io::Result<BTreeMap<u32, Qdisc>> {
-        self.dump(RTM_GETQDISC, 0, 0, message::qdisc).map(|qdiscs| qdiscs.into_iter().collect())
+    pub fn qdiscs(&mut self) -> io::Result<HashMap<u32, FilterQdisc>> {
+        Qdiscs::read(&mut self.netlink).map(|qdiscs| qdiscs.for_filters)
     }
 
     /// The TCX programs on one hook, in order; none on kernels before 6.6. `None`: the caller may not ask (`CAP_NET_ADMIN`).
@@ -211,30 +199,17 @@ impl HookReader {
 
     /// The legacy filters on one hook of a device that has a qdisc for them; none if there is no such device.
     fn filters(&mut self, ifindex: u32, parent: u32) -> io::Result<Vec<Filter>> {
-        let mut filters = self.dump(RTM_GETTFILTER, ifindex, parent, message::filter)?;
+        let request = TcMessage { ifindex, parent, ..TcMessage::default() }.to_bytes();
+        let mut filters: Vec<Filter> = Vec::new();
+        // The kernel's traffic control does not say if it changed during a dump.
+        let _ = self.netlink.dump_all(libc::RTM_GETTFILTER, &request, "filters", |kind, body| {
+            filters.extend(message::filter(kind, body)?);
+            Ok(())
+        })?;
         for program in filters.iter_mut().filter_map(|filter| filter.bpf.as_mut()?.program.as_mut()) {
             program.name = self.program(program.id).name;
         }
         Ok(filters)
-    }
-
-    /// What `read` makes of the answers to one request; `None` is for what is not of interest.
-    fn dump<T>(
-        &mut self,
-        request: u16,
-        ifindex: u32,
-        parent: u32,
-        read: impl Fn(u16, &[u8]) -> Result<Option<T>, message::Malformed>,
-    ) -> io::Result<Vec<T>> {
-        let mut all = Ok(Vec::new());
-        // The kernel's traffic control does not say if it changed during a dump.
-        let _ =
-            self.netlink.dump(request, &tcmsg(ifindex, parent), |kind, body| match (&mut all, read(kind, body)) {
-                (Ok(all), Ok(one)) => all.extend(one),
-                (all, Err(malformed)) => *all = Err(malformed),
-                (Err(_), Ok(_)) => {}
-            })?;
-        all.map_err(|message::Malformed| io::Error::other("a message about filters that netpath cannot read"))
     }
 
     fn program(&mut self, id: u32) -> Program {

@@ -7,6 +7,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use caps::{CapSet, Capability, CapsHashSet};
 use netpath_ebpf::map;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::attach::Attacher;
 use super::drain::Drain;
@@ -46,17 +47,11 @@ fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain
 
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
 fn raise_memory_limit() {
-    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    let mut limit = unlimited;
-    // SAFETY: both calls take a pointer to a limit that lives through the call.
-    unsafe {
-        // Should none of it work, the kernel refuses a map, and `explained` says why.
-        if libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) != 0
-            && libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) == 0
-        {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
-        }
+    let unlimited = Rlimit { current: None, maximum: None };
+    // Should neither work, the kernel refuses a map, and `explained` says why.
+    if setrlimit(Resource::Memlock, unlimited).is_err() {
+        let limit = getrlimit(Resource::Memlock);
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit });
     }
 }
 

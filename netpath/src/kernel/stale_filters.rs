@@ -9,7 +9,8 @@ use netpath_ebpf::map;
 
 use super::hooks::{Filter, HookReader};
 use super::lease;
-use crate::node::netlink::Requester;
+use crate::netlink::Requester;
+use crate::netlink::tc::TcMessage;
 use crate::report::Direction;
 
 /// A filter that netpath added.
@@ -72,13 +73,9 @@ pub fn remove<'a>(filters: impl IntoIterator<Item = &'a Own>) -> io::Result<usiz
 }
 
 impl Own {
-    /// `struct tcmsg` (linux/rtnetlink.h) that names exactly this filter.
-    fn tcmsg(&self) -> [u8; 20] {
-        let mut bytes = [0; 20];
-        let info = u32::from(self.priority) << 16 | u32::from(self.protocol.to_be());
-        for (at, word) in [(4, self.ifindex), (8, self.handle), (12, self.parent), (16, info)] {
-            bytes[at..at + 4].copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes
+    /// The header that names exactly this filter.
+    fn tcmsg(&self) -> Vec<u8> {
+        let &Self { ifindex, handle, parent, priority, protocol, .. } = self;
+        TcMessage { ifindex, handle, parent, info: TcMessage::filter_info(priority, protocol) }.to_bytes()
     }
 }

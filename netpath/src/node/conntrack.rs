@@ -10,8 +10,6 @@
 //! announces only its end, at the first answer or after a second. So **two connections may have the same `original`**, and
 //! such an entry of the last second that got no answer is not seen.
 //!
-//! The socket is `netlink-sys`, framing and attributes `netlink-packet-core`; [`message`] says what is our own, and why.
-//!
 //! What it does to the node: while somebody listens, the kernel builds a message for each new and ended connection. If
 //! `nf_conntrack_netlink` is a module that is not loaded, the kernel loads it, and it stays; if conntrack itself is not
 //! loaded, nothing is opened, so nothing is loaded.
@@ -28,7 +26,6 @@ use crate::snapshot::Connection;
 mod collect;
 mod known;
 pub mod message;
-mod socket;
 pub mod statistics;
 
 /// Follows connections over one window or several.

@@ -9,12 +9,10 @@
 
 mod choice;
 mod class;
-pub mod counters;
+mod dump;
 mod inventory;
 pub mod message;
 mod monitor;
-pub mod qdiscs;
-mod socket;
 mod tables;
 pub mod uplink;
 
@@ -27,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use choice::EniChoice;
 pub use monitor::LinkMonitor;
 
+pub use crate::netlink::Layer;
 use crate::report::DeviceClass;
 use crate::snapshot::{self, KernelCounters, PortVlans, Xdp};
 
@@ -75,18 +74,6 @@ pub struct Link {
     pub xdp: Option<Xdp>,
     /// The device's own counters since it exists.
     pub counters: KernelCounters,
-}
-
-/// How a device's frames begin, by its hardware type (`ARPHRD_*`): it decides which program can read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// With an Ethernet header. The loopback device has one too.
-    Ethernet,
-    /// With the IP header.
-    Ip,
-    /// With something netpath does not know: its traffic cannot be attributed.
-    Unknown,
 }
 
 /// Why a device is taken for an ENI.
@@ -180,7 +167,7 @@ impl Link {
 /// # Errors
 /// If netlink refuses.
 pub(crate) fn veths_to_elsewhere() -> anyhow::Result<Vec<(u32, i32)>> {
-    let messages = socket::dump(socket::Subject::Links).context("cannot list the network devices")?;
+    let messages = dump::dump(dump::Subject::Links).context("cannot list the network devices")?;
     let veth = |message| match message {
         message::Message::NewLink(link) if matches!(link.info.kind.as_deref(), Some("veth" | "netkit")) => {
             Some((link.ifindex, link.elsewhere?))

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::kernel::drain::Drain;
-use crate::node::devices::counters::{Counted, CounterReader, Reading};
-use crate::node::devices::qdiscs::{self, Qdiscs};
+use crate::netlink::counters::{Counted, CounterReader, Reading};
+use crate::netlink::qdiscs::{self, Qdiscs};
 use crate::snapshot::KernelCounters;
 
 /// One end of a window.

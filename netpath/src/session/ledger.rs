@@ -102,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::node::devices::counters::{Counted, Reading};
+    use crate::netlink::counters::{Counted, Reading};
     use crate::report::{DeviceClass, Direction, NodeInfo, Window};
     use crate::snapshot::{Counts, Observation, Snapshot, Tuple};
 

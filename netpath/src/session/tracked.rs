@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use super::boundary::Boundary;
 use super::hook_watcher::HookState;
+use crate::netlink::counters::Counted;
 use crate::node::devices::Link;
-use crate::node::devices::counters::Counted;
 use crate::report::{Attach, DeviceClass};
 use crate::snapshot::{Device, Drops, KernelCounters, KernelSlack};
 

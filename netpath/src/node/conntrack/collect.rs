@@ -8,12 +8,16 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
 use super::known::Known;
-use super::message;
-use super::socket::{Dumps, Events, Received};
+use super::message::{self, CT_GET, NFGENMSG_BYTES};
 use super::{ConntrackError, Limits, Outcome};
-use crate::node::netlink::DATAGRAM_BYTES;
+use crate::netlink::{Received, Requester, Subscription};
 use crate::report::Conntrack;
+
+/// `NFNLGRP_CONNTRACK_NEW`, `NFNLGRP_CONNTRACK_DESTROY`.
+const EVENT_GROUPS: [u32; 2] = [1, 3];
 
 /// Time between two looks at the event socket.
 const POLL: Duration = Duration::from_millis(20);
@@ -44,9 +48,9 @@ pub enum Order {
 /// The worker's state.
 #[derive(Debug)]
 pub struct Collector {
-    events: Events,
-    dumps: Dumps,
-    buffer: Vec<u8>,
+    events: Subscription,
+    // A socket of its own, so that a dump does not compete with events for room in the receive buffer.
+    dumps: Requester,
     known: Known,
     events_are_off: bool,
     /// In this window, as are the two below.
@@ -64,9 +68,10 @@ impl Collector {
     /// Opens the sockets, subscribes, and takes the first dump.
     pub fn start(limits: Limits, events_are_off: bool) -> Result<Self, ConntrackError> {
         let mut collector = Self {
-            events: Events::subscribe(limits.receive_buffer_bytes)?,
-            dumps: Dumps::open()?,
-            buffer: vec![0; DATAGRAM_BYTES],
+            events: Subscription::open(NETLINK_NETFILTER, &EVENT_GROUPS, limits.receive_buffer_bytes)
+                .map_err(|error| ConntrackError::from_io("subscribe to events", error))?,
+            dumps: Requester::open_to(NETLINK_NETFILTER)
+                .map_err(|error| ConntrackError::from_io("open a socket", error))?,
             known: Known::new(limits.connections),
             events_are_off,
             overruns: 0,
@@ -121,11 +126,11 @@ impl Collector {
 
     fn read_events(&mut self) {
         for _ in 0..READS {
-            match self.events.receive(&mut self.buffer) {
+            match self.events.receive() {
                 Ok(Received::Datagram(datagram)) => {
                     message::messages(datagram).for_each(|message| self.known.apply(message));
                 }
-                Ok(Received::Unusable) => self.known.malformed += 1,
+                Ok(Received::Truncated) => self.known.malformed += 1,
                 Ok(Received::Overrun) => {
                     self.overruns += 1;
                     self.stale = true;
@@ -145,13 +150,15 @@ impl Collector {
         self.dump_count += 1;
         let began = Instant::now();
         self.known.begin_dump();
-        let result = self.dumps.dump(&mut self.buffer, |message| self.known.apply(message));
+        // A `struct nfgenmsg` of zeros asks for IPv4 and IPv6, of all zones.
+        let result =
+            self.dumps.dump(CT_GET, &[0; NFGENMSG_BYTES], |kind, body| self.known.apply(message::read(kind, body)));
         if result.is_ok() {
             self.known.end_dump();
         }
         self.dumped_at = Instant::now();
         self.dump_took = self.dumped_at - began;
-        result
+        result.map(drop).map_err(|error| ConntrackError::from_io("dump", error))
     }
 
     fn try_dump(&mut self) {

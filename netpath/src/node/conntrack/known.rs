@@ -54,7 +54,7 @@ impl Known {
                 self.malformed += 1;
                 return;
             }
-            Message::Done | Message::Error(_) | Message::Other => return,
+            Message::Other => return,
         };
         let has_room = self.connections.len() < self.limit;
         match self.connections.entry(connection) {

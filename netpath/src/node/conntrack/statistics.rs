@@ -5,11 +5,10 @@
 
 use std::io;
 
-use netlink_packet_core::NlasIterator;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::message::NFGENMSG_BYTES;
-use crate::node::netlink::Requester;
+use crate::netlink::{Attributes, Requester};
 use crate::snapshot::ConntrackTable;
 
 // linux/netfilter/nfnetlink_conntrack.h, of NFNL_SUBSYS_CTNETLINK.
@@ -60,10 +59,10 @@ impl Statistics {
     /// Takes in a message of an answer; `None` if it lacks something.
     pub fn take(&mut self, message_type: u16, body: &[u8]) -> Option<()> {
         let mut values = [None; CTA_STATS_EARLY_DROP as usize + 1];
-        for attribute in NlasIterator::new(body.get(NFGENMSG_BYTES..)?) {
+        for attribute in Attributes::after(NFGENMSG_BYTES, body).ok()? {
             let attribute = attribute.ok()?;
-            if let Some(value) = values.get_mut(usize::from(attribute.kind())) {
-                *value = Some(u32::from_be_bytes(attribute.value().try_into().ok()?));
+            if let Some(value) = values.get_mut(usize::from(attribute.kind)) {
+                *value = Some(attribute.be32().ok()?);
             }
         }
         let value = |attribute: u16| values[usize::from(attribute)];
@@ -99,15 +98,12 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::attributes::attribute;
 
     /// `struct nfgenmsg`, and attributes of four bytes.
     fn body(attributes: &[(u16, u32)]) -> Vec<u8> {
         let mut body = vec![0; NFGENMSG_BYTES];
-        for (kind, value) in attributes {
-            body.extend(8_u16.to_ne_bytes());
-            body.extend(kind.to_ne_bytes());
-            body.extend(value.to_be_bytes());
-        }
+        body.extend(attributes.iter().flat_map(|(kind, value)| attribute(*kind, &value.to_be_bytes())));
         body
     }
 

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::choice::Surroundings;
+use super::dump::{Subject, dump};
 use super::message::{HostRoute, Message, RawLink};
-use super::socket::{self, Subject};
 use super::tables::{Reach, Tables};
 use super::uplink::Uplinks;
 use super::{EniChoice, EniEvidence, Link, LinkEvent, class, mac};
@@ -66,18 +66,18 @@ impl Inventory {
         #[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2, AF_INET6 is 10")]
         let (v4, v6) = (libc::AF_INET as u8, libc::AF_INET6 as u8);
         for subject in [Subject::Links, Subject::Addresses] {
-            for message in socket::dump(subject)? {
+            for message in dump(subject)? {
                 self.apply(message);
             }
         }
         // Kernels that can be built without these refuse.
         for subject in [Subject::PortVlans, Subject::Rules(v4), Subject::Rules(v6)] {
-            for message in socket::dump(subject).unwrap_or_default() {
+            for message in dump(subject).unwrap_or_default() {
                 self.apply(message);
             }
         }
         for subject in [Subject::Routes(v4), Subject::Routes(v6)] {
-            for message in socket::dump(subject)? {
+            for message in dump(subject)? {
                 self.apply(message);
             }
         }
@@ -177,9 +177,7 @@ impl Inventory {
                 self.route_all_anew()
             }
             Message::PortVlans { ifindex, vlans } => self.vlans_are(ifindex, vlans),
-            Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
-                Vec::new()
-            }
+            Message::Other | Message::Malformed => Vec::new(),
         }
     }
 

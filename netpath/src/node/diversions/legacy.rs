@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use ipnet::IpNet;
 
 use super::xtables;
-use crate::node::netlink::{c_string, lossy};
+use crate::netlink::attributes::{c_string, lossy};
 use crate::node::nftables::conditions::Conditions;
 use crate::snapshot::{Diversion, NetfilterRule};
 

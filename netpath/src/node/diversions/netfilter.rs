@@ -4,7 +4,7 @@
 //! which it is reached is not considered.
 
 use super::xtables;
-use crate::node::netlink::{attribute, lossy};
+use crate::netlink::attributes::{find, lossy};
 use crate::node::nftables::conditions::{Conditions, Device, has_ports};
 use crate::node::nftables::expression::{Expression, Field, Header, expressions};
 use crate::node::nftables::{RULE_CHAIN, RULE_TABLE};
@@ -41,7 +41,7 @@ pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<Strin
         if diversion == Diversion::Synproxy && limits.proto().is_none() {
             limits.limit_proto(TCP);
         }
-        let name = |kind| lossy(attribute(attributes, kind).unwrap_or_default());
+        let name = |kind| lossy(find(attributes, kind).unwrap_or_default());
         let place = format!("nft table {family_name} {}, chain {}", name(RULE_TABLE), name(RULE_CHAIN));
         found.extend(rule(diversion, place, &limits, device).filter(|rule| !found.contains(rule)));
         rewritten |= diversion == Diversion::Rewrite;
@@ -128,7 +128,8 @@ fn rule(
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::node::netlink::answers;
+    use crate::netlink::answers;
+    use crate::netlink::attributes::attribute;
 
     // Dumps of Linux 6.18, little-endian, while `nft list ruleset` and `iptables-nft-save` showed what is expected below.
     const NATIVE: &[u8] = include_bytes!("../../../fuzz/seeds/answers/nftables");
@@ -246,14 +247,6 @@ mod tests {
             },
         ];
         assert_eq!(all(COMPAT), expected);
-    }
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(value.len() + 4).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
     }
 
     /// An expression: its name and its attributes.

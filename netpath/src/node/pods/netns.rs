@@ -7,11 +7,10 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use netlink_packet_core::{NlasIterator, parse_i32};
-
 use super::SourceError;
+use crate::netlink::attributes::attribute;
+use crate::netlink::{Attributes, Requester};
 use crate::node::devices;
-use crate::node::netlink::Requester;
 use crate::report::NameSourceState;
 
 // linux/rtnetlink.h, linux/net_namespace.h; the attributes are not in libc.
@@ -54,9 +53,7 @@ fn look_up(held: &[Option<OwnedFd>]) -> anyhow::Result<Vec<Vec<u32>>> {
 /// The kernel's number for a namespace; `None` if it has none, or the descriptor is not of a namespace.
 fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i32>> {
     let mut body = vec![0; HEADER_BYTES];
-    body.extend(8u16.to_ne_bytes());
-    body.extend(NETNSA_FD.to_ne_bytes());
-    body.extend(namespace.as_raw_fd().to_ne_bytes());
+    body.extend(attribute(NETNSA_FD, &namespace.as_raw_fd().to_ne_bytes()));
     let mut number = None;
     let answered = requester.get(libc::RTM_GETNSID, &body, |message_type, body| {
         number = number.or(told(message_type, body));
@@ -71,7 +68,9 @@ fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i
 /// The number in an answer; the kernel says of a namespace without one that it is -1.
 #[must_use]
 pub fn told(message_type: u16, body: &[u8]) -> Option<i32> {
-    let attributes = body.get(HEADER_BYTES..).filter(|_| message_type == libc::RTM_NEWNSID)?;
-    let value = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NETNSA_NSID)?;
-    parse_i32(value.value()).ok().filter(|number| *number >= 0)
+    if message_type != libc::RTM_NEWNSID {
+        return None;
+    }
+    let number = Attributes::after(HEADER_BYTES, body).ok()?.find(NETNSA_NSID)?;
+    number.i32().ok().filter(|number| *number >= 0)
 }

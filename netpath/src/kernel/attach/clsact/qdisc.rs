@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use aya::util::KernelVersion;
 
 use super::super::AttachError;
-use crate::kernel::hooks::message::new_clsact;
-use crate::node::devices::counters::CounterReader;
-use crate::node::devices::qdiscs::{self, Qdiscs};
-use crate::node::netlink::Requester;
+use crate::netlink::Requester;
+use crate::netlink::counters::CounterReader;
+use crate::netlink::qdiscs::{FilterQdisc, Qdiscs};
+use crate::netlink::tc::new_clsact;
 use crate::snapshot::NewQdiscs;
 
 /// How long to wait for one device's queue.
@@ -46,10 +46,11 @@ pub struct QdiscMaker {
 
 impl QdiscMaker {
     pub fn new(kernel: KernelVersion) -> io::Result<Self> {
+        let mut netlink = Requester::open()?;
         Ok(Self {
-            netlink: Requester::open()?,
+            read: read(&mut netlink)?,
+            netlink,
             counters: CounterReader::open()?,
-            read: read()?,
             wait_left: WAIT_IN_ALL,
             may_make: true,
             counts_lost: kernel >= COUNTS_LOST,
@@ -70,7 +71,7 @@ impl QdiscMaker {
     /// Makes sure that the device has one.
     pub fn prepare(&mut self, ifindex: u32) -> Result<(), AttachError> {
         if self.read.0.elapsed() > FRESH {
-            self.read = read()?;
+            self.read = read(&mut self.netlink)?;
         }
         if self.is_there(ifindex)? {
             return Ok(());
@@ -88,7 +89,7 @@ impl QdiscMaker {
             }
             // Somebody else was faster.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                self.read = read()?;
+                self.read = read(&mut self.netlink)?;
                 self.is_there(ifindex).map(drop)
             }
             Err(error) => Err(error.into()),
@@ -96,11 +97,11 @@ impl QdiscMaker {
     }
 
     fn is_there(&self, ifindex: u32) -> Result<bool, AttachError> {
-        match self.read.1.for_filters.get(&ifindex).map(String::as_str) {
+        match self.read.1.for_filters.get(&ifindex) {
             None => Ok(false),
-            Some("clsact") => Ok(true),
+            Some(FilterQdisc::Clsact) => Ok(true),
             // A filter for egress would be taken, and would see what comes in.
-            Some(_) => Err(AttachError::IngressQdisc),
+            Some(FilterQdisc::Ingress) => Err(AttachError::IngressQdisc),
         }
     }
 
@@ -116,7 +117,7 @@ impl QdiscMaker {
         }
         let (began, wait) = (Instant::now(), WAIT.min(self.wait_left));
         loop {
-            self.read = read()?;
+            self.read = read(&mut self.netlink)?;
             let packets = self.read.1.waiting.get(&ifindex).copied().unwrap_or(0);
             let waited = began.elapsed();
             if packets == 0 || waited >= wait {
@@ -128,7 +129,7 @@ impl QdiscMaker {
     }
 }
 
-fn read() -> io::Result<(Instant, Qdiscs)> {
+fn read(netlink: &mut Requester) -> io::Result<(Instant, Qdiscs)> {
     let began = Instant::now();
-    Ok((began, qdiscs::read()?))
+    Ok((began, Qdiscs::read(netlink)?))
 }
