@@ -8,3 +8,4 @@ pub mod ethtool;
 pub mod nftables;
 mod pace;
 pub mod pods;
+pub mod source;

@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use self::legacy::Family;
-pub use self::window::{LastReading, Watch};
+pub use self::window::Watch;
 use crate::node::nftables::Nftables;
 use crate::snapshot::{Diversions, NetfilterRule, VirtualServer, XfrmPolicy};
 

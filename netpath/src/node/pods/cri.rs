@@ -76,7 +76,7 @@ struct Answer {
 impl Runtimes {
     /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
     pub fn read(&self, root: &HostRoot) -> SourceReading {
-        self.ask(root).unwrap_or_else(SourceReading::nothing)
+        self.ask(root).unwrap_or_else(SourceReading::from)
     }
 
     fn ask(&self, root: &HostRoot) -> Result<SourceReading, SourceError> {
@@ -107,7 +107,7 @@ impl Runtimes {
         for Answer { path, mut heard, .. } in answers {
             let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
             let reading = reading(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
-            all.pods.extend(reading.pods);
+            all.facts.pods.extend(reading.facts.pods);
             all.error = all.error.or(reading.error);
             if let Some(listed) = &heard.listed {
                 heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
@@ -350,7 +350,7 @@ mod tests {
         let list = framed(&[sandbox(b"client"), sandbox(b"\x1b[2J")].concat());
         let status = framed(&field(1, &field(5, &field(1, b"10.0.0.21"))));
         let reading = parse(&list, &status).expect("well formed");
-        let pods: Vec<_> = reading.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
+        let pods: Vec<_> = reading.facts.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
         assert_eq!(pods, [(PodName::new("default", "client"), vec![IpAddr::from([10, 0, 0, 21])])]);
         assert_eq!(reading.error.expect("one is no pod").state, NameSourceState::Incomplete);
         assert!(parse(&list[..list.len() - 1], &status).is_err());

@@ -30,7 +30,7 @@ struct Inside {
 
 /// Looks at every process.
 pub fn read(root: &HostRoot) -> SourceReading {
-    look(root).unwrap_or_else(SourceReading::nothing)
+    look(root).unwrap_or_else(SourceReading::from)
 }
 
 fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
@@ -93,7 +93,7 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
     } else {
         None
     };
-    Ok(SourceReading { pods, error, ..SourceReading::default() })
+    Ok(SourceReading::of_pods(pods, error))
 }
 
 fn pod_of(proc: &OwnedFd, process: &str) -> Option<String> {

@@ -15,7 +15,7 @@ use std::io;
 use ipnet::IpNet;
 
 use super::root::HostRoot;
-use super::{SourceError, SourceReading, is_label};
+use super::{Records, SourceError, SourceReading, is_label};
 use crate::netlink::attributes::{Attributes, find, ip};
 use crate::node::nftables::Nftables;
 use crate::node::nftables::conditions::Conditions;
@@ -41,11 +41,7 @@ pub fn read(_: &HostRoot) -> SourceReading {
     let mut services = Vec::new();
     if let Err(error) = read_all(&mut services) {
         let why = format!("the kernel does not tell its nftables rules: {error}");
-        return SourceReading {
-            services,
-            error: Some(SourceError::new(NameSourceState::Unreadable, why)),
-            ..SourceReading::default()
-        };
+        return reading(services, Some(SourceError::new(NameSourceState::Unreadable, why)));
     }
     services.truncate(LIMIT);
     let error = services.is_empty().then(|| {
@@ -53,7 +49,11 @@ pub fn read(_: &HostRoot) -> SourceReading {
             "nftables has no services of kube-proxy (names of its IPVS mode and of legacy iptables cannot be read)";
         SourceError::new(NameSourceState::Absent, why)
     });
-    SourceReading { services, error, ..SourceReading::default() }
+    reading(services, error)
+}
+
+fn reading(services: Vec<ServiceRecord>, error: Option<SourceError>) -> SourceReading {
+    SourceReading { facts: Records { pods: Vec::new(), services }, error }
 }
 
 fn read_all(services: &mut Vec<ServiceRecord>) -> io::Result<()> {
