@@ -21,7 +21,7 @@ fuzz_target!(|datagram: &[u8]| {
         bodies += 1;
         let _ = stats(kind, body);
         let _ = qdiscs.add(kind, body);
-        let _ = conntrack.take(kind, body);
+        let _ = conntrack.apply(kind, body);
         let _ = filter(kind, body);
         assert!(xfrm::policies(kind, body).is_none_or(|found| found.len() <= 2));
         if let [family, _, _, _, attributes @ ..] = body {
@@ -30,7 +30,7 @@ fuzz_target!(|datagram: &[u8]| {
                 assert!([rule.src, rule.dst].iter().flatten().all(|network| network.addr().is_ipv4() == rule.ipv4));
             }
         }
-        assert!(netns::told(kind, body).is_none_or(|number| number >= 0));
+        assert!(netns::netnsid(kind, body).is_none_or(|number| number >= 0));
     });
     assert!(bodies <= datagram.len() / 16);
     assert!(qdiscs.roots.len() + qdiscs.filter_drops.len() <= bodies);

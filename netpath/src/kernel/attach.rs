@@ -29,7 +29,7 @@ pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]
 pub struct Attacher {
-    // Dropped first: filters go before the lease that says whose they are.
+    // Dropped first: filters go before the lease that names their owner.
     links: HashMap<u32, [Attached; 2]>,
     ebpf: Ebpf,
     /// How to attach; none is by TCX.
@@ -51,7 +51,7 @@ pub enum AttachError {
     /// The kernel refused.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// The kernel did not tell what is there.
+    /// The kernel did not list what is there.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A device has one qdisc for filters, and this one is there.

@@ -1,5 +1,5 @@
 //! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs,
-//! attaching by ifindex, and who is on a hook, as far as the caller may know.
+//! attaching by ifindex, and which programs are on a hook, as far as the caller may know.
 //!
 //! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux,
 //! `include/uapi/linux/bpf.h`). Nothing else in netpath calls `bpf(2)` by hand.
@@ -150,7 +150,7 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long
 ///
 /// # Safety
 /// `K` and `V` must have the size of the map's key and value, and every bit pattern must be valid for them.
-pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnMut(K, V)) -> io::Result<()> {
+pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnMut(K, V)) -> io::Result<()> {
     // The kernel copies whole buckets, and answers ENOSPC where one does not fit; then the room doubles.
     let mut room: usize = 4096;
     let mut keys: Vec<K> = Vec::with_capacity(room);
@@ -206,7 +206,7 @@ pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnM
 /// # Safety
 /// `V` must have the size of the map's value, a multiple of 8, and every bit pattern must be valid for it; `cpus` must be
 /// the number of possible CPUs.
-pub unsafe fn see_per_cpu<V>(map: BorrowedFd<'_>, index: u32, cpus: usize, see: impl FnMut(&V)) -> io::Result<()> {
+pub unsafe fn read_per_cpu<V>(map: BorrowedFd<'_>, index: u32, cpus: usize, see: impl FnMut(&V)) -> io::Result<()> {
     const { assert!(size_of::<V>().is_multiple_of(8), "the kernel pads each CPU's value to 8 bytes") };
     let mut values: Vec<V> = Vec::with_capacity(cpus);
     let mut attr = ElementAttr {

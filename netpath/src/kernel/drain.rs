@@ -2,7 +2,7 @@
 //!
 //! In: the maps of the loaded object. Out: [`FlowCounts`]. There are two of each map, and programs count into those of the
 //! current epoch. A drain moves on to the next epoch, waits until no program can still hold the old one, then reads and
-//! empties the old maps, which nobody writes any more. No count is torn, lost or seen twice.
+//! empties the old maps, which no program writes any more. No count is torn, lost or seen twice.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -14,7 +14,7 @@ use netpath_ebpf::{
     BLOCKS, Block, Counts as RawCounts, FlowKey, IcmpErrorKey, KeyV4, KeyV6, UnattributedKey, first_block, map,
 };
 
-use super::bpf::{Barrier, see_per_cpu, take_all};
+use super::bpf::{Barrier, drain_map, read_per_cpu};
 use super::error::LoadError;
 use super::flow_counts::FlowCounts;
 
@@ -49,7 +49,7 @@ struct Flows {
 #[must_use]
 pub struct MapFill(pub bool);
 
-/// How many times as many flows as a flow map has room for are told apart in memory.
+/// How many times as many flows as a flow map has room for are kept apart in memory.
 const FLOWS_IN_MEMORY: usize = 8;
 
 impl Drain {
@@ -118,19 +118,19 @@ impl Drain {
         unsafe {
             collect_slots(&self.slots_v4, old, self.cpus, |key, counts| flow_counts.add_v4(key, counts))?;
             collect_slots(&self.slots_v6, old, self.cpus, |key, counts| flow_counts.add_v6(key, counts))?;
-            take_all(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
+            drain_map(fd(&maps.v4), |key: KeyV4, counts: RawCounts| {
                 flow_counts.add_v4(key, counts);
                 v4 += 1;
             })?;
-            take_all(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
+            drain_map(fd(&maps.v6), |key: KeyV6, counts: RawCounts| {
                 flow_counts.add_v6(key, counts);
                 v6 += 1;
             })?;
-            take_all(fd(&maps.icmp_errors), |key: IcmpErrorKey, counts: RawCounts| {
+            drain_map(fd(&maps.icmp_errors), |key: IcmpErrorKey, counts: RawCounts| {
                 flow_counts.add_icmp_error(key, counts);
                 icmp_errors += 1;
             })?;
-            take_all(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
+            drain_map(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 flow_counts.add_unattributed(key, counts);
             })?;
         }
@@ -155,7 +155,7 @@ unsafe fn collect_slots<K: FlowKey>(
     for block in first..first + BLOCKS {
         // SAFETY: by this function's contract; a block is integers and arrays of them.
         unsafe {
-            see_per_cpu(fd(slots), block, cpus, |slots: &Block<K>| {
+            read_per_cpu(fd(slots), block, cpus, |slots: &Block<K>| {
                 for slot in slots.iter().filter(|slot| slot.epoch == epoch) {
                     add(slot.key, slot.counts);
                 }

@@ -46,7 +46,7 @@ pub enum LoadError {
     Program {
         /// Name of the program.
         name: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         error: ProgramError,
     },
     /// A map is not as this binary expects it.
@@ -135,7 +135,7 @@ pub(super) mod tests {
     use super::*;
     use crate::kernel::load::OLDEST;
 
-    /// One line, that says what is wrong and ends with what to do.
+    /// One line, with what is wrong and ends with what to do.
     pub fn assert_says(outcome: Result<(), LoadError>, what: &str, fix: &str) {
         let text = outcome.expect_err("must fail").to_string();
         assert!(text.contains(what) && text.contains(fix) && !text.contains('\n'), "{text}");

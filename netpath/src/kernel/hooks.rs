@@ -1,7 +1,7 @@
-//! Who is on the TC hooks of a device, in the order in which packets meet them: TCX programs, then legacy filters.
+//! What is attached to the TC hooks of a device, in the order in which packets meet it: TCX programs, then legacy filters.
 //!
 //! In: ifindexes, in the network namespace of the calling thread. Out: [`DeviceHooks`], plain data. It only reads, and does
-//! not judge what it finds. What may not be known is `None`: the kernel tells everybody of legacy filters, of TCX programs
+//! not judge what it finds. What may not be known is `None`: every process may list legacy filters, TCX programs
 //! only with `CAP_NET_ADMIN`, and of programs' names only with `CAP_SYS_ADMIN`.
 
 pub mod message;
@@ -61,7 +61,7 @@ pub struct Program {
 pub struct Filter {
     /// "bpf", "flower", "matchall", …
     pub kind: String,
-    /// `tcm_parent`: which hook it hangs on. For a filter of a shared block the kernel has no parent to tell.
+    /// `tcm_parent`: which hook it hangs on. A filter of a shared block has no parent.
     pub parent: u32,
     /// The block that several devices share, if it is in one: it acts on all of them.
     pub shared_block: Option<u32>,
@@ -78,7 +78,7 @@ pub struct Filter {
 }
 
 impl Hook {
-    /// Everybody on it, in order and in words.
+    /// All programs and filters on it, in order and in words.
     #[must_use]
     pub fn attached(&self) -> Vec<String> {
         let tcx = self.tcx.iter().flatten().map(ToString::to_string);
@@ -133,7 +133,7 @@ pub struct BpfFilter {
     pub program: Option<Program>,
 }
 
-/// Asks the kernel who is on hooks. Must be used on a thread in the network namespace in which it was opened.
+/// Reads what is attached to hooks. Must be used on a thread in the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct HookReader {
     netlink: Requester,
@@ -201,7 +201,7 @@ impl HookReader {
     fn filters(&mut self, ifindex: u32, parent: u32) -> io::Result<Vec<Filter>> {
         let request = TcMessage { ifindex, parent, ..TcMessage::default() }.to_bytes();
         let mut filters: Vec<Filter> = Vec::new();
-        // The kernel's traffic control does not say if it changed during a dump.
+        // The kernel's traffic control does not report changes during a dump.
         let _ = self.netlink.dump_all(libc::RTM_GETTFILTER, &request, "filters", |kind, body| {
             filters.extend(message::filter(kind, body)?);
             Ok(())

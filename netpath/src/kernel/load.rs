@@ -1,4 +1,4 @@
-//! Loads the embedded eBPF object, or says in one line why this machine or this user cannot.
+//! Loads the embedded eBPF object, or gives the reason in one line ([`LoadError`]).
 //!
 //! In: how many flows to make room for. Out: the programs ([`Attacher`]) and the maps ([`Drain`]).
 
@@ -48,7 +48,7 @@ fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
 fn raise_memory_limit() {
     let unlimited = Rlimit { current: None, maximum: None };
-    // Should neither work, the kernel refuses a map, and `explained` says why.
+    // Should neither work, the kernel refuses a map, and `explained` finds the reason.
     if setrlimit(Resource::Memlock, unlimited).is_err() {
         let limit = getrlimit(Resource::Memlock);
         let _ = setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit });
@@ -87,7 +87,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT"));
 #[cfg(netpath_without_ebpf)]
 static OBJECT: &[u8] = &[];
 
-/// What can be told before the kernel is asked: whether there is an object, the kernel is new enough, and the process may.
+/// What is known before the kernel is asked: whether there is an object, the kernel is new enough, and the process may.
 fn can_load(object: &[u8], kernel: KernelVersion, missing: Option<String>) -> Result<(), LoadError> {
     if object.is_empty() {
         return Err(LoadError::NoObject);
@@ -98,7 +98,7 @@ fn can_load(object: &[u8], kernel: KernelVersion, missing: Option<String>) -> Re
     missing.map_or(Ok(()), |missing| Err(LoadError::Capabilities(missing)))
 }
 
-/// Which capabilities this thread lacks, in words; `None` if none, or if it cannot be told: then the kernel refuses what they
+/// Which capabilities this thread lacks, in words; `None` if none, or if that is unknown: then the kernel refuses what they
 /// are for.
 #[must_use]
 pub fn missing_capabilities() -> Option<String> {

@@ -1,7 +1,7 @@
 //! Legacy filters that a killed netpath left behind: finds them, and removes them.
 //!
 //! In: ifindexes, in the network namespace of the calling thread. It touches only filters that are eBPF, have the name of a
-//! netpath program, and the handle of a netpath that does not live any more. Their clsact qdisc stays: somebody may use it.
+//! netpath program, and the handle of a netpath that is not running. Their clsact qdisc stays: it may be in use.
 
 use std::io;
 
@@ -57,14 +57,14 @@ fn own(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<Option
     Ok(lease::is_held(handle)?.map(own))
 }
 
-/// Removes filters that nobody uses. Returns how many there were: another netpath may be faster.
+/// Removes filters that are not in use. Returns how many it removed: another netpath may be faster.
 pub fn remove<'a>(filters: impl IntoIterator<Item = &'a Own>) -> io::Result<usize> {
     let mut netlink = Requester::open()?;
     let mut removed = 0;
     for filter in filters.into_iter().filter(|filter| !filter.is_used) {
         match netlink.get(libc::RTM_DELTFILTER, &filter.tcmsg(), |_, _| {}) {
             Ok(()) => removed += 1,
-            // The filter or its device is gone: what the kernel says of a qdisc, a priority, and a handle that is not there.
+            // The filter or its device is gone: the kernel's errors for a qdisc, a priority, and a handle that is not there.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL | libc::ENOENT)) => {}
             Err(error) => return Err(error),
         }

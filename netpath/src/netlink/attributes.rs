@@ -1,7 +1,7 @@
 //! Attributes: what follows the fixed part of a message.
 //!
 //! In: bytes. Out: kinds and values, or [`Malformed`]; and attributes to send. Pure. Numbers are in the machine's byte order
-//! unless the name of the method says `be`; `netlink-packet-core` walks the attributes.
+//! unless the name of the method has `be` in it; `netlink-packet-core` walks the attributes.
 
 use std::io;
 use std::net::IpAddr;

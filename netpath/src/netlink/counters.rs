@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// The loopback device of any namespace is there, and the two ways to ask agree on who is.
+    /// The loopback device of any namespace is there, and the two requests agree on that.
     #[test]
     fn the_kernel_answers() {
         let mut reader = CounterReader::open().expect("a socket");

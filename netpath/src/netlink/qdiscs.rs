@@ -1,7 +1,7 @@
 //! The devices' root qdiscs and what they counted, and what legacy filters dropped: one `RTM_GETQDISC` dump.
 //!
-//! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. What a root
-//! qdisc says includes its children: a classful one counts a drop of its child too (`net/sched/sch_htb.c`, `htb_enqueue`;
+//! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. The counters of a root
+//! qdisc include its children's: a classful one counts a drop of its child too (`net/sched/sch_htb.c`, `htb_enqueue`;
 //! `qdisc_tree_reduce_backlog`), and `mq` adds its children up when it is asked.
 
 use std::collections::HashMap;
@@ -71,13 +71,13 @@ impl Qdiscs {
     /// As [`read`], through an open socket.
     pub fn read(netlink: &mut Requester) -> io::Result<Self> {
         let mut all = Self::default();
-        // The kernel does not say if qdiscs changed meanwhile. A device that came or went is told apart by its counters.
+        // The kernel does not report changes of qdiscs meanwhile. The counters show a device that came or went.
         let request = TcMessage::default().to_bytes();
         let _ = netlink.dump_all(libc::RTM_GETQDISC, &request, "qdiscs", |kind, body| all.add(kind, body))?;
         Ok(all)
     }
 
-    /// Adds what a message of the answer says.
+    /// Adds a message of the answer.
     pub fn add(&mut self, message_type: u16, body: &[u8]) -> Result<(), Malformed> {
         if message_type != libc::RTM_NEWQDISC {
             return Ok(());
@@ -148,7 +148,7 @@ enum Qdisc {
     Clsact { ifindex: u32, dropped_packets: u32 },
 }
 
-/// What a message says of one qdisc.
+/// A message about one qdisc.
 #[derive(Debug, Default)]
 struct Message {
     header: TcMessage,

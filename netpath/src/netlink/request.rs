@@ -42,7 +42,7 @@ impl Requester {
 
     /// Asks for one thing. Blocks for the answer.
     pub fn get(&mut self, message_type: u16, body: &[u8], each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        // The acknowledgement tells that there is no more to come.
+        // The acknowledgement ends the answer.
         self.ask(message_type, NLM_F_ACK, body, each).map(drop)
     }
 

@@ -44,7 +44,7 @@ pub struct Link {
     pub eni_evidence: Option<EniEvidence>,
     /// `IFLA_INFO_KIND` ("veth", "vxlan"), if it has one.
     pub kind: Option<String>,
-    /// Driver by ethtool. Asked only where there is no kind, since a kind says as much.
+    /// Driver by ethtool. Asked only where there is no kind, since a kind decides as well.
     pub driver: Option<String>,
     /// Hardware address as lower-case hex with colons; `None` if it has none or it is not of 6 bytes.
     pub mac: Option<String>,
@@ -101,7 +101,7 @@ pub enum LinkEvent {
     Gone {
         /// Which.
         ifindex: u32,
-        /// Its counters at the end. `None` if nobody can tell: the message was lost, or it was a veth that was deleted (not
+        /// Its counters at the end. `None` if they are unknown: the message was lost, or it was a veth that was deleted (not
         /// moved). A veth's rx is its peer's tx, and the kernel parts the two before it reports the end (drivers/net/veth.c,
         /// `veth_dellink`), so that the report shows an rx of 0.
         last: Option<KernelCounters>,

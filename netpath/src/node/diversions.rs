@@ -62,7 +62,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads one kind; if that fails, says so and goes on. `command` shows the same.
+    /// Reads one kind; if that fails, notes the error and goes on. `command` shows the same.
     fn note(&mut self, what: &str, command: &str, read: impl FnOnce(&mut Self) -> io::Result<()>) {
         if let Err(error) = read(self) {
             self.unread.push(match error.kind() {

@@ -1,4 +1,4 @@
-//! ENIs: which of EC2's interfaces each device is, what addresses it holds, and what ipamd's metrics say.
+//! ENIs: which of EC2's interfaces each device is, what addresses it holds, and ipamd's metrics.
 //!
 //! In: devices with their altnames, the instance metadata service, and the VPC CNI's ipamd on its two ports of this node.
 //! Out: [`Eni`]s, [`Ipam`], and a [`Source`] for each that was asked. Every source is optional, and all are asked at once, in
@@ -38,15 +38,15 @@ use crate::snapshot::enis::{Allowances, Eni, Ipam, Source, SourceState};
 pub const WITHIN: Duration = Duration::from_millis(1500);
 /// ipamd is on this node.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
-/// More than ipamd has to say of the largest instance with every address taken.
+/// More than ipamd's answer for the largest instance with every address taken.
 const ANSWER_BYTES: usize = 8 << 20;
 
-/// Where ipamd serves its introspection, unless its `INTROSPECTION_BIND_ADDRESS` says otherwise.
+/// Where ipamd serves its introspection, unless its `INTROSPECTION_BIND_ADDRESS` is set.
 pub const INTROSPECTION: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61679);
 /// Where ipamd serves its metrics.
 pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61678);
 
-/// Whom to ask, and where.
+/// The services to ask, and their addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     imds: Option<Endpoint>,
@@ -55,7 +55,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Nobody.
+    /// No service.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -67,7 +67,7 @@ impl Endpoints {
         Self { imds: self.imds, ..Self::default() }
     }
 
-    /// ipamd at these addresses, and IMDS where the environment says.
+    /// ipamd at these addresses, and IMDS at the address in the environment.
     #[must_use]
     pub fn new(introspection: SocketAddr, metrics: SocketAddr) -> Self {
         let imds = Endpoint::from_environment(|name| std::env::var(name).ok());
@@ -89,7 +89,7 @@ impl Failure {
         Self::new(SourceState::Absent, reason)
     }
 
-    /// Says what it is about.
+    /// Adds what the failure is about.
     fn context(self, what: &str) -> Self {
         Self { reason: format!("{} ({what})", self.reason), ..self }
     }
@@ -116,7 +116,7 @@ pub struct PendingQuery {
     own: OwnConnections,
 }
 
-/// What all sources told so far.
+/// The answers of all sources so far.
 #[derive(Debug)]
 pub struct Answers {
     endpoints: Endpoints,
@@ -224,15 +224,15 @@ async fn get(address: SocketAddr, path: &str, own: &OwnConnections) -> Result<by
 }
 
 impl Answers {
-    /// The hardware addresses of this instance's ENIs, as far as IMDS told them.
+    /// The hardware addresses of this instance's ENIs, as far as IMDS has answered.
     #[must_use]
     pub fn macs(&self) -> Vec<String> {
         let interfaces = self.now.imds.iter().flat_map(|reading| &reading.facts.interfaces);
         interfaces.map(|interface| interface.mac.clone()).collect()
     }
 
-    /// Asks again after the last window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
-    /// not told of. Who does not answer this time has said what it had to say before.
+    /// Asks again after the last window: ipamd, and IMDS if there is an ENI that is not in its answer. The earlier answer of a
+    /// source stands if it does not answer now.
     pub fn refresh(&mut self, candidates: &[Candidate<'_>]) {
         let endpoints = Endpoints {
             imds: self.endpoints.imds.clone().filter(|_| !self.unknown_enis(candidates).is_empty()),
@@ -284,7 +284,7 @@ impl Answers {
         (!none).then(|| PendingQuery::start(endpoints))
     }
 
-    /// Takes over what sources told anew.
+    /// Replaces the answers of sources that have answered again.
     fn update(&mut self, later: Round) {
         self.now.imds = later.imds.filter(|reading| reading.error.is_none()).or(self.now.imds.take());
         self.now.introspection =

@@ -1,4 +1,4 @@
-//! What this node's own records say of the names of its pods and services, without the API server.
+//! Names of pods and services from records on the node itself, without the API server.
 //!
 //! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out:
 //! [`Names`](crate::snapshot::Names), from a [`Follower`] that reads them when the window opens, when pods come, and when it

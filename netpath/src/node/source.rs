@@ -1,7 +1,7 @@
 //! Sources of facts: each is asked, and answers, fails, or does not answer in time.
 //!
-//! In: who to ask, on a thread of its own, and for how long to wait. Out: a [`Reading`], or what stands for one that did not
-//! come. A source that hangs keeps nobody waiting beyond its deadline.
+//! In: a question, which runs on a thread of its own, and a deadline. Out: a [`Reading`], or the fallback for one that did not
+//! come. A source that hangs delays its caller until the deadline and no longer.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread;

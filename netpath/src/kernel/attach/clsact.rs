@@ -1,7 +1,7 @@
 //! Legacy attachment, for kernels without TCX (before 6.6): direct-action filters on a device's clsact qdisc.
 //!
 //! In: a device and a loaded program. Out: a filter at the head of the chain, where the kernel allows that. Filters stay when
-//! the process ends, so each says whose it is ([`Lease`]); dropping the link deletes exactly that filter.
+//! the process ends, so each names its owner ([`Lease`]); dropping the link deletes exactly that filter.
 //!
 //! The chain is sorted by priority; of one priority the filter that was added last runs first (`net/sched/cls_bpf.c`,
 //! `cls_bpf_change`). Our programs answer -1, after which both the next filter of the priority and those of later priorities

@@ -31,7 +31,7 @@ const DUMP_PAUSE_FACTOR: u32 = 9;
 /// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
 const READS: usize = 1 << 17;
 
-/// What the worker is asked for. It ends when nobody can ask any more.
+/// What the worker is asked for. It ends when the [`Tracker`](super::Tracker) is dropped.
 #[derive(Debug)]
 pub enum Order {
     /// A boundary is near.
@@ -85,7 +85,7 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Collects until nobody is left who could ask for anything.
+    /// Collects until the senders of orders are dropped.
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(POLL) {
@@ -106,7 +106,7 @@ impl Collector {
                         // A dump removes entries that are due, which is announced.
                         self.read_events();
                     }
-                    // If the session was given up, nobody waits for an outcome.
+                    // If the session was given up, there is no receiver.
                     let _ = reply.send(self.outcome());
                     self.roll();
                 }

@@ -45,7 +45,7 @@ impl Known {
         self.limit
     }
 
-    /// Takes in a message of a dump or an event.
+    /// Applies a message of a dump or an event.
     pub fn apply(&mut self, message: Message) {
         let (connection, life) = match message {
             Message::Connection(connection) => (connection, Life::Alive { confirmed: true }),

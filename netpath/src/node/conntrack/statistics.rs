@@ -44,7 +44,7 @@ pub fn read() -> io::Result<Statistics> {
     let (mut all, mut cpus, mut tables) = (Statistics::default(), Some(0), Some(0));
     // All that was answered, unless something lacks.
     let mut count = |answers: &mut Option<u32>, kind, body: &[u8]| {
-        *answers = all.take(kind, body).and(*answers).map(|answers| answers + 1);
+        *answers = all.apply(kind, body).and(*answers).map(|answers| answers + 1);
     };
     let anything = [0; NFGENMSG_BYTES];
     requester.dump(CT_GET_STATS_CPU, &anything, |kind, body| count(&mut cpus, kind, body))?;
@@ -56,8 +56,8 @@ pub fn read() -> io::Result<Statistics> {
 }
 
 impl Statistics {
-    /// Takes in a message of an answer; `None` if it lacks something.
-    pub fn take(&mut self, message_type: u16, body: &[u8]) -> Option<()> {
+    /// Applies a message of an answer; `None` if it lacks something.
+    pub fn apply(&mut self, message_type: u16, body: &[u8]) -> Option<()> {
         let mut values = [None; CTA_STATS_EARLY_DROP as usize + 1];
         for attribute in Attributes::after(NFGENMSG_BYTES, body).ok()? {
             let attribute = attribute.ok()?;
@@ -111,10 +111,10 @@ mod tests {
     fn cpus_are_added_up_beyond_32_bits() {
         let mut all = Statistics::default();
         let cpu = |drop, insert_failed| body(&[(2, 99), (9, insert_failed), (10, drop), (11, 2), (15, 99)]);
-        assert_eq!(all.take(CT_GET_STATS_CPU, &cpu(u32::MAX, 4)), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS_CPU, &cpu(u32::MAX, 4)), Some(()));
         let earlier = all;
-        assert_eq!(all.take(CT_GET_STATS_CPU, &cpu(7, 0)), Some(()));
-        assert_eq!(all.take(CT_GET_STATS, &body(&[(1, 50), (2, 100)])), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS_CPU, &cpu(7, 0)), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS, &body(&[(1, 50), (2, 100)])), Some(()));
         let expected = ConntrackTable { connections: 50, limit: Some(100), drop: 7, early_drop: 2, insert_failed: 0 };
         assert_eq!(all.since(earlier), expected);
         assert_eq!(Statistics::default().since(Statistics::default()).limit, None, "any number");
@@ -124,9 +124,9 @@ mod tests {
     fn what_lacks_is_not_zero() {
         let whole = body(&[(9, 1), (10, 1), (11, 1)]);
         for length in 0..whole.len() {
-            assert_eq!(Statistics::default().take(CT_GET_STATS_CPU, &whole[..length]), None, "{length}");
+            assert_eq!(Statistics::default().apply(CT_GET_STATS_CPU, &whole[..length]), None, "{length}");
         }
-        assert_eq!(Statistics::default().take(CT_GET_STATS, &body(&[(1, 50)])), None);
-        assert_eq!(Statistics::default().take(0x0100, &whole), None, "another message");
+        assert_eq!(Statistics::default().apply(CT_GET_STATS, &body(&[(1, 50)])), None);
+        assert_eq!(Statistics::default().apply(0x0100, &whole), None, "another message");
     }
 }

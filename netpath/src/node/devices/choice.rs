@@ -1,4 +1,4 @@
-//! Which devices are ENIs beyond what each one's own evidence says: those that IMDS names by their hardware addresses, or
+//! Which devices are ENIs beyond their own evidence: those that IMDS names by their hardware addresses, or
 //! those that the user names; and which of the latter cannot be meant.
 //!
 //! In: `--eni` globs, IMDS's hardware addresses, the devices and [`Uplinks`]. Out: the final word on a device's class, and
@@ -16,7 +16,7 @@ use crate::pattern::Pattern;
 use crate::render::text::sanitise;
 use crate::report::DeviceClass;
 
-/// Which devices are ENIs: by evidence, or by name where the user says so.
+/// Which devices are ENIs: by evidence, or by name if the user gives globs.
 #[derive(Clone, Debug, Default)]
 pub struct EniChoice {
     globs: Vec<Pattern>,
@@ -28,7 +28,7 @@ pub struct EniChoice {
     checked: Option<BTreeSet<u32>>,
 }
 
-/// What tells a pod's veth from an ENI, where both are veths.
+/// What distinguishes a pod's veth from an ENI, where both are veths.
 #[derive(Debug, Default)]
 pub struct Surroundings {
     /// The default routes.
@@ -50,7 +50,7 @@ impl EniChoice {
         Ok(Self { globs: patterns.collect::<anyhow::Result<_>>()?, ..Self::default() })
     }
 
-    /// Takes what IMDS says for evidence, too. Globs go before it.
+    /// Takes IMDS's interfaces for evidence, too. Globs go before it.
     #[must_use]
     pub fn with_macs(mut self, macs: Vec<String>) -> Self {
         self.macs = macs;

@@ -74,8 +74,8 @@ pub struct RawLink {
     pub moved: bool,
 }
 
-/// What a message says.
-#[expect(missing_docs, reason = "the fields are what their names say")]
+/// A message.
+#[expect(missing_docs, reason = "the names of the fields explain them")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A link is there, or changed.
@@ -181,7 +181,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         info,
         master,
         mac,
-        // A tunnel that is bound to no device says 0.
+        // 0: a tunnel that is bound to no device.
         lower: lower.filter(|&lower| elsewhere.is_none() && lower != 0 && lower != ifindex),
         elsewhere,
         parent,
@@ -191,7 +191,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     }))
 }
 
-/// The XDP program; the kernel tells of none by a mode of 0.
+/// The XDP program; the mode is 0 if there is none.
 fn xdp(info: Attributes<'_>) -> Result<Option<Xdp>, Malformed> {
     let (mut mode, mut program_id) = (None, None);
     for attribute in info {
@@ -220,7 +220,7 @@ fn alternative_names(properties: Attributes<'_>) -> Result<Vec<String>, Malforme
     Ok(names)
 }
 
-/// The VLANs of a bridge's port, of a message of family `AF_BRIDGE`; `None` if it has none to tell.
+/// The VLANs of a bridge's port, of a message of family `AF_BRIDGE`; `None` if there are none in it.
 fn port_vlans(payload: &[u8]) -> Result<Option<(u32, PortVlans)>, Malformed> {
     // BRIDGE_VLAN_INFO_*
     const PVID: u16 = 2;

@@ -1,4 +1,4 @@
-//! Tells what changes among the devices while netpath measures.
+//! Follows changes of devices.
 //!
 //! In: rtnetlink's multicast messages. Out: [`LinkEvent`]s in order. The subscription is made before the first reading, so
 //! that nothing falls between the two. Needs tokio, no privilege; one socket, no task of its own. It must not change

@@ -107,7 +107,7 @@ fn entries(family: Family, table: &str) -> io::Result<Vec<u8>> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor was just opened, and nobody else has it.
+    // SAFETY: the descriptor was just opened, and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     let ask = |question: libc::c_int, answer: &mut [u8]| -> io::Result<()> {
         answer[..table.len()].copy_from_slice(table.as_bytes());

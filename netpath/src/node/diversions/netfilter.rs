@@ -319,7 +319,7 @@ mod tests {
         };
         assert_eq!(proto(&[l4proto, ("cmp", &is(&equal))]), Some(6));
         assert_eq!(proto(&[l4proto, ("cmp", &is(&unequal))]), None);
-        // The register has something else by now: another's, or who knows what.
+        // The register has something else by now: another value, or an unknown one.
         assert_eq!(proto(&[l4proto, ("meta", &[(2, &two), (1, &one)]), ("cmp", &is(&equal))]), None);
         assert_eq!(proto(&[l4proto, ("numgen", &[]), ("cmp", &is(&equal))]), None);
         // Register 9 of four bytes is the second part of register 1, 12 the beginning of register 2.

@@ -1,7 +1,7 @@
 //! Reads what diverts packets when a session begins, and when a window closes.
 //!
 //! In: the network namespace of the thread that calls [`Watch::start`]. Out: what there was at either time. It works on a thread
-//! of its own, and keeps nobody waiting for longer than two readings may take.
+//! of its own, and delays its caller by two readings at most.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ fn watch(orders: &Receiver<Order>) {
     let mut first = pace.read(read);
     while let Ok(Order { last, reply }) = orders.recv() {
         let then = if last || pace.is_due(Instant::now()) { pace.read(read) } else { first.clone() };
-        // If the session was given up, nobody waits for an outcome.
+        // If the session was given up, there is no receiver.
         let _ = reply.send(first.union(then.clone()));
         first = then;
     }

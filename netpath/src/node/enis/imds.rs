@@ -1,7 +1,7 @@
 //! EC2's instance metadata service, version 2: which ENIs the instance has, by their hardware addresses.
 //!
-//! In: where the service is. Out: [`Facts`], as many as were told in the time there was. Nothing but names and addresses is
-//! asked for, never credentials. It must not fail because of one odd answer: what is not as documented is left out, and said.
+//! In: where the service is. Out: [`Facts`], as many as were answered in time. Nothing but names and addresses is
+//! asked for, never credentials. It must not fail because of one odd answer: what is not as documented is left out, and reported.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,7 +38,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// As the environment says, by the variables that AWS's own tools obey: `AWS_EC2_METADATA_DISABLED`,
+    /// By the environment variables that AWS's own tools obey: `AWS_EC2_METADATA_DISABLED`,
     /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
@@ -70,7 +70,7 @@ fn address(url: &str) -> Option<SocketAddr> {
     host.parse().ok().or_else(|| format!("{host}:80").parse().ok())
 }
 
-/// What the service told.
+/// The answers of the service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// This instance's id.
@@ -81,7 +81,7 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
 }
 
-/// An ENI. `None`: it was not told. Empty: there are none.
+/// An ENI. `None`: it was not answered. Empty: there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Hardware address.
@@ -97,7 +97,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// One without prefixes, of which everything was told.
+    /// One without prefixes, with every answer.
     #[cfg(test)]
     pub(super) fn new(mac: &str, id: &str, device_number: u32, ipv4s: &[IpAddr]) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Interface {
     }
 }
 
-/// Asks, and writes what is told into `facts` as it comes, so that it is not lost if there is no time for the rest.
+/// Asks, and writes each answer into `facts` as it comes, so that it is not lost if there is no time for the rest.
 pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) -> Result<(), Failure> {
     let open = |address| Connection::open(address, CONNECT_WITHIN, own.clone());
     let opened = match endpoint {
@@ -133,7 +133,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
         Endpoint::Default => {
             let (ipv4, ipv6) = join!(open(IPV4), open(IPV6));
             match (ipv4, ipv6) {
-                (Err(Unconnected::Nobody(_)), Ok(ipv6)) => Ok(ipv6),
+                (Err(Unconnected::Unreachable(_)), Ok(ipv6)) => Ok(ipv6),
                 (ipv4, _) => ipv4,
             }
         }
@@ -157,7 +157,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
     interview.outcome
 }
 
-/// The questions, in their order, and what came of them. It asks nobody.
+/// The questions, in their order, and their answers. Does no I/O.
 #[derive(Debug)]
 pub struct Interview<'a> {
     questions: VecDeque<Question>,
@@ -167,7 +167,7 @@ pub struct Interview<'a> {
 }
 
 impl<'a> Interview<'a> {
-    /// Writes what is told into `facts`.
+    /// Writes answers into `facts`.
     pub fn new(facts: &'a mut Facts) -> Self {
         let questions = VecDeque::from([Question::InstanceId, Question::Primary, Question::Interfaces]);
         Self { questions, facts, outcome: Ok(()) }
@@ -185,7 +185,7 @@ impl<'a> Interview<'a> {
         let key = question.key(self.facts);
         let taken = match status {
             StatusCode::OK => question.take(body, self.facts),
-            // So it says that a list is empty.
+            // An empty list.
             StatusCode::NOT_FOUND => question.take(b"", self.facts),
             status => Err(Failure::status(status)),
         };

@@ -1,4 +1,4 @@
-//! What a driver counts beside the usual: the ioctls behind `ethtool -S`.
+//! A driver's own statistics: the ioctls behind `ethtool -S`.
 //!
 //! In: a device's name. Out: the driver's names and numbers. Needs no privilege. There is no other way to them: ethtool's
 //! netlink interface has statistics that are the same for all drivers, and no others.
@@ -74,8 +74,8 @@ fn read(name: &[u8]) -> io::Result<Option<Vec<(String, u64)>>> {
 /// number of them, or is cut off.
 #[must_use]
 pub fn of(names: &[u8], numbers: &[u8], count: u32) -> Option<Vec<(String, u64)>> {
-    let said = |bytes: &[u8], at| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-    if said(names, 8) != Some(count) || said(numbers, 4) != Some(count) {
+    let count_in = |bytes: &[u8], at| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    if count_in(names, 8) != Some(count) || count_in(numbers, 4) != Some(count) {
         return None;
     }
     let values = numbers.get(8..)?.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
@@ -85,7 +85,7 @@ pub fn of(names: &[u8], numbers: &[u8], count: u32) -> Option<Vec<(String, u64)>
     (statistics.len() == count).then_some(statistics)
 }
 
-/// Memory with a page behind it that nobody can write to. The kernel writes as many statistics as there are when it does,
+/// Memory with a guard page behind it. The kernel writes as many statistics as there are when it does,
 /// not as many as the caller has made room for; that they have become more must not cost more than an error.
 struct Guarded {
     start: *mut u8,
@@ -107,7 +107,7 @@ impl Guarded {
             return Err(io::Error::last_os_error());
         }
         let guarded = Self { start: start.cast(), bytes, mapped };
-        // SAFETY: the beginning of the mapping, which nobody else knows of.
+        // SAFETY: the beginning of the mapping, to which there is no other pointer.
         if unsafe { libc::mprotect(start, bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             return Err(io::Error::last_os_error());
         }

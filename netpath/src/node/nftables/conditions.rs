@@ -88,7 +88,7 @@ impl Conditions {
         }
     }
 
-    /// Takes in the next expression.
+    /// Applies the next expression.
     pub fn apply(&mut self, expression: &Expression<'_>) {
         match *expression {
             Expression::Meta { key, into } => {

@@ -40,7 +40,7 @@ pub struct Field {
 
 /// An expression. Registers have the numbers of `NFT_REG_*` and `NFT_REG32_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are what their names say")]
+#[expect(missing_docs, reason = "the names of the fields explain them")]
 pub enum Expression<'a> {
     /// Puts what the kernel knows of a packet (`NFT_META_*`) into a register.
     Meta { key: u32, into: u32 },

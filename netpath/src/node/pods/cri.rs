@@ -29,14 +29,14 @@ use super::root::{HostRoot, link};
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::report::NameSourceState;
 
-/// Less than a whole reading may take, so that what was heard by then is not lost.
+/// Less than a whole reading may take, so that what was answered by then is not lost.
 const LIMIT: Duration = Duration::from_millis(1_500);
 /// Sandboxes that are asked about at a time.
 const AT_A_TIME: usize = 16;
 /// `PodSandboxState.SANDBOX_READY` and `NamespaceMode.NODE`.
 const READY: i32 = 0;
 const NODE: i32 = 2;
-/// The service's versions, the usual one first. The other, with the same messages, is all that runtimes before containerd 1.6
+/// The service's versions, the current one first. The other, with the same messages, is all that runtimes before containerd 1.6
 /// and CRI-O 1.23 have.
 const VERSIONS: [&str; 2] = ["runtime.v1", "runtime.v1alpha2"];
 /// `google.rpc.Code.UNIMPLEMENTED`.
@@ -57,19 +57,19 @@ pub struct Runtimes {
     known: Mutex<HashMap<String, HashMap<String, Network>>>,
 }
 
-/// What was heard so far at one socket.
+/// The sandboxes behind one socket, as far as they are answered.
 #[derive(Debug, Default)]
-struct Heard {
+struct Sandboxes {
     listed: Option<Vec<api::Sandbox>>,
     known: HashMap<String, Network>,
 }
 
-/// What came of asking at one socket.
+/// The outcome of asking at one socket.
 #[derive(Debug)]
 struct Answer {
     path: String,
     named: bool,
-    heard: Heard,
+    sandboxes: Sandboxes,
     error: Option<SourceError>,
 }
 
@@ -99,20 +99,20 @@ impl Runtimes {
         });
         answers.sort_by(|one, other| one.path.cmp(&other.path));
         let error = error(&answers, sockets.not_usable);
-        if answers.iter().any(|answer| answer.named && answer.heard.listed.is_some()) {
+        if answers.iter().any(|answer| answer.named && answer.sandboxes.listed.is_some()) {
             answers.retain(|answer| answer.named);
         }
 
         let mut all = SourceReading { error, ..SourceReading::default() };
-        for Answer { path, mut heard, .. } in answers {
+        for Answer { path, mut sandboxes, .. } in answers {
             let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
-            let reading = reading(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
+            let reading = reading(sandboxes.listed.as_deref().unwrap_or_default(), &sandboxes.known, veths);
             all.facts.pods.extend(reading.facts.pods);
             all.error = all.error.or(reading.error);
-            if let Some(listed) = &heard.listed {
-                heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
+            if let Some(listed) = &sandboxes.listed {
+                sandboxes.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
             }
-            known.insert(path, heard.known);
+            known.insert(path, sandboxes.known);
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(all)
@@ -122,8 +122,8 @@ impl Runtimes {
 /// Asks at one socket, for [`LIMIT`] at most.
 async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
     let Socket { path, place, named } = socket;
-    let mut heard = Heard { listed: None, known };
-    let error = match timeout(LIMIT, converse(&link(&place), &mut heard)).await {
+    let mut sandboxes = Sandboxes { listed: None, known };
+    let error = match timeout(LIMIT, query(&link(&place), &mut sandboxes)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
             let why = if is_unimplemented(&error) {
@@ -139,7 +139,7 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
             Some(SourceError::new(NameSourceState::Slow, why))
         }
     };
-    Answer { path, named, heard, error }
+    Answer { path, named, sandboxes, error }
 }
 
 /// What is wrong with all of it: why there is nothing, or what may be missing.
@@ -147,7 +147,7 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
 /// Where one has listed its sandboxes, it is no news that another is not Kubernetes' runtime. But one that the kubelet
 /// names should have answered; and if none is named, one that does not answer in time may be the runtime.
 fn error(answers: &[Answer], not_usable: Vec<(SourceError, bool)>) -> Option<SourceError> {
-    let listed = |answer: &Answer| answer.heard.listed.is_some();
+    let listed = |answer: &Answer| answer.sandboxes.listed.is_some();
     let by_any = answers.iter().any(listed);
     let by_named = answers.iter().any(|answer| answer.named && listed(answer));
     let failed = answers.iter().filter_map(|answer| Some((answer.error.clone()?, answer.named, listed(answer))));
@@ -180,23 +180,23 @@ fn state(error: &GrpcError) -> NameSourceState {
     }
 }
 
-async fn converse(socket: &Path, heard: &mut Heard) -> Result<(), GrpcError> {
+async fn query(socket: &Path, sandboxes: &mut Sandboxes) -> Result<(), GrpcError> {
     let channel = Arc::new(Channel::connect(socket).await?);
-    let [usual, older] = VERSIONS;
+    let [current, older] = VERSIONS;
     let (version, list): (_, api::ListResponse) =
-        match call(&channel, usual, "ListPodSandbox", &api::ListRequest {}).await {
+        match call(&channel, current, "ListPodSandbox", &api::ListRequest {}).await {
             Err(error) if is_unimplemented(&error) => {
                 (older, call(&channel, older, "ListPodSandbox", &api::ListRequest {}).await?)
             }
-            answer => (usual, answer?),
+            answer => (current, answer?),
         };
     let unknown: Vec<String> = list
         .items
         .iter()
-        .filter(|sandbox| sandbox.state == READY && !heard.known.contains_key(&sandbox.id))
+        .filter(|sandbox| sandbox.state == READY && !sandboxes.known.contains_key(&sandbox.id))
         .map(|sandbox| sandbox.id.clone())
         .collect();
-    heard.listed = Some(list.items);
+    sandboxes.listed = Some(list.items);
     let mut asked = JoinSet::new();
     let mut unknown = unknown.into_iter();
     loop {
@@ -215,7 +215,7 @@ async fn converse(socket: &Path, heard: &mut Heard) -> Result<(), GrpcError> {
         match answer {
             Ok((id, Ok(status))) => {
                 if let Some(network) = network(&status) {
-                    heard.known.insert(id, network);
+                    sandboxes.known.insert(id, network);
                 }
             }
             // It has gone since it was listed.
@@ -277,7 +277,7 @@ pub fn namespace(info: &str) -> Option<String> {
     info.spec.linux.namespaces.into_iter().find(|namespace| namespace.kind == "network")?.path
 }
 
-/// What a runtime says whose answers these are, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
+/// The sandboxes in a runtime's answers, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
 /// sandbox. It does not look for veths.
 pub fn parse(list: &[u8], status: &[u8]) -> Result<SourceReading, GrpcError> {
     let listed = grpc::parse::<api::ListResponse>(list)?.items;
@@ -286,7 +286,7 @@ pub fn parse(list: &[u8], status: &[u8]) -> Result<SourceReading, GrpcError> {
     Ok(reading(&listed, &known, |paths| Ok(vec![Vec::new(); paths.len()])))
 }
 
-/// In: what was heard, and how to find the veths into network namespaces, by these namespaces' paths.
+/// In: the answers, and how to find the veths into network namespaces, by these namespaces' paths.
 fn reading(
     listed: &[api::Sandbox],
     known: &HashMap<String, Network>,

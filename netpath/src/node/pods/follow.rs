@@ -95,7 +95,7 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) {
                     latest = pace.read(|| sources.read());
                 }
                 gathered.add(latest.clone(), Moment::End);
-                // If the session was given up, nobody waits for the names.
+                // If the session was given up, there is no receiver.
                 let _ = reply.send(std::mem::take(&mut gathered).into_names());
                 gathered.add(latest.clone(), Moment::Start);
             }

@@ -21,7 +21,7 @@ pub enum Moment {
     End,
 }
 
-/// What tells one record from another. The veths are not in it: they may be seen later than the rest.
+/// The identity of a record. Veths are not part of it: they may be seen later than the rest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     source: NameSource,
@@ -40,9 +40,9 @@ struct Seen {
 
 /// The names of one moment.
 #[must_use]
-pub fn names(heard: Vec<(NameSource, SourceReading)>) -> Names {
+pub fn names(readings: Vec<(NameSource, SourceReading)>) -> Names {
     let mut gathered = Gathered::default();
-    gathered.add(heard, Moment::Start);
+    gathered.add(readings, Moment::Start);
     gathered.into_names()
 }
 
@@ -56,8 +56,8 @@ pub struct Gathered {
 
 impl Gathered {
     /// Adds the readings of one moment.
-    pub fn add(&mut self, heard: Vec<(NameSource, SourceReading)>, moment: Moment) {
-        for (source, reading) in heard {
+    pub fn add(&mut self, readings: Vec<(NameSource, SourceReading)>, moment: Moment) {
+        for (source, reading) in readings {
             if let Some(error) = reading.error {
                 self.note(source, error);
             }

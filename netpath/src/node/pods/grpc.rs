@@ -23,7 +23,7 @@ const PREFIX_BYTES: usize = 5;
 /// A call failed.
 #[derive(Debug, Error)]
 pub enum GrpcError {
-    /// Nobody listens at the socket, or netpath may not connect.
+    /// Nothing listens at the socket, or netpath may not connect.
     #[error("{0}")]
     Connect(std::io::Error),
     /// What answers does not speak gRPC.
@@ -63,7 +63,7 @@ impl Channel {
             .enable_push(false)
             .handshake(stream)
             .await?;
-        // Why it ended is told by the calls.
+        // The calls have the error.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { requests, connection })
     }

@@ -1,7 +1,7 @@
 //! The folders in which the kubelet keeps pods' logs: `<namespace>_<pod>_<uid>`.
 //!
 //! In: the names in the host's `/var/log/pods`. Out: namespace, name and uid of each pod. A pod's folder outlives it for a
-//! while; so it tells what a name was, and not that the pod is there.
+//! while; so it has the pod's name, but does not prove that the pod is there.
 
 use super::root::HostRoot;
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid};

@@ -1,7 +1,7 @@
 //! Which veths of this network namespace have their other end in a given one.
 //!
 //! In: network namespaces, to be opened. Out: indices of devices. The kernel numbers the namespaces that it knows from here
-//! (`RTM_GETNSID`), and says that number at each veth (`IFLA_LINK_NETNSID`). A number is given anew when its namespace is
+//! (`RTM_GETNSID`), and has that number at each veth (`IFLA_LINK_NETNSID`). A number is reused when its namespace is
 //! gone; so a namespace is held open while it is looked up, and nothing can be taken for another's.
 
 use std::io;
@@ -35,7 +35,7 @@ pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> 
 }
 
 fn look_up(held: &[Option<OwnedFd>]) -> anyhow::Result<Vec<Vec<u32>>> {
-    // First the veths: to say a number of a namespace, the kernel gives it one.
+    // First the veths: listing them, the kernel numbers the namespaces.
     let veths = devices::veths_to_elsewhere()?;
     let mut requester = Requester::open()?;
     let mut found = Vec::with_capacity(held.len());
@@ -56,7 +56,7 @@ fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i
     body.extend(attribute(NETNSA_FD, &namespace.as_raw_fd().to_ne_bytes()));
     let mut number = None;
     let answered = requester.get(libc::RTM_GETNSID, &body, |message_type, body| {
-        number = number.or(told(message_type, body));
+        number = number.or(netnsid(message_type, body));
     });
     match answered {
         // Not a namespace.
@@ -65,9 +65,9 @@ fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i
     }
 }
 
-/// The number in an answer; the kernel says of a namespace without one that it is -1.
+/// The number in an answer; `None` for -1, which stands for a namespace without one.
 #[must_use]
-pub fn told(message_type: u16, body: &[u8]) -> Option<i32> {
+pub fn netnsid(message_type: u16, body: &[u8]) -> Option<i32> {
     if message_type != libc::RTM_NEWNSID {
         return None;
     }

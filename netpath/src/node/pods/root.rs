@@ -98,7 +98,7 @@ impl HostRoot {
         })
     }
 
-    /// A network namespace that is mounted at a path (`/var/run/netns/…`). Whether it is one, the kernel tells when asked.
+    /// A network namespace that is mounted at a path (`/var/run/netns/…`). Whether it is one, the kernel checks when it is used.
     pub(super) fn namespace(&self, path: &str) -> Result<OwnedFd, SourceError> {
         self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
     }

@@ -1,7 +1,7 @@
 //! The sources of names, and one reading of all of them.
 //!
-//! In: a [`HostRoot`]. Out: what each source has. Each is read on a thread of its own: one that does not answer keeps nobody
-//! waiting, and is not asked again until it has.
+//! In: a [`HostRoot`]. Out: what each source has. Each is read on a thread of its own: one that does not answer
+//! delays a reading by [`LIMIT`] at most, and is not asked again until it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// A source that is stuck is left behind, and what it says later is not taken for news.
+    /// A source that hangs is left behind, and its late answer is dropped.
     #[test]
     fn a_stuck_source() {
         let root = HostRoot::find(Some(std::path::Path::new("/"))).expect("/ is there");
@@ -111,10 +111,10 @@ mod tests {
             ],
         };
         for _ in 0..2 {
-            let heard = sources.read();
-            let error = heard[0].1.error.as_ref().expect("no answer");
+            let readings = sources.read();
+            let error = readings[0].1.error.as_ref().expect("no answer");
             assert_eq!(error.state, NameSourceState::Slow);
-            assert_eq!(heard[1].1.facts.pods.len(), 1, "the others answer");
+            assert_eq!(readings[1].1.facts.pods.len(), 1, "the others answer");
         }
         wake.send(()).expect("it still waits");
         drop(wake);

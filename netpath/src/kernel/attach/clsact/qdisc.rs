@@ -87,7 +87,7 @@ impl QdiscMaker {
                 self.made.add(lost);
                 Ok(())
             }
-            // Somebody else was faster.
+            // Another process was faster.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
                 self.read = read(&mut self.netlink)?;
                 self.is_there(ifindex).map(drop)

@@ -1,4 +1,4 @@
-//! Reads what a link says of its kind (`IFLA_LINKINFO`).
+//! Reads a link's kind and the attributes of that kind (`IFLA_LINKINFO`).
 //!
 //! In: the attribute. Out: [`LinkInfo`]. Pure.
 
@@ -16,7 +16,7 @@ const IFLA_VRF_TABLE: u16 = 1;
 /// `IFF_TAP` of `linux/if_tun.h`.
 const TAP: u8 = 2;
 
-/// A link's kind, and what devices of that kind have to say.
+/// A link's kind, and what is specific to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkInfo {
     /// `IFLA_INFO_KIND`.
