@@ -24,7 +24,7 @@ const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 /// `BPF_MPROG_MAX`: how many programs a hook has room for (`include/linux/bpf_mprog.h`).
-const MOST_PROGRAMS: u32 = 64;
+const MAX_PROGRAMS: u32 = 64;
 
 /// `union bpf_attr`, member for `BPF_MAP_*_BATCH`.
 #[repr(C)]
@@ -296,13 +296,13 @@ unsafe fn open<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
 ///
 /// Needs `CAP_NET_ADMIN` (else `EPERM`) and Linux 6.6 (else `EINVAL`). `ENODEV`: there is no such device.
 pub fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<(u32, u32)>> {
-    let (mut programs, mut links) = ([0u32; MOST_PROGRAMS as usize], [0u32; MOST_PROGRAMS as usize]);
+    let (mut programs, mut links) = ([0u32; MAX_PROGRAMS as usize], [0u32; MAX_PROGRAMS as usize]);
     let mut attr = QueryAttr {
         target_ifindex: ifindex,
         attach_type: tcx_attach_type(direction),
         prog_ids: programs.as_mut_ptr() as u64,
         link_ids: links.as_mut_ptr() as u64,
-        count: MOST_PROGRAMS,
+        count: MAX_PROGRAMS,
         ..QueryAttr::default()
     };
     // SAFETY: BPF_PROG_QUERY takes QueryAttr, and both arrays have room for `count` ids.

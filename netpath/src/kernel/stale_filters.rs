@@ -15,7 +15,7 @@ use crate::report::Direction;
 
 /// A filter that netpath added.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnFilter {
     /// The device that it is on.
     pub ifindex: u32,
     /// The hook.
@@ -33,7 +33,7 @@ pub struct Own {
 }
 
 /// All filters of any netpath on these devices. Needs `CAP_SYS_ADMIN` if there are any (else `EPERM`).
-pub fn find(ifindexes: impl IntoIterator<Item = u32>) -> io::Result<Vec<Own>> {
+pub fn find(ifindexes: impl IntoIterator<Item = u32>) -> io::Result<Vec<OwnFilter>> {
     let mut reader = HookReader::open()?;
     let with_qdisc = reader.qdiscs()?;
     let devices = reader.read(ifindexes.into_iter().filter(|ifindex| with_qdisc.contains_key(ifindex)))?;
@@ -48,17 +48,17 @@ pub fn find(ifindexes: impl IntoIterator<Item = u32>) -> io::Result<Vec<Own>> {
     Ok(found)
 }
 
-fn own(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<Option<Own>> {
+fn own(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<Option<OwnFilter>> {
     let name = filter.bpf.as_ref().and_then(|bpf| bpf.name.as_deref());
     let program = map::PROGRAMS.into_iter().find(|program| name == Some(program));
     let Some(program) = program.filter(|_| filter.shared_block.is_none() && filter.chain == 0) else { return Ok(None) };
     let &Filter { priority, handle, parent, protocol, .. } = filter;
-    let own = |is_used| Own { ifindex, direction, program, priority, handle, is_used, parent, protocol };
+    let own = |is_used| OwnFilter { ifindex, direction, program, priority, handle, is_used, parent, protocol };
     Ok(lease::is_held(handle)?.map(own))
 }
 
 /// Removes filters that are not in use. Returns how many it removed: another netpath may be faster.
-pub fn remove<'a>(filters: impl IntoIterator<Item = &'a Own>) -> io::Result<usize> {
+pub fn remove<'a>(filters: impl IntoIterator<Item = &'a OwnFilter>) -> io::Result<usize> {
     let mut netlink = Requester::open()?;
     let mut removed = 0;
     for filter in filters.into_iter().filter(|filter| !filter.is_used) {
@@ -72,7 +72,7 @@ pub fn remove<'a>(filters: impl IntoIterator<Item = &'a Own>) -> io::Result<usiz
     Ok(removed)
 }
 
-impl Own {
+impl OwnFilter {
     /// The header that names exactly this filter.
     fn tcmsg(&self) -> Vec<u8> {
         let &Self { ifindex, handle, parent, priority, protocol, .. } = self;

@@ -24,9 +24,9 @@ use crate::report::Conntrack;
 use crate::snapshot::Connection;
 
 mod collect;
-mod known;
 pub mod message;
 pub mod statistics;
+mod table;
 
 /// Follows connections over one window or several.
 ///

@@ -2,7 +2,7 @@
 //!
 //! In: devices with their altnames, the instance metadata service, and the VPC CNI's ipamd on its two ports of this node.
 //! Out: [`Eni`]s, [`Ipam`], and a [`Source`] for each that was asked. Every source is optional, and all are asked at once, in
-//! a thread of their own, within [`WITHIN`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
+//! a thread of their own, within [`TIMEOUT`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
 //!
 //! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
 //! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only about
@@ -35,9 +35,9 @@ use crate::snapshot::Tuple;
 use crate::snapshot::enis::{Allowances, Eni, Ipam, Source, SourceState};
 
 /// How long all questions together may take.
-pub const WITHIN: Duration = Duration::from_millis(1500);
+pub const TIMEOUT: Duration = Duration::from_millis(1500);
 /// ipamd is on this node.
-const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// More than ipamd's answer for the largest instance with every address taken.
 const ANSWER_BYTES: usize = 8 << 20;
 
@@ -95,7 +95,7 @@ impl Failure {
     }
 
     fn timed_out(hint: &str) -> Self {
-        let reason = format!("it did not answer within {} ms{hint}", WITHIN.as_millis());
+        let reason = format!("it did not answer within {} ms{hint}", TIMEOUT.as_millis());
         Self { state: SourceState::TimedOut, reason }
     }
 }
@@ -159,7 +159,7 @@ impl PendingQuery {
         let (of_thread, late) = (own.clone(), Round::late(&endpoints));
         let otherwise = late.clone();
         // The thread keeps to the time, too. It gets some more, for what it has by then.
-        let within = WITHIN + Duration::from_millis(200);
+        let within = TIMEOUT + Duration::from_millis(200);
         let round = Pending::spawn("enis", within, late, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_or(otherwise, |runtime| runtime.block_on(ask(to_ask, &of_thread)))
@@ -167,7 +167,7 @@ impl PendingQuery {
         Self { endpoints, round, own }
     }
 
-    /// Waits for the answers, [`WITHIN`] after the start or a little later.
+    /// Waits for the answers, [`TIMEOUT`] after the start or a little later.
     #[must_use]
     pub fn wait(self) -> Answers {
         let now = self.round.wait();
@@ -192,7 +192,7 @@ async fn ask(endpoints: Endpoints, own: &OwnConnections) -> Round {
     let imds = async {
         let endpoint = endpoints.imds?;
         let mut facts = imds::Facts::default();
-        let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts, own)).await.unwrap_or_else(|_| {
+        let outcome = timeout(TIMEOUT, imds::read(&endpoint, &mut facts, own)).await.unwrap_or_else(|_| {
             Err(Failure::timed_out("; in a container, the instance's metadata hop limit may be too low for it"))
         });
         Some(Reading { facts, error: outcome.err() })
@@ -213,11 +213,11 @@ async fn ask(endpoints: Endpoints, own: &OwnConnections) -> Round {
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
+    timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
 }
 
 async fn get(address: SocketAddr, path: &str, own: &OwnConnections) -> Result<bytes::Bytes, Failure> {
-    let mut connection = Connection::open(address, CONNECT_WITHIN, own.clone()).await.map_err(|error| {
+    let mut connection = Connection::open(address, CONNECT_TIMEOUT, own.clone()).await.map_err(|error| {
         error.failure(&format!("nothing listens at {address}: the VPC CNI is not here, or does not serve it"))
     })?;
     connection.ask(Method::GET, path, &[], ANSWER_BYTES).await?.ok()

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::known::Known;
 use super::message::{self, CT_GET, NFGENMSG_BYTES};
+use super::table::ConnectionTable;
 use super::{ConntrackError, Limits, Outcome};
 use crate::netlink::{Received, Requester, Subscription};
 use crate::report::Conntrack;
@@ -29,7 +29,7 @@ const DUMP_PAUSE: Duration = Duration::from_millis(100);
 const DUMP_PAUSE_FACTOR: u32 = 9;
 
 /// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
-const READS: usize = 1 << 17;
+const MAX_READS: usize = 1 << 17;
 
 /// What the worker is asked for. It ends when the [`Tracker`](super::Tracker) is dropped.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Collector {
     events: Subscription,
     // A socket of its own, so that a dump does not compete with events for room in the receive buffer.
     dumps: Requester,
-    known: Known,
+    table: ConnectionTable,
     events_are_off: bool,
     /// In this window, as are the two below.
     overruns: u64,
@@ -72,7 +72,7 @@ impl Collector {
                 .map_err(|error| ConntrackError::from_io("subscribe to events", error))?,
             dumps: Requester::open_to(NETLINK_NETFILTER)
                 .map_err(|error| ConntrackError::from_io("open a socket", error))?,
-            known: Known::new(limits.connections),
+            table: ConnectionTable::new(limits.connections),
             events_are_off,
             overruns: 0,
             stale: false,
@@ -97,7 +97,7 @@ impl Collector {
                 }
                 Ok(Order::NearBoundary) => {
                     self.read_events();
-                    self.known.near_boundary();
+                    self.table.near_boundary();
                 }
                 Ok(Order::Cut { last, reply }) => {
                     self.read_events();
@@ -118,19 +118,19 @@ impl Collector {
     /// Begins the next window.
     fn roll(&mut self) {
         // What had no room may have it now. What was lost after the dump is the next window's loss.
-        self.stale |= self.known.full;
+        self.stale |= self.table.full;
         self.overruns = u64::from(self.stale && self.overruns > 0);
-        self.known.roll();
+        self.table.roll();
         (self.dump_count, self.failure) = (0, None);
     }
 
     fn read_events(&mut self) {
-        for _ in 0..READS {
+        for _ in 0..MAX_READS {
             match self.events.receive() {
                 Ok(Received::Datagram(datagram)) => {
-                    message::messages(datagram).for_each(|message| self.known.apply(message));
+                    message::messages(datagram).for_each(|message| self.table.apply(message));
                 }
-                Ok(Received::Truncated) => self.known.malformed += 1,
+                Ok(Received::Truncated) => self.table.malformed += 1,
                 Ok(Received::Overrun) => {
                     self.overruns += 1;
                     self.stale = true;
@@ -149,12 +149,12 @@ impl Collector {
         self.stale = false;
         self.dump_count += 1;
         let began = Instant::now();
-        self.known.begin_dump();
+        self.table.begin_dump();
         // A `struct nfgenmsg` of zeros asks for IPv4 and IPv6, of all zones.
         let result =
-            self.dumps.dump(CT_GET, &[0; NFGENMSG_BYTES], |kind, body| self.known.apply(message::read(kind, body)));
+            self.dumps.dump(CT_GET, &[0; NFGENMSG_BYTES], |kind, body| self.table.apply(message::read(kind, body)));
         if result.is_ok() {
-            self.known.end_dump();
+            self.table.end_dump();
         }
         self.dumped_at = Instant::now();
         self.dump_took = self.dumped_at - began;
@@ -170,11 +170,11 @@ impl Collector {
     fn outcome(&self) -> Outcome {
         let reason = self.reason();
         Outcome {
-            connections: self.known.connections(),
+            connections: self.table.connections(),
             state: if reason.is_none() { Conntrack::Ok } else { Conntrack::Overrun },
             reason,
             overruns: self.overruns,
-            malformed: self.known.malformed,
+            malformed: self.table.malformed,
             dumps: self.dump_count,
         }
     }
@@ -184,11 +184,11 @@ impl Collector {
         if let Some(failure) = &self.failure {
             return Some(format!("conntrack failed during the window: {failure}; measure again"));
         }
-        if self.known.full {
+        if self.table.full {
             return Some(format!(
                 "conntrack had more than {} connections in the window; NAT of the others cannot be followed; measure a \
                  shorter window",
-                self.known.limit()
+                self.table.limit()
             ));
         }
         if self.events_are_off {
@@ -205,11 +205,11 @@ impl Collector {
                 self.overruns
             ));
         }
-        if self.known.malformed > 0 {
+        if self.table.malformed > 0 {
             return Some(format!(
                 "{} conntrack message(s) could not be understood; NAT of their connections cannot be followed; please \
                  report this with the kernel's version",
-                self.known.malformed
+                self.table.malformed
             ));
         }
         None

@@ -162,11 +162,11 @@ impl Inventory {
             }),
             Message::NewDelivery(route) => {
                 self.tables.deliver(route);
-                self.update_routed(&self.routed_in(route.network))
+                self.update_routed(&self.devices_routed_into(route.network))
             }
             Message::DelDelivery(route) => {
                 self.tables.stop_delivering(route);
-                self.update_routed(&self.routed_in(route.network))
+                self.update_routed(&self.devices_routed_into(route.network))
             }
             Message::NewRule(rule) => {
                 self.tables.add_rule(rule);
@@ -269,9 +269,9 @@ impl Inventory {
 
     /// Changes the routes to one address, and returns the links whose `routed` that changed.
     fn change_routes(&mut self, to: IpAddr, change: impl FnOnce(&mut BTreeSet<HostRoute>)) -> Vec<LinkEvent> {
-        let mut affected = self.routed_by(to);
+        let mut affected = self.devices_routed_to(to);
         change(&mut self.routes);
-        affected.extend(self.routed_by(to));
+        affected.extend(self.devices_routed_to(to));
         self.update_routed(&affected)
     }
 
@@ -279,17 +279,17 @@ impl Inventory {
     /// route, to another device.
     fn forget_routes(&mut self, ifindex: u32) -> Vec<LinkEvent> {
         let forgotten: Vec<HostRoute> = self.routes.extract_if(.., |route| route.ifindex == ifindex).collect();
-        let affected = forgotten.iter().flat_map(|route| self.routed_by(route.to)).chain([ifindex]).collect();
+        let affected = forgotten.iter().flat_map(|route| self.devices_routed_to(route.to)).chain([ifindex]).collect();
         self.update_routed(&affected)
     }
 
     /// The devices that have a route to this address.
-    fn routed_by(&self, to: IpAddr) -> BTreeSet<u32> {
-        self.routed_in(to.into())
+    fn devices_routed_to(&self, to: IpAddr) -> BTreeSet<u32> {
+        self.devices_routed_into(to.into())
     }
 
     /// The devices that have a route to an address in this network.
-    fn routed_in(&self, network: IpNet) -> BTreeSet<u32> {
+    fn devices_routed_into(&self, network: IpNet) -> BTreeSet<u32> {
         let first = HostRoute { to: network.network(), table: 0, metric: 0, ifindex: 0 };
         self.routes.range(first..).take_while(|route| network.contains(&route.to)).map(|route| route.ifindex).collect()
     }

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, read};
+use super::{TIMEOUT, read};
 use crate::node::pace::Pace;
 use crate::node::source::Pending;
 use crate::snapshot::Diversions;
@@ -43,7 +43,7 @@ impl Watch {
         let unread = "IPsec policies, netfilter rules and IPVS services could not be read (no thread, or no answer of the \
                       kernel); check that `nft list ruleset` works";
         let fallback = Diversions { unread: vec![unread.to_owned()], ..Diversions::default() };
-        let (reply, pending) = Pending::new(LIMIT * 2 + Duration::from_secs(1), fallback);
+        let (reply, pending) = Pending::new(TIMEOUT * 2 + Duration::from_secs(1), fallback);
         let _ = self.orders.send(Order { last, reply });
         pending
     }

@@ -15,11 +15,11 @@ use super::{Failure, names};
 use crate::snapshot::enis::SourceState;
 
 /// Off EC2 nothing may answer at all; on EC2 the service is a fraction of a millisecond away.
-const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Everything that is asked for is a few lines.
 const ANSWER_BYTES: usize = 64 << 10;
 /// More ENIs than any instance has, and more addresses than any ENI.
-const MOST: usize = 256;
+const MAX_LINES: usize = 256;
 /// Seconds for which the token is good: as long as anything here can take, and some more.
 const TOKEN_SECONDS: &str = "60";
 
@@ -126,7 +126,7 @@ impl Interface {
 
 /// Asks, and writes each answer into `facts` as it comes, so that it is not lost if there is no time for the rest.
 pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) -> Result<(), Failure> {
-    let open = |address| Connection::open(address, CONNECT_WITHIN, own.clone());
+    let open = |address| Connection::open(address, CONNECT_TIMEOUT, own.clone());
     let opened = match endpoint {
         Endpoint::Disabled(why) => return Err(why.clone()),
         Endpoint::At(address) => open(*address).await,
@@ -283,8 +283,8 @@ fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
 /// A list, one a line. One odd line makes all of it unknown, and so do more than there can be.
 fn lines<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let values: Option<Vec<T>> = lines.take(MOST + 1).map(read).collect();
-    values.filter(|values| values.len() <= MOST)
+    let values: Option<Vec<T>> = lines.take(MAX_LINES + 1).map(read).collect();
+    values.filter(|values| values.len() <= MAX_LINES)
 }
 
 fn text(body: &[u8]) -> Option<&str> {
@@ -302,12 +302,12 @@ mod tests {
             Question::Interfaces.take(body, &mut facts).map(|()| facts.interfaces.len())
         };
         assert_eq!(macs(b"02:00:00:00:00:02/\n02:00:00:00:00:0A/\n"), Ok(2));
-        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MOST).as_bytes())), (Ok(0), Ok(MOST)));
+        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MAX_LINES).as_bytes())), (Ok(0), Ok(MAX_LINES)));
         for odd in [
             &b"\xff"[..],
             b"<html>",
             b"02:00:00:00:00:02/\n../../iam/",
-            "02:00:00:00:00:02/\n".repeat(MOST + 1).as_bytes(),
+            "02:00:00:00:00:02/\n".repeat(MAX_LINES + 1).as_bytes(),
         ] {
             assert!(macs(odd).is_err());
         }

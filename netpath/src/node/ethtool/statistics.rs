@@ -16,7 +16,7 @@ const SS_STATS: u32 = 1;
 const NAME_BYTES: usize = 32;
 
 /// Drivers with a queue a CPU have some thousands.
-const MOST: usize = 16 << 10;
+const MAX_STATISTICS: usize = 16 << 10;
 /// How often to ask again, if the number of statistics changes while they are read.
 const ATTEMPTS: u32 = 3;
 
@@ -51,18 +51,18 @@ fn read(name: &[u8]) -> io::Result<Option<Vec<(String, u64)>>> {
     if info.sset_mask == 0 || count == 0 {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
-    if count > MOST {
+    if count > MAX_STATISTICS {
         return Err(io::Error::other(format!("{count} statistics are more than netpath reads")));
     }
 
     // `struct ethtool_gstrings`: command, set, length, then the names.
-    let names = Guarded::new(12 + MOST * NAME_BYTES)?;
+    let names = Guarded::new(12 + MAX_STATISTICS * NAME_BYTES)?;
     names.write([GSTRINGS, SS_STATS, info.count]);
     // SAFETY: ETHTOOL_GSTRINGS reads the three numbers that were written, and writes names, which `names` has room for; of
     // more it would fail at the page behind.
     unsafe { ask(name, names.start().cast())? };
     // `struct ethtool_stats`: command, count, then the numbers.
-    let numbers = Guarded::new(8 + MOST * size_of::<u64>())?;
+    let numbers = Guarded::new(8 + MAX_STATISTICS * size_of::<u64>())?;
     numbers.write([GSTATS, info.count]);
     // SAFETY: as above, of ETHTOOL_GSTATS and its numbers.
     unsafe { ask(name, numbers.start().cast())? };

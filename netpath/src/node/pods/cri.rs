@@ -30,9 +30,9 @@ use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::report::NameSourceState;
 
 /// Less than a whole reading may take, so that what was answered by then is not lost.
-const LIMIT: Duration = Duration::from_millis(1_500);
+const TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Sandboxes that are asked about at a time.
-const AT_A_TIME: usize = 16;
+const CONCURRENT_REQUESTS: usize = 16;
 /// `PodSandboxState.SANDBOX_READY` and `NamespaceMode.NODE`.
 const READY: i32 = 0;
 const NODE: i32 = 2;
@@ -74,7 +74,7 @@ struct Answer {
 }
 
 impl Runtimes {
-    /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
+    /// Asks for the sandboxes. Takes no longer than [`TIMEOUT`].
     pub fn read(&self, root: &HostRoot) -> SourceReading {
         self.ask(root).unwrap_or_else(SourceReading::from)
     }
@@ -119,11 +119,11 @@ impl Runtimes {
     }
 }
 
-/// Asks at one socket, for [`LIMIT`] at most.
+/// Asks at one socket, for [`TIMEOUT`] at most.
 async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
     let Socket { path, place, named } = socket;
     let mut sandboxes = Sandboxes { listed: None, known };
-    let error = match timeout(LIMIT, query(&link(&place), &mut sandboxes)).await {
+    let error = match timeout(TIMEOUT, query(&link(&place), &mut sandboxes)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
             let why = if is_unimplemented(&error) {
@@ -135,7 +135,7 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
             Some(SourceError::new(state(&error), why))
         }
         Err(_) => {
-            let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
+            let why = format!("{path} did not answer within {} ms", TIMEOUT.as_millis());
             Some(SourceError::new(NameSourceState::Slow, why))
         }
     };
@@ -200,7 +200,7 @@ async fn query(socket: &Path, sandboxes: &mut Sandboxes) -> Result<(), GrpcError
     let mut asked = JoinSet::new();
     let mut unknown = unknown.into_iter();
     loop {
-        while asked.len() < AT_A_TIME
+        while asked.len() < CONCURRENT_REQUESTS
             && let Some(id) = unknown.next()
         {
             let channel = Arc::clone(&channel);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::SourceError;
 use super::gather::{Gathered, Moment, report};
 use super::root::HostRoot;
-use super::sources::{LIMIT, SOURCES, Sources};
+use super::sources::{SOURCES, Sources, TIMEOUT};
 use crate::node::pace::Pace;
 use crate::node::source::Pending;
 use crate::report::NameSourceState;
@@ -16,7 +16,7 @@ use crate::snapshot::Names;
 
 /// When to look after a veth has come: a pod's address and name are recorded a little later. Veths that come meanwhile share
 /// the look.
-const LOOKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+const READ_DELAYS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// Follows names, over one window or several.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Follower {
 #[derive(Debug)]
 enum Order {
     /// A veth appeared or disappeared.
-    Look,
+    VethsChanged,
     /// A window has ended.
     Cut {
         /// It was the last one: read everything again before.
@@ -49,7 +49,7 @@ impl Follower {
 
     /// Notes that a veth appeared or disappeared. Does not wait.
     pub fn veths_changed(&self) {
-        let _ = self.orders.send(Order::Look);
+        let _ = self.orders.send(Order::VethsChanged);
     }
 
     /// Ends a window and begins the next, with the reading that closes this one, and does not wait for it. Sources are not
@@ -60,7 +60,7 @@ impl Follower {
         let error = SourceError::new(NameSourceState::Slow, reason);
         let sources = SOURCES.into_iter().map(|source| report(source, 0, Some(&error))).collect();
         // A reading may be under way, and this one follows.
-        let within = LIMIT * 2 + Duration::from_secs(1);
+        let within = TIMEOUT * 2 + Duration::from_secs(1);
         let (reply, names) = Pending::new(within, Names { sources, ..Names::default() });
         let _ = self.orders.send(Order::Cut { last, reply });
         names
@@ -77,12 +77,12 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) {
         let next = due.first().copied();
         let wait = next.map_or(Duration::MAX, |next| next.saturating_duration_since(Instant::now()));
         match orders.recv_timeout(wait) {
-            Ok(Order::Look) => {
-                pace.hurry();
+            Ok(Order::VethsChanged) => {
+                pace.make_due();
                 // One that is due later will see it as well.
-                if due.len() < LOOKS.len() {
+                if due.len() < READ_DELAYS.len() {
                     let now = Instant::now();
-                    due = LOOKS.map(|after| now + after).to_vec();
+                    due = READ_DELAYS.map(|after| now + after).to_vec();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {

@@ -20,12 +20,12 @@ const NETNSA_FD: u16 = 3;
 const HEADER_BYTES: usize = 4;
 
 /// So many are held open at a time; a process may often have no more than 1,024 files open.
-const AT_A_TIME: usize = 64;
+const MAX_OPEN: usize = 64;
 
 /// For each of `namespaces`, the veths that lead into it; none for one that `open` cannot open any more.
 pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> Result<Vec<Vec<u32>>, SourceError> {
     let mut found = Vec::with_capacity(namespaces.len());
-    for some in namespaces.chunks(AT_A_TIME) {
+    for some in namespaces.chunks(MAX_OPEN) {
         found.extend(look_up(&some.iter().map(&open).collect::<Vec<_>>()).map_err(|error| {
             let why = format!("the kernel does not tell which veth leads into which network namespace: {error:#}");
             SourceError::new(NameSourceState::Unreadable, why)

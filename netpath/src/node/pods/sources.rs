@@ -1,7 +1,7 @@
 //! The sources of names, and one reading of all of them.
 //!
 //! In: a [`HostRoot`]. Out: what each source has. Each is read on a thread of its own: one that does not answer
-//! delays a reading by [`LIMIT`] at most, and is not asked again until it has.
+//! delays a reading by [`TIMEOUT`] at most, and is not asked again until it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::node::source::{Pending, Unanswered};
 use crate::report::{NameSource, NameSourceState};
 
 /// How long one reading of all sources may take.
-pub const LIMIT: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All sources, in order of precedence.
 pub const SOURCES: [NameSource; 5] =
@@ -41,7 +41,7 @@ impl Sources {
         Self { root: Arc::new(root), all }
     }
 
-    /// Asks all sources at once, and waits for [`LIMIT`] at most.
+    /// Asks all sources at once, and waits for [`TIMEOUT`] at most.
     pub fn read(&mut self) -> Vec<(NameSource, SourceReading)> {
         let asked: Vec<_> = self
             .all
@@ -50,7 +50,7 @@ impl Sources {
                 // A late answer is too old to be used.
                 stuck.take_if(|stuck| stuck.poll().is_some());
                 let (read, root) = (Arc::clone(read), Arc::clone(&self.root));
-                stuck.is_none().then(|| Pending::spawn("name source", LIMIT, slow(), move || read(&root)))
+                stuck.is_none().then(|| Pending::spawn("name source", TIMEOUT, slow(), move || read(&root)))
             })
             .collect();
         let answer = |((source, _, stuck), asked): (&mut (_, _, Option<_>), Option<Pending<SourceReading>>)| {
@@ -73,7 +73,7 @@ impl Sources {
 
 /// What stands for a source that does not answer.
 fn slow() -> SourceReading {
-    let why = format!("it could not be read within {} s", LIMIT.as_secs());
+    let why = format!("it could not be read within {} s", TIMEOUT.as_secs());
     SourceError::new(NameSourceState::Slow, why).into()
 }
 

@@ -21,11 +21,11 @@ use crate::snapshot::NewQdiscs;
 /// How long to wait for one device's queue.
 const WAIT: Duration = Duration::from_millis(300);
 /// How long for all of them together.
-const WAIT_IN_ALL: Duration = Duration::from_secs(1);
+const TOTAL_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks at a queue.
-const PAUSE: Duration = Duration::from_micros(500);
+const POLL_INTERVAL: Duration = Duration::from_micros(500);
 /// A reading serves so long for devices without a queue: one for each of 1,000 devices would take seconds.
-const FRESH: Duration = Duration::from_millis(100);
+const MAX_AGE: Duration = Duration::from_millis(100);
 /// The first kernel that counts what is sent while a device has no queue ("net: count drops due to missing qdisc as
 /// dev->tx_drops").
 const COUNTS_LOST: KernelVersion = KernelVersion::new(6, 11, 0);
@@ -37,7 +37,7 @@ pub struct QdiscMaker {
     counters: CounterReader,
     /// All qdiscs, as they were then.
     read: (Instant, Qdiscs),
-    /// What is left of [`WAIT_IN_ALL`].
+    /// What is left of [`TOTAL_WAIT`].
     wait_left: Duration,
     may_make: bool,
     counts_lost: bool,
@@ -51,7 +51,7 @@ impl QdiscMaker {
             read: read(&mut netlink)?,
             netlink,
             counters: CounterReader::open()?,
-            wait_left: WAIT_IN_ALL,
+            wait_left: TOTAL_WAIT,
             may_make: true,
             counts_lost: kernel >= COUNTS_LOST,
             made: NewQdiscs::default(),
@@ -70,7 +70,7 @@ impl QdiscMaker {
 
     /// Makes sure that the device has one.
     pub fn prepare(&mut self, ifindex: u32) -> Result<(), AttachError> {
-        if self.read.0.elapsed() > FRESH {
+        if self.read.0.elapsed() > MAX_AGE {
             self.read = read(&mut self.netlink)?;
         }
         if self.is_there(ifindex)? {
@@ -124,7 +124,7 @@ impl QdiscMaker {
                 self.wait_left = self.wait_left.saturating_sub(waited);
                 return if packets == 0 { Ok(()) } else { Err(AttachError::QueueInUse { packets }) };
             }
-            sleep(PAUSE);
+            sleep(POLL_INTERVAL);
         }
     }
 }
