@@ -17,7 +17,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_LINK_CREATE: libc::c_long = 28;
-/// Without another program to be before: before all.
+/// Without a relative program: before all.
 const BPF_F_BEFORE: u32 = 1 << 3;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
@@ -143,7 +143,7 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// Reads every element of a hash map and deletes it, giving each to `take`.
+/// Reads and deletes every element of a hash map, passing each to `take`.
 ///
 /// `K` and `V` must be the map's key and value types. The map must be at rest: elements added during the call may or
 /// may not be seen. Needs Linux 5.6 (`kernel/bpf/hashtab.c`, `__htab_map_lookup_and_delete_batch`).
@@ -155,7 +155,7 @@ pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl Fn
     let mut room: usize = 4096;
     let mut keys: Vec<K> = Vec::with_capacity(room);
     let mut values: Vec<V> = Vec::with_capacity(room);
-    // The place to go on from is a bucket number (u32) to a hash map.
+    // A hash map's batch cursor is a bucket number (u32).
     let mut place: u32 = 0;
     let mut first = true;
     loop {
@@ -168,8 +168,8 @@ pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl Fn
             map_fd: map.as_raw_fd().cast_unsigned(),
             ..BatchAttr::default()
         };
-        // SAFETY: keys and values have room for `count` elements of the map's sizes; the places are u32, as a hash
-        // map's are.
+        // SAFETY: keys and values have room for `count` elements of the map's sizes; the cursors are u32, as a
+        // hash map's are.
         let answer = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) };
         let done = match answer {
             Ok(_) => false,
@@ -184,7 +184,7 @@ pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl Fn
                 _ => return Err(error),
             },
         };
-        // 0 with ENOSPC, and the place is the bucket that did not fit.
+        // 0 with ENOSPC, and the cursor is the bucket that did not fit.
         let count = (attr.count as usize).min(keys.capacity());
         // SAFETY: the kernel wrote `count` keys and values, and any bit pattern is valid for both.
         unsafe {
@@ -201,7 +201,7 @@ pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl Fn
     }
 }
 
-/// Reads an element of a per-CPU array, and gives each CPU's value to `see`. It stays.
+/// Reads an element of a per-CPU array, passing each CPU's value to `see`.
 ///
 /// # Safety
 /// `V` must have the size of the map's value, a multiple of 8, and every bit pattern must be valid for it; `cpus` must be
@@ -234,7 +234,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Makes the two maps that serve for waiting. Needs `CAP_BPF`.
+    /// Makes the two maps that waiting needs. Needs `CAP_BPF`.
     pub fn new() -> io::Result<Self> {
         let inner = create(BPF_MAP_TYPE_ARRAY, "", None)?;
         let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "", Some(&inner))?;
@@ -256,7 +256,7 @@ impl Barrier {
     }
 }
 
-/// Makes a map that holds nothing of worth, but has a name of at most 15 bytes, and a number as all maps. Needs `CAP_BPF`.
+/// Makes a map that is used for its id alone, with a name of at most 15 bytes. Needs `CAP_BPF`.
 pub fn named_map(name: &str) -> io::Result<OwnedFd> {
     create(BPF_MAP_TYPE_ARRAY, name, None)
 }

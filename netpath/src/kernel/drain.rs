@@ -21,11 +21,11 @@ use super::flow_counts::FlowCounts;
 /// The maps, and the epoch that programs count into.
 pub struct Drain {
     epoch: Array<MapData, u32>,
-    /// `Counts` as words, of even and of odd epochs.
+    /// `Counts` as words, one for even and one for odd epochs.
     lost: Array<MapData, [u64; 3]>,
     slots_v4: MapData,
     slots_v6: MapData,
-    /// Of even and of odd epochs.
+    /// Those of even epochs, and those of odd ones.
     flows: [Flows; 2],
     /// The number of the current epoch, from 1.
     current: u32,
@@ -49,7 +49,7 @@ struct Flows {
 #[must_use]
 pub struct MapFill(pub bool);
 
-/// How many times as many flows as a flow map has room for are kept apart in memory.
+/// Flows kept in memory, as a multiple of the capacity of a flow map.
 const FLOWS_IN_MEMORY: usize = 8;
 
 impl Drain {
@@ -79,8 +79,8 @@ impl Drain {
         })
     }
 
-    /// An empty sum with room for eight times as many flows as a flow map holds, IPv4 and IPv6 together. More flows are counted
-    /// as in no flow.
+    /// An empty sum with room for eight times as many flows as a flow map holds, IPv4 and IPv6 together. Further flows are
+    /// counted as unattributed.
     #[must_use]
     pub fn bounded_counts(&self) -> FlowCounts {
         FlowCounts::bounded(FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize))
@@ -141,7 +141,7 @@ impl Drain {
     }
 }
 
-/// Gives what the slots of an epoch hold to `add`.
+/// Passes the slots of an epoch to `add`.
 ///
 /// # Safety
 /// The map's values must be `Block<K>`.

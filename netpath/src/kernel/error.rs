@@ -60,7 +60,7 @@ pub enum LoadError {
     /// How many CPUs there are is not known.
     #[error("cannot tell how many CPUs there are: {POSSIBLE_CPUS}: {0}; check that /sys is mounted and may be read")]
     Cpus(std::io::Error),
-    /// The maps that serve for waiting could not be made.
+    /// The maps that waiting needs could not be made.
     #[error("cannot make an eBPF map: {0}; check what confines this process (seccomp)")]
     Map(std::io::Error),
     /// Filters cannot be attached by netlink.
@@ -86,11 +86,11 @@ impl From<MapError> for LoadError {
     }
 }
 
-/// From here on a cgroup's limit counts for maps and programs, and not the user's (`RLIMIT_MEMLOCK`).
+/// The first kernel that charges maps and programs to the cgroup, and not to `RLIMIT_MEMLOCK`.
 pub const WITHOUT_MEMLOCK: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// Finds the limit behind a refusal. The capabilities are there by then, so on kernels that count locked memory nothing else
-/// says `EPERM`.
+/// gives `EPERM`.
 pub(super) fn explained(error: LoadError, kernel: KernelVersion) -> LoadError {
     let errno = match &error {
         LoadError::Object(error) => errno(error),
@@ -106,7 +106,7 @@ pub(super) fn explained(error: LoadError, kernel: KernelVersion) -> LoadError {
     }
 }
 
-/// The kernel's error, if there is one behind this one.
+/// The kernel's error among the causes of this one.
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     // aya's variants for these are transparent: the chain leaves them out.
@@ -123,7 +123,7 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     })
 }
 
-/// What is behind all others.
+/// The last of its causes.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap_or_default()
 }
@@ -135,7 +135,7 @@ pub(super) mod tests {
     use super::*;
     use crate::kernel::load::OLDEST;
 
-    /// One line, with what is wrong and ends with what to do.
+    /// One line: what is wrong, and at its end what to do.
     pub fn assert_says(outcome: Result<(), LoadError>, what: &str, fix: &str) {
         let text = outcome.expect_err("must fail").to_string();
         assert!(text.contains(what) && text.contains(fix) && !text.contains('\n'), "{text}");

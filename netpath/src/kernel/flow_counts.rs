@@ -21,7 +21,7 @@ pub struct FlowCounts {
     unattributed: HashMap<UnattributedKey, Counts>,
     /// Packets that found no room even in the unattributed counters; their device is unknown.
     pub lost: Counts,
-    /// For how many more flows there is room.
+    /// Flows that may still be added.
     room_left: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for FlowCounts {
 }
 
 impl FlowCounts {
-    /// Nothing yet, with room for so many flows, IPv4 and IPv6 together. More are counted as in no flow.
+    /// An empty sum with room for so many flows, IPv4 and IPv6 together. Further flows are counted as unattributed.
     pub(super) fn bounded(flows: usize) -> Self {
         Self { room_left: flows, ..Self::default() }
     }
@@ -55,7 +55,7 @@ impl FlowCounts {
         *self.unattributed.entry(key).or_default() += counts.into();
     }
 
-    /// How many different flows, at all hooks together.
+    /// The number of flows, each once for each hook.
     #[must_use]
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len() + self.icmp_errors.len()
@@ -67,7 +67,7 @@ impl FlowCounts {
         self.len() == 0
     }
 
-    /// Puts what was counted at one device under another index: the kernel may give the index to the next device.
+    /// Moves the counts of one device to another index, since the kernel may reuse the index for the next device.
     pub fn retire(&mut self, ifindex: u32, retired: u32) {
         fn moved<K: Eq + Hash + Copy>(
             all: &mut HashMap<K, Counts>,
@@ -111,7 +111,7 @@ impl FlowCounts {
         v4.chain(v6).chain(icmp_errors)
     }
 
-    /// What was counted, but in no flow, in no particular order.
+    /// What was counted but belongs to no flow, in no particular order.
     pub fn unattributed(&self) -> impl Iterator<Item = Unattributed> {
         self.unattributed.iter().map(|(key, counts)| Unattributed {
             ifindex: key.hook.ifindex(),
@@ -122,7 +122,7 @@ impl FlowCounts {
     }
 }
 
-/// Adds to a flow, or if it is new and there is no room for it, to what is in no flow.
+/// Adds to a flow; if it is new and there is no room for it, to the unattributed counts.
 fn add<K: Eq + Hash>(
     flows: &mut HashMap<K, Counts>,
     room_left: &mut usize,

@@ -1,8 +1,8 @@
 //! What is attached to the TC hooks of a device, in the order in which packets meet it: TCX programs, then legacy filters.
 //!
 //! In: ifindexes, in the network namespace of the calling thread. Out: [`DeviceHooks`], plain data. It only reads, and does
-//! not judge what it finds. What may not be known is `None`: every process may list legacy filters, TCX programs
-//! only with `CAP_NET_ADMIN`, and of programs' names only with `CAP_SYS_ADMIN`.
+//! not judge what it finds. What the caller may not read is `None`: any process may list legacy filters, but TCX
+//! programs need `CAP_NET_ADMIN`, and programs' names `CAP_SYS_ADMIN`.
 
 pub mod message;
 
@@ -18,7 +18,7 @@ use crate::report::Direction;
 /// What is on a device's hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceHooks {
-    /// What legacy filters hang on, if it is there.
+    /// The parent of legacy filters, if there is one.
     pub qdisc: Option<FilterQdisc>,
     /// TC ingress.
     pub rx: Hook,
@@ -26,13 +26,13 @@ pub struct DeviceHooks {
     pub tx: Hook,
 }
 
-/// What a packet meets on one hook, in this order.
+/// One hook: TCX programs run first, then filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hook {
     /// TCX programs, in order; none on kernels before 6.6. `None`: the caller may not ask.
     pub tcx: Option<Vec<TcxProgram>>,
     /// Legacy filters: by chain, in it by priority; of one priority those of one kind and protocol, in order. A packet starts
-    /// in chain 0, and comes to another only if a filter's action sends it there.
+    /// in chain 0, and reaches another only by a filter's action.
     pub filters: Vec<Filter>,
 }
 
@@ -61,7 +61,7 @@ pub struct Program {
 pub struct Filter {
     /// "bpf", "flower", "matchall", …
     pub kind: String,
-    /// `tcm_parent`: which hook it hangs on. A filter of a shared block has no parent.
+    /// `tcm_parent`: the hook. A filter of a shared block has no parent.
     pub parent: u32,
     /// The block that several devices share, if it is in one: it acts on all of them.
     pub shared_block: Option<u32>,
@@ -123,7 +123,7 @@ impl Filter {
 pub struct BpfFilter {
     /// The name that its loader gave to the filter: not the program's.
     pub name: Option<String>,
-    /// Whether the program's answer decides over the packet.
+    /// Whether the program's return value is the verdict.
     pub direct_action: bool,
     /// It runs on the network card only (`skip_sw`).
     pub skip_sw: bool,

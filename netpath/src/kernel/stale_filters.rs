@@ -24,9 +24,9 @@ pub struct OwnFilter {
     pub program: &'static str,
     /// Its place in the chain.
     pub priority: u16,
-    /// Whose it is.
+    /// Its handle, which names its owner.
     pub handle: u32,
-    /// Whether that process lives.
+    /// Whether the process that added it is running.
     pub is_used: bool,
     parent: u32,
     protocol: u16,

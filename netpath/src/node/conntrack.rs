@@ -1,7 +1,7 @@
 //! conntrack: what the node's NAT does to each connection, read over netlink (ctnetlink).
 //!
 //! In: the network namespace of the thread that calls [`Tracker::start`]. Out: every connection that existed between start
-//! and finish, and how far that can be trusted. Only reads: it must not change an entry, a setting or a rule.
+//! and finish, and how complete that is. Only reads: it must not change an entry, a setting or a rule.
 //!
 //! Subscribe first, then dump, so that a connection is in the dump, in an event, or in both. NEW is sent when the first
 //! packet has left the node's chains, after NAT, and a confirmed connection's NAT never changes: so NEW has everything, and
@@ -70,7 +70,7 @@ pub struct Outcome {
     pub dumps: u64,
 }
 
-/// Why connections cannot be read. The text is for people.
+/// Why connections cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConntrackError {
@@ -92,7 +92,7 @@ pub enum ConntrackError {
     Io {
         /// What failed, as an infinitive.
         doing: &'static str,
-        /// How.
+        /// The kernel's error.
         source: io::Error,
     },
 }

@@ -5,7 +5,7 @@
 //!
 //! The messages are read here, attribute by attribute, instead of by a library that decodes all of a message: such a
 //! library skips a message it cannot decode (a name that is not UTF-8, an attribute of a newer kernel), and then a device
-//! would be missing from every sum without a word.
+//! would be missing from every sum without a warning.
 
 mod choice;
 mod class;
@@ -102,13 +102,13 @@ pub enum LinkEvent {
         /// Which.
         ifindex: u32,
         /// Its counters at the end. `None` if they are unknown: the message was lost, or it was a veth that was deleted (not
-        /// moved). A veth's rx is its peer's tx, and the kernel parts the two before it reports the end (drivers/net/veth.c,
+        /// moved). A veth's rx is its peer's tx, and the kernel unlinks the two before it reports the end (drivers/net/veth.c,
         /// `veth_dellink`), so that the report shows an rx of 0.
         last: Option<KernelCounters>,
         /// The highest that was ever reported: what it counted at least. Of a deleted veth, tx is exact.
         at_least: KernelCounters,
     },
-    /// Messages were lost. The devices were read anew, and the events that follow make up the difference. Devices that
+    /// Messages were lost. The devices were read again; the differences follow as events. Devices that
     /// came and went meanwhile were never seen.
     Lost,
 }

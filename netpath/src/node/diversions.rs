@@ -1,9 +1,9 @@
-//! What may take a packet off its way between two hooks: IPsec policies, netfilter rules, IPVS services.
+//! What may divert a packet between two hooks: IPsec policies, netfilter rules, IPVS services.
 //!
 //! In: the network namespace of the calling thread. Out: [`Diversions`], without local routes, which `node::devices` has. It
-//! only reads, and asks for nothing that the kernel would load a module for. It must not judge what a packet meets.
+//! only reads, and asks for nothing that the kernel would load a module for. It does not decide which flows they apply to.
 //!
-//! | what | by which way |
+//! | what | read by |
 //! |---|---|
 //! | IPsec policies | `NETLINK_XFRM` |
 //! | rules of nftables, and of iptables and ebtables on it | `NETLINK_NETFILTER` |
@@ -97,7 +97,7 @@ impl Reading {
                 }
             });
             match changed {
-                // The kernel has nfnetlink alone.
+                // nfnetlink without nftables.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
                 outcome => full.and(outcome),
             }

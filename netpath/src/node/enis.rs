@@ -2,11 +2,11 @@
 //!
 //! In: devices with their altnames, the instance metadata service, and the VPC CNI's ipamd on its two ports of this node.
 //! Out: [`Eni`]s, [`Ipam`], and a [`Source`] for each that was asked. Every source is optional, and all are asked at once, in
-//! a thread of their own, within [`TIMEOUT`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
+//! a thread of their own, within [`TIMEOUT`]. It must not fail, must not wait longer than that, and only reads.
 //!
 //! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
-//! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only about
-//! an ENI that comes, and knows these packets by their connections.
+//! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only when
+//! an ENI is added, and knows these packets by their connections.
 
 pub mod allowances;
 mod http;
@@ -158,7 +158,7 @@ impl PendingQuery {
         let (to_ask, own) = (endpoints.clone(), OwnConnections::default());
         let (of_thread, late) = (own.clone(), Round::late(&endpoints));
         let otherwise = late.clone();
-        // The thread keeps to the time, too. It gets some more, for what it has by then.
+        // The thread has the same timeout, and some time to send what it has by then.
         let within = TIMEOUT + Duration::from_millis(200);
         let round = Pending::spawn("enis", within, late, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -296,7 +296,7 @@ impl Answers {
         }
     }
 
-    /// Puts together what is known. In: the devices that are ENIs or may be branch ENIs, among any others.
+    /// Joins the answers. In: the devices that are ENIs or may be branch ENIs, among any others.
     #[must_use]
     pub fn resolve(&self, candidates: &[Candidate<'_>]) -> Known {
         let imds = self.now.imds.as_ref().map(|reading| &reading.facts);

@@ -94,7 +94,7 @@ impl Nftables {
 fn is_there() -> io::Result<bool> {
     match fs::read_to_string("/proc/modules") {
         Ok(modules) if modules.lines().any(|line| line.starts_with("nf_tables ")) => Ok(true),
-        // Built in, or not loaded: decided by the kernel's symbols. Reading their addresses needs a capability, reading their names none.
+        // Built in, or not loaded: the kernel's symbols decide. Their names may be read without a capability.
         Ok(_) => has_symbol(BufReader::new(fs::File::open("/proc/kallsyms")?), "nft_register_chain_type"),
         // A kernel without modules loads none.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),

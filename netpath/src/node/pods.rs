@@ -2,7 +2,7 @@
 //!
 //! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out:
 //! [`Names`](crate::snapshot::Names), from a [`Follower`] that reads them when the window opens, when pods come, and when it
-//! closes. Which name is whose is not decided here: that is `path::names`'.
+//! closes. `path::names` decides which name belongs to a device or flow.
 //!
 //! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
 //! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is

@@ -112,7 +112,7 @@ impl<T: Send + 'static> Pending<T> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(60);
+    const SOON: Duration = Duration::from_mins(1);
 
     #[test]
     fn an_answer() {

@@ -1,6 +1,6 @@
 //! Collects connections: empties the event socket from time to time, and dumps when events were lost.
 //!
-//! In: the sockets. Out: an [`Outcome`]. It must never lose something without saying so, and its memory is bounded.
+//! In: the sockets. Out: an [`Outcome`]. A loss is never silent, and memory is bounded.
 //!
 //! It polls instead of waiting for each event: a wakeup for every connection would cost more than reading it, and would be
 //! paid in the softirq of the packet.
@@ -19,7 +19,7 @@ use crate::report::Conntrack;
 /// `NFNLGRP_CONNTRACK_NEW`, `NFNLGRP_CONNTRACK_DESTROY`.
 const EVENT_GROUPS: [u32; 2] = [1, 3];
 
-/// Time between two looks at the event socket.
+/// Time between two reads of the event socket.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Least time between two dumps.
@@ -28,10 +28,10 @@ const DUMP_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two dumps, in durations of the last one: at most a tenth of one CPU goes into dumps.
 const DUMP_PAUSE_FACTOR: u32 = 9;
 
-/// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
+/// Most datagrams read at a time, so that a flood cannot keep the worker from ending.
 const MAX_READS: usize = 1 << 17;
 
-/// What the worker is asked for. It ends when the [`Tracker`](super::Tracker) is dropped.
+/// An order to the worker. It ends when the [`Tracker`](super::Tracker) is dropped.
 #[derive(Debug)]
 pub enum Order {
     /// A boundary is near.
@@ -179,7 +179,7 @@ impl Collector {
         }
     }
 
-    /// The gravest gap, if there is one.
+    /// The most severe loss, if there is one.
     fn reason(&self) -> Option<String> {
         if let Some(failure) = &self.failure {
             return Some(format!("conntrack failed during the window: {failure}; measure again"));

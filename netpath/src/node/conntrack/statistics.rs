@@ -1,6 +1,6 @@
 //! How full conntrack's table is, and what conntrack has counted: two questions to ctnetlink.
 //!
-//! In: the network namespace of the calling thread, in which conntrack is loaded (to ask would load a part of it). Out:
+//! In: the network namespace of the calling thread, in which conntrack is loaded (a request would load its netlink part). Out:
 //! [`Statistics`]. Needs `CAP_NET_ADMIN`, and only reads.
 
 use std::io;
@@ -25,7 +25,7 @@ const CTA_STATS_GLOBAL_MAX_ENTRIES: u16 = 2;
 pub struct Statistics {
     /// Connections in the table.
     pub connections: u32,
-    /// For how many there is room; 0 if for any number.
+    /// The limit on connections; 0 if there is none.
     pub limit: u32,
     /// `drop`, since the namespace was made. The kernel counts in 32 bits on each CPU, and this is their sum in 32 bits.
     pub drop: u32,
@@ -42,7 +42,7 @@ pub struct Statistics {
 pub fn read() -> io::Result<Statistics> {
     let mut requester = Requester::open_to(NETLINK_NETFILTER)?;
     let (mut all, mut cpus, mut tables) = (Statistics::default(), Some(0), Some(0));
-    // All that was answered, unless something lacks.
+    // The number of answers; `None` if one is incomplete.
     let mut count = |answers: &mut Option<u32>, kind, body: &[u8]| {
         *answers = all.apply(kind, body).and(*answers).map(|answers| answers + 1);
     };

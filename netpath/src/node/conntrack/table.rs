@@ -16,7 +16,7 @@ pub struct ConnectionTable {
     limit: usize,
     /// A boundary is near: what ends now may have packets in the next window.
     at_boundary: bool,
-    /// One of the window was left out.
+    /// A connection of the window was left out.
     pub full: bool,
     /// Messages of the window that could not be understood.
     pub malformed: u64,
@@ -35,12 +35,12 @@ enum ConnectionState {
 }
 
 impl ConnectionTable {
-    /// None yet, and room for `limit`.
+    /// Empty, with room for `limit` connections.
     pub fn new(limit: usize) -> Self {
         Self { connections: HashMap::new(), limit, at_boundary: false, full: false, malformed: 0 }
     }
 
-    /// For how many there is room.
+    /// The most connections that are kept.
     pub fn limit(&self) -> usize {
         self.limit
     }

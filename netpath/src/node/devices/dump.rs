@@ -18,7 +18,7 @@ const AF_BRIDGE: u8 = 7;
 /// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV6_RULE`.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 
-/// How often a dump is tried that changes interrupt.
+/// How often a dump is tried if changes interrupt it.
 const ATTEMPTS: u32 = 5;
 
 /// What to dump.

@@ -70,7 +70,7 @@ impl Inventory {
                 self.apply(message);
             }
         }
-        // Kernels that can be built without these refuse.
+        // Optional in the kernel's configuration.
         for subject in [Subject::PortVlans, Subject::Rules(v4), Subject::Rules(v6)] {
             for message in dump(subject).unwrap_or_default() {
                 self.apply(message);

@@ -26,7 +26,7 @@ pub struct LinkMonitor {
     socket: AsyncFd<Subscription>,
     inventory: Inventory,
     events: VecDeque<LinkEvent>,
-    /// Messages were lost; to be made good as soon as those that wait are read.
+    /// Messages were lost: everything is read again once the queued ones are.
     lost: bool,
 }
 

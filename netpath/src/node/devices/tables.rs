@@ -33,14 +33,14 @@ struct Delivery {
     unconditional: bool,
 }
 
-/// When packets are looked up in a table. The lesser comes first.
+/// When packets are looked up in a table, in the order of the lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Packets of a VRF are.
+    /// Packets of a VRF.
     Vrf,
-    /// All packets are, by the rule of this priority.
+    /// All packets, by the rule of this priority.
     Always(u32),
-    /// Some packets are, by the rule of this priority.
+    /// Some packets, by the rule of this priority.
     Sometimes(u32),
 }
 
@@ -85,7 +85,7 @@ impl Tables {
         }
     }
 
-    /// Adds what `earlier` knows of routes that delivered here.
+    /// Adds the routes of `earlier` that delivered here.
     pub fn remember(&mut self, earlier: Self) {
         for (route, delivery) in earlier.deliveries {
             let known = self.deliveries.entry(route).or_insert(Delivery { current: false, ..delivery });
@@ -93,7 +93,7 @@ impl Tables {
         }
     }
 
-    /// Forgets removed routes, and judges the others by the present rules alone.
+    /// Forgets removed routes, and evaluates the others by the present rules alone.
     pub fn forget_past(&mut self) {
         self.deliveries.retain(|_, delivery| delivery.current);
         for delivery in self.deliveries.values_mut() {
@@ -133,7 +133,7 @@ impl Tables {
     /// Whether packets to the address are delivered here before a host route of a table with this reach is looked at.
     pub fn delivers_before(&self, address: IpAddr, reach: Reach) -> bool {
         let ipv6 = address.is_ipv6();
-        // As long as there are no rules but the default ones, IPv4's tables `local` and `main` are one to the kernel, and the
+        // As long as there are no rules but the default ones, IPv4's tables `local` and `main` are one, and the
         // longer prefix wins (net/ipv4/fib_trie.c, `fib_trie_alias`).
         if reach == Reach::Vrf || !ipv6 && self.only_usual_rules() {
             return false;

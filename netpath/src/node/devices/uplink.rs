@@ -1,4 +1,4 @@
-//! By which devices this network namespace reaches the rest of the world: those of its default routes, and those below them.
+//! Uplinks of this network namespace: the devices of its default routes, and those below them.
 //!
 //! In: rtnetlink (routes of every table, the ports of bridges and bonds). Out: indices of devices. It changes nothing.
 
@@ -84,7 +84,7 @@ impl Uplinks {
         self.main.iter().chain(&self.other).copied().collect()
     }
 
-    /// These devices, and those that they stand on: the ports of a bridge or bond, the device below a VLAN.
+    /// These devices, and their lower devices: the ports of a bridge or bond, the device below a VLAN.
     #[must_use]
     pub fn with_lower(&self, links: &[Link]) -> BTreeSet<u32> {
         let mut all: BTreeSet<u32> = self.devices().into_iter().collect();
@@ -100,7 +100,7 @@ impl Uplinks {
     }
 }
 
-/// The device that this one stands on. A veth's peer is none.
+/// The lower device. A veth's peer is none.
 #[must_use]
 pub fn lower(link: &Link) -> Option<u32> {
     link.lower.filter(|_| link.class != DeviceClass::Veth && !matches!(link.kind.as_deref(), Some("veth" | "netkit")))

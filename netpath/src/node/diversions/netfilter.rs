@@ -1,7 +1,7 @@
 //! The rules of nftables that divert packets.
 //!
-//! In: a rule as the kernel describes it. Out: [`NetfilterRule`]s. Pure. The rule alone counts: what limits the chains by
-//! which it is reached is not considered.
+//! In: a rule as the kernel describes it. Out: [`NetfilterRule`]s. Pure. The rule alone is read: conditions of
+//! the chains that lead to it are not.
 
 use super::xtables;
 use crate::netlink::attributes::{find, lossy};
@@ -10,7 +10,7 @@ use crate::node::nftables::expression::{Expression, Field, Header, expressions};
 use crate::node::nftables::{RULE_CHAIN, RULE_TABLE};
 use crate::snapshot::{Diversion, NetfilterRule};
 
-/// linux/netfilter.h: `NFPROTO_*`. The others are ARP's and none.
+/// linux/netfilter.h: `NFPROTO_*`. The others are ARP and unspecified.
 const FAMILIES: [(u8, &str); 5] = [(1, "inet"), (2, "ip"), (NETDEV, "netdev"), (BRIDGE, "bridge"), (10, "ip6")];
 const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
@@ -49,7 +49,7 @@ pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<Strin
     found
 }
 
-/// Whether `diversion` has to look closer.
+/// Whether `diversion` has to be evaluated.
 fn may_divert(expression: &Expression<'_>) -> bool {
     !matches!(
         expression,
@@ -80,7 +80,7 @@ fn diversion(family: u8, expression: &Expression<'_>, conditions: &Conditions) -
 /// Whether these bytes decide where a packet goes, or which connection it belongs to.
 fn is_address(family: u8, field: Field, conditions: &Conditions) -> bool {
     let part = match field.header {
-        // The destination; above a bridge it is of no importance.
+        // The destination; above a bridge it does not matter.
         Header::Link if [NETDEV, BRIDGE].contains(&family) => 0..6,
         Header::Link => return false,
         Header::Network => match conditions.families() {

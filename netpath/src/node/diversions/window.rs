@@ -22,7 +22,7 @@ pub struct Watch {
 struct Order {
     /// It was the last one: read everything again before.
     last: bool,
-    /// Where goes what there was in the window.
+    /// Where the window's diversions go.
     reply: Sender<Diversions>,
 }
 

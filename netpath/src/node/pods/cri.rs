@@ -4,9 +4,9 @@
 //! have a network of their own also addresses and the network namespace. It only lists: it starts and stops nothing.
 //!
 //! A node may have several sockets: Docker's containerd, which runs no pods, beside cri-dockerd; a runtime that was replaced;
-//! one that has died and left its socket. All are asked at once, so that one that hangs costs no time of the others. If the
+//! one that has died and left its socket. All are asked at once, so that one that hangs does not delay the others. If the
 //! kubelet names one and it answers, Kubernetes' pods are those of that one. Otherwise a sandbox of any runtime that answers
-//! is one that runs on this node, and all count: who has an address that two of them claim, is decided by `path::names`.
+//! is one that runs on this node, and all count: `path::names` decides on an address that two of them claim.
 
 mod api;
 pub mod kubelet;
@@ -29,7 +29,7 @@ use super::root::{HostRoot, link};
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::report::NameSourceState;
 
-/// Less than a whole reading may take, so that what was answered by then is not lost.
+/// Less than the timeout of a whole reading, so that what was answered by then is not lost.
 const TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Sandboxes that are asked about at a time.
 const CONCURRENT_REQUESTS: usize = 16;
@@ -142,9 +142,9 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
     Answer { path, named, sandboxes, error }
 }
 
-/// What is wrong with all of it: why there is nothing, or what may be missing.
+/// The error of all sockets together: why there is nothing, or what may be missing.
 ///
-/// Where one has listed its sandboxes, it is no news that another is not Kubernetes' runtime. But one that the kubelet
+/// Where one has listed its sandboxes, another that is not Kubernetes' runtime is no error. But one that the kubelet
 /// names should have answered; and if none is named, one that does not answer in time may be the runtime.
 fn error(answers: &[Answer], not_usable: Vec<(SourceError, bool)>) -> Option<SourceError> {
     let listed = |answer: &Answer| answer.sandboxes.listed.is_some();

@@ -14,8 +14,8 @@ use crate::node::source::Pending;
 use crate::report::NameSourceState;
 use crate::snapshot::Names;
 
-/// When to look after a veth has come: a pod's address and name are recorded a little later. Veths that come meanwhile share
-/// the look.
+/// When to read after a veth appeared: a pod's address and name are recorded a little later. Veths that appear meanwhile
+/// share the reading.
 const READ_DELAYS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// Follows names, over one window or several.
@@ -79,7 +79,7 @@ fn follow(mut sources: Sources, orders: &Receiver<Order>) {
         match orders.recv_timeout(wait) {
             Ok(Order::VethsChanged) => {
                 pace.make_due();
-                // One that is due later will see it as well.
+                // A reading that is due later covers it as well.
                 if due.len() < READ_DELAYS.len() {
                     let now = Instant::now();
                     due = READ_DELAYS.map(|after| now + after).to_vec();

@@ -34,7 +34,7 @@ pub enum GrpcError {
     Status {
         /// `google.rpc.Code`.
         code: String,
-        /// For people.
+        /// The server's message.
         message: String,
     },
 }
@@ -91,7 +91,7 @@ impl Channel {
             if bytes.len() + chunk.len() > ANSWER_BYTES + PREFIX_BYTES {
                 return Err(GrpcError::Protocol(format!("its answer is larger than {} MiB", ANSWER_BYTES >> 20)));
             }
-            // Only then may it send more.
+            // Opens the flow-control window.
             body.flow_control().release_capacity(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         }

@@ -2,7 +2,7 @@
 //! `CheckpointData`). It is written whole at every change, and renamed into place.
 //!
 //! In: the host's `/var/run/aws-node/ipam.json`. Out: namespace, name and address of each pod. Pods with a security group of
-//! their own are not in it. Each entry is read on its own: one that is not as it should be costs no other's name.
+//! their own are not in it. Each entry is read on its own: one that is malformed does not affect the others.
 
 use std::net::IpAddr;
 

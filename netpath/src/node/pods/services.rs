@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// What is cut off or nonsense names nothing, and ends nothing.
+    /// Truncated or random bytes name nothing, and do not panic.
     #[test]
     fn nonsense() {
         let mut bytes: Vec<u8> = (0..255).chain(0..255).collect();

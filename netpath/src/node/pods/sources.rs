@@ -118,7 +118,7 @@ mod tests {
         }
         wake.send(()).expect("it still waits");
         drop(wake);
-        // Its late answer is thrown away; from the next one on it is asked anew.
+        // Its late answer is dropped; after that it is asked again.
         let mut next = (0..100).map(|_| {
             std::thread::sleep(Duration::from_millis(10));
             sources.read().swap_remove(0).1

@@ -1,9 +1,9 @@
-//! Finds a device's clsact qdisc, or makes one when that throws nothing away.
+//! Finds a device's clsact qdisc, or makes one when that drops no packet.
 //!
 //! For a new qdisc the kernel takes the device's queues out of service for about a millisecond (`net/sched/sch_api.c`,
-//! `qdisc_graft`; `net/sched/sch_generic.c`, `dev_deactivate_many`). What waits in them is thrown away, and counted nowhere
-//! (`qdisc_reset`): so this waits until nothing does, and makes no qdisc on a device whose queue does not empty. What is sent
-//! in that moment is lost in any case (`noop_enqueue`): from Linux 6.11 on the device counts it as `tx_dropped`.
+//! `qdisc_graft`; `net/sched/sch_generic.c`, `dev_deactivate_many`). Queued packets are dropped and counted nowhere
+//! (`qdisc_reset`): so this waits until the queues are empty, and makes no qdisc on a device whose queue does not empty. What
+//! is sent in that moment is lost in any case (`noop_enqueue`): from Linux 6.11 on the device counts it as `tx_dropped`.
 
 use std::io;
 use std::thread::sleep;
@@ -22,9 +22,9 @@ use crate::snapshot::NewQdiscs;
 const WAIT: Duration = Duration::from_millis(300);
 /// How long for all of them together.
 const TOTAL_WAIT: Duration = Duration::from_secs(1);
-/// Between two looks at a queue.
+/// Time between two readings of a queue.
 const POLL_INTERVAL: Duration = Duration::from_micros(500);
-/// A reading serves so long for devices without a queue: one for each of 1,000 devices would take seconds.
+/// For how long a reading is used for devices without a queue: one for each of 1,000 devices would take seconds.
 const MAX_AGE: Duration = Duration::from_millis(100);
 /// The first kernel that counts what is sent while a device has no queue ("net: count drops due to missing qdisc as
 /// dev->tx_drops").
@@ -35,7 +35,7 @@ const COUNTS_LOST: KernelVersion = KernelVersion::new(6, 11, 0);
 pub struct QdiscMaker {
     netlink: Requester,
     counters: CounterReader,
-    /// All qdiscs, as they were then.
+    /// When qdiscs were read, and what they were.
     read: (Instant, Qdiscs),
     /// What is left of [`TOTAL_WAIT`].
     wait_left: Duration,
@@ -105,7 +105,7 @@ impl QdiscMaker {
         }
     }
 
-    /// Packets that were to leave by the device and were dropped; `None` if those that a new qdisc costs are not among them.
+    /// Egress packets that the device dropped; `None` if those lost to a new qdisc are not counted.
     fn dropped(&mut self, ifindex: u32) -> io::Result<Option<u64>> {
         let counted = if self.counts_lost { self.counters.read_one(ifindex)? } else { None };
         Ok(counted.map(|counted| counted.drops.tx_packets))

@@ -75,7 +75,7 @@ fn kubelets(root: &HostRoot) -> Vec<Flags> {
 }
 
 fn kubelet(proc: &OwnedFd, process: u32) -> Option<Flags> {
-    // The command line of a process in trouble may keep a reader waiting; its name does not.
+    // Reading the command line of a process that is stuck may block; reading its name does not.
     match read(proc, &format!("{process}/comm")) {
         Ok(name) if name.trim_ascii_end() == b"kubelet" => {}
         Err(Errno::NOENT) => {}
