@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya::programs::{SchedClassifier, loaded_programs};
 use netpath::kernel::attach::Attacher;
-use netpath::kernel::drain::{Drain, FlowCounts};
+use netpath::kernel::drain::Drain;
+use netpath::kernel::flow_counts::FlowCounts;
 use netpath::kernel::load::load;
 use netpath_ebpf::map;
 

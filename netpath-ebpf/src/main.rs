@@ -64,9 +64,9 @@ static NETPATH_ICMP_0: HashMap<IcmpErrorKey, Counts, FLOWS, { BPF_F_NO_PREALLOC 
 #[btf_map]
 static NETPATH_ICMP_1: HashMap<IcmpErrorKey, Counts, FLOWS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
-static NETPATH_REST_0: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
+static NETPATH_UNATT_0: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
 #[btf_map]
-static NETPATH_REST_1: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
+static NETPATH_UNATT_1: HashMap<UnattributedKey, Counts, UNATTRIBUTED> = HashMap::new();
 /// The ports of datagrams of which more fragments are to come. Not part of an epoch: it holds no counts.
 #[btf_map]
 static NETPATH_FRAG: LruHashMap<FragmentKey, FragmentValue, 8_192> = LruHashMap::new();
@@ -540,7 +540,7 @@ extern "C" fn netpath_inner_len(skb: *mut __sk_buff, start: u32) -> u32 {
 #[inline(always)]
 fn unattributed(epoch: u32, hook: Hook, reason: Reason, counts: &Counts) {
     let key = UnattributedKey { hook, reason: reason as u32 };
-    let map = if epoch & 1 == 0 { &NETPATH_REST_0 } else { &NETPATH_REST_1 };
+    let map = if epoch & 1 == 0 { &NETPATH_UNATT_0 } else { &NETPATH_UNATT_1 };
     if !add(map, &key, counts) {
         if let Some(total) = NETPATH_LOST.get_ptr_mut(epoch & 1) {
             // SAFETY: the pointer is to an element of the map.

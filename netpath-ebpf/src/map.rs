@@ -18,7 +18,7 @@ pub const V6: [&str; 2] = ["NETPATH_V6_0", "NETPATH_V6_1"];
 /// `IcmpErrorKey` → `Counts`, one map an epoch.
 pub const ICMP_ERRORS: [&str; 2] = ["NETPATH_ICMP_0", "NETPATH_ICMP_1"];
 /// `UnattributedKey` → `Counts`, one map an epoch.
-pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_REST_0", "NETPATH_REST_1"];
+pub const UNATTRIBUTED: [&str; 2] = ["NETPATH_UNATT_0", "NETPATH_UNATT_1"];
 /// `slot_index` → `Block<KeyV4>`, on each CPU.
 pub const SLOTS_V4: &str = "NETPATH_SLOT_V4";
 /// `slot_index` → `Block<KeyV6>`, on each CPU.

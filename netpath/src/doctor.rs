@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::facts::{Conntrack, Facts, Namespace};
 use crate::descriptors;
-use crate::kernel::load::POSSIBLE_CPUS;
+use crate::kernel::error::POSSIBLE_CPUS;
 use crate::model::ConntrackTable;
 
 /// The value of `schema` in a diagnosis.

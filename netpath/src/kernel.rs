@@ -5,6 +5,8 @@
 pub mod attach;
 mod bpf;
 pub mod drain;
+pub mod error;
+pub mod flow_counts;
 pub mod hooks;
 mod lease;
 pub mod load;

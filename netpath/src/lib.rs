@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod kernel;
 pub mod logging;
 pub mod model;
+pub mod netlink;
 pub mod node;
 pub mod path;
 pub mod pattern;

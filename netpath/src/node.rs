@@ -5,7 +5,7 @@ pub mod devices;
 pub mod diversions;
 pub mod enis;
 pub mod ethtool;
-pub mod netlink;
 pub mod nftables;
 mod pace;
 pub mod pods;
+pub mod source;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use lab::traffic::UdpSink;
 use lab::{Counters, Lab, counters};
 use netpath::kernel::attach::AttachError;
-use netpath::kernel::drain::FlowCounts;
+use netpath::kernel::flow_counts::FlowCounts;
 use netpath::kernel::load::load;
 use netpath::model::Direction;
 use netpath::node::devices::Layer;

@@ -5,7 +5,8 @@
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use lab::{Answer, Lab, Namespace};
-use netpath::kernel::hooks::{DeviceHooks, Filter, Hook, HookReader, Qdisc};
+use netpath::kernel::hooks::{DeviceHooks, Filter, Hook, HookReader};
+use netpath::netlink::qdiscs::FilterQdisc;
 
 /// A pod's veth in a node.
 struct Veth {
@@ -114,7 +115,7 @@ fn a_filter_as_the_network_policy_agent_attaches_it() {
     veth.attach(&mut agent, TcAttachType::Ingress, legacy(1, 1));
     veth.attach(&mut agent, TcAttachType::Egress, legacy(1, 1));
     let hooks = veth.hooks();
-    assert_eq!(hooks.qdisc, Some(Qdisc::Clsact));
+    assert_eq!(hooks.qdisc, Some(FilterQdisc::Clsact));
     for (hook, parent) in [(&hooks.rx, 0xffff_fff2), (&hooks.tx, 0xffff_fff3)] {
         let [filter] = hook.filters.as_slice() else { panic!("{hook:?}") };
         assert_eq!((filter.kind.as_str(), filter.parent, filter.priority, filter.handle), ("bpf", parent, 1, 1));
@@ -153,14 +154,14 @@ fn an_ingress_qdisc_and_a_shared_block() {
     veth.tc("qdisc add dev DEV ingress");
     veth.tc("filter add dev DEV ingress prio 3 protocol all u32 match u32 0 0");
     let hooks = veth.hooks();
-    assert_eq!(hooks.qdisc, Some(Qdisc::Ingress));
+    assert_eq!(hooks.qdisc, Some(FilterQdisc::Ingress));
     assert_eq!((rows(&hooks.rx.filters), hooks.tx.filters.len()), (veth.listed("ingress"), 0));
     veth.tc("qdisc del dev DEV ingress");
 
     veth.tc("qdisc add dev DEV egress_block 22 clsact");
     veth.tc("filter add block 22 prio 3 protocol all u32 match u32 0 0");
     let hooks = veth.hooks();
-    assert_eq!((hooks.qdisc, hooks.rx.filters.len()), (Some(Qdisc::Clsact), 0));
+    assert_eq!((hooks.qdisc, hooks.rx.filters.len()), (Some(FilterQdisc::Clsact), 0));
     let [filter] = hooks.tx.filters.as_slice() else { panic!("{:?}", hooks.tx) };
     assert_eq!((filter.shared_block, filter.priority), (Some(22), 3));
 }

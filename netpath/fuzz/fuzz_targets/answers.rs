@@ -3,14 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netpath::kernel::hooks::message::{filter, qdisc};
+use netpath::kernel::hooks::message::filter;
+use netpath::netlink::answers;
+use netpath::netlink::counters::stats;
+use netpath::netlink::qdiscs::Qdiscs;
 use netpath::node::conntrack::statistics::Statistics;
-use netpath::node::devices::counters::stats;
-use netpath::node::devices::qdiscs::Qdiscs;
 use netpath::node::diversions::{netfilter, xfrm};
 use netpath::node::enis::allowances;
 use netpath::node::ethtool::statistics;
-use netpath::node::netlink::answers;
 use netpath::node::pods::netns;
 
 fuzz_target!(|datagram: &[u8]| {
@@ -20,9 +20,9 @@ fuzz_target!(|datagram: &[u8]| {
     let _ = answers(datagram, sequence, &mut false, |kind, body| {
         bodies += 1;
         let _ = stats(kind, body);
-        let _ = qdiscs.take(kind, body);
-        let _ = conntrack.take(kind, body);
-        let _ = (qdisc(kind, body), filter(kind, body));
+        let _ = qdiscs.add(kind, body);
+        let _ = conntrack.apply(kind, body);
+        let _ = filter(kind, body);
         assert!(xfrm::policies(kind, body).is_none_or(|found| found.len() <= 2));
         if let [family, _, _, _, attributes @ ..] = body {
             for rule in netfilter::rules(*family, attributes, &|_| None) {
@@ -30,7 +30,7 @@ fuzz_target!(|datagram: &[u8]| {
                 assert!([rule.src, rule.dst].iter().flatten().all(|network| network.addr().is_ipv4() == rule.ipv4));
             }
         }
-        assert!(netns::told(kind, body).is_none_or(|number| number >= 0));
+        assert!(netns::netnsid(kind, body).is_none_or(|number| number >= 0));
     });
     assert!(bodies <= datagram.len() / 16);
     assert!(qdiscs.roots.len() + qdiscs.filter_drops.len() <= bodies);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use super::output::Output;
 use crate::cli::CleanupArgs;
-use crate::kernel::stale_filters::{self, Own};
+use crate::kernel::stale_filters::{self, OwnFilter};
 use crate::model::Direction;
 use crate::node::devices::{self, EniChoice};
 use crate::sanitise::sanitise;
@@ -40,7 +40,7 @@ pub fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
 fn write(
     out: &mut impl Write,
     names: &BTreeMap<u32, &str>,
-    unused: &[Own],
+    unused: &[OwnFilter],
     used: usize,
     dry_run: bool,
 ) -> io::Result<()> {
@@ -51,7 +51,7 @@ fn write(
             Direction::Tx => "tx",
         };
         let name = sanitise(names.get(&filter.ifindex).unwrap_or(&"?"));
-        let Own { program, priority, handle, .. } = filter;
+        let OwnFilter { program, priority, handle, .. } = filter;
         writeln!(out, "{done}: {program} on {name} {direction} (priority {priority}, handle {handle:#x})")?;
     }
     if unused.is_empty() {
@@ -69,7 +69,7 @@ fn write(
 mod tests {
     use super::*;
 
-    fn text(unused: &[Own], used: usize, dry_run: bool) -> String {
+    fn text(unused: &[OwnFilter], used: usize, dry_run: bool) -> String {
         let mut out = Vec::new();
         write(&mut out, &BTreeMap::from([(7, "a\u{1b}[2J")]), unused, used, dry_run).expect("memory");
         String::from_utf8(out).expect("text")

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::facts::{Facts, Inspected};
 use super::{Finding, Level};
-use crate::kernel::hooks::{DeviceHooks, Hook, Qdisc};
+use crate::kernel::hooks::{DeviceHooks, Hook};
 use crate::model::{DeviceClass, Xdp};
+use crate::netlink::qdiscs::FilterQdisc;
 use crate::path::uplink::{self, Advice};
 
 /// What the kernel's `bpf_mprog_max` says: one less than `BPF_MPROG_MAX`.
@@ -78,13 +79,13 @@ pub(super) fn is_measured(class: DeviceClass) -> bool {
     !matches!(class, DeviceClass::Loopback | DeviceClass::Other)
 }
 
-fn obstacle(qdisc: Option<Qdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<(Level, String, &'static str)> {
+fn obstacle(qdisc: Option<FilterQdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<(Level, String, &'static str)> {
     if tcx {
         let full = hooks.iter().any(|hook| hook.tcx.as_ref().is_some_and(|all| all.len() >= MOST_PROGRAMS));
         let found = format!("blind: {MOST_PROGRAMS} programs are on a hook, and there is room for no more");
         return full.then_some((Level::Fail, found, "find out who attaches so many ('bpftool net')"));
     }
-    if qdisc == Some(Qdisc::Ingress) {
+    if qdisc == Some(FilterQdisc::Ingress) {
         let found = "blind: somebody's ingress qdisc is in the place of clsact".to_owned();
         return Some((
             Level::Fail,

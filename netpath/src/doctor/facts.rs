@@ -13,10 +13,12 @@ use caps::{CapSet, Capability};
 
 use crate::descriptors;
 use crate::kernel::attach::TCX;
+use crate::kernel::error::{POSSIBLE_CPUS, WITHOUT_MEMLOCK};
 use crate::kernel::hooks::{DeviceHooks, HookReader};
-use crate::kernel::load::{self, POSSIBLE_CPUS, WITHOUT_MEMLOCK};
+use crate::kernel::load;
+use crate::netlink::qdiscs;
 use crate::node::devices::uplink::Uplinks;
-use crate::node::devices::{self, EniChoice, Link, qdiscs};
+use crate::node::devices::{self, EniChoice, Link};
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
 const MAP_BYTES: u64 = 42_000_000;

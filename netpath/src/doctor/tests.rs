@@ -4,8 +4,9 @@ use aya::util::KernelVersion;
 
 use super::facts::Inspected;
 use super::*;
-use crate::kernel::hooks::{BpfFilter, DeviceHooks, Filter, Hook, Program, Qdisc, TcxProgram};
+use crate::kernel::hooks::{BpfFilter, DeviceHooks, Filter, Hook, Program, TcxProgram};
 use crate::model::DeviceClass;
+use crate::netlink::qdiscs::FilterQdisc;
 use crate::node::devices::Link;
 use crate::render;
 
@@ -32,7 +33,7 @@ fn tcx(names: &[&str]) -> Vec<TcxProgram> {
     names.iter().map(|name| TcxProgram { program: program(name), link_id: None }).collect()
 }
 
-fn hooks(qdisc: Option<Qdisc>, rx: Hook, tx: Hook) -> DeviceHooks {
+fn hooks(qdisc: Option<FilterQdisc>, rx: Hook, tx: Hook) -> DeviceHooks {
     DeviceHooks { qdisc, rx, tx }
 }
 
@@ -62,7 +63,7 @@ fn node() -> Facts {
         devices: vec![
             device(1, "lo", DeviceClass::Loopback, Ok(hooks(None, nobody(), nobody()))),
             device(2, "ens5", DeviceClass::Eni, Ok(hooks(None, cilium, nobody()))),
-            device(3, "eni1a2b3c4d5e6", DeviceClass::Veth, Ok(hooks(Some(Qdisc::Clsact), agent(), agent()))),
+            device(3, "eni1a2b3c4d5e6", DeviceClass::Veth, Ok(hooks(Some(FilterQdisc::Clsact), agent(), agent()))),
             device(4, "eni2b3c4d5e6f7", DeviceClass::Veth, Ok(hooks(None, nobody(), nobody()))),
         ],
         default_routes: Some(vec![2]),
@@ -88,13 +89,13 @@ fn bad() -> Facts {
                 2,
                 "eth0\u{1b}[2J",
                 DeviceClass::Veth,
-                Ok(hooks(Some(Qdisc::Ingress), silent(vec![]), silent(vec![]))),
+                Ok(hooks(Some(FilterQdisc::Ingress), silent(vec![]), silent(vec![]))),
             ),
             device(
                 3,
                 "eth1",
                 DeviceClass::Veth,
-                Ok(hooks(Some(Qdisc::Clsact), silent(vec![filter("flower", 1, None)]), silent(vec![]))),
+                Ok(hooks(Some(FilterQdisc::Clsact), silent(vec![filter("flower", 1, None)]), silent(vec![]))),
             ),
             device(4, "eth2", DeviceClass::Veth, Err("Interrupted system call".to_owned())),
         ],
@@ -207,7 +208,7 @@ fn which_devices_get_a_new_qdisc() {
     facts.devices.extend(many);
     assert!(table(&facts).contains("eni10, eni11, eni12 and 4 more: "));
     for device in &mut facts.devices {
-        device.hooks.as_mut().expect("hooks").qdisc = Some(Qdisc::Clsact);
+        device.hooks.as_mut().expect("hooks").qdisc = Some(FilterQdisc::Clsact);
     }
     assert_eq!(levels(&facts, "queues").0, Level::Ok);
 }

@@ -1,4 +1,4 @@
-//! Attaches the programs to devices and lets them go.
+//! Attaches the programs to devices, and detaches them.
 //!
 //! In: a device's name and index. Out: how they are attached. Where the kernel has TCX the links live in this process alone:
 //! the kernel removes them when it ends, however it ends. Legacy filters have to be removed, see [`clsact`]. This file never
@@ -20,7 +20,7 @@ use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
 use crate::model::{Attach, Direction};
-use crate::node::devices::Layer;
+use crate::netlink::Layer;
 use crate::snapshot::NewQdiscs;
 
 /// The first kernel with TCX.
@@ -29,10 +29,10 @@ pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]
 pub struct Attacher {
-    // Dropped first: filters go before the lease that says whose they are.
+    // Dropped first: filters go before the lease that names their owner.
     links: HashMap<u32, [Attached; 2]>,
     ebpf: Ebpf,
-    /// How to attach; none is by TCX.
+    /// Attaches legacy filters; `None` if links are TCX.
     clsact: Option<Clsact>,
     kernel: KernelVersion,
 }
@@ -51,19 +51,19 @@ pub enum AttachError {
     /// The kernel refused.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// The kernel did not tell what is there.
+    /// The kernel did not list what is there.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A device has one qdisc for filters, and this one is there.
+    /// A device has one qdisc for filters, and it is an ingress qdisc.
     #[error("another program's ingress qdisc is in the place of clsact")]
     IngressQdisc,
-    /// A new qdisc would throw away what waits.
+    /// A new qdisc would drop queued packets.
     #[error(
         "{packets} packets wait in its queue, which does not empty, and a new clsact qdisc would throw them away; \
          measure when it is quiet, or add the qdisc then ('tc qdisc add dev NAME clsact')"
     )]
     QueueInUse {
-        /// How many wait.
+        /// How many are queued.
         packets: u32,
     },
     /// Nor may one be made.
@@ -98,7 +98,7 @@ impl Attacher {
         }
     }
 
-    /// What came of the clsact qdiscs that were made.
+    /// How many clsact qdiscs were made, and what was lost.
     #[must_use]
     pub fn new_qdiscs(&self) -> NewQdiscs {
         self.clsact.as_ref().map(Clsact::new_qdiscs).unwrap_or_default()

@@ -1,5 +1,5 @@
 //! The few `bpf(2)` commands that aya has no call for: batched reads of a hash map, waiting for running programs,
-//! attaching by ifindex, and who is on a hook, as far as the caller may know.
+//! attaching by ifindex, and which programs are on a hook, as far as the caller may know.
 //!
 //! In: file descriptors of maps, ifindexes. Out: bytes, numbers. Layouts are those of `union bpf_attr` (Linux,
 //! `include/uapi/linux/bpf.h`). Nothing else in netpath calls `bpf(2)` by hand.
@@ -17,14 +17,14 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_LINK_CREATE: libc::c_long = 28;
-/// Without another program to be before: before all.
+/// Without a relative program: before all.
 const BPF_F_BEFORE: u32 = 1 << 3;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 /// `BPF_MPROG_MAX`: how many programs a hook has room for (`include/linux/bpf_mprog.h`).
-const MOST_PROGRAMS: u32 = 64;
+const MAX_PROGRAMS: u32 = 64;
 
 /// `union bpf_attr`, member for `BPF_MAP_*_BATCH`.
 #[repr(C)]
@@ -143,19 +143,19 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// Reads every element of a hash map and deletes it, giving each to `take`.
+/// Reads and deletes every element of a hash map, passing each to `take`.
 ///
 /// `K` and `V` must be the map's key and value types. The map must be at rest: elements added during the call may or
 /// may not be seen. Needs Linux 5.6 (`kernel/bpf/hashtab.c`, `__htab_map_lookup_and_delete_batch`).
 ///
 /// # Safety
 /// `K` and `V` must have the size of the map's key and value, and every bit pattern must be valid for them.
-pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnMut(K, V)) -> io::Result<()> {
+pub unsafe fn drain_map<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnMut(K, V)) -> io::Result<()> {
     // The kernel copies whole buckets, and answers ENOSPC where one does not fit; then the room doubles.
     let mut room: usize = 4096;
     let mut keys: Vec<K> = Vec::with_capacity(room);
     let mut values: Vec<V> = Vec::with_capacity(room);
-    // The place to go on from is a bucket number (u32) to a hash map.
+    // A hash map's batch cursor is a bucket number (u32).
     let mut place: u32 = 0;
     let mut first = true;
     loop {
@@ -168,8 +168,8 @@ pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnM
             map_fd: map.as_raw_fd().cast_unsigned(),
             ..BatchAttr::default()
         };
-        // SAFETY: keys and values have room for `count` elements of the map's sizes; the places are u32, as a hash
-        // map's are.
+        // SAFETY: keys and values have room for `count` elements of the map's sizes; the cursors are u32, as a
+        // hash map's are.
         let answer = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) };
         let done = match answer {
             Ok(_) => false,
@@ -184,7 +184,7 @@ pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnM
                 _ => return Err(error),
             },
         };
-        // 0 with ENOSPC, and the place is the bucket that did not fit.
+        // 0 with ENOSPC, and the cursor is the bucket that did not fit.
         let count = (attr.count as usize).min(keys.capacity());
         // SAFETY: the kernel wrote `count` keys and values, and any bit pattern is valid for both.
         unsafe {
@@ -201,12 +201,12 @@ pub unsafe fn take_all<K: Copy, V: Copy>(map: BorrowedFd<'_>, mut take: impl FnM
     }
 }
 
-/// Reads an element of a per-CPU array, and gives each CPU's value to `see`. It stays.
+/// Reads an element of a per-CPU array, passing each CPU's value to `see`.
 ///
 /// # Safety
 /// `V` must have the size of the map's value, a multiple of 8, and every bit pattern must be valid for it; `cpus` must be
 /// the number of possible CPUs.
-pub unsafe fn see_per_cpu<V>(map: BorrowedFd<'_>, index: u32, cpus: usize, see: impl FnMut(&V)) -> io::Result<()> {
+pub unsafe fn read_per_cpu<V>(map: BorrowedFd<'_>, index: u32, cpus: usize, see: impl FnMut(&V)) -> io::Result<()> {
     const { assert!(size_of::<V>().is_multiple_of(8), "the kernel pads each CPU's value to 8 bytes") };
     let mut values: Vec<V> = Vec::with_capacity(cpus);
     let mut attr = ElementAttr {
@@ -234,7 +234,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Makes the two maps that serve for waiting. Needs `CAP_BPF`.
+    /// Makes the two maps that waiting needs. Needs `CAP_BPF`.
     pub fn new() -> io::Result<Self> {
         let inner = create(BPF_MAP_TYPE_ARRAY, "", None)?;
         let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "", Some(&inner))?;
@@ -256,7 +256,7 @@ impl Barrier {
     }
 }
 
-/// Makes a map that holds nothing of worth, but has a name of at most 15 bytes, and a number as all maps. Needs `CAP_BPF`.
+/// Makes a map that is used for its id alone, with a name of at most 15 bytes. Needs `CAP_BPF`.
 pub fn named_map(name: &str) -> io::Result<OwnedFd> {
     create(BPF_MAP_TYPE_ARRAY, name, None)
 }
@@ -296,13 +296,13 @@ unsafe fn open<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
 ///
 /// Needs `CAP_NET_ADMIN` (else `EPERM`) and Linux 6.6 (else `EINVAL`). `ENODEV`: there is no such device.
 pub fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<(u32, u32)>> {
-    let (mut programs, mut links) = ([0u32; MOST_PROGRAMS as usize], [0u32; MOST_PROGRAMS as usize]);
+    let (mut programs, mut links) = ([0u32; MAX_PROGRAMS as usize], [0u32; MAX_PROGRAMS as usize]);
     let mut attr = QueryAttr {
         target_ifindex: ifindex,
         attach_type: tcx_attach_type(direction),
         prog_ids: programs.as_mut_ptr() as u64,
         link_ids: links.as_mut_ptr() as u64,
-        count: MOST_PROGRAMS,
+        count: MAX_PROGRAMS,
         ..QueryAttr::default()
     };
     // SAFETY: BPF_PROG_QUERY takes QueryAttr, and both arrays have room for `count` ids.

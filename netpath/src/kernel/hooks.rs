@@ -1,50 +1,38 @@
-//! Who is on the TC hooks of a device, in the order in which packets meet them: TCX programs, then legacy filters.
+//! What is attached to the TC hooks of a device, in the order in which packets meet it: TCX programs, then legacy filters.
 //!
 //! In: ifindexes, in the network namespace of the calling thread. Out: [`DeviceHooks`], plain data. It only reads, and does
-//! not judge what it finds. What may not be known is `None`: the kernel tells everybody of legacy filters, of TCX programs
-//! only with `CAP_NET_ADMIN`, and of programs' names only with `CAP_SYS_ADMIN`.
+//! not judge what it finds. What the caller may not read is `None`: any process may list legacy filters, but TCX
+//! programs need `CAP_NET_ADMIN`, and programs' names `CAP_SYS_ADMIN`.
 
 pub mod message;
 
 use std::collections::{BTreeMap, HashMap};
 use std::{fmt, io};
 
-use self::message::{RTM_GETQDISC, RTM_GETTFILTER, tcmsg};
 use super::bpf;
 use crate::model::Direction;
-use crate::node::netlink::Requester;
-
-/// `TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS` of a clsact qdisc: where legacy filters hang.
-const INGRESS: u32 = 0xffff_fff2;
-const EGRESS: u32 = 0xffff_fff3;
+use crate::netlink::Requester;
+use crate::netlink::qdiscs::{FilterQdisc, Qdiscs};
+use crate::netlink::tc::{EGRESS, INGRESS, TcMessage};
 
 /// What is on a device's hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceHooks {
-    /// What legacy filters hang on, if it is there.
-    pub qdisc: Option<Qdisc>,
+    /// The parent of legacy filters, if there is one.
+    pub qdisc: Option<FilterQdisc>,
     /// TC ingress.
     pub rx: Hook,
     /// TC egress.
     pub tx: Hook,
 }
 
-/// A qdisc that is there to hold filters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qdisc {
-    /// `clsact`: ingress and egress.
-    Clsact,
-    /// `ingress`: ingress only.
-    Ingress,
-}
-
-/// What a packet meets on one hook, in this order.
+/// One hook: TCX programs run first, then filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hook {
     /// TCX programs, in order; none on kernels before 6.6. `None`: the caller may not ask.
     pub tcx: Option<Vec<TcxProgram>>,
     /// Legacy filters: by chain, in it by priority; of one priority those of one kind and protocol, in order. A packet starts
-    /// in chain 0, and comes to another only if a filter's action sends it there.
+    /// in chain 0, and reaches another only by a filter's action.
     pub filters: Vec<Filter>,
 }
 
@@ -73,7 +61,7 @@ pub struct Program {
 pub struct Filter {
     /// "bpf", "flower", "matchall", …
     pub kind: String,
-    /// `tcm_parent`: which hook it hangs on. For a filter of a shared block the kernel has no parent to tell.
+    /// `tcm_parent`: the hook. A filter of a shared block has no parent.
     pub parent: u32,
     /// The block that several devices share, if it is in one: it acts on all of them.
     pub shared_block: Option<u32>,
@@ -90,7 +78,7 @@ pub struct Filter {
 }
 
 impl Hook {
-    /// Everybody on it, in order and in words.
+    /// All programs and filters on it, in order and in words.
     #[must_use]
     pub fn attached(&self) -> Vec<String> {
         let tcx = self.tcx.iter().flatten().map(ToString::to_string);
@@ -135,7 +123,7 @@ impl Filter {
 pub struct BpfFilter {
     /// The name that its loader gave to the filter: not the program's.
     pub name: Option<String>,
-    /// Whether the program's answer decides over the packet.
+    /// Whether the program's return value is the verdict.
     pub direct_action: bool,
     /// It runs on the network card only (`skip_sw`).
     pub skip_sw: bool,
@@ -145,7 +133,7 @@ pub struct BpfFilter {
     pub program: Option<Program>,
 }
 
-/// Asks the kernel who is on hooks. Must be used on a thread in the network namespace in which it was opened.
+/// Reads what is attached to hooks. Must be used on a thread in the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct HookReader {
     netlink: Requester,
@@ -174,20 +162,20 @@ impl HookReader {
         Ok(devices)
     }
 
-    fn read_one(&mut self, ifindex: u32, qdisc: Option<Qdisc>) -> io::Result<DeviceHooks> {
+    fn read_one(&mut self, ifindex: u32, qdisc: Option<FilterQdisc>) -> io::Result<DeviceHooks> {
         let mut hook = |direction, parent: Option<u32>| -> io::Result<Hook> {
             let filters = parent.map_or(Ok(Vec::new()), |parent| self.filters(ifindex, parent))?;
             Ok(Hook { tcx: self.tcx(ifindex, direction)?, filters })
         };
         // An ingress qdisc answers with its filters, whichever hook it is asked for.
         let rx = hook(Direction::Rx, qdisc.map(|_| INGRESS))?;
-        let tx = hook(Direction::Tx, (qdisc == Some(Qdisc::Clsact)).then_some(EGRESS))?;
+        let tx = hook(Direction::Tx, (qdisc == Some(FilterQdisc::Clsact)).then_some(EGRESS))?;
         Ok(DeviceHooks { qdisc, rx, tx })
     }
 
     /// Which devices have a qdisc for filters.
-    pub fn qdiscs(&mut self) -> io::Result<BTreeMap<u32, Qdisc>> {
-        self.dump(RTM_GETQDISC, 0, 0, message::qdisc).map(|qdiscs| qdiscs.into_iter().collect())
+    pub fn qdiscs(&mut self) -> io::Result<HashMap<u32, FilterQdisc>> {
+        Qdiscs::read(&mut self.netlink).map(|qdiscs| qdiscs.for_filters)
     }
 
     /// The TCX programs on one hook, in order; none on kernels before 6.6. `None`: the caller may not ask (`CAP_NET_ADMIN`).
@@ -211,30 +199,17 @@ impl HookReader {
 
     /// The legacy filters on one hook of a device that has a qdisc for them; none if there is no such device.
     fn filters(&mut self, ifindex: u32, parent: u32) -> io::Result<Vec<Filter>> {
-        let mut filters = self.dump(RTM_GETTFILTER, ifindex, parent, message::filter)?;
+        let request = TcMessage { ifindex, parent, ..TcMessage::default() }.to_bytes();
+        let mut filters: Vec<Filter> = Vec::new();
+        // The kernel's traffic control does not report changes during a dump.
+        let _ = self.netlink.dump_all(libc::RTM_GETTFILTER, &request, "filters", |kind, body| {
+            filters.extend(message::filter(kind, body)?);
+            Ok(())
+        })?;
         for program in filters.iter_mut().filter_map(|filter| filter.bpf.as_mut()?.program.as_mut()) {
             program.name = self.program(program.id).name;
         }
         Ok(filters)
-    }
-
-    /// What `read` makes of the answers to one request; `None` is for what is not of interest.
-    fn dump<T>(
-        &mut self,
-        request: u16,
-        ifindex: u32,
-        parent: u32,
-        read: impl Fn(u16, &[u8]) -> Result<Option<T>, message::Malformed>,
-    ) -> io::Result<Vec<T>> {
-        let mut all = Ok(Vec::new());
-        // The kernel's traffic control does not say if it changed during a dump.
-        let _ =
-            self.netlink.dump(request, &tcmsg(ifindex, parent), |kind, body| match (&mut all, read(kind, body)) {
-                (Ok(all), Ok(one)) => all.extend(one),
-                (all, Err(malformed)) => *all = Err(malformed),
-                (Err(_), Ok(_)) => {}
-            })?;
-        all.map_err(|message::Malformed| io::Error::other("a message about filters that netpath cannot read"))
     }
 
     fn program(&mut self, id: u32) -> Program {

@@ -1,11 +1,11 @@
-//! Says whose a legacy filter is, and whether that netpath still lives.
+//! The owner of a legacy filter, and whether that netpath is still running.
 //!
-//! A filter outlives the process that added it, so the next netpath must tell what a dead one left from what a living one
-//! uses. Process ids do not tell (other pid namespaces, reuse), nor do files (other mount namespaces). The kernel's number of
-//! a map does: it means the same everywhere on the machine, the map is gone with the last process that holds it, however that
-//! process ended, and numbers are not given out again until two thousand million maps later. So each process that adds
-//! filters holds one map that nobody else does, and its filters' handle is that map's number, with the highest bit set:
-//! map numbers never have it, and filters that let the kernel choose a handle get small ones.
+//! A filter outlives the process that added it, so the next netpath must distinguish the filters of a process that has ended
+//! from those of a running one. Process ids do not serve (other pid namespaces, reuse), nor do files (other mount namespaces).
+//! The kernel's number of a map does: it is the same everywhere on the machine, the map is gone with the last process that
+//! holds it, however that process ended, and numbers are reused only after two thousand million maps. So each process that
+//! adds filters holds one map of its own, and its filters' handle is that map's number, with the highest bit set: map numbers
+//! never have it, and handles that the kernel chooses are small.
 
 use std::io;
 

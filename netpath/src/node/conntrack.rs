@@ -1,18 +1,16 @@
 //! conntrack: what the node's NAT does to each connection, read over netlink (ctnetlink).
 //!
 //! In: the network namespace of the thread that calls [`Tracker::start`]. Out: every connection that existed between start
-//! and finish, and how far that can be trusted. Only reads: it must not change an entry, a setting or a rule.
+//! and finish, and how complete that is. Only reads: it must not change an entry, a setting or a rule.
 //!
 //! Subscribe first, then dump, so that a connection is in the dump, in an event, or in both. NEW is sent when the first
-//! packet has left the node's chains, after NAT, and a confirmed connection's NAT never changes: so NEW tells all, and
+//! packet has left the node's chains, after NAT, and a confirmed connection's NAT never changes: so NEW has everything, and
 //! UPDATE is not subscribed to. DESTROY is, for what has no NEW: when two first packets of one flow race (two DNS queries
 //! at once from one socket), each is translated for itself; the kernel forwards both, hides the second entry from dumps and
 //! announces only its end, at the first answer or after a second. So **two connections may have the same `original`**, and
 //! such an entry of the last second that got no answer is not seen.
 //!
-//! The socket is `netlink-sys`, framing and attributes `netlink-packet-core`; [`message`] says what is our own, and why.
-//!
-//! What it does to the node: while somebody listens, the kernel builds a message for each new and ended connection. If
+//! What it does to the node: while there is a subscriber, the kernel builds a message for each new and ended connection. If
 //! `nf_conntrack_netlink` is a module that is not loaded, the kernel loads it, and it stays; if conntrack itself is not
 //! loaded, nothing is opened, so nothing is loaded.
 
@@ -26,10 +24,9 @@ use crate::model::Conntrack;
 use crate::snapshot::Connection;
 
 mod collect;
-mod known;
 pub mod message;
-mod socket;
 pub mod statistics;
+mod table;
 
 /// Follows connections over one window or several.
 ///
@@ -73,7 +70,7 @@ pub struct Outcome {
     pub dumps: u64,
 }
 
-/// Why connections cannot be read. The text is for people.
+/// Why connections cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConntrackError {
@@ -95,7 +92,7 @@ pub enum ConntrackError {
     Io {
         /// What failed, as an infinitive.
         doing: &'static str,
-        /// How.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -112,7 +109,7 @@ impl ConntrackError {
 }
 
 impl Outcome {
-    /// An outcome without connections that says why.
+    /// An outcome without connections, with the reason.
     #[must_use]
     pub fn unavailable(error: &ConntrackError) -> Self {
         Self {
@@ -164,7 +161,7 @@ impl Tracker {
     }
 }
 
-/// Whether conntrack is not loaded. `false` if there is no way to tell.
+/// Whether conntrack is not loaded. `false` if that is unknown.
 fn absent(sysctl_net: &Path) -> bool {
     sysctl_net.join("core").exists() && !sysctl_net.join("netfilter/nf_conntrack_max").exists()
 }
@@ -188,7 +185,7 @@ mod tests {
     fn a_kernel_without_conntrack_is_left_alone() {
         let sysctl_net = tempfile::tempdir().unwrap();
         let path = sysctl_net.path();
-        assert!(!absent(path), "/proc/sys is not mounted: who knows");
+        assert!(!absent(path), "/proc/sys is not mounted: unknown");
         fs::create_dir(path.join("core")).unwrap();
         assert!(absent(path));
         fs::create_dir(path.join("netfilter")).unwrap();

@@ -5,16 +5,14 @@
 //!
 //! The messages are read here, attribute by attribute, instead of by a library that decodes all of a message: such a
 //! library skips a message it cannot decode (a name that is not UTF-8, an attribute of a newer kernel), and then a device
-//! would be missing from every sum without a word.
+//! would be missing from every sum without a warning.
 
 mod choice;
 mod class;
-pub mod counters;
+mod dump;
 mod inventory;
 pub mod message;
 mod monitor;
-pub mod qdiscs;
-mod socket;
 mod tables;
 pub mod uplink;
 
@@ -28,6 +26,7 @@ pub use choice::EniChoice;
 pub use monitor::LinkMonitor;
 
 use crate::model::{DeviceClass, DeviceFacts, KernelCounters, Xdp};
+pub use crate::netlink::Layer;
 use crate::snapshot::{self, PortVlans};
 
 /// A network device as it is now.
@@ -45,7 +44,7 @@ pub struct Link {
     pub eni_evidence: Option<EniEvidence>,
     /// `IFLA_INFO_KIND` ("veth", "vxlan"), if it has one.
     pub kind: Option<String>,
-    /// Driver by ethtool. Asked only where there is no kind, since a kind says as much.
+    /// Driver by ethtool. Asked only where there is no kind, since a kind decides as well.
     pub driver: Option<String>,
     /// Hardware address as lower-case hex with colons; `None` if it has none or it is not of 6 bytes.
     pub mac: Option<String>,
@@ -77,18 +76,6 @@ pub struct Link {
     pub counters: KernelCounters,
 }
 
-/// How a device's frames begin, by its hardware type (`ARPHRD_*`): it decides which program can read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// With an Ethernet header. The loopback device has one too.
-    Ethernet,
-    /// With the IP header.
-    Ip,
-    /// With something netpath does not know: its traffic cannot be attributed.
-    Unknown,
-}
-
 /// Why a device is taken for an ENI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,14 +101,14 @@ pub enum LinkEvent {
     Gone {
         /// Which.
         ifindex: u32,
-        /// Its counters at the end. `None` if nobody can tell: the message was lost, or it was a veth that was deleted (not
-        /// moved). A veth's rx is its peer's tx, and the kernel parts the two before it reports the end (drivers/net/veth.c,
+        /// Its counters at the end. `None` if they are unknown: the message was lost, or it was a veth that was deleted (not
+        /// moved). A veth's rx is its peer's tx, and the kernel unlinks the two before it reports the end (drivers/net/veth.c,
         /// `veth_dellink`), so that the report shows an rx of 0.
         last: Option<KernelCounters>,
         /// The highest that was ever reported: what it counted at least. Of a deleted veth, tx is exact.
         at_least: KernelCounters,
     },
-    /// Messages were lost. The devices were read anew, and the events that follow make up the difference. Devices that
+    /// Messages were lost. The devices were read again; the differences follow as events. Devices that
     /// came and went meanwhile were never seen.
     Lost,
 }
@@ -183,7 +170,7 @@ impl Link {
 /// # Errors
 /// If netlink refuses.
 pub(crate) fn veths_to_elsewhere() -> anyhow::Result<Vec<(u32, i32)>> {
-    let messages = socket::dump(socket::Subject::Links).context("cannot list the network devices")?;
+    let messages = dump::dump(dump::Subject::Links).context("cannot list the network devices")?;
     let veth = |message| match message {
         message::Message::NewLink(link) if matches!(link.info.kind.as_deref(), Some("veth" | "netkit")) => {
             Some((link.ifindex, link.elsewhere?))

@@ -1,9 +1,9 @@
-//! What may take a packet off its way between two hooks: IPsec policies, netfilter rules, IPVS services.
+//! What may divert a packet between two hooks: IPsec policies, netfilter rules, IPVS services.
 //!
 //! In: the network namespace of the calling thread. Out: [`Diversions`], without local routes, which `node::devices` has. It
-//! only reads, and asks for nothing that the kernel would load a module for. It must not judge what a packet meets.
+//! only reads, and asks for nothing that the kernel would load a module for. It does not decide which flows they apply to.
 //!
-//! | what | by which way |
+//! | what | read by |
 //! |---|---|
 //! | IPsec policies | `NETLINK_XFRM` |
 //! | rules of nftables, and of iptables and ebtables on it | `NETLINK_NETFILTER` |
@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use self::legacy::Family;
-pub use self::window::{LastReading, Watch};
+pub use self::window::Watch;
 use crate::node::nftables::Nftables;
 use crate::snapshot::{Diversions, NetfilterRule, VirtualServer, XfrmPolicy};
 
@@ -30,17 +30,17 @@ pub mod xfrm;
 mod xtables;
 
 /// How long one reading may take. 20,000 rules take a second or two in a debug build; the kernel's dump is quadratic.
-pub const LIMIT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many of each kind are kept. Others are in `unread`.
-const MOST: usize = 20_000;
+const MAX_OF_A_KIND: usize = 20_000;
 /// How often a dump is repeated that was interrupted by changes. What any of them had is kept.
 const ATTEMPTS: u32 = 3;
 
-/// Reads everything, within [`LIMIT`] or a little more. Blocks.
+/// Reads everything, within [`TIMEOUT`] or a little more. Blocks.
 #[must_use]
 pub fn read() -> Diversions {
     let mut reading = Reading::default();
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + TIMEOUT;
     reading.note("IPsec policies", "ip xfrm policy", |reading| reading.xfrm(end));
     reading.note("nftables rules", "nft list ruleset", |reading| reading.nftables(end));
     for (family, what, command) in [
@@ -62,7 +62,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads one kind; if that fails, says so and goes on. `command` shows the same.
+    /// Reads one kind; if that fails, notes the error and goes on. `command` shows the same.
     fn note(&mut self, what: &str, command: &str, read: impl FnOnce(&mut Self) -> io::Result<()>) {
         if let Err(error) = read(self) {
             self.unread.push(match error.kind() {
@@ -70,7 +70,7 @@ impl Reading {
                     format!("{what} cannot be read without CAP_NET_ADMIN; run as root or add the capability")
                 }
                 ErrorKind::TimedOut => {
-                    format!("{what} could not be read within {} s; check how many `{command}` shows", LIMIT.as_secs())
+                    format!("{what} could not be read within {} s; check how many `{command}` shows", TIMEOUT.as_secs())
                 }
                 _ => format!("{what} could not be read completely: {error}; check that `{command}` works"),
             });
@@ -97,7 +97,7 @@ impl Reading {
                 }
             });
             match changed {
-                // The kernel has nfnetlink alone.
+                // nfnetlink without nftables.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
                 outcome => full.and(outcome),
             }
@@ -128,8 +128,8 @@ fn repeat(mut dump: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
 /// Keeps what there is room for.
 fn keep<T: Ord>(kept: &mut BTreeSet<T>, found: Vec<T>) -> io::Result<()> {
     for one in found {
-        if kept.len() >= MOST && !kept.contains(&one) {
-            return Err(io::Error::other(format!("there are more than {MOST}")));
+        if kept.len() >= MAX_OF_A_KIND && !kept.contains(&one) {
+            return Err(io::Error::other(format!("there are more than {MAX_OF_A_KIND}")));
         }
         kept.insert(one);
     }
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_there_is_room_for() {
-        let mut kept = (0..MOST).collect::<BTreeSet<_>>();
+        let mut kept = (0..MAX_OF_A_KIND).collect::<BTreeSet<_>>();
         keep(&mut kept, vec![0, 1]).unwrap();
-        assert!(keep(&mut kept, vec![MOST]).is_err());
-        assert_eq!(kept.len(), MOST);
+        assert!(keep(&mut kept, vec![MAX_OF_A_KIND]).is_err());
+        assert_eq!(kept.len(), MAX_OF_A_KIND);
     }
 }

@@ -1,12 +1,12 @@
-//! ENIs: which of EC2's interfaces each device is, what addresses it holds, and what ipamd's metrics say.
+//! ENIs: which of EC2's interfaces each device is, what addresses it holds, and ipamd's metrics.
 //!
 //! In: devices with their altnames, the instance metadata service, and the VPC CNI's ipamd on its two ports of this node.
 //! Out: [`Eni`]s, [`Ipam`], and a [`Source`] for each that was asked. Every source is optional, and all are asked at once, in
-//! a thread of their own, within [`WITHIN`]. It must not fail, must not wait longer than that, and changes nothing anywhere.
+//! a thread of their own, within [`TIMEOUT`]. It must not fail, must not wait longer than that, and only reads.
 //!
 //! The questions to IMDS are packets on the ENI. So that none of them is in a window that is measured, a caller waits for
-//! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only about
-//! an ENI that comes, and knows these packets by their connections.
+//! the answers before it opens the first window, and asks again when it has closed the last one. In between it asks only when
+//! an ENI is added, and knows these packets by their connections.
 
 pub mod allowances;
 mod http;
@@ -19,8 +19,7 @@ mod names;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc::{self, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Method;
 use tokio::time::timeout;
@@ -30,22 +29,23 @@ use self::http::{Connection, OwnConnections};
 use self::imds::Endpoint;
 use self::metrics::Values;
 use super::devices::Link;
+use super::source::{self, Pending};
 use crate::model::{Allowances, DeviceClass, Eni, Ipam, Source, SourceName, SourceState};
 use crate::snapshot::Tuple;
 
 /// How long all questions together may take.
-pub const WITHIN: Duration = Duration::from_millis(1500);
+pub const TIMEOUT: Duration = Duration::from_millis(1500);
 /// ipamd is on this node.
-const CONNECT_WITHIN: Duration = Duration::from_millis(500);
-/// More than ipamd has to say of the largest instance with every address taken.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// More than ipamd's answer for the largest instance with every address taken.
 const ANSWER_BYTES: usize = 8 << 20;
 
-/// Where ipamd serves its introspection, unless its `INTROSPECTION_BIND_ADDRESS` says otherwise.
+/// Where ipamd serves its introspection, unless its `INTROSPECTION_BIND_ADDRESS` is set.
 pub const INTROSPECTION: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61679);
 /// Where ipamd serves its metrics.
 pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61678);
 
-/// Whom to ask, and where.
+/// The services to ask, and their addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     imds: Option<Endpoint>,
@@ -54,7 +54,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Nobody.
+    /// No service.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -66,7 +66,7 @@ impl Endpoints {
         Self { imds: self.imds, ..Self::default() }
     }
 
-    /// ipamd at these addresses, and IMDS where the environment says.
+    /// ipamd at these addresses, and IMDS at the address in the environment.
     #[must_use]
     pub fn new(introspection: SocketAddr, metrics: SocketAddr) -> Self {
         let imds = Endpoint::from_environment(|name| std::env::var(name).ok());
@@ -74,59 +74,48 @@ impl Endpoints {
     }
 }
 
-/// Why a source did not tell everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    state: SourceState,
-    /// One line.
-    reason: String,
-}
+/// Why a source has nothing, or less than it should.
+pub type Failure = source::SourceError<SourceState>;
+
+type Reading<T> = source::Reading<T, SourceState>;
 
 impl Failure {
     fn malformed(reason: impl Into<String>) -> Self {
-        Self { state: SourceState::Malformed, reason: reason.into() }
+        Self::new(SourceState::Malformed, reason)
     }
 
     fn absent(reason: impl Into<String>) -> Self {
-        Self { state: SourceState::Absent, reason: reason.into() }
+        Self::new(SourceState::Absent, reason)
     }
 
-    /// Says what it is about.
+    /// Adds what the failure is about.
     fn context(self, what: &str) -> Self {
         Self { reason: format!("{} ({what})", self.reason), ..self }
     }
 
     fn timed_out(hint: &str) -> Self {
-        let reason = format!("it did not answer within {} ms{hint}", WITHIN.as_millis());
+        let reason = format!("it did not answer within {} ms{hint}", TIMEOUT.as_millis());
         Self { state: SourceState::TimedOut, reason }
     }
 }
 
-/// What one source told, and what it did not.
-#[derive(Clone, Debug)]
-struct Reply<T> {
-    facts: T,
-    outcome: Result<(), Failure>,
-}
-
-/// What the sources told. `None`: it was not asked.
+/// What the sources have. `None`: it was not asked.
 #[derive(Clone, Debug, Default)]
 struct Round {
-    imds: Option<Reply<imds::Facts>>,
-    introspection: Option<Reply<Vec<ipamd::Eni>>>,
-    metrics: Option<Reply<Values>>,
+    imds: Option<Reading<imds::Facts>>,
+    introspection: Option<Reading<Vec<ipamd::Eni>>>,
+    metrics: Option<Reading<Values>>,
 }
 
 /// Questions under way.
 #[derive(Debug)]
 pub struct PendingQuery {
     endpoints: Endpoints,
-    end: Instant,
-    round: mpsc::Receiver<Round>,
+    round: Pending<Round>,
     own: OwnConnections,
 }
 
-/// What all sources told so far.
+/// The answers of all sources so far.
 #[derive(Debug)]
 pub struct Answers {
     endpoints: Endpoints,
@@ -165,42 +154,35 @@ impl PendingQuery {
     /// Begins to ask, in the network namespace of the calling thread.
     #[must_use]
     pub fn start(endpoints: Endpoints) -> Self {
-        let (sender, round) = mpsc::sync_channel(1);
         let (to_ask, own) = (endpoints.clone(), OwnConnections::default());
-        let of_thread = own.clone();
-        // Without a thread nobody sends, and all count as timed out.
-        let _ = std::thread::Builder::new().name("enis".into()).spawn(move || {
+        let (of_thread, late) = (own.clone(), Round::late(&endpoints));
+        let otherwise = late.clone();
+        // The thread has the same timeout, and some time to send what it has by then.
+        let within = TIMEOUT + Duration::from_millis(200);
+        let round = Pending::spawn("enis", within, late, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                // The receiver may have given up.
-                let _ = sender.send(runtime.block_on(ask(to_ask, &of_thread)));
-            }
+            runtime.map_or(otherwise, |runtime| runtime.block_on(ask(to_ask, &of_thread)))
         });
-        Self { endpoints, end: Instant::now() + WITHIN, round, own }
+        Self { endpoints, round, own }
     }
 
-    /// Waits for the answers, [`WITHIN`] after the start at the latest.
+    /// Waits for the answers, [`TIMEOUT`] after the start or a little later.
     #[must_use]
     pub fn wait(self) -> Answers {
-        let now = self.receive();
-        let first_metrics = now.metrics.as_ref().map(|reply| reply.facts.clone()).unwrap_or_default();
+        let now = self.round.wait();
+        let first_metrics = now.metrics.as_ref().map(|reading| reading.facts.clone()).unwrap_or_default();
         Answers { endpoints: self.endpoints, now, first_metrics, pending: None, asked_about: BTreeSet::new() }
-    }
-
-    fn receive(&self) -> Round {
-        // The thread keeps to the time, too. It gets some more, to say what it has by then.
-        let left = self.end.saturating_duration_since(Instant::now()) + Duration::from_millis(200);
-        self.round.recv_timeout(left).unwrap_or_else(|_| Round {
-            imds: self.endpoints.imds.as_ref().map(|_| Reply::late()),
-            introspection: self.endpoints.introspection.map(|_| Reply::late()),
-            metrics: self.endpoints.metrics.map(|_| Reply::late()),
-        })
     }
 }
 
-impl<T: Default> Reply<T> {
-    fn late() -> Self {
-        Self { facts: T::default(), outcome: Err(Failure::timed_out("")) }
+impl Round {
+    /// None of these has answered in time.
+    fn late(endpoints: &Endpoints) -> Self {
+        Self {
+            imds: endpoints.imds.as_ref().map(|_| Failure::timed_out("").into()),
+            introspection: endpoints.introspection.map(|_| Failure::timed_out("").into()),
+            metrics: endpoints.metrics.map(|_| Failure::timed_out("").into()),
+        }
     }
 }
 
@@ -209,57 +191,54 @@ async fn ask(endpoints: Endpoints, own: &OwnConnections) -> Round {
     let imds = async {
         let endpoint = endpoints.imds?;
         let mut facts = imds::Facts::default();
-        let outcome = timeout(WITHIN, imds::read(&endpoint, &mut facts, own)).await.unwrap_or_else(|_| {
+        let outcome = timeout(TIMEOUT, imds::read(&endpoint, &mut facts, own)).await.unwrap_or_else(|_| {
             Err(Failure::timed_out("; in a container, the instance's metadata hop limit may be too low for it"))
         });
-        Some(Reply { facts, outcome })
+        Some(Reading { facts, error: outcome.err() })
     };
     let introspection = async {
         let body = within(get(endpoints.introspection?, "/v1/enis", own)).await;
         Some(match body.and_then(|body| ipamd::parse(&body)) {
-            Ok((facts, outcome)) => Reply { facts, outcome },
-            Err(failure) => Reply { facts: Vec::new(), outcome: Err(failure) },
+            Ok((facts, outcome)) => Reading { facts, error: outcome.err() },
+            Err(failure) => failure.into(),
         })
     };
     let metrics = async {
         let body = within(get(endpoints.metrics?, "/metrics", own)).await;
-        Some(match body.and_then(|body| metrics::parse(&body)) {
-            Ok(facts) => Reply { facts, outcome: Ok(()) },
-            Err(failure) => Reply { facts: Values::new(), outcome: Err(failure) },
-        })
+        Some(body.and_then(|body| metrics::parse(&body)).into())
     };
     let (imds, introspection, metrics) = tokio::join!(imds, introspection, metrics);
     Round { imds, introspection, metrics }
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
+    timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err(Failure::timed_out("")))
 }
 
 async fn get(address: SocketAddr, path: &str, own: &OwnConnections) -> Result<bytes::Bytes, Failure> {
-    let mut connection = Connection::open(address, CONNECT_WITHIN, own.clone()).await.map_err(|error| {
+    let mut connection = Connection::open(address, CONNECT_TIMEOUT, own.clone()).await.map_err(|error| {
         error.failure(&format!("nothing listens at {address}: the VPC CNI is not here, or does not serve it"))
     })?;
     connection.ask(Method::GET, path, &[], ANSWER_BYTES).await?.ok()
 }
 
 impl Answers {
-    /// The hardware addresses of this instance's ENIs, as far as IMDS told them.
+    /// The hardware addresses of this instance's ENIs, as far as IMDS has answered.
     #[must_use]
     pub fn macs(&self) -> Vec<String> {
-        let interfaces = self.now.imds.iter().flat_map(|reply| &reply.facts.interfaces);
+        let interfaces = self.now.imds.iter().flat_map(|reading| &reading.facts.interfaces);
         interfaces.map(|interface| interface.mac.clone()).collect()
     }
 
-    /// Asks again after the last window, whom there is something new to ask: ipamd, and IMDS if there is an ENI that it had
-    /// not told of. Who does not answer this time has said what it had to say before.
+    /// Asks again after the last window: ipamd, and IMDS if there is an ENI that is not in its answer. The earlier answer of a
+    /// source stands if it does not answer now.
     pub fn refresh(&mut self, candidates: &[Candidate<'_>]) {
         let endpoints = Endpoints {
             imds: self.endpoints.imds.clone().filter(|_| !self.unknown_enis(candidates).is_empty()),
             ..self.endpoints.clone()
         };
         let Some(query) = self.query(endpoints) else { return };
-        self.update(query.receive());
+        self.update(query.round.wait());
     }
 
     /// Begins the next window. If an ENI is not in the answer of IMDS, asks IMDS and ipamd about ENIs while the next windows are
@@ -267,13 +246,10 @@ impl Answers {
     /// these windows is not known.
     pub fn roll(&mut self, candidates: &[Candidate<'_>]) {
         self.first_metrics = Values::new();
-        match self.pending.as_ref().map(|query| query.round.try_recv()) {
-            Some(Err(TryRecvError::Empty)) => return,
-            Some(round) => {
-                self.pending = None;
-                self.update(round.unwrap_or_default());
-            }
-            None => {}
+        if let Some(query) = &self.pending {
+            let Some(round) = query.round.poll() else { return };
+            self.pending = None;
+            self.update(round.unwrap_or_default());
         }
         let unknown = self.unknown_enis(candidates);
         if !unknown.is_subset(&self.asked_about) {
@@ -290,7 +266,7 @@ impl Answers {
 
     /// The hardware addresses of ENIs that are not in the answer of IMDS.
     fn unknown_enis(&self, candidates: &[Candidate<'_>]) -> BTreeSet<String> {
-        let known = self.now.imds.as_ref().map_or(&[][..], |reply| &reply.facts.interfaces);
+        let known = self.now.imds.as_ref().map_or(&[][..], |reading| &reading.facts.interfaces);
         let enis = candidates.iter().filter(|candidate| candidate.link.class == DeviceClass::Eni);
         let macs = enis.filter_map(|candidate| candidate.link.mac.clone());
         macs.filter(|mac| known.iter().all(|interface| interface.mac != *mac)).collect()
@@ -307,56 +283,50 @@ impl Answers {
         (!none).then(|| PendingQuery::start(endpoints))
     }
 
-    /// Takes over what sources told anew.
+    /// Replaces the answers of sources that have answered again.
     fn update(&mut self, later: Round) {
-        self.now.imds = later.imds.filter(|reply| reply.outcome.is_ok()).or(self.now.imds.take());
+        self.now.imds = later.imds.filter(|reading| reading.error.is_none()).or(self.now.imds.take());
         self.now.introspection =
-            later.introspection.filter(|reply| reply.outcome.is_ok()).or(self.now.introspection.take());
-        match later.metrics.filter(|reply| reply.outcome.is_ok()) {
+            later.introspection.filter(|reading| reading.error.is_none()).or(self.now.introspection.take());
+        match later.metrics.filter(|reading| reading.error.is_none()) {
             Some(later) => self.now.metrics = Some(later),
             // Nothing is known of the window.
             None => self.first_metrics = Values::new(),
         }
     }
 
-    /// Puts together what is known. In: the devices that are ENIs or may be branch ENIs, among any others.
+    /// Joins the answers. In: the devices that are ENIs or may be branch ENIs, among any others.
     #[must_use]
     pub fn resolve(&self, candidates: &[Candidate<'_>]) -> Known {
-        let imds = self.now.imds.as_ref().map(|reply| &reply.facts);
-        let ipamd = self.now.introspection.as_ref().map_or(&[][..], |reply| &reply.facts);
+        let imds = self.now.imds.as_ref().map(|reading| &reading.facts);
+        let ipamd = self.now.introspection.as_ref().map_or(&[][..], |reading| &reading.facts);
         let enis = join::join(candidates, imds, ipamd);
         let named = candidates.iter().any(|candidate| join::altnames(candidate.link).any());
-        let altnames = if named {
-            Ok(())
-        } else {
-            Err(Failure::absent("no device has an ENI's id for a name: amazon-ec2-net-utils did not set any"))
-        };
-        let not_asked = Err(Failure::absent("not asked, as --offline says"));
+        let altnames = (!named)
+            .then(|| Failure::absent("no device has an ENI's id for a name: amazon-ec2-net-utils did not set any"));
+        let not_asked = Failure::absent("not asked, as --offline says");
         let sources = [
-            (SourceName::Altnames, Some(&altnames)),
-            (SourceName::Imds, self.now.imds.as_ref().map(|reply| &reply.outcome)),
-            (SourceName::IpamdEnis, self.now.introspection.as_ref().map(|reply| &reply.outcome)),
-            (SourceName::IpamdMetrics, self.now.metrics.as_ref().map(|reply| &reply.outcome)),
+            (SourceName::Altnames, Some(altnames.as_ref())),
+            (SourceName::Imds, self.now.imds.as_ref().map(|reading| reading.error.as_ref())),
+            (SourceName::IpamdEnis, self.now.introspection.as_ref().map(|reading| reading.error.as_ref())),
+            (SourceName::IpamdMetrics, self.now.metrics.as_ref().map(|reading| reading.error.as_ref())),
         ];
-        let metrics = self.now.metrics.as_ref().filter(|reply| reply.outcome.is_ok());
+        let metrics = self.now.metrics.as_ref().filter(|reading| reading.error.is_none());
         Known {
             instance_id: imds.and_then(|facts| facts.instance_id.clone()),
             enis,
-            ipam: metrics.map(|reply| metrics::ipam(&self.first_metrics, &reply.facts)),
-            sources: sources.map(|(name, outcome)| source(name, outcome.unwrap_or(&not_asked))).into(),
+            ipam: metrics.map(|reading| metrics::ipam(&self.first_metrics, &reading.facts)),
+            sources: sources.map(|(name, error)| source(name, error.unwrap_or(Some(&not_asked)))).into(),
         }
     }
 }
 
-fn answered<T>(reply: Option<&Reply<T>>) -> bool {
-    reply.is_some_and(|reply| reply.outcome.is_ok())
+fn answered<T>(reading: Option<&Reading<T>>) -> bool {
+    reading.is_some_and(|reading| reading.error.is_none())
 }
 
-fn source(name: SourceName, outcome: &Result<(), Failure>) -> Source {
-    log::debug!("{name:?}: {outcome:?}");
-    let (state, reason) = match outcome {
-        Ok(()) => (SourceState::Ok, None),
-        Err(failure) => (failure.state, Some(failure.reason.clone())),
-    };
-    Source { name, state, reason }
+fn source(name: SourceName, error: Option<&Failure>) -> Source {
+    log::debug!("{name:?}: {error:?}");
+    let state = error.map_or(SourceState::Ok, |error| error.state);
+    Source { name, state, reason: error.map(|error| error.reason.clone()) }
 }

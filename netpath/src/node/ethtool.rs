@@ -1,7 +1,7 @@
 //! Asks a device which driver runs it, and what that driver counts: the ioctls behind `ethtool -i` and `ethtool -S`.
 //!
 //! In: a device's name in the calling thread's network namespace. Out: driver and bus address, and statistics by name. Needs no
-//! privilege. sysfs (`/sys/class/net/X/device/driver`) would tell the driver, too, but it shows the namespace it was
+//! privilege. sysfs (`/sys/class/net/X/device/driver`) names the driver, too, but it shows the namespace it was
 //! mounted in, which in a container is often another one. It must not change a device.
 
 pub mod statistics;
@@ -15,7 +15,7 @@ pub use self::statistics::statistics;
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const GDRVINFO: u32 = 3;
 
-/// What a driver says of itself.
+/// A device's driver and place on a bus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DriverInfo {
     /// Name of the driver ("ena").
@@ -46,7 +46,7 @@ const _: () = assert!(size_of::<Drvinfo>() == 196);
 /// Asks for the driver of the device `name` (bytes, since a name need not be UTF-8).
 ///
 /// # Errors
-/// `EOPNOTSUPP` if the device does not tell (loopback), `ENODEV` if there is none of that name (any more).
+/// `EOPNOTSUPP` if the device has no driver (loopback), `ENODEV` if there is no device of that name (any more).
 pub fn driver_info(name: &[u8]) -> io::Result<DriverInfo> {
     let mut info = Drvinfo {
         cmd: GDRVINFO,

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::netlink::{Requester, is_served};
+use crate::netlink::attributes::attribute;
+use crate::netlink::{Requester, is_served};
 
 pub mod conditions;
 pub mod expression;
@@ -78,13 +79,8 @@ impl Nftables {
         mut each: impl FnMut(u8, &[u8]),
     ) -> io::Result<bool> {
         let mut body = vec![family, 0, 0, 0];
-        for (attribute, name) in names {
-            let length = 4 + name.len() + 1;
-            body.extend(u16::try_from(length).map_err(io::Error::other)?.to_ne_bytes());
-            body.extend(attribute.to_ne_bytes());
-            body.extend(name.as_bytes());
-            // The end of the string, then to a multiple of four.
-            body.resize(body.len() + 1 + length.next_multiple_of(4) - length, 0);
+        for (kind, name) in names {
+            body.extend(attribute(*kind, &[name.as_bytes(), b"\0"].concat()));
         }
         self.0.dump(question, &body, |message_type, body| {
             if let (true, Some((header, attributes))) = (message_type == answer, body.split_at_checked(HEADER_BYTES)) {
@@ -98,7 +94,7 @@ impl Nftables {
 fn is_there() -> io::Result<bool> {
     match fs::read_to_string("/proc/modules") {
         Ok(modules) if modules.lines().any(|line| line.starts_with("nf_tables ")) => Ok(true),
-        // Built in, or not loaded: the kernel's symbols tell which. Their addresses need a capability, their names none.
+        // Built in, or not loaded: the kernel's symbols decide. Their names may be read without a capability.
         Ok(_) => has_symbol(BufReader::new(fs::File::open("/proc/kallsyms")?), "nft_register_chain_type"),
         // A kernel without modules loads none.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),

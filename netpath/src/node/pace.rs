@@ -34,7 +34,7 @@ impl Pace {
     }
 
     /// The next reading is due at once.
-    pub fn hurry(&mut self) {
+    pub fn make_due(&mut self) {
         self.next = None;
     }
 }
@@ -54,7 +54,7 @@ mod tests {
         pace.record(began, ended);
         assert!(!pace.is_due(ended + Duration::from_millis(499)));
         assert!(pace.is_due(ended + Duration::from_millis(500)));
-        pace.hurry();
+        pace.make_due();
         assert!(pace.is_due(ended));
     }
 }

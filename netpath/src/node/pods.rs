@@ -1,8 +1,8 @@
-//! What this node's own records say of the names of its pods and services, without the API server.
+//! Names of pods and services from records on the node itself, without the API server.
 //!
 //! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out:
 //! [`Names`](crate::snapshot::Names), from a [`Follower`] that reads them when the window opens, when pods come, and when it
-//! closes. Which name is whose is not decided here: that is `path::names`'.
+//! closes. `path::names` decides which name belongs to a device or flow.
 //!
 //! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
 //! size, and becomes a line in the report; none can fail it, and all together they delay it by seconds at most. Nothing is
@@ -10,6 +10,7 @@
 
 pub mod cri;
 mod follow;
+mod gather;
 pub mod grpc;
 pub mod ipam;
 pub mod logs;
@@ -17,42 +18,49 @@ pub mod netns;
 pub mod processes;
 mod root;
 pub mod services;
+mod sources;
 
 use std::net::IpAddr;
 
-pub use follow::{Follower, names};
+pub use follow::Follower;
+pub use gather::names;
 pub use root::HostRoot;
 
+use super::source;
 use crate::model::NameSourceState;
 
-/// What one source says at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct SourceReading {
+/// What one source has at one moment.
+pub type SourceReading = source::Reading<Records, NameSourceState>;
+
+/// Why a source has nothing, or less than it should.
+pub type SourceError = source::SourceError<NameSourceState>;
+
+/// The records of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
     pods: Vec<PodReading>,
     services: Vec<crate::snapshot::ServiceRecord>,
-    /// If not all is well.
-    error: Option<SourceError>,
 }
 
 impl SourceReading {
-    /// Nothing but why.
-    fn nothing(error: SourceError) -> Self {
-        Self { error: Some(error), ..Self::default() }
+    /// Pods alone.
+    fn of_pods(pods: Vec<PodReading>, error: Option<SourceError>) -> Self {
+        Self { facts: Records { pods, services: Vec::new() }, error }
     }
 
-    /// `pods`, and how many of its entries the source had that could not be used.
+    /// `pods`, and how many of the source's entries could not be used.
     #[must_use]
     pub fn pods(pods: Vec<PodReading>, left_out: usize) -> Self {
         let error = (left_out > 0).then(|| {
             let why = format!("{left_out} of its entries are not as Kubernetes writes them, and were left out");
             SourceError::new(NameSourceState::Incomplete, why)
         });
-        Self { pods, services: Vec::new(), error }
+        Self::of_pods(pods, error)
     }
 }
 
-/// What one source says of one pod.
-#[derive(Clone, Debug, Default)]
+/// What one source has on one pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodReading {
     /// Namespace and name; `None` if the source knows only the uid.
     name: Option<PodName>,
@@ -62,20 +70,6 @@ pub struct PodReading {
     addresses: Vec<IpAddr>,
     /// Devices whose other end is in its network namespace.
     veths: Vec<u32>,
-}
-
-/// Why a source has nothing, or less than it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceError {
-    state: NameSourceState,
-    /// One line; from elsewhere, so to be sanitised when printed.
-    reason: String,
-}
-
-impl SourceError {
-    fn new(state: NameSourceState, reason: impl Into<String>) -> Self {
-        Self { state, reason: reason.into() }
-    }
 }
 
 /// A pod's namespace and name as Kubernetes allows them: nothing else is taken for a name.

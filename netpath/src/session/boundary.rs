@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use crate::kernel::drain::Drain;
 use crate::model::KernelCounters;
-use crate::node::devices::counters::{Counted, CounterReader, Reading};
-use crate::node::devices::qdiscs::{self, Qdiscs};
+use crate::netlink::counters::{Counted, CounterReader, Reading};
+use crate::netlink::qdiscs::{self, Qdiscs};
 
 /// One end of a window.
 ///

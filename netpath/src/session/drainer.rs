@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::boundary::{Boundary, FLIP, cross};
-use crate::kernel::drain::{Drain, FlowCounts, MapFill};
-use crate::node::devices::counters::CounterReader;
+use crate::kernel::drain::{Drain, MapFill};
+use crate::kernel::flow_counts::FlowCounts;
+use crate::netlink::counters::CounterReader;
 
 /// How often the kernel's maps are drained into memory, so that they need to hold only the flows of so long.
 const DRAIN_EVERY: Duration = Duration::from_secs(1);

@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::model::{DeviceClass, Direction, NodeInfo, Window};
-    use crate::node::devices::counters::{Counted, Reading};
+    use crate::netlink::counters::{Counted, Reading};
     use crate::snapshot::{Counts, Observation, Snapshot, Tuple};
 
     /// What happens on a node.

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use super::boundary::Boundary;
 use super::hook_watcher::HookState;
 use crate::model::{Attach, Blind, DeviceClass, DeviceFacts, Drops, KernelCounters, KernelSlack};
+use crate::netlink::counters::Counted;
 use crate::node::devices::Link;
-use crate::node::devices::counters::Counted;
 use crate::snapshot::Device;
 
 /// Whether netpath is attached to a device.

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use aya::maps::{HashMap, Map};
 use etherparse::{EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header};
 use lab::Lab;
-use netpath::kernel::drain::{Drain, FlowCounts};
+use netpath::kernel::drain::Drain;
+use netpath::kernel::flow_counts::FlowCounts;
 use netpath_ebpf::{FragmentValue, map};
 
 use super::frames::Beside;

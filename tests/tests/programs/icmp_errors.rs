@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, PacketBuilder};
 use lab::Lab;
-use netpath::kernel::drain::FlowCounts;
+use netpath::kernel::flow_counts::FlowCounts;
 use netpath::snapshot::{Observation, Reason, Tuple};
 use netpath_ebpf::map;
 

@@ -3,7 +3,7 @@
 
 use etherparse::{IpNumber, PacketBuilder};
 use lab::Lab;
-use netpath::kernel::drain::FlowCounts;
+use netpath::kernel::flow_counts::FlowCounts;
 use netpath::snapshot::Counts;
 use netpath_ebpf::map;
 

@@ -1,11 +1,11 @@
 //! Legacy attachment, for kernels without TCX (before 6.6): direct-action filters on a device's clsact qdisc.
 //!
 //! In: a device and a loaded program. Out: a filter at the head of the chain, where the kernel allows that. Filters stay when
-//! the process ends, so each says whose it is ([`Lease`]); dropping the link deletes exactly that filter.
+//! the process ends, so each names its owner ([`Lease`]); dropping the link deletes exactly that filter.
 //!
 //! The chain is sorted by priority; of one priority the filter that was added last runs first (`net/sched/cls_bpf.c`,
 //! `cls_bpf_change`). Our programs answer -1, after which both the next filter of the priority and those of later priorities
-//! run (`cls_bpf_classify`, `tcf_classify`). So the first priority is ours too: before whoever is there already.
+//! run (`cls_bpf_classify`, `tcf_classify`). So the first priority is ours too: before all that are there.
 //!
 //! Where there is no clsact qdisc, [`qdisc`] decides whether to make one. None is ever deleted: between looking whether it is in
 //! use and deleting it another program may add its filter, which would go with it. An empty one does nothing to packets.
@@ -21,7 +21,7 @@ use super::AttachError;
 use crate::kernel::lease::Lease;
 use crate::snapshot::NewQdiscs;
 
-/// The last priority to try. One that filters of another kind or protocol have is closed to us.
+/// The last priority to try. A priority belongs to filters of one kind and protocol.
 const LAST_PRIORITY: u16 = 16;
 
 /// Attaches by netlink, in the network namespace of the calling thread.
@@ -41,7 +41,7 @@ impl Clsact {
         self.qdiscs.make_none();
     }
 
-    /// What came of the qdiscs that were made.
+    /// How many qdiscs were made, and what was lost.
     pub fn new_qdiscs(&self) -> NewQdiscs {
         self.qdiscs.made()
     }
@@ -51,7 +51,7 @@ impl Clsact {
         self.qdiscs.prepare(ifindex)
     }
 
-    /// Adds a filter; never in the place of another (`NLM_F_EXCL`).
+    /// Adds a filter; never replaces one (`NLM_F_EXCL`).
     pub fn attach(
         &self,
         program: &mut SchedClassifier,

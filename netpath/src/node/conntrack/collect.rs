@@ -1,6 +1,6 @@
 //! Collects connections: empties the event socket from time to time, and dumps when events were lost.
 //!
-//! In: the sockets. Out: an [`Outcome`]. It must never lose something without saying so, and its memory is bounded.
+//! In: the sockets. Out: an [`Outcome`]. A loss is never silent, and memory is bounded.
 //!
 //! It polls instead of waiting for each event: a wakeup for every connection would cost more than reading it, and would be
 //! paid in the softirq of the packet.
@@ -8,14 +8,18 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use super::known::Known;
-use super::message;
-use super::socket::{Dumps, Events, Received};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use super::message::{self, CT_GET, NFGENMSG_BYTES};
+use super::table::ConnectionTable;
 use super::{ConntrackError, Limits, Outcome};
 use crate::model::Conntrack;
-use crate::node::netlink::DATAGRAM_BYTES;
+use crate::netlink::{Received, Requester, Subscription};
 
-/// Time between two looks at the event socket.
+/// `NFNLGRP_CONNTRACK_NEW`, `NFNLGRP_CONNTRACK_DESTROY`.
+const EVENT_GROUPS: [u32; 2] = [1, 3];
+
+/// Time between two reads of the event socket.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Least time between two dumps.
@@ -24,10 +28,10 @@ const DUMP_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two dumps, in durations of the last one: at most a tenth of one CPU goes into dumps.
 const DUMP_PAUSE_FACTOR: u32 = 9;
 
-/// Most datagrams read in one look, so that a flood cannot keep the worker from ending.
-const READS: usize = 1 << 17;
+/// Most datagrams read at a time, so that a flood cannot keep the worker from ending.
+const MAX_READS: usize = 1 << 17;
 
-/// What the worker is asked for. It ends when nobody can ask any more.
+/// An order to the worker. It ends when the [`Tracker`](super::Tracker) is dropped.
 #[derive(Debug)]
 pub enum Order {
     /// A boundary is near.
@@ -44,10 +48,10 @@ pub enum Order {
 /// The worker's state.
 #[derive(Debug)]
 pub struct Collector {
-    events: Events,
-    dumps: Dumps,
-    buffer: Vec<u8>,
-    known: Known,
+    events: Subscription,
+    // A socket of its own, so that a dump does not compete with events for room in the receive buffer.
+    dumps: Requester,
+    table: ConnectionTable,
     events_are_off: bool,
     /// In this window, as are the two below.
     overruns: u64,
@@ -64,10 +68,11 @@ impl Collector {
     /// Opens the sockets, subscribes, and takes the first dump.
     pub fn start(limits: Limits, events_are_off: bool) -> Result<Self, ConntrackError> {
         let mut collector = Self {
-            events: Events::subscribe(limits.receive_buffer_bytes)?,
-            dumps: Dumps::open()?,
-            buffer: vec![0; DATAGRAM_BYTES],
-            known: Known::new(limits.connections),
+            events: Subscription::open(NETLINK_NETFILTER, &EVENT_GROUPS, limits.receive_buffer_bytes)
+                .map_err(|error| ConntrackError::from_io("subscribe to events", error))?,
+            dumps: Requester::open_to(NETLINK_NETFILTER)
+                .map_err(|error| ConntrackError::from_io("open a socket", error))?,
+            table: ConnectionTable::new(limits.connections),
             events_are_off,
             overruns: 0,
             stale: false,
@@ -80,7 +85,7 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Collects until nobody is left who could ask for anything.
+    /// Collects until the senders of orders are dropped.
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(POLL) {
@@ -92,7 +97,7 @@ impl Collector {
                 }
                 Ok(Order::NearBoundary) => {
                     self.read_events();
-                    self.known.near_boundary();
+                    self.table.near_boundary();
                 }
                 Ok(Order::Cut { last, reply }) => {
                     self.read_events();
@@ -101,7 +106,7 @@ impl Collector {
                         // A dump removes entries that are due, which is announced.
                         self.read_events();
                     }
-                    // If the session was given up, nobody waits for an outcome.
+                    // If the session was given up, there is no receiver.
                     let _ = reply.send(self.outcome());
                     self.roll();
                 }
@@ -113,19 +118,19 @@ impl Collector {
     /// Begins the next window.
     fn roll(&mut self) {
         // What had no room may have it now. What was lost after the dump is the next window's loss.
-        self.stale |= self.known.full;
+        self.stale |= self.table.full;
         self.overruns = u64::from(self.stale && self.overruns > 0);
-        self.known.roll();
+        self.table.roll();
         (self.dump_count, self.failure) = (0, None);
     }
 
     fn read_events(&mut self) {
-        for _ in 0..READS {
-            match self.events.receive(&mut self.buffer) {
+        for _ in 0..MAX_READS {
+            match self.events.receive() {
                 Ok(Received::Datagram(datagram)) => {
-                    message::messages(datagram).for_each(|message| self.known.apply(message));
+                    message::messages(datagram).for_each(|message| self.table.apply(message));
                 }
-                Ok(Received::Unusable) => self.known.malformed += 1,
+                Ok(Received::Truncated) => self.table.malformed += 1,
                 Ok(Received::Overrun) => {
                     self.overruns += 1;
                     self.stale = true;
@@ -144,14 +149,16 @@ impl Collector {
         self.stale = false;
         self.dump_count += 1;
         let began = Instant::now();
-        self.known.begin_dump();
-        let result = self.dumps.dump(&mut self.buffer, |message| self.known.apply(message));
+        self.table.begin_dump();
+        // A `struct nfgenmsg` of zeros asks for IPv4 and IPv6, of all zones.
+        let result =
+            self.dumps.dump(CT_GET, &[0; NFGENMSG_BYTES], |kind, body| self.table.apply(message::read(kind, body)));
         if result.is_ok() {
-            self.known.end_dump();
+            self.table.end_dump();
         }
         self.dumped_at = Instant::now();
         self.dump_took = self.dumped_at - began;
-        result
+        result.map(drop).map_err(|error| ConntrackError::from_io("dump", error))
     }
 
     fn try_dump(&mut self) {
@@ -163,25 +170,25 @@ impl Collector {
     fn outcome(&self) -> Outcome {
         let reason = self.reason();
         Outcome {
-            connections: self.known.connections(),
+            connections: self.table.connections(),
             state: if reason.is_none() { Conntrack::Ok } else { Conntrack::Overrun },
             reason,
             overruns: self.overruns,
-            malformed: self.known.malformed,
+            malformed: self.table.malformed,
             dumps: self.dump_count,
         }
     }
 
-    /// The gravest gap, if there is one.
+    /// The most severe loss, if there is one.
     fn reason(&self) -> Option<String> {
         if let Some(failure) = &self.failure {
             return Some(format!("conntrack failed during the window: {failure}; measure again"));
         }
-        if self.known.full {
+        if self.table.full {
             return Some(format!(
                 "conntrack had more than {} connections in the window; NAT of the others cannot be followed; measure a \
                  shorter window",
-                self.known.limit()
+                self.table.limit()
             ));
         }
         if self.events_are_off {
@@ -198,11 +205,11 @@ impl Collector {
                 self.overruns
             ));
         }
-        if self.known.malformed > 0 {
+        if self.table.malformed > 0 {
             return Some(format!(
                 "{} conntrack message(s) could not be understood; NAT of their connections cannot be followed; please \
                  report this with the kernel's version",
-                self.known.malformed
+                self.table.malformed
             ));
         }
         None

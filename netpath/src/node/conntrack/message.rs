@@ -3,17 +3,15 @@
 //! In: one datagram as the kernel sent it. Out: its [`Message`]s, without allocating. It must not trust a length, panic,
 //! or do I/O: a fuzzer and the tests call it directly.
 //!
-//! Framing and attributes are walked by `netlink-packet-core`, which borrows from the datagram. What the attributes mean
-//! is read here, since `netlink-packet-netfilter` 0.4 knows neither zones nor ICMP identifiers and builds several
-//! vectors a message, hundreds of thousands of which come in one dump. The tests use it as a second opinion.
+//! `netlink-packet-netfilter` 0.4 knows neither zones nor ICMP identifiers, and builds several vectors a message, hundreds of
+//! thousands of which come in one dump. The tests use it as a second opinion.
 //!
 //! The format is `include/uapi/linux/netfilter/nfnetlink_conntrack.h` (`CTA_*`). Numbers in attributes are in network
-//! byte order, those of the netlink header and of attribute headers in the host's.
+//! byte order.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator};
-
+use crate::netlink::{Attribute, Attributes, Malformed, message};
 use crate::snapshot::{Connection, Tuple};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: a connection in a dump, or one that was just confirmed.
@@ -67,10 +65,6 @@ pub enum Message {
     Connection(Connection),
     /// A connection that has ended.
     Ended(Connection),
-    /// The end of a dump.
-    Done,
-    /// The kernel's answer to a request: 0 for an acknowledgement, otherwise an `errno` as a positive number.
-    Error(i32),
     /// A message of another kind.
     Other,
     /// Bytes that do not make sense. Nothing follows it if the length of the message was what was wrong.
@@ -79,117 +73,88 @@ pub enum Message {
 
 /// The messages of one datagram, in order.
 pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let Ok(message) = NetlinkBuffer::new_checked(rest) else {
-            rest = &[];
-            return Some(Message::Malformed);
-        };
-        let aligned_bytes = (message.length() as usize).next_multiple_of(4);
-        rest = rest.get(aligned_bytes..).unwrap_or_default();
-        Some(read(message.message_type(), message.payload()))
-    })
+    message::messages(datagram)
+        .map(|message| message.map_or(Message::Malformed, |message| read(message.kind, message.body)))
 }
 
-fn read(message_type: u16, payload: &[u8]) -> Message {
+/// Reads a message, by its type and body.
+pub fn read(message_type: u16, body: &[u8]) -> Message {
     match message_type {
-        CT_NEW => connection(payload).map_or(Message::Malformed, Message::Connection),
-        CT_DELETE => connection(payload).map_or(Message::Malformed, Message::Ended),
-        NLMSG_DONE => match status(payload) {
-            // A dump that failed on the way ends like this too.
-            None | Some(0) => Message::Done,
-            Some(errno) => Message::Error(errno),
-        },
-        NLMSG_ERROR => status(payload).map_or(Message::Malformed, Message::Error),
+        CT_NEW => connection(body).map_or(Message::Malformed, Message::Connection),
+        CT_DELETE => connection(body).map_or(Message::Malformed, Message::Ended),
         _ => Message::Other,
     }
 }
 
-/// The status of an acknowledgement: the kernel sends `-errno`.
-fn status(payload: &[u8]) -> Option<i32> {
-    payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes).saturating_neg())
-}
-
-fn connection(payload: &[u8]) -> Option<Connection> {
+fn connection(body: &[u8]) -> Result<Connection, Malformed> {
     let (mut zone, mut original, mut reply) = (None, None, None);
-    for attribute in NlasIterator::new(payload.get(NFGENMSG_BYTES..)?) {
-        let attribute = attribute.ok()?;
-        match attribute.kind() {
-            CTA_TUPLE_ORIG => original = Some(tuple(attribute.value())?),
-            CTA_TUPLE_REPLY => reply = Some(tuple(attribute.value())?),
-            CTA_ZONE => zone = Some(be16(attribute.value())?),
+    for attribute in Attributes::after(NFGENMSG_BYTES, body)? {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_TUPLE_ORIG => original = Some(tuple(attribute)?),
+            CTA_TUPLE_REPLY => reply = Some(tuple(attribute)?),
+            CTA_ZONE => zone = Some(attribute.be16()?),
             _ => {}
         }
     }
-    let ((original, original_zone), (reply, reply_zone)) = (original?, reply?);
+    let ((original, original_zone), (reply, reply_zone)) = original.zip(reply).ok_or(Malformed)?;
     // A connection has one zone, in one of three places: for both directions, or for one of them.
     let zone = zone.or(original_zone).or(reply_zone).unwrap_or(0);
-    Some(Connection { zone, original, reply })
+    Ok(Connection { zone, original, reply })
 }
 
 /// A tuple, and its zone if the zone is for this direction alone.
-fn tuple(attributes: &[u8]) -> Option<(Tuple, Option<u16>)> {
+fn tuple(attribute: Attribute<'_>) -> Result<(Tuple, Option<u16>), Malformed> {
     let (mut addresses, mut protocol, mut zone) = (None, None, None);
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute.ok()?;
-        match attribute.kind() {
-            CTA_TUPLE_IP => addresses = Some(ip(attribute.value())?),
-            CTA_TUPLE_PROTO => protocol = Some(proto(attribute.value())?),
-            CTA_TUPLE_ZONE => zone = Some(be16(attribute.value())?),
+    for attribute in attribute.nested() {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_TUPLE_IP => addresses = Some(ip(attribute)?),
+            CTA_TUPLE_PROTO => protocol = Some(proto(attribute)?),
+            CTA_TUPLE_ZONE => zone = Some(attribute.be16()?),
             _ => {}
         }
     }
-    let ((src, dst), (proto, sport, dport)) = (addresses?, protocol?);
-    Some((Tuple { proto, src, sport, dst, dport }, zone))
+    let ((src, dst), (proto, sport, dport)) = addresses.zip(protocol).ok_or(Malformed)?;
+    Ok((Tuple { proto, src, sport, dst, dport }, zone))
 }
 
-fn ip(attributes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+fn ip(attribute: Attribute<'_>) -> Result<(IpAddr, IpAddr), Malformed> {
     let (mut src, mut dst) = (None, None);
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute.ok()?;
-        let bytes = attribute.value();
-        match attribute.kind() {
-            CTA_IP_V4_SRC => src = Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-            CTA_IP_V4_DST => dst = Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-            CTA_IP_V6_SRC => src = Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
-            CTA_IP_V6_DST => dst = Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
+    for attribute in attribute.nested() {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_IP_V4_SRC | CTA_IP_V6_SRC => src = Some(attribute.ip()?),
+            CTA_IP_V4_DST | CTA_IP_V6_DST => dst = Some(attribute.ip()?),
             _ => {}
         }
     }
-    Some((src?, dst?))
+    src.zip(dst).ok_or(Malformed)
 }
 
 /// Protocol and ports by the rules of the packet parser, so that tuples from both can be compared: ports where the
 /// protocol has them, an echo's identifier in both, otherwise zeros. (conntrack puts GRE's PPTP keys into the ports.)
-fn proto(attributes: &[u8]) -> Option<(u8, u16, u16)> {
+fn proto(attribute: Attribute<'_>) -> Result<(u8, u16, u16), Malformed> {
     let (mut number, mut sport, mut dport, mut icmp_id, mut icmp_type) = (None, 0, 0, 0, None);
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute.ok()?;
-        let bytes = attribute.value();
-        match attribute.kind() {
-            CTA_PROTO_NUM => number = Some(*bytes.first()?),
-            CTA_PROTO_SRC_PORT => sport = be16(bytes)?,
-            CTA_PROTO_DST_PORT => dport = be16(bytes)?,
-            CTA_PROTO_ICMP_ID | CTA_PROTO_ICMPV6_ID => icmp_id = be16(bytes)?,
-            CTA_PROTO_ICMP_TYPE | CTA_PROTO_ICMPV6_TYPE => icmp_type = Some(*bytes.first()?),
+    for attribute in attribute.nested() {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_PROTO_NUM => number = Some(attribute.u8()?),
+            CTA_PROTO_SRC_PORT => sport = attribute.be16()?,
+            CTA_PROTO_DST_PORT => dport = attribute.be16()?,
+            CTA_PROTO_ICMP_ID | CTA_PROTO_ICMPV6_ID => icmp_id = attribute.be16()?,
+            CTA_PROTO_ICMP_TYPE | CTA_PROTO_ICMPV6_TYPE => icmp_type = Some(attribute.u8()?),
             _ => {}
         }
     }
-    let number = number?;
-    Some(match (number, icmp_type) {
+    let number = number.ok_or(Malformed)?;
+    Ok(match (number, icmp_type) {
         (IPPROTO_TCP | IPPROTO_UDP | IPPROTO_DCCP | IPPROTO_SCTP | IPPROTO_UDPLITE, _) => (number, sport, dport),
         (IPPROTO_ICMP, Some(ICMP_ECHO | ICMP_ECHO_REPLY)) | (IPPROTO_ICMPV6, Some(ICMPV6_ECHO | ICMPV6_ECHO_REPLY)) => {
             (number, icmp_id, icmp_id)
         }
         _ => (number, 0, 0),
     })
-}
-
-fn be16(bytes: &[u8]) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! How full conntrack's table is, and what conntrack has counted: two questions to ctnetlink.
 //!
-//! In: the network namespace of the calling thread, in which conntrack is loaded (to ask would load a part of it). Out:
+//! In: the network namespace of the calling thread, in which conntrack is loaded (a request would load its netlink part). Out:
 //! [`Statistics`]. Needs `CAP_NET_ADMIN`, and only reads.
 
 use std::io;
 
-use netlink_packet_core::NlasIterator;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::message::NFGENMSG_BYTES;
 use crate::model::ConntrackTable;
-use crate::node::netlink::Requester;
+use crate::netlink::{Attributes, Requester};
 
 // linux/netfilter/nfnetlink_conntrack.h, of NFNL_SUBSYS_CTNETLINK.
 const CT_GET_STATS_CPU: u16 = 0x0104;
@@ -26,7 +25,7 @@ const CTA_STATS_GLOBAL_MAX_ENTRIES: u16 = 2;
 pub struct Statistics {
     /// Connections in the table.
     pub connections: u32,
-    /// For how many there is room; 0 if for any number.
+    /// The limit on connections; 0 if there is none.
     pub limit: u32,
     /// `drop`, since the namespace was made. The kernel counts in 32 bits on each CPU, and this is their sum in 32 bits.
     pub drop: u32,
@@ -43,9 +42,9 @@ pub struct Statistics {
 pub fn read() -> io::Result<Statistics> {
     let mut requester = Requester::open_to(NETLINK_NETFILTER)?;
     let (mut all, mut cpus, mut tables) = (Statistics::default(), Some(0), Some(0));
-    // All that was answered, unless something lacks.
+    // The number of answers; `None` if one is incomplete.
     let mut count = |answers: &mut Option<u32>, kind, body: &[u8]| {
-        *answers = all.take(kind, body).and(*answers).map(|answers| answers + 1);
+        *answers = all.apply(kind, body).and(*answers).map(|answers| answers + 1);
     };
     let anything = [0; NFGENMSG_BYTES];
     requester.dump(CT_GET_STATS_CPU, &anything, |kind, body| count(&mut cpus, kind, body))?;
@@ -57,13 +56,13 @@ pub fn read() -> io::Result<Statistics> {
 }
 
 impl Statistics {
-    /// Takes in a message of an answer; `None` if it lacks something.
-    pub fn take(&mut self, message_type: u16, body: &[u8]) -> Option<()> {
+    /// Applies a message of an answer; `None` if it lacks something.
+    pub fn apply(&mut self, message_type: u16, body: &[u8]) -> Option<()> {
         let mut values = [None; CTA_STATS_EARLY_DROP as usize + 1];
-        for attribute in NlasIterator::new(body.get(NFGENMSG_BYTES..)?) {
+        for attribute in Attributes::after(NFGENMSG_BYTES, body).ok()? {
             let attribute = attribute.ok()?;
-            if let Some(value) = values.get_mut(usize::from(attribute.kind())) {
-                *value = Some(u32::from_be_bytes(attribute.value().try_into().ok()?));
+            if let Some(value) = values.get_mut(usize::from(attribute.kind)) {
+                *value = Some(attribute.be32().ok()?);
             }
         }
         let value = |attribute: u16| values[usize::from(attribute)];
@@ -99,15 +98,12 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::attributes::attribute;
 
     /// `struct nfgenmsg`, and attributes of four bytes.
     fn body(attributes: &[(u16, u32)]) -> Vec<u8> {
         let mut body = vec![0; NFGENMSG_BYTES];
-        for (kind, value) in attributes {
-            body.extend(8_u16.to_ne_bytes());
-            body.extend(kind.to_ne_bytes());
-            body.extend(value.to_be_bytes());
-        }
+        body.extend(attributes.iter().flat_map(|(kind, value)| attribute(*kind, &value.to_be_bytes())));
         body
     }
 
@@ -115,10 +111,10 @@ mod tests {
     fn cpus_are_added_up_beyond_32_bits() {
         let mut all = Statistics::default();
         let cpu = |drop, insert_failed| body(&[(2, 99), (9, insert_failed), (10, drop), (11, 2), (15, 99)]);
-        assert_eq!(all.take(CT_GET_STATS_CPU, &cpu(u32::MAX, 4)), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS_CPU, &cpu(u32::MAX, 4)), Some(()));
         let earlier = all;
-        assert_eq!(all.take(CT_GET_STATS_CPU, &cpu(7, 0)), Some(()));
-        assert_eq!(all.take(CT_GET_STATS, &body(&[(1, 50), (2, 100)])), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS_CPU, &cpu(7, 0)), Some(()));
+        assert_eq!(all.apply(CT_GET_STATS, &body(&[(1, 50), (2, 100)])), Some(()));
         let expected = ConntrackTable { connections: 50, limit: Some(100), drop: 7, early_drop: 2, insert_failed: 0 };
         assert_eq!(all.since(earlier), expected);
         assert_eq!(Statistics::default().since(Statistics::default()).limit, None, "any number");
@@ -128,9 +124,9 @@ mod tests {
     fn what_lacks_is_not_zero() {
         let whole = body(&[(9, 1), (10, 1), (11, 1)]);
         for length in 0..whole.len() {
-            assert_eq!(Statistics::default().take(CT_GET_STATS_CPU, &whole[..length]), None, "{length}");
+            assert_eq!(Statistics::default().apply(CT_GET_STATS_CPU, &whole[..length]), None, "{length}");
         }
-        assert_eq!(Statistics::default().take(CT_GET_STATS, &body(&[(1, 50)])), None);
-        assert_eq!(Statistics::default().take(0x0100, &whole), None, "another message");
+        assert_eq!(Statistics::default().apply(CT_GET_STATS, &body(&[(1, 50)])), None);
+        assert_eq!(Statistics::default().apply(0x0100, &whole), None, "another message");
     }
 }

@@ -1,7 +1,7 @@
-//! Which devices are ENIs beyond what each one's own evidence says: those that IMDS names by their hardware addresses, or
-//! those that the user names; and which of the latter cannot be meant.
+//! Which devices are ENIs beyond their own evidence: those that IMDS names by their hardware addresses, or
+//! those that the user names; and which of the latter are refused.
 //!
-//! In: `--eni` globs, IMDS's hardware addresses, the devices and [`Uplinks`]. Out: the final word on a device's class, and
+//! In: `--eni` globs, IMDS's hardware addresses, the devices and [`Uplinks`]. Out: the class of each device, and
 //! errors. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::model::DeviceClass;
 use crate::pattern::Pattern;
 use crate::sanitise::sanitise;
 
-/// Which devices are ENIs: by evidence, or by name where the user says so.
+/// Which devices are ENIs: by evidence, or by name if the user gives globs.
 #[derive(Clone, Debug, Default)]
 pub struct EniChoice {
     globs: Vec<Pattern>,
@@ -24,11 +24,11 @@ pub struct EniChoice {
     macs: Vec<String>,
     /// Index and hardware address of the devices that are ENIs since IMDS names that address.
     by_mac: Vec<(u32, String)>,
-    /// The devices that were there when the globs were checked; `None`: they are not yet.
+    /// The devices that were there when the globs were checked; `None` before that.
     checked: Option<BTreeSet<u32>>,
 }
 
-/// What tells a pod's veth from an ENI, where both are veths.
+/// What distinguishes a pod's veth from an ENI, where both are veths.
 #[derive(Debug, Default)]
 pub struct Surroundings {
     /// The default routes.
@@ -50,7 +50,7 @@ impl EniChoice {
         Ok(Self { globs: patterns.collect::<anyhow::Result<_>>()?, ..Self::default() })
     }
 
-    /// Takes what IMDS says for evidence, too. Globs go before it.
+    /// Takes IMDS's interfaces for evidence, too. Globs go before it.
     #[must_use]
     pub fn with_macs(mut self, macs: Vec<String>) -> Self {
         self.macs = macs;
@@ -66,7 +66,7 @@ impl EniChoice {
         &self.macs
     }
 
-    /// The final word on a device's class: with globs, the matching devices are the ENIs, and no others.
+    /// The class of a device: with globs, the matching devices are the ENIs, and no others.
     pub(super) fn decide(
         &self,
         name: &str,
@@ -84,7 +84,7 @@ impl EniChoice {
         }
     }
 
-    /// As [`Self::decide`], also by what is known of this very device. A veth into another namespace that came after the
+    /// As [`Self::decide`], for a link that was added or changed. A veth into another namespace that came after the
     /// globs were checked is a new pod's, whatever its name is.
     pub(super) fn decide_link(
         &self,
@@ -106,7 +106,7 @@ impl EniChoice {
         self.decide(name, class, evidence)
     }
 
-    /// Notes which devices are ENIs by IMDS's word, and returns their indices.
+    /// Notes which devices are ENIs by IMDS, and returns their indices.
     pub(super) fn learn(&mut self, macs: &[String], links: &[Link], uplinks: &Uplinks) -> BTreeSet<u32> {
         self.by_mac = macs.iter().flat_map(|mac| by_mac(mac, links, uplinks)).collect();
         self.by_mac.iter().map(|(ifindex, _)| *ifindex).collect()
@@ -201,15 +201,15 @@ fn parse(text: &str) -> Option<(IpAddr, u8)> {
     (!is_link_local).then_some((address, length.parse().ok()?))
 }
 
-/// The devices that are the ENI with this hardware address. Others may carry it, too: those that stand on the ENI (a bond, a
+/// The devices that are the ENI with this hardware address. Others may carry it, too: those on top of the ENI (a bond, a
 /// bridge, a VLAN, a macvlan), and veths that were given it. So:
 ///
 /// - none, if a device is an ENI with this address by its own evidence;
-/// - none that stands on another device with this address;
+/// - none on top of another device with this address;
 /// - of the rest, hardware before what is stacked on something else, that before bridges, and veths last, if there is just
 ///   one and it does not lead to a pod. Where several are alike, those with a default route.
 ///
-/// What is never an ENI (loopback, tunnels, dummies) is not asked.
+/// Devices that are never ENIs (loopback, tunnels, dummies) are not considered.
 fn by_mac(mac: &str, links: &[Link], uplinks: &Uplinks) -> Vec<(u32, String)> {
     let with: Vec<&Link> = links.iter().filter(|link| link.mac.as_deref() == Some(mac)).collect();
     if with.iter().any(|link| link.class == DeviceClass::Eni) {

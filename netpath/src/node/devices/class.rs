@@ -26,7 +26,7 @@ pub fn classify(link: &RawLink, driver: &DriverInfo) -> (DeviceClass, Option<Eni
     }
     if let Some(kind) = link.info.kind.as_deref() {
         let class = match kind {
-            // Before kernel 4.20 it does not tell; a tun device has no Ethernet header.
+            // Before kernel 4.20 the type is not in the message; a tun device has no Ethernet header.
             "tun" if link.info.tap.unwrap_or(link.hardware_type == libc::ARPHRD_ETHER) => DeviceClass::Tap,
             "veth" | "netkit" => DeviceClass::Veth,
             "vlan" => DeviceClass::Vlan,

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::choice::Surroundings;
+use super::dump::{Subject, dump};
 use super::message::{HostRoute, Message, RawLink};
-use super::socket::{self, Subject};
 use super::tables::{Reach, Tables};
 use super::uplink::Uplinks;
 use super::{EniChoice, EniEvidence, Link, LinkEvent, class, mac};
@@ -66,25 +66,25 @@ impl Inventory {
         #[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2, AF_INET6 is 10")]
         let (v4, v6) = (libc::AF_INET as u8, libc::AF_INET6 as u8);
         for subject in [Subject::Links, Subject::Addresses] {
-            for message in socket::dump(subject)? {
+            for message in dump(subject)? {
                 self.apply(message);
             }
         }
-        // Kernels that can be built without these refuse.
+        // Optional in the kernel's configuration.
         for subject in [Subject::PortVlans, Subject::Rules(v4), Subject::Rules(v6)] {
-            for message in socket::dump(subject).unwrap_or_default() {
+            for message in dump(subject).unwrap_or_default() {
                 self.apply(message);
             }
         }
         for subject in [Subject::Routes(v4), Subject::Routes(v6)] {
-            for message in socket::dump(subject)? {
+            for message in dump(subject)? {
                 self.apply(message);
             }
         }
         Ok(())
     }
 
-    /// Reads everything from the kernel again, and tells what is different.
+    /// Reads everything from the kernel again, and returns what is different.
     pub fn reread(&mut self) -> anyhow::Result<Vec<LinkEvent>> {
         let mut fresh = Self::new(self.eni.clone());
         fresh.read()?;
@@ -120,10 +120,10 @@ impl Inventory {
         Ok(enis)
     }
 
-    /// Takes in a message, and tells what it changed: nothing, if it only brought new counters.
+    /// Applies a message, and returns what it changed: nothing, if it only brought new counters.
     pub fn apply(&mut self, message: Message) -> Vec<LinkEvent> {
         match message {
-            Message::NewLink(raw) => self.link_is(raw),
+            Message::NewLink(raw) => self.apply_link(raw),
             Message::DelLink { ifindex, counters, complete } => {
                 self.drivers.remove(&ifindex);
                 self.port_vlans.remove(&ifindex);
@@ -135,9 +135,9 @@ impl Inventory {
                     .into_iter()
                     .collect();
                 events.extend(self.forget_routes(ifindex));
-                events.extend(self.part_from(ifindex));
+                events.extend(self.clear_peer(ifindex));
                 if self.tables.set_vrf(ifindex, None) {
-                    events.extend(self.route_all_anew());
+                    events.extend(self.update_all_routed());
                 }
                 events
             }
@@ -162,28 +162,26 @@ impl Inventory {
             }),
             Message::NewDelivery(route) => {
                 self.tables.deliver(route);
-                self.route_anew(&self.routed_in(route.network))
+                self.update_routed(&self.devices_routed_into(route.network))
             }
             Message::DelDelivery(route) => {
                 self.tables.stop_delivering(route);
-                self.route_anew(&self.routed_in(route.network))
+                self.update_routed(&self.devices_routed_into(route.network))
             }
             Message::NewRule(rule) => {
                 self.tables.add_rule(rule);
-                self.route_all_anew()
+                self.update_all_routed()
             }
             Message::DelRule(rule) => {
                 self.tables.remove_rule(rule);
-                self.route_all_anew()
+                self.update_all_routed()
             }
-            Message::PortVlans { ifindex, vlans } => self.vlans_are(ifindex, vlans),
-            Message::Done | Message::Refused(_) | Message::Interrupted | Message::Other | Message::Malformed => {
-                Vec::new()
-            }
+            Message::PortVlans { ifindex, vlans } => self.apply_vlans(ifindex, vlans),
+            Message::Other | Message::Malformed => Vec::new(),
         }
     }
 
-    fn link_is(&mut self, raw: RawLink) -> Vec<LinkEvent> {
+    fn apply_link(&mut self, raw: RawLink) -> Vec<LinkEvent> {
         let driver = self.driver(&raw);
         let up = raw.flags & libc::IFF_UP.cast_unsigned() != 0;
         // The kernel removes the routes of a device that goes down, IPv4 ones without a message.
@@ -221,12 +219,12 @@ impl Inventory {
             Some(_) => events.push(LinkEvent::Changed(link)),
         }
         if new_vrf {
-            events.extend(self.route_all_anew());
+            events.extend(self.update_all_routed());
         }
         events
     }
 
-    fn vlans_are(&mut self, ifindex: u32, vlans: PortVlans) -> Vec<LinkEvent> {
+    fn apply_vlans(&mut self, ifindex: u32, vlans: PortVlans) -> Vec<LinkEvent> {
         self.port_vlans.insert(ifindex, vlans.clone());
         match self.links.get_mut(&ifindex) {
             Some(link) if link.port_vlans.as_ref() != Some(&vlans) => {
@@ -237,8 +235,8 @@ impl Inventory {
         }
     }
 
-    /// Parts a veth from its peer, which is gone from this namespace. The kernel need not say so where the peer was moved.
-    fn part_from(&mut self, peer: u32) -> Vec<LinkEvent> {
+    /// Clears the peer of a veth, which is gone from this namespace. The kernel need not send a message if the peer was moved.
+    fn clear_peer(&mut self, peer: u32) -> Vec<LinkEvent> {
         let parted = self.links.values_mut().filter(|link| link.class == DeviceClass::Veth && link.lower == Some(peer));
         parted
             .map(|link| {
@@ -255,7 +253,7 @@ impl Inventory {
         if let Some(known) = self.drivers.get(&raw.ifindex) {
             return known.clone();
         }
-        // An error: it does not tell, or has been renamed or deleted meanwhile; a message about that follows.
+        // An error: it has no driver, or has been renamed or deleted meanwhile; a message about that follows.
         let Ok(driver) = ethtool::driver_info(&raw.name) else { return DriverInfo::default() };
         self.drivers.insert(raw.ifindex, driver.clone());
         driver
@@ -269,40 +267,40 @@ impl Inventory {
         if same(&before, link) { Vec::new() } else { vec![LinkEvent::Changed(link.clone())] }
     }
 
-    /// Changes the routes to one address, and tells which links' `routed` that changed.
+    /// Changes the routes to one address, and returns the links whose `routed` that changed.
     fn change_routes(&mut self, to: IpAddr, change: impl FnOnce(&mut BTreeSet<HostRoute>)) -> Vec<LinkEvent> {
-        let mut affected = self.routed_by(to);
+        let mut affected = self.devices_routed_to(to);
         change(&mut self.routes);
-        affected.extend(self.routed_by(to));
-        self.route_anew(&affected)
+        affected.extend(self.devices_routed_to(to));
+        self.update_routed(&affected)
     }
 
-    /// Forgets the routes to a device, and tells which links' `routed` that changed: an address it had may have a second
+    /// Forgets the routes to a device, and returns the links whose `routed` that changed: an address it had may have a second
     /// route, to another device.
     fn forget_routes(&mut self, ifindex: u32) -> Vec<LinkEvent> {
         let forgotten: Vec<HostRoute> = self.routes.extract_if(.., |route| route.ifindex == ifindex).collect();
-        let affected = forgotten.iter().flat_map(|route| self.routed_by(route.to)).chain([ifindex]).collect();
-        self.route_anew(&affected)
+        let affected = forgotten.iter().flat_map(|route| self.devices_routed_to(route.to)).chain([ifindex]).collect();
+        self.update_routed(&affected)
     }
 
     /// The devices that have a route to this address.
-    fn routed_by(&self, to: IpAddr) -> BTreeSet<u32> {
-        self.routed_in(to.into())
+    fn devices_routed_to(&self, to: IpAddr) -> BTreeSet<u32> {
+        self.devices_routed_into(to.into())
     }
 
     /// The devices that have a route to an address in this network.
-    fn routed_in(&self, network: IpNet) -> BTreeSet<u32> {
+    fn devices_routed_into(&self, network: IpNet) -> BTreeSet<u32> {
         let first = HostRoute { to: network.network(), table: 0, metric: 0, ifindex: 0 };
         self.routes.range(first..).take_while(|route| network.contains(&route.to)).map(|route| route.ifindex).collect()
     }
 
-    /// As [`Self::route_anew`], of all links that routes lead to.
-    fn route_all_anew(&mut self) -> Vec<LinkEvent> {
-        self.route_anew(&self.routes.iter().map(|route| route.ifindex).collect())
+    /// As [`Self::update_routed`], of all links that routes lead to.
+    fn update_all_routed(&mut self) -> Vec<LinkEvent> {
+        self.update_routed(&self.routes.iter().map(|route| route.ifindex).collect())
     }
 
-    /// Brings `routed` of these links up to date, and tells which changed.
-    fn route_anew(&mut self, affected: &BTreeSet<u32>) -> Vec<LinkEvent> {
+    /// Brings `routed` of these links up to date, and returns those that changed.
+    fn update_routed(&mut self, affected: &BTreeSet<u32>) -> Vec<LinkEvent> {
         let mut changed = Vec::new();
         for ifindex in affected {
             let Some(link) = self.links.get_mut(ifindex) else { continue };
@@ -354,7 +352,7 @@ fn same(a: &Link, b: &Link) -> bool {
     Link { counters: b.counters, ..a.clone() } == *b
 }
 
-/// What happened between two readings, as far as it can be told.
+/// What happened between two readings, as far as it can be known.
 fn differences(old: &BTreeMap<u32, Link>, new: &BTreeMap<u32, Link>) -> Vec<LinkEvent> {
     let gone = |link: &Link| LinkEvent::Gone { ifindex: link.ifindex, last: None, at_least: link.counters };
     let mut events: Vec<_> = old.values().filter(|link| !new.contains_key(&link.ifindex)).map(gone).collect();

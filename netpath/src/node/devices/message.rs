@@ -12,11 +12,11 @@ use std::net::IpAddr;
 pub use info::LinkInfo;
 pub use route::{DeliveringRoute, HostRoute, Rule, RuleTable};
 
-use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_u32};
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use netlink_packet_core::NLMSG_OVERRUN;
 
 use crate::model::{KernelCounters, Xdp, XdpMode};
-use crate::node::netlink::{c_string, lossy};
+use crate::netlink::attributes::{c_string, field, u32_at, u64_at};
+use crate::netlink::{Attribute, Attributes, Malformed, message};
 use crate::snapshot::PortVlans;
 
 // linux/if_link.h, linux/if_addr.h
@@ -75,8 +75,8 @@ pub struct RawLink {
     pub moved: bool,
 }
 
-/// What a message says.
-#[expect(missing_docs, reason = "the fields are what their names say")]
+/// A message.
+#[expect(missing_docs, reason = "the names of the fields explain them")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A link is there, or changed.
@@ -101,12 +101,6 @@ pub enum Message {
     DelRule(Rule),
     /// The VLANs of a bridge's port, or of a bridge itself.
     PortVlans { ifindex: u32, vlans: PortVlans },
-    /// The end of a dump.
-    Done,
-    /// The kernel refuses; errno, positive. 0 is an acknowledgement.
-    Refused(i32),
-    /// The dump was taken while things changed, and may be inconsistent (`NLM_F_DUMP_INTR`). Precedes its message.
-    Interrupted,
     /// Nothing of interest.
     Other,
     /// Not as expected: something was missed.
@@ -116,35 +110,12 @@ pub enum Message {
 /// Reads the messages of one datagram.
 #[must_use]
 pub fn messages(datagram: &[u8]) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let Ok(buffer) = NetlinkBuffer::new_checked(rest) else {
-            messages.push(Message::Malformed);
-            break;
-        };
-        if buffer.flags() & NLM_F_DUMP_INTR != 0 {
-            messages.push(Message::Interrupted);
-        }
-        let read = message(buffer.message_type(), buffer.flags(), buffer.payload());
-        messages.push(read.unwrap_or(Message::Malformed));
-        let length = (buffer.length() as usize).next_multiple_of(4);
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    messages
+    let read = |message::Message { kind, flags, body, .. }| read(kind, flags, body);
+    message::messages(datagram).map(|message| message.and_then(read).unwrap_or(Message::Malformed)).collect()
 }
 
-/// A message is not as the kernel's headers describe it.
-#[derive(Debug)]
-pub struct Malformed;
-
-impl From<DecodeError> for Malformed {
-    fn from(_: DecodeError) -> Self {
-        Self
-    }
-}
-
-fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Malformed> {
+/// Reads a message, by its type, flags and body.
+pub(super) fn read(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Malformed> {
     Ok(match message_type {
         libc::RTM_NEWLINK if payload.first().is_some_and(|&family| i32::from(family) == libc::AF_BRIDGE) => {
             port_vlans(payload)?.map_or(Message::Other, |(ifindex, vlans)| Message::PortVlans { ifindex, vlans })
@@ -165,13 +136,7 @@ fn message(message_type: u16, flags: u16, payload: &[u8]) -> Result<Message, Mal
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => route::route(message_type, flags, payload)?,
         libc::RTM_NEWRULE => route::rule(payload)?.map_or(Message::Other, Message::NewRule),
         libc::RTM_DELRULE => route::rule(payload)?.map_or(Message::Other, Message::DelRule),
-        // The end of a dump that failed half-way carries a negative errno.
-        NLMSG_DONE => match field(payload, 0).map_or(0, i32::from_ne_bytes) {
-            errno if errno < 0 => Message::Refused(errno.checked_neg().ok_or(Malformed)?),
-            _ => Message::Done,
-        },
-        NLMSG_ERROR => Message::Refused(i32::from_ne_bytes(field(payload, 0)?).checked_neg().ok_or(Malformed)?),
-        NLMSG_OVERRUN => Message::Malformed,
+        NLMSG_OVERRUN => return Err(Malformed),
         _ => Message::Other,
     })
 }
@@ -186,26 +151,25 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         return Ok(None);
     }
     let hardware_type = u16::from_ne_bytes(field(payload, 2)?);
-    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
-    let flags = u32::from_ne_bytes(field(payload, 8)?);
+    let ifindex = u32_at(payload, 4)?;
+    let flags = u32_at(payload, 8)?;
     let (mut name, mut altnames, mut counters) = (None, Vec::new(), None);
     let (mut info, mut master, mut mac, mut lower, mut parent) = (LinkInfo::default(), None, None, None, None);
     let (mut elsewhere, mut moved, mut attached_xdp) = (None, false, None);
-    for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
+    for attribute in Attributes::after(16, payload)? {
         let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            IFLA_IFNAME => name = Some(c_string(value).to_vec()),
-            IFLA_ADDRESS => mac = value.try_into().ok(),
-            IFLA_LINK => lower = Some(parse_u32(value)?),
-            IFLA_LINK_NETNSID => elsewhere = Some(parse_i32(value)?),
+        match attribute.kind {
+            IFLA_IFNAME => name = Some(c_string(attribute.value).to_vec()),
+            IFLA_ADDRESS => mac = attribute.array().ok(),
+            IFLA_LINK => lower = Some(attribute.u32()?),
+            IFLA_LINK_NETNSID => elsewhere = Some(attribute.i32()?),
             IFLA_NEW_NETNSID => moved = true,
-            IFLA_XDP => attached_xdp = xdp(value)?,
-            IFLA_LINKINFO => info = LinkInfo::read(value)?,
-            IFLA_MASTER => master = Some(parse_u32(value)?),
-            IFLA_PROP_LIST => altnames = alternative_names(value)?,
-            IFLA_STATS64 => counters = Some(stats64(value)?),
-            IFLA_PARENT_DEV_NAME => parent = Some(lossy(value)),
+            IFLA_XDP => attached_xdp = xdp(attribute.nested())?,
+            IFLA_LINKINFO => info = LinkInfo::read(attribute.nested())?,
+            IFLA_MASTER => master = Some(attribute.u32()?),
+            IFLA_PROP_LIST => altnames = alternative_names(attribute.nested())?,
+            IFLA_STATS64 => counters = Some(stats64(attribute.value)?),
+            IFLA_PARENT_DEV_NAME => parent = Some(attribute.string()),
             _ => {}
         }
     }
@@ -218,7 +182,7 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
         info,
         master,
         mac,
-        // A tunnel that is bound to no device says 0.
+        // 0: a tunnel that is bound to no device.
         lower: lower.filter(|&lower| elsewhere.is_none() && lower != 0 && lower != ifindex),
         elsewhere,
         parent,
@@ -228,17 +192,17 @@ fn link(payload: &[u8]) -> Result<Option<RawLink>, Malformed> {
     }))
 }
 
-/// The XDP program; the kernel tells of none by a mode of 0.
-fn xdp(info: &[u8]) -> Result<Option<Xdp>, Malformed> {
+/// The XDP program; the mode is 0 if there is none.
+fn xdp(info: Attributes<'_>) -> Result<Option<Xdp>, Malformed> {
     let (mut mode, mut program_id) = (None, None);
-    for attribute in NlasIterator::new(info) {
+    for attribute in info {
         let attribute = attribute?;
-        match attribute.kind() {
+        match attribute.kind {
             IFLA_XDP_ATTACHED => {
-                let [number] = field(attribute.value(), 0)?;
+                let number = attribute.u8()?;
                 mode = XDP_MODES.iter().find(|(known, _)| *known == number).map(|(_, mode)| *mode);
             }
-            IFLA_XDP_PROG_ID => program_id = Some(parse_u32(attribute.value())?),
+            IFLA_XDP_PROG_ID => program_id = Some(attribute.u32()?),
             _ => {}
         }
     }
@@ -246,38 +210,38 @@ fn xdp(info: &[u8]) -> Result<Option<Xdp>, Malformed> {
 }
 
 /// The device's further names.
-fn alternative_names(properties: &[u8]) -> Result<Vec<String>, Malformed> {
+fn alternative_names(properties: Attributes<'_>) -> Result<Vec<String>, Malformed> {
     let mut names = Vec::new();
-    for attribute in NlasIterator::new(properties) {
+    for attribute in properties {
         let attribute = attribute?;
-        if attribute.kind() == IFLA_ALT_IFNAME {
-            names.push(lossy(attribute.value()));
+        if attribute.kind == IFLA_ALT_IFNAME {
+            names.push(attribute.string());
         }
     }
     Ok(names)
 }
 
-/// The VLANs of a bridge's port, of a message of family `AF_BRIDGE`; `None` if it has none to tell.
+/// The VLANs of a bridge's port, of a message of family `AF_BRIDGE`; `None` if there are none in it.
 fn port_vlans(payload: &[u8]) -> Result<Option<(u32, PortVlans)>, Malformed> {
     // BRIDGE_VLAN_INFO_*
     const PVID: u16 = 2;
     const UNTAGGED: u16 = 4;
     const RANGE_BEGIN: u16 = 8;
     const RANGE_END: u16 = 16;
-    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
+    let ifindex = u32_at(payload, 4)?;
     let mut vlans = None;
-    for attribute in NlasIterator::new(payload.get(16..).ok_or(Malformed)?) {
+    for attribute in Attributes::after(16, payload)? {
         let attribute = attribute?;
-        if attribute.kind() != IFLA_AF_SPEC {
+        if attribute.kind != IFLA_AF_SPEC {
             continue;
         }
         let (all, mut begin) = (vlans.get_or_insert_with(PortVlans::default), None);
-        for attribute in NlasIterator::new(attribute.value()) {
+        for attribute in attribute.nested() {
             let attribute = attribute?;
-            if attribute.kind() != IFLA_BRIDGE_VLAN_INFO {
+            if attribute.kind != IFLA_BRIDGE_VLAN_INFO {
                 continue;
             }
-            let [flags, vid] = [0, 2].map(|at| field(attribute.value(), at).map(u16::from_ne_bytes));
+            let [flags, vid] = [0, 2].map(|at| field(attribute.value, at).map(u16::from_ne_bytes));
             let (flags, vid) = (flags?, vid?);
             if flags & PVID != 0 {
                 all.pvid = Some(vid);
@@ -297,23 +261,23 @@ fn port_vlans(payload: &[u8]) -> Result<Option<(u32, PortVlans)>, Malformed> {
 
 /// The first four fields of `struct rtnl_link_stats64`; newer kernels append fields.
 fn stats64(value: &[u8]) -> Result<KernelCounters, Malformed> {
-    let at = |index: usize| field(value, index * 8).map(u64::from_ne_bytes);
+    let at = |index: usize| u64_at(value, index * 8);
     Ok(KernelCounters { rx_packets: at(0)?, tx_packets: at(1)?, rx_bytes: at(2)?, tx_bytes: at(3)? })
 }
 
 /// `struct ifaddrmsg` and attributes. `None` for a message of another family.
 fn address(payload: &[u8]) -> Result<Option<(u32, String)>, Malformed> {
     let [family, prefix_length] = field(payload, 0)?;
-    let ifindex = u32::from_ne_bytes(field(payload, 4)?);
+    let ifindex = u32_at(payload, 4)?;
     if !is_ip(family) {
         return Ok(None);
     }
     let (mut local, mut address) = (None, None);
-    for attribute in NlasIterator::new(payload.get(8..).ok_or(Malformed)?) {
+    for attribute in Attributes::after(8, payload)? {
         let attribute = attribute?;
-        match attribute.kind() {
-            IFA_LOCAL => local = Some(ip(family, attribute.value())?),
-            IFA_ADDRESS => address = Some(ip(family, attribute.value())?),
+        match attribute.kind {
+            IFA_LOCAL => local = Some(ip(family, attribute)?),
+            IFA_ADDRESS => address = Some(ip(family, attribute)?),
             _ => {}
         }
     }
@@ -326,16 +290,9 @@ fn is_ip(family: u8) -> bool {
     matches!(i32::from(family), libc::AF_INET | libc::AF_INET6)
 }
 
-fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
-    if i32::from(family) == libc::AF_INET {
-        <[u8; 4]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
-    } else {
-        <[u8; 16]>::try_from(bytes).map(IpAddr::from).map_err(|_| Malformed)
-    }
-}
-
-pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
-    bytes.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed)
+fn ip(family: u8, attribute: Attribute<'_>) -> Result<IpAddr, Malformed> {
+    let address = attribute.ip()?;
+    if address.is_ipv4() == (i32::from(family) == libc::AF_INET) { Ok(address) } else { Err(Malformed) }
 }
 
 #[cfg(test)]

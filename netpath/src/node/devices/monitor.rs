@@ -1,4 +1,4 @@
-//! Tells what changes among the devices while netpath measures.
+//! Follows changes of devices.
 //!
 //! In: rtnetlink's multicast messages. Out: [`LinkEvent`]s in order. The subscription is made before the first reading, so
 //! that nothing falls between the two. Needs tokio, no privilege; one socket, no task of its own. It must not change
@@ -12,8 +12,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::inventory::Inventory;
 use super::message::Message;
-use super::socket::{Received, Subscription};
 use super::{EniChoice, Link, LinkEvent};
+use super::{dump, message};
+use crate::netlink::{Received, Subscription};
 use crate::snapshot::LocalRoute;
 
 /// How much may wait to be read. A message about a link takes about 2 KiB of it.
@@ -25,7 +26,7 @@ pub struct LinkMonitor {
     socket: AsyncFd<Subscription>,
     inventory: Inventory,
     events: VecDeque<LinkEvent>,
-    /// Messages were lost; to be made good as soon as those that wait are read.
+    /// Messages were lost: everything is read again once the queued ones are.
     lost: bool,
 }
 
@@ -44,7 +45,7 @@ impl LinkMonitor {
     /// # Errors
     /// As [`Self::open`].
     pub fn with_buffer(eni: &EniChoice, buffer_bytes: usize) -> anyhow::Result<Self> {
-        let subscription = Subscription::open(buffer_bytes).context("cannot watch the network devices")?;
+        let subscription = dump::subscribe(buffer_bytes).context("cannot watch the network devices")?;
         // SAFETY: the subscription owns an open descriptor, and nothing closes or replaces it while the AsyncFd lives.
         let socket = unsafe { AsyncFd::register_with_interest(subscription, Interest::READABLE) };
         let socket = socket.map_err(std::io::Error::from).context("cannot watch the network devices")?;
@@ -106,13 +107,13 @@ impl LinkMonitor {
                 return Ok(Some(event));
             }
             match self.socket.get_mut().receive().context("cannot watch the network devices")? {
-                Received::Messages(messages) => {
-                    for message in messages {
+                Received::Datagram(datagram) => {
+                    for message in message::messages(datagram) {
                         self.lost |= message == Message::Malformed;
                         self.events.extend(self.inventory.apply(message));
                     }
                 }
-                Received::Overrun => self.lost = true,
+                Received::Truncated | Received::Overrun => self.lost = true,
                 // The messages that were sent before the loss are read; they were in order.
                 Received::Empty if self.lost => {
                     self.lost = false;

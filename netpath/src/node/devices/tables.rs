@@ -12,8 +12,8 @@ use super::message::{DeliveringRoute, Rule, RuleTable};
 use crate::snapshot::LocalRoute;
 
 const MAIN: u32 = 254;
-/// The priorities of the rules that there are without anybody's doing, and their tables: `local`, `main` and `default`.
-const USUAL: [(u32, u32); 3] = [(0, 255), (32766, MAIN), (32767, 253)];
+/// The priorities of the kernel's default rules, and their tables: `local`, `main` and `default`.
+const DEFAULT_RULES: [(u32, u32); 3] = [(0, 255), (32766, MAIN), (32767, 253)];
 
 /// The rules, VRFs and delivering routes of one network namespace.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +33,14 @@ struct Delivery {
     unconditional: bool,
 }
 
-/// When packets are looked up in a table. The lesser comes first.
+/// When packets are looked up in a table, in the order of the lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Packets of a VRF are.
+    /// Packets of a VRF.
     Vrf,
-    /// All packets are, by the rule of this priority.
+    /// All packets, by the rule of this priority.
     Always(u32),
-    /// Some packets are, by the rule of this priority.
+    /// Some packets, by the rule of this priority.
     Sometimes(u32),
 }
 
@@ -85,7 +85,7 @@ impl Tables {
         }
     }
 
-    /// Adds what `earlier` knows of routes that delivered here.
+    /// Adds the routes of `earlier` that delivered here.
     pub fn remember(&mut self, earlier: Self) {
         for (route, delivery) in earlier.deliveries {
             let known = self.deliveries.entry(route).or_insert(Delivery { current: false, ..delivery });
@@ -93,7 +93,7 @@ impl Tables {
         }
     }
 
-    /// Forgets removed routes, and judges the others by the present rules alone.
+    /// Forgets removed routes, and evaluates the others by the present rules alone.
     pub fn forget_past(&mut self) {
         self.deliveries.retain(|_, delivery| delivery.current);
         for delivery in self.deliveries.values_mut() {
@@ -120,7 +120,10 @@ impl Tables {
         let of_family = || self.rules.iter().filter(|rule| rule.ipv6 == ipv6);
         if of_family().next().is_none() {
             // A kernel without rules (CONFIG_IP_MULTIPLE_TABLES).
-            return USUAL.iter().find(|(_, usual)| *usual == table).map(|&(priority, _)| Reach::Always(priority));
+            return DEFAULT_RULES
+                .iter()
+                .find(|(_, default)| *default == table)
+                .map(|&(priority, _)| Reach::Always(priority));
         }
         let mut rules = of_family().filter(|rule| rule.table == RuleTable::Table(table));
         let always = rules.clone().filter(|rule| rule.unconditional).map(|rule| Reach::Always(rule.priority)).min();
@@ -130,7 +133,7 @@ impl Tables {
     /// Whether packets to the address are delivered here before a host route of a table with this reach is looked at.
     pub fn delivers_before(&self, address: IpAddr, reach: Reach) -> bool {
         let ipv6 = address.is_ipv6();
-        // As long as there are no rules but the usual ones, IPv4's tables `local` and `main` are one to the kernel, and the
+        // As long as there are no rules but the default ones, IPv4's tables `local` and `main` are one, and the
         // longer prefix wins (net/ipv4/fib_trie.c, `fib_trie_alias`).
         if reach == Reach::Vrf || !ipv6 && self.only_usual_rules() {
             return false;
@@ -142,11 +145,13 @@ impl Tables {
     }
 
     fn only_usual_rules(&self) -> bool {
-        let usual = |rule: &Rule| {
+        let is_default = |rule: &Rule| {
             rule.unconditional
-                && USUAL.iter().any(|&usual| (rule.priority, rule.table) == (usual.0, RuleTable::Table(usual.1)))
+                && DEFAULT_RULES
+                    .iter()
+                    .any(|&(priority, table)| (rule.priority, rule.table) == (priority, RuleTable::Table(table)))
         };
-        self.rules.iter().filter(|rule| !rule.ipv6).all(usual)
+        self.rules.iter().filter(|rule| !rule.ipv6).all(is_default)
     }
 
     /// Whether every packet to the route's addresses takes it, or one of its VRF.

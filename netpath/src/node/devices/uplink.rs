@@ -1,15 +1,14 @@
-//! By which devices this network namespace reaches the rest of the world: those of its default routes, and those below them.
+//! Uplinks of this network namespace: the devices of its default routes, and those below them.
 //!
 //! In: rtnetlink (routes of every table, the ports of bridges and bonds). Out: indices of devices. It changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use netlink_packet_core::{NlasIterator, parse_u32};
-
 use super::Link;
 use crate::model::DeviceClass;
-use crate::node::netlink::Requester;
+use crate::netlink::attributes::u32_at;
+use crate::netlink::{Attributes, Requester};
 
 /// `struct rtmsg`, `struct ifinfomsg` and `struct rtnexthop`.
 const ROUTE_HEADER_BYTES: usize = 12;
@@ -85,7 +84,7 @@ impl Uplinks {
         self.main.iter().chain(&self.other).copied().collect()
     }
 
-    /// These devices, and those that they stand on: the ports of a bridge or bond, the device below a VLAN.
+    /// These devices, and their lower devices: the ports of a bridge or bond, the device below a VLAN.
     #[must_use]
     pub fn with_lower(&self, links: &[Link]) -> BTreeSet<u32> {
         let mut all: BTreeSet<u32> = self.devices().into_iter().collect();
@@ -101,7 +100,7 @@ impl Uplinks {
     }
 }
 
-/// The device that this one stands on. A veth's peer is none.
+/// The lower device. A veth's peer is none.
 #[must_use]
 pub fn lower(link: &Link) -> Option<u32> {
     link.lower.filter(|_| link.class != DeviceClass::Veth && !matches!(link.kind.as_deref(), Some("veth" | "netkit")))
@@ -111,19 +110,18 @@ pub fn lower(link: &Link) -> Option<u32> {
 #[must_use]
 pub fn default_route(body: &[u8]) -> Option<DefaultRoute> {
     let [_family, destination_length, _, _, table, _, _, kind] = *body.first_chunk()?;
-    let flags = u32::from_ne_bytes(*body.get(8..)?.first_chunk()?);
+    let flags = u32_at(body, 8).ok()?;
     if destination_length != 0 || kind != libc::RTN_UNICAST || flags & libc::RTM_F_CLONED != 0 {
         return None;
     }
     let mut route = DefaultRoute { table: u32::from(table), metric: 0, ifindexes: Vec::new() };
-    for attribute in NlasIterator::new(body.get(ROUTE_HEADER_BYTES..)?) {
+    for attribute in Attributes::after(ROUTE_HEADER_BYTES, body).ok()? {
         let attribute = attribute.ok()?;
-        let value = attribute.value();
-        match attribute.kind() {
-            libc::RTA_OIF => route.ifindexes.push(parse_u32(value).ok()?),
-            libc::RTA_MULTIPATH => route.ifindexes.extend(next_hops(value)),
-            libc::RTA_PRIORITY => route.metric = parse_u32(value).ok()?,
-            libc::RTA_TABLE => route.table = parse_u32(value).ok()?,
+        match attribute.kind {
+            libc::RTA_OIF => route.ifindexes.push(attribute.u32().ok()?),
+            libc::RTA_MULTIPATH => route.ifindexes.extend(next_hops(attribute.value)),
+            libc::RTA_PRIORITY => route.metric = attribute.u32().ok()?,
+            libc::RTA_TABLE => route.table = attribute.u32().ok()?,
             _ => {}
         }
     }
@@ -144,21 +142,15 @@ fn next_hops(mut bytes: &[u8]) -> Vec<u32> {
 /// A link that is another's port, and that other.
 #[must_use]
 pub fn port(body: &[u8]) -> Option<(u32, u32)> {
-    let ifindex = u32::from_ne_bytes(*body.get(4..)?.first_chunk()?);
-    let master = NlasIterator::new(body.get(LINK_HEADER_BYTES..)?).flatten().find(|one| one.kind() == IFLA_MASTER)?;
-    Some((ifindex, parse_u32(master.value()).ok()?))
+    let ifindex = u32_at(body, 4).ok()?;
+    let master = Attributes::after(LINK_HEADER_BYTES, body).ok()?.find(IFLA_MASTER)?;
+    Some((ifindex, master.u32().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).expect("short");
-        let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::netlink::attributes::attribute;
 
     fn route(destination_length: u8, kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
         let header = [2, destination_length, 0, 0, libc::RT_TABLE_MAIN, 3, 0, kind, 0, 0, 0, 0];

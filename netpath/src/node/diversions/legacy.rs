@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use ipnet::IpNet;
 
 use super::xtables;
-use crate::node::netlink::{c_string, lossy};
+use crate::netlink::attributes::{c_string, lossy};
 use crate::node::nftables::conditions::Conditions;
 use crate::snapshot::{Diversion, NetfilterRule};
 
@@ -38,9 +38,9 @@ const INFO_BYTES: usize = 84;
 const HEAD_BYTES: usize = 40;
 /// 300,000 rules with a match each.
 const LIMIT_BYTES: usize = 64 << 20;
-/// A table may grow between the question for its size and that for its entries.
+/// A table may grow between the request for its size and that for its entries.
 const ATTEMPTS: u32 = 5;
-/// `struct xt_entry_match` and `xt_entry_target`: size, name, revision; what is theirs follows.
+/// `struct xt_entry_match` and `xt_entry_target`: size, name, revision; their own data follows.
 const PART_BYTES: usize = 32;
 /// Lengths in `struct ipt_ip`.
 const DEVICE_BYTES: usize = 16;
@@ -107,7 +107,7 @@ fn entries(family: Family, table: &str) -> io::Result<Vec<u8>> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor was just opened, and nobody else has it.
+    // SAFETY: the descriptor was just opened, and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     let ask = |question: libc::c_int, answer: &mut [u8]| -> io::Result<()> {
         answer[..table.len()].copy_from_slice(table.as_bytes());
@@ -133,7 +133,7 @@ fn entries(family: Family, table: &str) -> io::Result<Vec<u8>> {
         answer[NAME_BYTES..NAME_BYTES + 4].copy_from_slice(&size.to_ne_bytes());
         match ask(GET_ENTRIES, &mut answer) {
             Ok(()) => return Ok(answer.split_off(HEAD_BYTES)),
-            // It is of another size by now. Kernels differ in how they put it (`get_entries` in net/ipv4/netfilter/ip_tables.c).
+            // Its size has changed. Kernels differ in the errno (`get_entries` in net/ipv4/netfilter/ip_tables.c).
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINVAL)) => {}
             Err(error) => return Err(error),
         }
@@ -194,7 +194,7 @@ fn rule(family: Family, table: &str, entry: &[u8]) -> Option<NetfilterRule> {
     let device = |at: usize| entry.get(devices + at * DEVICE_BYTES..devices + (at + 1) * DEVICE_BYTES);
     let (input, input_mask) = (device(0)?, device(2)?);
     let end = input.iter().position(|byte| *byte == 0)?;
-    // A name without its end is the beginning of many, or of all.
+    // A name without NUL is a prefix.
     let is_exact = end > 0 && input_mask[..=end].iter().all(|byte| *byte == u8::MAX);
     let inverted = inversions(family, entry);
 

@@ -1,16 +1,16 @@
 //! The rules of nftables that divert packets.
 //!
-//! In: a rule as the kernel describes it. Out: [`NetfilterRule`]s. Pure. The rule alone counts: what limits the chains by
-//! which it is reached is not considered.
+//! In: a rule as the kernel describes it. Out: [`NetfilterRule`]s. Pure. The rule alone is read: conditions of
+//! the chains that lead to it are not.
 
 use super::xtables;
-use crate::node::netlink::{attribute, lossy};
+use crate::netlink::attributes::{find, lossy};
 use crate::node::nftables::conditions::{Conditions, Device, has_ports};
 use crate::node::nftables::expression::{Expression, Field, Header, expressions};
 use crate::node::nftables::{RULE_CHAIN, RULE_TABLE};
 use crate::snapshot::{Diversion, NetfilterRule};
 
-/// linux/netfilter.h: `NFPROTO_*`. The others are ARP's and none.
+/// linux/netfilter.h: `NFPROTO_*`. The others are ARP and unspecified.
 const FAMILIES: [(u8, &str); 5] = [(1, "inet"), (2, "ip"), (NETDEV, "netdev"), (BRIDGE, "bridge"), (10, "ip6")];
 const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
@@ -41,7 +41,7 @@ pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<Strin
         if diversion == Diversion::Synproxy && limits.proto().is_none() {
             limits.limit_proto(TCP);
         }
-        let name = |kind| lossy(attribute(attributes, kind).unwrap_or_default());
+        let name = |kind| lossy(find(attributes, kind).unwrap_or_default());
         let place = format!("nft table {family_name} {}, chain {}", name(RULE_TABLE), name(RULE_CHAIN));
         found.extend(rule(diversion, place, &limits, device).filter(|rule| !found.contains(rule)));
         rewritten |= diversion == Diversion::Rewrite;
@@ -49,7 +49,7 @@ pub fn rules(family: u8, attributes: &[u8], device: &dyn Fn(u32) -> Option<Strin
     found
 }
 
-/// Whether `diversion` has to look closer.
+/// Whether `diversion` has to be evaluated.
 fn may_divert(expression: &Expression<'_>) -> bool {
     !matches!(
         expression,
@@ -80,7 +80,7 @@ fn diversion(family: u8, expression: &Expression<'_>, conditions: &Conditions) -
 /// Whether these bytes decide where a packet goes, or which connection it belongs to.
 fn is_address(family: u8, field: Field, conditions: &Conditions) -> bool {
     let part = match field.header {
-        // The destination; above a bridge it is of no importance.
+        // The destination; above a bridge it does not matter.
         Header::Link if [NETDEV, BRIDGE].contains(&family) => 0..6,
         Header::Link => return false,
         Header::Network => match conditions.families() {
@@ -128,7 +128,8 @@ fn rule(
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::node::netlink::answers;
+    use crate::netlink::answers;
+    use crate::netlink::attributes::attribute;
 
     // Dumps of Linux 6.18, little-endian, while `nft list ruleset` and `iptables-nft-save` showed what is expected below.
     const NATIVE: &[u8] = include_bytes!("../../../fuzz/seeds/answers/nftables");
@@ -248,14 +249,6 @@ mod tests {
         assert_eq!(all(COMPAT), expected);
     }
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(value.len() + 4).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
     /// An expression: its name and its attributes.
     type Made<'a> = (&'a str, &'a [(u16, &'a [u8])]);
 
@@ -326,7 +319,7 @@ mod tests {
         };
         assert_eq!(proto(&[l4proto, ("cmp", &is(&equal))]), Some(6));
         assert_eq!(proto(&[l4proto, ("cmp", &is(&unequal))]), None);
-        // The register has something else by now: another's, or who knows what.
+        // The register has something else by now: another value, or an unknown one.
         assert_eq!(proto(&[l4proto, ("meta", &[(2, &two), (1, &one)]), ("cmp", &is(&equal))]), None);
         assert_eq!(proto(&[l4proto, ("numgen", &[]), ("cmp", &is(&equal))]), None);
         // Register 9 of four bytes is the second part of register 1, 12 the beginning of register 2.

@@ -1,13 +1,14 @@
 //! Reads what diverts packets when a session begins, and when a window closes.
 //!
 //! In: the network namespace of the thread that calls [`Watch::start`]. Out: what there was at either time. It works on a thread
-//! of its own, and keeps nobody waiting for longer than two readings may take.
+//! of its own, and delays its caller by two readings at most.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, read};
+use super::{TIMEOUT, read};
 use crate::node::pace::Pace;
+use crate::node::source::Pending;
 use crate::snapshot::Diversions;
 
 /// Reads over one window or several. Dropped, its thread ends by itself.
@@ -21,7 +22,7 @@ pub struct Watch {
 struct Order {
     /// It was the last one: read everything again before.
     last: bool,
-    /// Where goes what there was in the window.
+    /// Where the window's diversions go.
     reply: Sender<Diversions>,
 }
 
@@ -30,7 +31,7 @@ impl Watch {
     #[must_use]
     pub fn start() -> Self {
         let (orders, receiver) = mpsc::channel();
-        // Without a thread there is no outcome, and `wait` says so.
+        // Without a thread the replies of `cut` are dropped.
         let _ = std::thread::Builder::new().name("diversions".into()).spawn(move || watch(&receiver));
         Self { orders }
     }
@@ -38,10 +39,13 @@ impl Watch {
     /// Ends a window and begins the next, with the reading that closes this one, and does not wait for it. Nothing is read
     /// again if the last reading is recent in proportion to what it cost; `last` forbids that.
     #[must_use]
-    pub fn cut(&self, last: bool) -> LastReading {
-        let (reply, outcome) = mpsc::channel();
+    pub fn cut(&self, last: bool) -> Pending<Diversions> {
+        let unread = "IPsec policies, netfilter rules and IPVS services could not be read (no thread, or no answer of the \
+                      kernel); check that `nft list ruleset` works";
+        let fallback = Diversions { unread: vec![unread.to_owned()], ..Diversions::default() };
+        let (reply, pending) = Pending::new(TIMEOUT * 2 + Duration::from_secs(1), fallback);
         let _ = self.orders.send(Order { last, reply });
-        LastReading { outcome, end: Instant::now() + LIMIT * 2 + Duration::from_secs(1) }
+        pending
     }
 }
 
@@ -50,30 +54,8 @@ fn watch(orders: &Receiver<Order>) {
     let mut first = pace.read(read);
     while let Ok(Order { last, reply }) = orders.recv() {
         let then = if last || pace.is_due(Instant::now()) { pace.read(read) } else { first.clone() };
-        // If the session was given up, nobody waits for an outcome.
+        // If the session was given up, there is no receiver.
         let _ = reply.send(first.union(then.clone()));
         first = then;
-    }
-}
-
-/// The last reading of a window, under way.
-#[derive(Debug)]
-pub struct LastReading {
-    outcome: Receiver<Diversions>,
-    end: Instant,
-}
-
-impl LastReading {
-    /// Waits for what there was in the window.
-    #[must_use]
-    pub fn wait(self) -> Diversions {
-        self.outcome.recv_timeout(self.end.saturating_duration_since(Instant::now())).unwrap_or_else(|_| Diversions {
-            unread: vec![
-                "IPsec policies, netfilter rules and IPVS services could not be read (no thread, or no answer of the \
-                 kernel); check that `nft list ruleset` works"
-                    .to_owned(),
-            ],
-            ..Diversions::default()
-        })
     }
 }

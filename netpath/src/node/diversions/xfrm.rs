@@ -11,10 +11,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NlasIterator, parse_u32};
 use netlink_sys::protocols::NETLINK_XFRM;
 
-use crate::node::netlink::{Requester, is_served};
+use crate::netlink::{Attributes, Malformed, Requester, is_served};
 use crate::node::nftables::conditions::has_ports;
 use crate::snapshot::{XfrmDirection, XfrmPolicy, XfrmTemplate};
 
@@ -48,16 +47,10 @@ pub fn read(deadline: Instant, mut each: impl FnMut(XfrmPolicy)) -> io::Result<b
             Ok(false)
         };
     }
-    let mut malformed = false;
-    let changed = Requester::open_to(NETLINK_XFRM)?.until(deadline).dump(
-        GET_POLICY,
-        &[0; ID_BYTES],
-        |kind, body| match policies(kind, body) {
-            Some(found) => found.into_iter().for_each(&mut each),
-            None => malformed = true,
-        },
-    )?;
-    if malformed { Err(io::Error::other("a message that netpath cannot read")) } else { Ok(changed) }
+    Requester::open_to(NETLINK_XFRM)?.until(deadline).dump_all(GET_POLICY, &[0; ID_BYTES], "policies", |kind, body| {
+        policies(kind, body).ok_or(Malformed)?.into_iter().for_each(&mut each);
+        Ok(())
+    })
 }
 
 /// The policy in a message: none if it is a socket's, two if it is for both families. `None` if the message is not as the
@@ -75,14 +68,13 @@ pub fn policies(message_type: u16, body: &[u8]) -> Option<Vec<XfrmPolicy>> {
         _ => return Some(Vec::new()),
     };
     let (mut templates, mut marked, mut if_id) = (Vec::new(), false, 0);
-    for attribute in NlasIterator::new(attributes) {
+    for attribute in Attributes::new(attributes) {
         let attribute = attribute.ok()?;
-        let value = attribute.value();
-        match attribute.kind() {
-            XFRMA_TMPL => templates = value.chunks(TEMPLATE_BYTES).map(template).collect::<Option<_>>()?,
+        match attribute.kind {
+            XFRMA_TMPL => templates = attribute.value.chunks(TEMPLATE_BYTES).map(template).collect::<Option<_>>()?,
             // Value and mask.
-            XFRMA_MARK => marked = value.iter().any(|byte| *byte != 0),
-            XFRMA_IF_ID => if_id = parse_u32(value).ok()?,
+            XFRMA_MARK => marked = attribute.value.iter().any(|byte| *byte != 0),
+            XFRMA_IF_ID => if_id = attribute.u32().ok()?,
             _ => {}
         }
     }
@@ -139,7 +131,7 @@ fn address(bytes: &[u8], family: u16) -> Option<IpAddr> {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::node::netlink::answers;
+    use crate::netlink::answers;
 
     // A dump of Linux 6.18, little-endian, while `ip xfrm policy` showed what is expected below and a policy of a socket.
     const DUMP: &[u8] = include_bytes!("../../../fuzz/seeds/answers/xfrm");

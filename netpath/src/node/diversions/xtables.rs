@@ -1,5 +1,4 @@
-//! What the targets of iptables do to a packet's way, by their names: the same in nftables, which can use them, and in its
-//! legacy tables.
+//! Which targets of iptables divert packets, by name: in nftables, which can use them, and in legacy tables.
 
 use crate::snapshot::Diversion;
 

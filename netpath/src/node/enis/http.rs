@@ -36,7 +36,7 @@ pub struct Connection {
     own: OwnConnections,
 }
 
-/// The TCP connections that netpath made, as it sends, so that they can be told from those of the node.
+/// The TCP connections that netpath made, as it sends, so that they can be kept apart from the node's.
 #[derive(Clone, Debug, Default)]
 pub struct OwnConnections(Arc<Mutex<Vec<Tuple>>>);
 
@@ -62,8 +62,8 @@ pub struct Answer {
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum Unconnected {
-    /// Nobody is there: refused, no route, or no answer within the time.
-    Nobody(io::Error),
+    /// Refused, no route, or no answer in time.
+    Unreachable(io::Error),
     /// Something on this node forbids it.
     Forbidden(io::Error),
 }
@@ -72,18 +72,18 @@ impl Connection {
     /// Connects within `within`, and adds the connection to netpath's own.
     pub async fn open(address: SocketAddr, within: Duration, own: OwnConnections) -> Result<Self, Unconnected> {
         let stream = match timeout(within, connect(address, &own)).await {
-            Err(_) => return Err(Unconnected::Nobody(io::ErrorKind::TimedOut.into())),
+            Err(_) => return Err(Unconnected::Unreachable(io::ErrorKind::TimedOut.into())),
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(Unconnected::Forbidden(error));
             }
-            Ok(Err(error)) => return Err(Unconnected::Nobody(error)),
+            Ok(Err(error)) => return Err(Unconnected::Unreachable(error)),
             Ok(Ok(stream)) => stream,
         };
         // Closed with a reset: the packets by which two sides part would fall into the window that is measured.
         let reset = stream.set_zero_linger();
         let shaken = Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = reset.and(shaken.map_err(io::Error::other)).map_err(Unconnected::Nobody)?;
-        // It ends with the sender, or with the runtime. What goes wrong on it, the sender is told.
+        let (sender, connection) = reset.and(shaken.map_err(io::Error::other)).map_err(Unconnected::Unreachable)?;
+        // It ends with the sender, or with the runtime. The sender gets its errors.
         tokio::spawn(connection);
         Ok(Self { address, sender, own })
     }
@@ -156,7 +156,7 @@ fn not_http(error: &hyper::Error) -> Failure {
 }
 
 impl Failure {
-    /// The server is there, and does not say what it was asked.
+    /// The server is there, and answers with an error.
     pub(super) fn status(status: StatusCode) -> Self {
         // The number alone: the words behind it are the server's.
         Self { state: SourceState::Refused, reason: format!("it answers with status {}", status.as_u16()) }
@@ -164,10 +164,10 @@ impl Failure {
 }
 
 impl Unconnected {
-    /// With what it means if nobody is there.
-    pub fn failure(&self, nobody: &str) -> Failure {
+    /// `unreachable`: what it means if there is no server.
+    pub fn failure(&self, unreachable: &str) -> Failure {
         match self {
-            Self::Nobody(error) => Failure::absent(format!("{nobody} ({})", error.kind())),
+            Self::Unreachable(error) => Failure::absent(format!("{unreachable} ({})", error.kind())),
             Self::Forbidden(error) => Failure {
                 state: SourceState::Refused,
                 reason: format!("this node forbids connecting to it ({}); look at its firewall", error.kind()),

@@ -1,7 +1,7 @@
 //! EC2's instance metadata service, version 2: which ENIs the instance has, by their hardware addresses.
 //!
-//! In: where the service is. Out: [`Facts`], as many as were told in the time there was. Nothing but names and addresses is
-//! asked for, never credentials. It must not fail because of one odd answer: what is not as documented is left out, and said.
+//! In: where the service is. Out: [`Facts`], as many as were answered in time. Nothing but names and addresses is
+//! asked for, never credentials. It must not fail because of one odd answer: what is not as documented is left out, and reported.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,11 +15,11 @@ use super::{Failure, names};
 use crate::model::SourceState;
 
 /// Off EC2 nothing may answer at all; on EC2 the service is a fraction of a millisecond away.
-const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Everything that is asked for is a few lines.
 const ANSWER_BYTES: usize = 64 << 10;
 /// More ENIs than any instance has, and more addresses than any ENI.
-const MOST: usize = 256;
+const MAX_LINES: usize = 256;
 /// Seconds for which the token is good: as long as anything here can take, and some more.
 const TOKEN_SECONDS: &str = "60";
 
@@ -38,7 +38,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// As the environment says, by the variables that AWS's own tools obey: `AWS_EC2_METADATA_DISABLED`,
+    /// By the environment variables that AWS's own tools obey: `AWS_EC2_METADATA_DISABLED`,
     /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
@@ -70,7 +70,7 @@ fn address(url: &str) -> Option<SocketAddr> {
     host.parse().ok().or_else(|| format!("{host}:80").parse().ok())
 }
 
-/// What the service told.
+/// The answers of the service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// This instance's id.
@@ -81,7 +81,7 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
 }
 
-/// An ENI. `None`: it was not told. Empty: there are none.
+/// An ENI. `None`: it was not answered. Empty: there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Hardware address.
@@ -97,7 +97,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// One without prefixes, of which everything was told.
+    /// One without prefixes, with every answer.
     #[cfg(test)]
     pub(super) fn new(mac: &str, id: &str, device_number: u32, ipv4s: &[IpAddr]) -> Self {
         Self {
@@ -124,16 +124,16 @@ impl Interface {
     }
 }
 
-/// Asks, and writes what is told into `facts` as it comes, so that it is not lost if there is no time for the rest.
+/// Asks, and writes each answer into `facts` as it comes, so that it is not lost if there is no time for the rest.
 pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) -> Result<(), Failure> {
-    let open = |address| Connection::open(address, CONNECT_WITHIN, own.clone());
+    let open = |address| Connection::open(address, CONNECT_TIMEOUT, own.clone());
     let opened = match endpoint {
         Endpoint::Disabled(why) => return Err(why.clone()),
         Endpoint::At(address) => open(*address).await,
         Endpoint::Default => {
             let (ipv4, ipv6) = join!(open(IPV4), open(IPV6));
             match (ipv4, ipv6) {
-                (Err(Unconnected::Nobody(_)), Ok(ipv6)) => Ok(ipv6),
+                (Err(Unconnected::Unreachable(_)), Ok(ipv6)) => Ok(ipv6),
                 (ipv4, _) => ipv4,
             }
         }
@@ -157,7 +157,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
     interview.outcome
 }
 
-/// The questions, in their order, and what came of them. It asks nobody.
+/// The questions, in their order, and their answers. Does no I/O.
 #[derive(Debug)]
 pub struct Interview<'a> {
     questions: VecDeque<Question>,
@@ -167,7 +167,7 @@ pub struct Interview<'a> {
 }
 
 impl<'a> Interview<'a> {
-    /// Writes what is told into `facts`.
+    /// Writes answers into `facts`.
     pub fn new(facts: &'a mut Facts) -> Self {
         let questions = VecDeque::from([Question::InstanceId, Question::Primary, Question::Interfaces]);
         Self { questions, facts, outcome: Ok(()) }
@@ -185,7 +185,7 @@ impl<'a> Interview<'a> {
         let key = question.key(self.facts);
         let taken = match status {
             StatusCode::OK => question.take(body, self.facts),
-            // So it says that a list is empty.
+            // An empty list.
             StatusCode::NOT_FOUND => question.take(b"", self.facts),
             status => Err(Failure::status(status)),
         };
@@ -283,8 +283,8 @@ fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
 /// A list, one a line. One odd line makes all of it unknown, and so do more than there can be.
 fn lines<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let values: Option<Vec<T>> = lines.take(MOST + 1).map(read).collect();
-    values.filter(|values| values.len() <= MOST)
+    let values: Option<Vec<T>> = lines.take(MAX_LINES + 1).map(read).collect();
+    values.filter(|values| values.len() <= MAX_LINES)
 }
 
 fn text(body: &[u8]) -> Option<&str> {
@@ -302,12 +302,12 @@ mod tests {
             Question::Interfaces.take(body, &mut facts).map(|()| facts.interfaces.len())
         };
         assert_eq!(macs(b"02:00:00:00:00:02/\n02:00:00:00:00:0A/\n"), Ok(2));
-        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MOST).as_bytes())), (Ok(0), Ok(MOST)));
+        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MAX_LINES).as_bytes())), (Ok(0), Ok(MAX_LINES)));
         for odd in [
             &b"\xff"[..],
             b"<html>",
             b"02:00:00:00:00:02/\n../../iam/",
-            "02:00:00:00:00:02/\n".repeat(MOST + 1).as_bytes(),
+            "02:00:00:00:00:02/\n".repeat(MAX_LINES + 1).as_bytes(),
         ] {
             assert!(macs(odd).is_err());
         }

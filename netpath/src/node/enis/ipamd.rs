@@ -1,7 +1,7 @@
-//! What the VPC CNI's ipamd tells by its introspection endpoint: the ENIs that it manages, and which addresses pods have.
+//! The introspection endpoint of the VPC CNI's ipamd: the ENIs that it manages, and the addresses of pods.
 //!
 //! In: the answer to `/v1/enis` (aws/amazon-vpc-cni-k8s, `pkg/ipamd/datastore`, `ENIInfos`). Out: [`Eni`]s. Pure. An entry
-//! with an id that is none is left out, and said.
+//! without a valid id is left out, and reported.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Eni {
     pub id: String,
     /// Device index of the attachment.
     pub device_number: u32,
-    /// Network card, where ipamd tells it (1.20 and newer).
+    /// Network card, where ipamd has it (1.20 and newer).
     pub network_card: Option<u32>,
     /// Whether it is the instance's first.
     pub is_primary: bool,
@@ -66,7 +66,7 @@ struct Address {
     key: Key,
 }
 
-/// Whose it is; all empty if nobody's.
+/// The pod that has it; all empty if it is free.
 #[derive(Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Key {
@@ -76,7 +76,7 @@ struct Key {
     if_name: String,
 }
 
-/// Reads the answer, and says what was wrong with the parts that it leaves out.
+/// Parses the answer; the second result is what is wrong with the parts that are left out.
 pub fn parse(body: &[u8]) -> Result<(Vec<Eni>, Result<(), Failure>), Failure> {
     // Since 1.20 there is one of what was the whole answer for each network card.
     let cards: BTreeMap<String, Infos> = match serde_json::from_slice(body) {

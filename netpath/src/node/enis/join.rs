@@ -1,7 +1,7 @@
-//! Puts together what devices, IMDS and ipamd say of each ENI.
+//! Joins devices, IMDS's interfaces and ipamd's ENIs.
 //!
-//! In: devices with their altnames, and what the other two told. Out: [`Eni`]s. Pure. Devices and IMDS meet at the hardware
-//! address, ipamd at the id. What two sources say differently is not decided here: then the id is unknown.
+//! In: devices with their altnames, and the facts of the other two. Out: [`Eni`]s. Pure. Devices and IMDS meet at the hardware
+//! address, ipamd at the id. Where two sources disagree, the id is unknown.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::{Candidate, imds, ipamd, names};
 use crate::model::{DeviceClass, Eni, EniRole, Fact, Origin};
 use crate::node::devices::Link;
 
-/// What a device's alternative names say.
+/// The ids in a device's alternative names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Altnames {
     /// EC2's id, if there is exactly one.
@@ -19,7 +19,7 @@ pub struct Altnames {
 }
 
 impl Altnames {
-    /// Whether they say anything.
+    /// Whether there is any.
     #[must_use]
     pub fn any(&self) -> bool {
         *self != Self::default()
@@ -128,7 +128,7 @@ fn add_imds(eni: &mut Eni, reply: &imds::Interface, primary: Option<&str>) {
         (None, id) => eni.id = id.clone().map(|id| fact(id, Origin::Imds)),
     }
     let is_primary = primary.map(|primary| primary == reply.mac);
-    // For a while after an ENI is attached, IMDS says 0 of it, whatever its number is.
+    // For a while after an ENI is attached, IMDS has 0 for it, whatever its number is.
     let number = reply.device_number.filter(|number| *number != 0 || is_primary == Some(true));
     eni.device_index = eni.device_index.take().or(number.map(|number| fact(number, Origin::Imds)));
     let role = is_primary.map(|is| fact(if is { EniRole::Primary } else { EniRole::Secondary }, Origin::Imds));

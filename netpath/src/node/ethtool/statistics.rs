@@ -1,4 +1,4 @@
-//! What a driver counts beside the usual: the ioctls behind `ethtool -S`.
+//! A driver's own statistics: the ioctls behind `ethtool -S`.
 //!
 //! In: a device's name. Out: the driver's names and numbers. Needs no privilege. There is no other way to them: ethtool's
 //! netlink interface has statistics that are the same for all drivers, and no others.
@@ -16,7 +16,7 @@ const SS_STATS: u32 = 1;
 const NAME_BYTES: usize = 32;
 
 /// Drivers with a queue a CPU have some thousands.
-const MOST: usize = 16 << 10;
+const MAX_STATISTICS: usize = 16 << 10;
 /// How often to ask again, if the number of statistics changes while they are read.
 const ATTEMPTS: u32 = 3;
 
@@ -51,18 +51,18 @@ fn read(name: &[u8]) -> io::Result<Option<Vec<(String, u64)>>> {
     if info.sset_mask == 0 || count == 0 {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
-    if count > MOST {
+    if count > MAX_STATISTICS {
         return Err(io::Error::other(format!("{count} statistics are more than netpath reads")));
     }
 
     // `struct ethtool_gstrings`: command, set, length, then the names.
-    let names = Guarded::new(12 + MOST * NAME_BYTES)?;
+    let names = Guarded::new(12 + MAX_STATISTICS * NAME_BYTES)?;
     names.write([GSTRINGS, SS_STATS, info.count]);
     // SAFETY: ETHTOOL_GSTRINGS reads the three numbers that were written, and writes names, which `names` has room for; of
     // more it would fail at the page behind.
     unsafe { ask(name, names.start().cast())? };
     // `struct ethtool_stats`: command, count, then the numbers.
-    let numbers = Guarded::new(8 + MOST * size_of::<u64>())?;
+    let numbers = Guarded::new(8 + MAX_STATISTICS * size_of::<u64>())?;
     numbers.write([GSTATS, info.count]);
     // SAFETY: as above, of ETHTOOL_GSTATS and its numbers.
     unsafe { ask(name, numbers.start().cast())? };
@@ -74,8 +74,8 @@ fn read(name: &[u8]) -> io::Result<Option<Vec<(String, u64)>>> {
 /// number of them, or is cut off.
 #[must_use]
 pub fn of(names: &[u8], numbers: &[u8], count: u32) -> Option<Vec<(String, u64)>> {
-    let said = |bytes: &[u8], at| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-    if said(names, 8) != Some(count) || said(numbers, 4) != Some(count) {
+    let count_in = |bytes: &[u8], at| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    if count_in(names, 8) != Some(count) || count_in(numbers, 4) != Some(count) {
         return None;
     }
     let values = numbers.get(8..)?.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
@@ -85,7 +85,7 @@ pub fn of(names: &[u8], numbers: &[u8], count: u32) -> Option<Vec<(String, u64)>
     (statistics.len() == count).then_some(statistics)
 }
 
-/// Memory with a page behind it that nobody can write to. The kernel writes as many statistics as there are when it does,
+/// Memory with a guard page behind it. The kernel writes as many statistics as there are when it does,
 /// not as many as the caller has made room for; that they have become more must not cost more than an error.
 struct Guarded {
     start: *mut u8,
@@ -107,7 +107,7 @@ impl Guarded {
             return Err(io::Error::last_os_error());
         }
         let guarded = Self { start: start.cast(), bytes, mapped };
-        // SAFETY: the beginning of the mapping, which nobody else knows of.
+        // SAFETY: the beginning of the mapping, to which there is no other pointer.
         if unsafe { libc::mprotect(start, bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             return Err(io::Error::last_os_error());
         }

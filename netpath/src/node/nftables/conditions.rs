@@ -17,7 +17,7 @@ const META_IIF: u32 = 4;
 const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
-/// Those of them that are used have at most so many bytes (`IFNAMSIZ`).
+/// The most bytes of one that is used (`IFNAMSIZ`).
 const META_BYTES: u32 = 16;
 
 // linux/netfilter.h: NFPROTO_*.
@@ -88,7 +88,7 @@ impl Conditions {
         }
     }
 
-    /// Takes in the next expression.
+    /// Applies the next expression.
     pub fn apply(&mut self, expression: &Expression<'_>) {
         match *expression {
             Expression::Meta { key, into } => {
@@ -187,7 +187,7 @@ impl Conditions {
                     self.input_device = Some(Device::Index(u32::from_ne_bytes(index)));
                 }
             }
-            // A name without its end is the beginning of many.
+            // A name without NUL is a prefix.
             (META_IIFNAME, name) => {
                 if let Some(end) = name.iter().position(|byte| *byte == 0)
                     && let Ok(name) = std::str::from_utf8(&name[..end])

@@ -2,10 +2,9 @@
 //!
 //! In: a rule's attributes. Out: [`Expression`]s. Pure. Constants are those of `linux/netfilter/nf_tables.h`.
 
-use netlink_packet_core::NlasIterator;
-
 use super::RULE_EXPRESSIONS;
-use crate::node::netlink::{attribute, c_string};
+use crate::netlink::Attributes;
+use crate::netlink::attributes::{c_string, find};
 
 // NFTA_EXPR_*, NFTA_LIST_ELEM
 const NAME: usize = 1;
@@ -41,7 +40,7 @@ pub struct Field {
 
 /// An expression. Registers have the numbers of `NFT_REG_*` and `NFT_REG32_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are what their names say")]
+#[expect(missing_docs, reason = "the names of the fields explain them")]
 pub enum Expression<'a> {
     /// Puts what the kernel knows of a packet (`NFT_META_*`) into a register.
     Meta { key: u32, into: u32 },
@@ -69,19 +68,12 @@ pub enum Expression<'a> {
 
 /// The expressions of the rule that has these attributes.
 pub fn expressions(rule: &[u8]) -> impl Iterator<Item = Expression<'_>> {
-    NlasIterator::new(attribute(rule, RULE_EXPRESSIONS).unwrap_or_default())
-        .flatten()
-        // The iterator's own buffer does not live as long as the rule.
-        .filter_map(move |buffer| {
-            let length = usize::from(buffer.length());
-            buffer.into_inner().get(4..length)
-        })
-        .map(|expression| {
-            let values = values(expression);
-            let name = values[NAME].and_then(text).unwrap_or_default();
-            let data = values[DATA].unwrap_or_default();
-            read(name, data).unwrap_or(Expression::Other(name))
-        })
+    Attributes::new(find(rule, RULE_EXPRESSIONS).unwrap_or_default()).flatten().map(|expression| {
+        let values = values(expression.value);
+        let name = values[NAME].and_then(text).unwrap_or_default();
+        let data = values[DATA].unwrap_or_default();
+        read(name, data).unwrap_or(Expression::Other(name))
+    })
 }
 
 fn read<'a>(name: &'a str, data: &'a [u8]) -> Option<Expression<'a>> {
@@ -107,16 +99,14 @@ fn read<'a>(name: &'a str, data: &'a [u8]) -> Option<Expression<'a>> {
         "bitwise" if number(6).is_none_or(|operation| operation == MASK_XOR) => Expression::Mask {
             from: number(1)?,
             into: number(2)?,
-            mask: attribute(values[4]?, DATA_VALUE)?,
-            xor: attribute(values[5]?, DATA_VALUE)?,
+            mask: find(values[4]?, DATA_VALUE)?,
+            xor: find(values[5]?, DATA_VALUE)?,
         },
-        "cmp" => {
-            Expression::Compare { from: number(1)?, equal: number(2)? == 0, value: attribute(values[3]?, DATA_VALUE)? }
-        }
+        "cmp" => Expression::Compare { from: number(1)?, equal: number(2)? == 0, value: find(values[3]?, DATA_VALUE)? },
         "match" => Expression::Match { name: text(values[1]?)?, info: values[3]? },
         "target" => Expression::Target { name: text(values[1]?)? },
         "immediate" => {
-            let code = attribute(attribute(values[2]?, DATA_VERDICT)?, VERDICT_CODE)?;
+            let code = find(find(values[2]?, DATA_VERDICT)?, VERDICT_CODE)?;
             Expression::Verdict(self::number(code)?.cast_signed())
         }
         "objref" => Expression::Object(number(1)?),
@@ -128,11 +118,9 @@ fn read<'a>(name: &'a str, data: &'a [u8]) -> Option<Expression<'a>> {
 /// The values of the attributes 1 to 6.
 fn values(attributes: &[u8]) -> [Option<&[u8]>; 7] {
     let mut values = [None; 7];
-    for attribute in NlasIterator::new(attributes).flatten() {
-        let (kind, length) = (usize::from(attribute.kind()), usize::from(attribute.length()));
-        if let Some(value @ None) = values.get_mut(kind) {
-            // The value begins behind length and kind.
-            *value = attribute.into_inner().get(4..length);
+    for attribute in Attributes::new(attributes).flatten() {
+        if let Some(value @ None) = values.get_mut(usize::from(attribute.kind)) {
+            *value = Some(attribute.value);
         }
     }
     values

@@ -4,9 +4,9 @@
 //! have a network of their own also addresses and the network namespace. It only lists: it starts and stops nothing.
 //!
 //! A node may have several sockets: Docker's containerd, which runs no pods, beside cri-dockerd; a runtime that was replaced;
-//! one that has died and left its socket. All are asked at once, so that one that hangs costs no time of the others. If the
+//! one that has died and left its socket. All are asked at once, so that one that hangs does not delay the others. If the
 //! kubelet names one and it answers, Kubernetes' pods are those of that one. Otherwise a sandbox of any runtime that answers
-//! is one that runs on this node, and all count: who has an address that two of them claim, is decided by `path::names`.
+//! is one that runs on this node, and all count: `path::names` decides on an address that two of them claim.
 
 mod api;
 pub mod kubelet;
@@ -29,14 +29,14 @@ use super::root::{HostRoot, link};
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid, netns};
 use crate::model::NameSourceState;
 
-/// Less than a whole reading may take, so that what was heard by then is not lost.
-const LIMIT: Duration = Duration::from_millis(1_500);
+/// Less than the timeout of a whole reading, so that what was answered by then is not lost.
+const TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Sandboxes that are asked about at a time.
-const AT_A_TIME: usize = 16;
+const CONCURRENT_REQUESTS: usize = 16;
 /// `PodSandboxState.SANDBOX_READY` and `NamespaceMode.NODE`.
 const READY: i32 = 0;
 const NODE: i32 = 2;
-/// The service's versions, the usual one first. The other, with the same messages, is all that runtimes before containerd 1.6
+/// The service's versions, the current one first. The other, with the same messages, is all that runtimes before containerd 1.6
 /// and CRI-O 1.23 have.
 const VERSIONS: [&str; 2] = ["runtime.v1", "runtime.v1alpha2"];
 /// `google.rpc.Code.UNIMPLEMENTED`.
@@ -57,26 +57,26 @@ pub struct Runtimes {
     known: Mutex<HashMap<String, HashMap<String, Network>>>,
 }
 
-/// What was heard so far at one socket.
+/// The sandboxes behind one socket, as far as they are answered.
 #[derive(Debug, Default)]
-struct Heard {
+struct Sandboxes {
     listed: Option<Vec<api::Sandbox>>,
     known: HashMap<String, Network>,
 }
 
-/// What came of asking at one socket.
+/// The outcome of asking at one socket.
 #[derive(Debug)]
 struct Answer {
     path: String,
     named: bool,
-    heard: Heard,
+    sandboxes: Sandboxes,
     error: Option<SourceError>,
 }
 
 impl Runtimes {
-    /// Asks for the sandboxes. Takes no longer than [`LIMIT`].
+    /// Asks for the sandboxes. Takes no longer than [`TIMEOUT`].
     pub fn read(&self, root: &HostRoot) -> SourceReading {
-        self.ask(root).unwrap_or_else(SourceReading::nothing)
+        self.ask(root).unwrap_or_else(SourceReading::from)
     }
 
     fn ask(&self, root: &HostRoot) -> Result<SourceReading, SourceError> {
@@ -99,31 +99,31 @@ impl Runtimes {
         });
         answers.sort_by(|one, other| one.path.cmp(&other.path));
         let error = error(&answers, sockets.not_usable);
-        if answers.iter().any(|answer| answer.named && answer.heard.listed.is_some()) {
+        if answers.iter().any(|answer| answer.named && answer.sandboxes.listed.is_some()) {
             answers.retain(|answer| answer.named);
         }
 
         let mut all = SourceReading { error, ..SourceReading::default() };
-        for Answer { path, mut heard, .. } in answers {
+        for Answer { path, mut sandboxes, .. } in answers {
             let veths = |paths: &[Option<&str>]| netns::veths_into(paths, |path| root.namespace((*path)?).ok());
-            let reading = reading(heard.listed.as_deref().unwrap_or_default(), &heard.known, veths);
-            all.pods.extend(reading.pods);
+            let reading = reading(sandboxes.listed.as_deref().unwrap_or_default(), &sandboxes.known, veths);
+            all.facts.pods.extend(reading.facts.pods);
             all.error = all.error.or(reading.error);
-            if let Some(listed) = &heard.listed {
-                heard.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
+            if let Some(listed) = &sandboxes.listed {
+                sandboxes.known.retain(|id, _| listed.iter().any(|sandbox| sandbox.id == *id));
             }
-            known.insert(path, heard.known);
+            known.insert(path, sandboxes.known);
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(all)
     }
 }
 
-/// Asks at one socket, for [`LIMIT`] at most.
+/// Asks at one socket, for [`TIMEOUT`] at most.
 async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
     let Socket { path, place, named } = socket;
-    let mut heard = Heard { listed: None, known };
-    let error = match timeout(LIMIT, converse(&link(&place), &mut heard)).await {
+    let mut sandboxes = Sandboxes { listed: None, known };
+    let error = match timeout(TIMEOUT, query(&link(&place), &mut sandboxes)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
             let why = if is_unimplemented(&error) {
@@ -135,19 +135,19 @@ async fn ask(socket: Socket, known: HashMap<String, Network>) -> Answer {
             Some(SourceError::new(state(&error), why))
         }
         Err(_) => {
-            let why = format!("{path} did not answer within {} ms", LIMIT.as_millis());
+            let why = format!("{path} did not answer within {} ms", TIMEOUT.as_millis());
             Some(SourceError::new(NameSourceState::Slow, why))
         }
     };
-    Answer { path, named, heard, error }
+    Answer { path, named, sandboxes, error }
 }
 
-/// What is wrong with all of it: why there is nothing, or what may be missing.
+/// The error of all sockets together: why there is nothing, or what may be missing.
 ///
-/// Where one has listed its sandboxes, it is no news that another is not Kubernetes' runtime. But one that the kubelet
+/// Where one has listed its sandboxes, another that is not Kubernetes' runtime is no error. But one that the kubelet
 /// names should have answered; and if none is named, one that does not answer in time may be the runtime.
 fn error(answers: &[Answer], not_usable: Vec<(SourceError, bool)>) -> Option<SourceError> {
-    let listed = |answer: &Answer| answer.heard.listed.is_some();
+    let listed = |answer: &Answer| answer.sandboxes.listed.is_some();
     let by_any = answers.iter().any(listed);
     let by_named = answers.iter().any(|answer| answer.named && listed(answer));
     let failed = answers.iter().filter_map(|answer| Some((answer.error.clone()?, answer.named, listed(answer))));
@@ -180,27 +180,27 @@ fn state(error: &GrpcError) -> NameSourceState {
     }
 }
 
-async fn converse(socket: &Path, heard: &mut Heard) -> Result<(), GrpcError> {
+async fn query(socket: &Path, sandboxes: &mut Sandboxes) -> Result<(), GrpcError> {
     let channel = Arc::new(Channel::connect(socket).await?);
-    let [usual, older] = VERSIONS;
+    let [current, older] = VERSIONS;
     let (version, list): (_, api::ListResponse) =
-        match call(&channel, usual, "ListPodSandbox", &api::ListRequest {}).await {
+        match call(&channel, current, "ListPodSandbox", &api::ListRequest {}).await {
             Err(error) if is_unimplemented(&error) => {
                 (older, call(&channel, older, "ListPodSandbox", &api::ListRequest {}).await?)
             }
-            answer => (usual, answer?),
+            answer => (current, answer?),
         };
     let unknown: Vec<String> = list
         .items
         .iter()
-        .filter(|sandbox| sandbox.state == READY && !heard.known.contains_key(&sandbox.id))
+        .filter(|sandbox| sandbox.state == READY && !sandboxes.known.contains_key(&sandbox.id))
         .map(|sandbox| sandbox.id.clone())
         .collect();
-    heard.listed = Some(list.items);
+    sandboxes.listed = Some(list.items);
     let mut asked = JoinSet::new();
     let mut unknown = unknown.into_iter();
     loop {
-        while asked.len() < AT_A_TIME
+        while asked.len() < CONCURRENT_REQUESTS
             && let Some(id) = unknown.next()
         {
             let channel = Arc::clone(&channel);
@@ -215,7 +215,7 @@ async fn converse(socket: &Path, heard: &mut Heard) -> Result<(), GrpcError> {
         match answer {
             Ok((id, Ok(status))) => {
                 if let Some(network) = network(&status) {
-                    heard.known.insert(id, network);
+                    sandboxes.known.insert(id, network);
                 }
             }
             // It has gone since it was listed.
@@ -277,7 +277,7 @@ pub fn namespace(info: &str) -> Option<String> {
     info.spec.linux.namespaces.into_iter().find(|namespace| namespace.kind == "network")?.path
 }
 
-/// What a runtime says whose answers these are, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
+/// The sandboxes in a runtime's answers, as gRPC frames them: to `ListPodSandbox`, and to `PodSandboxStatus` about each
 /// sandbox. It does not look for veths.
 pub fn parse(list: &[u8], status: &[u8]) -> Result<SourceReading, GrpcError> {
     let listed = grpc::parse::<api::ListResponse>(list)?.items;
@@ -286,7 +286,7 @@ pub fn parse(list: &[u8], status: &[u8]) -> Result<SourceReading, GrpcError> {
     Ok(reading(&listed, &known, |paths| Ok(vec![Vec::new(); paths.len()])))
 }
 
-/// In: what was heard, and how to find the veths into network namespaces, by these namespaces' paths.
+/// In: the answers, and how to find the veths into network namespaces, by these namespaces' paths.
 fn reading(
     listed: &[api::Sandbox],
     known: &HashMap<String, Network>,
@@ -350,7 +350,7 @@ mod tests {
         let list = framed(&[sandbox(b"client"), sandbox(b"\x1b[2J")].concat());
         let status = framed(&field(1, &field(5, &field(1, b"10.0.0.21"))));
         let reading = parse(&list, &status).expect("well formed");
-        let pods: Vec<_> = reading.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
+        let pods: Vec<_> = reading.facts.pods.iter().map(|pod| (pod.name.clone(), pod.addresses.clone())).collect();
         assert_eq!(pods, [(PodName::new("default", "client"), vec![IpAddr::from([10, 0, 0, 21])])]);
         assert_eq!(reading.error.expect("one is no pod").state, NameSourceState::Incomplete);
         assert!(parse(&list[..list.len() - 1], &status).is_err());

@@ -23,7 +23,7 @@ const PREFIX_BYTES: usize = 5;
 /// A call failed.
 #[derive(Debug, Error)]
 pub enum GrpcError {
-    /// Nobody listens at the socket, or netpath may not connect.
+    /// Nothing listens at the socket, or netpath may not connect.
     #[error("{0}")]
     Connect(std::io::Error),
     /// What answers does not speak gRPC.
@@ -34,7 +34,7 @@ pub enum GrpcError {
     Status {
         /// `google.rpc.Code`.
         code: String,
-        /// For people.
+        /// The server's message.
         message: String,
     },
 }
@@ -63,7 +63,7 @@ impl Channel {
             .enable_push(false)
             .handshake(stream)
             .await?;
-        // Why it ended is told by the calls.
+        // The calls have the error.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { requests, connection })
     }
@@ -91,7 +91,7 @@ impl Channel {
             if bytes.len() + chunk.len() > ANSWER_BYTES + PREFIX_BYTES {
                 return Err(GrpcError::Protocol(format!("its answer is larger than {} MiB", ANSWER_BYTES >> 20)));
             }
-            // Only then may it send more.
+            // Opens the flow-control window.
             body.flow_control().release_capacity(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         }

@@ -2,7 +2,7 @@
 //! `CheckpointData`). It is written whole at every change, and renamed into place.
 //!
 //! In: the host's `/var/run/aws-node/ipam.json`. Out: namespace, name and address of each pod. Pods with a security group of
-//! their own are not in it. Each entry is read on its own: one that is not as it should be costs no other's name.
+//! their own are not in it. Each entry is read on its own: one that is malformed does not affect the others.
 
 use std::net::IpAddr;
 
@@ -48,7 +48,7 @@ struct Metadata {
 
 /// Reads the file.
 pub fn read(root: &HostRoot) -> SourceReading {
-    root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(SourceReading::nothing)
+    root.read(PATH, LIMIT_BYTES).and_then(|bytes| parse(&bytes)).unwrap_or_else(SourceReading::from)
 }
 
 /// Reads the contents of the file.
@@ -97,7 +97,7 @@ mod tests {
             let name = pod.name.as_ref().expect("a name");
             format!("{}/{} {:?}", name.namespace, name.name, pod.addresses)
         };
-        reading.pods.iter().map(one).collect()
+        reading.facts.pods.iter().map(one).collect()
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         );
         assert_eq!(reading.error, None);
         let none = parse(br#"{"version":"vpc-cni-ipam/1","allocations":null}"#).expect("a node without pods");
-        assert!(none.pods.is_empty() && none.error.is_none());
+        assert!(none.facts.pods.is_empty() && none.error.is_none());
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         ] {
             let reading = parse(FILE.replace("\"allocations\":[", &format!("\"allocations\":[{entry},")).as_bytes());
             let reading = reading.expect(entry);
-            assert_eq!(reading.pods.len(), 2, "{entry}");
+            assert_eq!(reading.facts.pods.len(), 2, "{entry}");
             assert_eq!(reading.error.expect(entry).state, NameSourceState::Incomplete, "{entry}");
         }
     }
@@ -142,7 +142,7 @@ mod tests {
         ];
         let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
         let reading = parse(&[head.as_bytes(), &entry.concat(), tail.as_bytes()].concat()).expect("well formed");
-        assert_eq!((reading.pods.len(), reading.error), (3, None));
+        assert_eq!((reading.facts.pods.len(), reading.error), (3, None));
     }
 
     /// More entries than 4 MiB hold, of which only some are pods'.
@@ -154,7 +154,7 @@ mod tests {
         );
         let (head, tail) = FILE.split_at(FILE.find('[').expect("a list") + 1);
         let reading = parse(format!("{head}{}{tail}", entry.repeat(600)).as_bytes()).expect("well formed");
-        assert_eq!(reading.pods.len(), 2);
+        assert_eq!(reading.facts.pods.len(), 2);
         assert!(reading.error.expect("an empty name").reason.starts_with("600 of its entries"));
     }
 

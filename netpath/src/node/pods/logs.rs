@@ -1,7 +1,7 @@
 //! The folders in which the kubelet keeps pods' logs: `<namespace>_<pod>_<uid>`.
 //!
 //! In: the names in the host's `/var/log/pods`. Out: namespace, name and uid of each pod. A pod's folder outlives it for a
-//! while; so it tells what a name was, and not that the pod is there.
+//! while; so it has the pod's name, but does not prove that the pod is there.
 
 use super::root::HostRoot;
 use super::{PodName, PodReading, SourceError, SourceReading, is_uid};
@@ -16,7 +16,7 @@ const LIMIT: usize = 20_000;
 pub fn read(root: &HostRoot) -> SourceReading {
     let entries = match root.folder(PATH) {
         Ok(entries) => entries,
-        Err(error) => return SourceReading::nothing(error),
+        Err(error) => return SourceReading::from(error),
     };
     let (mut pods, mut left_out) = (Vec::new(), 0);
     for entry in entries {
@@ -24,11 +24,7 @@ pub fn read(root: &HostRoot) -> SourceReading {
             Ok(entry) => entry,
             Err(errno) => {
                 let why = format!("{PATH} cannot be read to its end: {errno}");
-                return SourceReading {
-                    pods,
-                    error: Some(SourceError::new(NameSourceState::Incomplete, why)),
-                    ..SourceReading::default()
-                };
+                return SourceReading::of_pods(pods, Some(SourceError::new(NameSourceState::Incomplete, why)));
             }
         };
         let name = entry.file_name().to_bytes();
@@ -37,11 +33,7 @@ pub fn read(root: &HostRoot) -> SourceReading {
         }
         if pods.len() + left_out == LIMIT {
             let why = format!("{PATH} has more than {LIMIT} folders; the others were not read");
-            return SourceReading {
-                pods,
-                error: Some(SourceError::new(NameSourceState::Incomplete, why)),
-                ..SourceReading::default()
-            };
+            return SourceReading::of_pods(pods, Some(SourceError::new(NameSourceState::Incomplete, why)));
         }
         match pod(name) {
             Some(pod) => pods.push(pod),

@@ -1,18 +1,17 @@
 //! Which veths of this network namespace have their other end in a given one.
 //!
 //! In: network namespaces, to be opened. Out: indices of devices. The kernel numbers the namespaces that it knows from here
-//! (`RTM_GETNSID`), and says that number at each veth (`IFLA_LINK_NETNSID`). A number is given anew when its namespace is
+//! (`RTM_GETNSID`), and has that number at each veth (`IFLA_LINK_NETNSID`). A number is reused when its namespace is
 //! gone; so a namespace is held open while it is looked up, and nothing can be taken for another's.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use netlink_packet_core::{NlasIterator, parse_i32};
-
 use super::SourceError;
 use crate::model::NameSourceState;
+use crate::netlink::attributes::attribute;
+use crate::netlink::{Attributes, Requester};
 use crate::node::devices;
-use crate::node::netlink::Requester;
 
 // linux/rtnetlink.h, linux/net_namespace.h; the attributes are not in libc.
 const NETNSA_NSID: u16 = 1;
@@ -21,12 +20,12 @@ const NETNSA_FD: u16 = 3;
 const HEADER_BYTES: usize = 4;
 
 /// So many are held open at a time; a process may often have no more than 1,024 files open.
-const AT_A_TIME: usize = 64;
+const MAX_OPEN: usize = 64;
 
 /// For each of `namespaces`, the veths that lead into it; none for one that `open` cannot open any more.
 pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> Result<Vec<Vec<u32>>, SourceError> {
     let mut found = Vec::with_capacity(namespaces.len());
-    for some in namespaces.chunks(AT_A_TIME) {
+    for some in namespaces.chunks(MAX_OPEN) {
         found.extend(look_up(&some.iter().map(&open).collect::<Vec<_>>()).map_err(|error| {
             let why = format!("the kernel does not tell which veth leads into which network namespace: {error:#}");
             SourceError::new(NameSourceState::Unreadable, why)
@@ -36,7 +35,7 @@ pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> 
 }
 
 fn look_up(held: &[Option<OwnedFd>]) -> anyhow::Result<Vec<Vec<u32>>> {
-    // First the veths: to say a number of a namespace, the kernel gives it one.
+    // First the veths: listing them, the kernel numbers the namespaces.
     let veths = devices::veths_to_elsewhere()?;
     let mut requester = Requester::open()?;
     let mut found = Vec::with_capacity(held.len());
@@ -54,12 +53,10 @@ fn look_up(held: &[Option<OwnedFd>]) -> anyhow::Result<Vec<Vec<u32>>> {
 /// The kernel's number for a namespace; `None` if it has none, or the descriptor is not of a namespace.
 fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i32>> {
     let mut body = vec![0; HEADER_BYTES];
-    body.extend(8u16.to_ne_bytes());
-    body.extend(NETNSA_FD.to_ne_bytes());
-    body.extend(namespace.as_raw_fd().to_ne_bytes());
+    body.extend(attribute(NETNSA_FD, &namespace.as_raw_fd().to_ne_bytes()));
     let mut number = None;
     let answered = requester.get(libc::RTM_GETNSID, &body, |message_type, body| {
-        number = number.or(told(message_type, body));
+        number = number.or(netnsid(message_type, body));
     });
     match answered {
         // Not a namespace.
@@ -68,10 +65,12 @@ fn number(requester: &mut Requester, namespace: &OwnedFd) -> io::Result<Option<i
     }
 }
 
-/// The number in an answer; the kernel says of a namespace without one that it is -1.
+/// The number in an answer; `None` for -1, which stands for a namespace without one.
 #[must_use]
-pub fn told(message_type: u16, body: &[u8]) -> Option<i32> {
-    let attributes = body.get(HEADER_BYTES..).filter(|_| message_type == libc::RTM_NEWNSID)?;
-    let value = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NETNSA_NSID)?;
-    parse_i32(value.value()).ok().filter(|number| *number >= 0)
+pub fn netnsid(message_type: u16, body: &[u8]) -> Option<i32> {
+    if message_type != libc::RTM_NEWNSID {
+        return None;
+    }
+    let number = Attributes::after(HEADER_BYTES, body).ok()?.find(NETNSA_NSID)?;
+    number.i32().ok().filter(|number| *number >= 0)
 }

@@ -23,14 +23,14 @@ const LIMIT_BYTES: u64 = 64 << 10;
 
 /// The processes in one network namespace.
 #[derive(Default)]
-struct Inside {
+struct NamespaceProcesses {
     process: String,
     pods: BTreeSet<String>,
 }
 
 /// Looks at every process.
 pub fn read(root: &HostRoot) -> SourceReading {
-    look(root).unwrap_or_else(SourceReading::nothing)
+    look(root).unwrap_or_else(SourceReading::from)
 }
 
 fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
@@ -38,7 +38,7 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
     let unreadable =
         |errno: Errno| SourceError::new(NameSourceState::Unreadable, format!("/proc cannot be read: {errno}"));
     let own = stat("/proc/thread-self/ns/net").map_err(unreadable)?;
-    let mut namespaces: HashMap<(u64, u64), Inside> = HashMap::new();
+    let mut namespaces: HashMap<(u64, u64), NamespaceProcesses> = HashMap::new();
     let (mut seen, mut denied) = (0, 0);
     for entry in Dir::read_from(&proc).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -67,7 +67,7 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
     namespaces.retain(|_, inside| inside.pods.len() == 1);
     let shared = whole - namespaces.len();
     let namespaces: Vec<_> = namespaces.into_iter().collect();
-    let open = |(identity, inside): &((u64, u64), Inside)| {
+    let open = |(identity, inside): &((u64, u64), NamespaceProcesses)| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let namespace = openat(&proc, format!("{}/ns/net", inside.process), flags, Mode::empty()).ok()?;
         // The number may be another process's by now.
@@ -93,7 +93,7 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
     } else {
         None
     };
-    Ok(SourceReading { pods, error, ..SourceReading::default() })
+    Ok(SourceReading::of_pods(pods, error))
 }
 
 fn pod_of(proc: &OwnedFd, process: &str) -> Option<String> {

@@ -61,7 +61,7 @@ impl HostRoot {
             return Err(SourceError::new(NameSourceState::Malformed, format!("{path} is not a file")));
         }
         let mut bytes = Vec::new();
-        // The link in /proc is to the very file that was looked at.
+        // The link in /proc is to the file that was checked.
         let reopened = open(link(&place), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty());
         let file = File::from(reopened.map_err(|errno| error(path, errno))?);
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| {
@@ -80,7 +80,7 @@ impl HostRoot {
         Dir::new(opened).map_err(|errno| error(path, errno))
     }
 
-    /// Something that is there, without opening it: to look at, and to come back to by [`link`].
+    /// A file of any kind, as an `O_PATH` descriptor: to check it, and to open it by [`link`].
     pub(super) fn place(&self, path: &str) -> Result<OwnedFd, SourceError> {
         self.open(path, OFlags::PATH)
     }
@@ -98,7 +98,7 @@ impl HostRoot {
         })
     }
 
-    /// A network namespace that is mounted at a path (`/var/run/netns/…`). Whether it is one, the kernel tells when asked.
+    /// A network namespace that is mounted at a path (`/var/run/netns/…`). Whether it is one, the kernel checks when it is used.
     pub(super) fn namespace(&self, path: &str) -> Result<OwnedFd, SourceError> {
         self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
     }

@@ -11,15 +11,13 @@
 //! In its other modes (IPVS, and iptables by the legacy `iptables`) the names are not in nftables.
 
 use std::io;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::NlasIterator;
 
 use super::root::HostRoot;
-use super::{SourceError, SourceReading, is_label};
+use super::{Records, SourceError, SourceReading, is_label};
 use crate::model::{NameSource, NameSourceState};
-use crate::node::netlink::attribute;
+use crate::netlink::attributes::{Attributes, find, ip};
 use crate::node::nftables::Nftables;
 use crate::node::nftables::conditions::Conditions;
 use crate::node::nftables::expression::{Expression, expressions, text};
@@ -43,11 +41,7 @@ pub fn read(_: &HostRoot) -> SourceReading {
     let mut services = Vec::new();
     if let Err(error) = read_all(&mut services) {
         let why = format!("the kernel does not tell its nftables rules: {error}");
-        return SourceReading {
-            services,
-            error: Some(SourceError::new(NameSourceState::Unreadable, why)),
-            ..SourceReading::default()
-        };
+        return reading(services, Some(SourceError::new(NameSourceState::Unreadable, why)));
     }
     services.truncate(LIMIT);
     let error = services.is_empty().then(|| {
@@ -55,7 +49,11 @@ pub fn read(_: &HostRoot) -> SourceReading {
             "nftables has no services of kube-proxy (names of its IPVS mode and of legacy iptables cannot be read)";
         SourceError::new(NameSourceState::Absent, why)
     });
-    SourceReading { services, error, ..SourceReading::default() }
+    reading(services, error)
+}
+
+fn reading(services: Vec<ServiceRecord>, error: Option<SourceError>) -> SourceReading {
+    SourceReading { facts: Records { pods: Vec::new(), services }, error }
 }
 
 fn read_all(services: &mut Vec<ServiceRecord>) -> io::Result<()> {
@@ -113,30 +111,21 @@ fn is_host(network: &IpNet) -> bool {
 /// The services of a map's elements: `172.20.0.10 . tcp . 80 : goto service-ULMVA6XW-default/web/tcp/http`.
 pub fn elements(attributes: &[u8], family: u8, services: &mut Vec<ServiceRecord>) {
     let one = |element: &[u8]| {
-        let key = attribute(attribute(element, ELEMENT_KEY)?, DATA_VALUE)?;
-        let verdict = attribute(attribute(element, ELEMENT_DATA)?, DATA_VERDICT)?;
-        let chain = text(attribute(verdict, VERDICT_CHAIN)?)?;
+        let key = find(find(element, ELEMENT_KEY)?, DATA_VALUE)?;
+        let verdict = find(find(element, ELEMENT_DATA)?, DATA_VERDICT)?;
+        let chain = text(find(verdict, VERDICT_CHAIN)?)?;
         // Each part of a key begins at a multiple of four bytes.
         let (address, rest) = key.split_at_checked(if family == 2 { 4 } else { 16 })?;
         Some(ServiceRecord {
             source: NameSource::KubeProxy,
             name: named_by_chain(chain)?,
             proto: *rest.first()?,
-            address: ip(address, family)?,
+            address: ip(address)?,
             port: u16::from_be_bytes(rest.get(4..6)?.try_into().ok()?),
         })
     };
-    let list = attribute(attributes, SET_ELEMENTS).unwrap_or_default();
-    let list = NlasIterator::new(list).flatten().filter(|element| element.kind() == LIST_ELEMENT);
-    services.extend(list.filter_map(|element| one(element.value())));
-}
-
-fn ip(bytes: &[u8], family: u8) -> Option<IpAddr> {
-    if family == 2 {
-        <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from)
-    } else {
-        <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
-    }
+    let list = Attributes::new(find(attributes, SET_ELEMENTS).unwrap_or_default()).flatten();
+    services.extend(list.filter(|element| element.kind == LIST_ELEMENT).filter_map(|element| one(element.value)));
 }
 
 /// "default/web:http" of "default/web:http cluster IP".
@@ -195,7 +184,7 @@ mod tests {
         }
     }
 
-    /// What is cut off or nonsense names nothing, and ends nothing.
+    /// Truncated or random bytes name nothing, and do not panic.
     #[test]
     fn nonsense() {
         let mut bytes: Vec<u8> = (0..255).chain(0..255).collect();

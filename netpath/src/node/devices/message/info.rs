@@ -1,13 +1,10 @@
-//! Reads what a link says of its kind (`IFLA_LINKINFO`).
+//! Reads a link's kind and the attributes of that kind (`IFLA_LINKINFO`).
 //!
 //! In: the attribute. Out: [`LinkInfo`]. Pure.
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NlasIterator, parse_u16, parse_u32};
-
-use super::{Malformed, field};
-use crate::node::netlink::lossy;
+use crate::netlink::{Attribute, Attributes, Malformed};
 
 // linux/if_link.h
 const IFLA_INFO_KIND: u16 = 1;
@@ -19,7 +16,7 @@ const IFLA_VRF_TABLE: u16 = 1;
 /// `IFF_TAP` of `linux/if_tun.h`.
 const TAP: u8 = 2;
 
-/// A link's kind, and what devices of that kind have to say.
+/// A link's kind, and what is specific to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkInfo {
     /// `IFLA_INFO_KIND`.
@@ -38,17 +35,16 @@ pub struct LinkInfo {
 
 impl LinkInfo {
     /// Reads the attribute. The kernel puts the kind first.
-    pub(super) fn read(info: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(info: Attributes<'_>) -> Result<Self, Malformed> {
         let mut all = Self::default();
-        for attribute in NlasIterator::new(info) {
+        for attribute in info {
             let attribute = attribute?;
-            match attribute.kind() {
-                IFLA_INFO_KIND => all.kind = Some(lossy(attribute.value())),
+            match attribute.kind {
+                IFLA_INFO_KIND => all.kind = Some(attribute.string()),
                 IFLA_INFO_DATA => {
                     let kind = all.kind.clone().unwrap_or_default();
-                    for attribute in NlasIterator::new(attribute.value()) {
-                        let attribute = attribute?;
-                        all.add(&kind, attribute.kind(), attribute.value())?;
+                    for attribute in attribute.nested() {
+                        all.add(&kind, attribute?)?;
                     }
                 }
                 _ => {}
@@ -57,13 +53,13 @@ impl LinkInfo {
         Ok(all)
     }
 
-    fn add(&mut self, kind: &str, attribute: u16, value: &[u8]) -> Result<(), Malformed> {
-        match (kind, attribute) {
-            ("vlan", IFLA_VLAN_ID) => self.vlan_id = Some(parse_u16(value)?),
-            ("tun", IFLA_TUN_TYPE) => self.tap = Some(field(value, 0)? == [TAP]),
-            ("bridge", IFLA_BR_VLAN_FILTERING) => self.vlan_filtering = field(value, 0)? != [0],
-            ("vrf", IFLA_VRF_TABLE) => self.vrf_table = Some(parse_u32(value)?),
-            _ if is_remote(kind, attribute) => self.remote = address(value).or(self.remote),
+    fn add(&mut self, kind: &str, attribute: Attribute<'_>) -> Result<(), Malformed> {
+        match (kind, attribute.kind) {
+            ("vlan", IFLA_VLAN_ID) => self.vlan_id = Some(attribute.u16()?),
+            ("tun", IFLA_TUN_TYPE) => self.tap = Some(attribute.u8()? == TAP),
+            ("bridge", IFLA_BR_VLAN_FILTERING) => self.vlan_filtering = attribute.u8()? != 0,
+            ("vrf", IFLA_VRF_TABLE) => self.vrf_table = Some(attribute.u32()?),
+            (kind, number) if is_remote(kind, number) => self.remote = host(attribute).or(self.remote),
             _ => {}
         }
         Ok(())
@@ -88,8 +84,6 @@ fn is_remote(kind: &str, attribute: u16) -> bool {
 }
 
 /// One host's address: a multicast group is many, and "any" is none.
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let address =
-        <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
-    address.ok().filter(|address| !address.is_unspecified() && !address.is_multicast())
+fn host(attribute: Attribute<'_>) -> Option<IpAddr> {
+    attribute.ip().ok().filter(|address| !address.is_unspecified() && !address.is_multicast())
 }

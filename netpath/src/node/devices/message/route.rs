@@ -6,9 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_REPLACE, NlasIterator, parse_u32};
+use netlink_packet_core::NLM_F_REPLACE;
 
-use super::{Malformed, Message, field, ip, is_ip};
+use super::{Message, ip, is_ip};
+use crate::netlink::attributes::{field, u32_at};
+use crate::netlink::{Attributes, Malformed};
 
 // linux/fib_rules.h
 const FR_ACT_TO_TBL: u8 = 1;
@@ -69,20 +71,19 @@ pub(super) fn route(message_type: u16, flags: u16, payload: &[u8]) -> Result<Mes
     let [family, destination_length] = field(payload, 0)?;
     let [mut table]: [u32; 1] = field::<1>(payload, 4)?.map(u32::from);
     let [kind] = field(payload, 7)?;
-    let route_flags = u32::from_ne_bytes(field(payload, 8)?);
+    let route_flags = u32_at(payload, 8)?;
     if !is_ip(family) || route_flags & libc::RTM_F_CLONED != 0 {
         return Ok(Message::Other);
     }
     let ipv4 = i32::from(family) == libc::AF_INET;
     let (mut to, mut ifindex, mut metric, mut gateway) = (None, None, 0, false);
-    for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
+    for attribute in Attributes::after(12, payload)? {
         let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            libc::RTA_DST => to = Some(ip(family, value)?),
-            libc::RTA_OIF => ifindex = Some(parse_u32(value)?),
-            libc::RTA_PRIORITY => metric = parse_u32(value)?,
-            libc::RTA_TABLE => table = parse_u32(value)?,
+        match attribute.kind {
+            libc::RTA_DST => to = Some(ip(family, attribute)?),
+            libc::RTA_OIF => ifindex = Some(attribute.u32()?),
+            libc::RTA_PRIORITY => metric = attribute.u32()?,
+            libc::RTA_TABLE => table = attribute.u32()?,
             libc::RTA_GATEWAY | libc::RTA_VIA => gateway = true,
             _ => {}
         }
@@ -110,24 +111,23 @@ pub(super) fn route(message_type: u16, flags: u16, payload: &[u8]) -> Result<Mes
 pub(super) fn rule(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
     let [family, destination_length, source_length, tos, short_table] = field(payload, 0)?;
     let [action] = field(payload, 7)?;
-    let flags = u32::from_ne_bytes(field(payload, 8)?);
+    let flags = u32_at(payload, 8)?;
     if !is_ip(family) || action != FR_ACT_TO_TBL {
         return Ok(None);
     }
     let mut table = RuleTable::Table(short_table.into());
     let mut priority = 0;
     let mut unconditional = [destination_length, source_length, tos] == [0; 3] && flags & FIB_RULE_INVERT == 0;
-    for attribute in NlasIterator::new(payload.get(12..).ok_or(Malformed)?) {
+    for attribute in Attributes::after(12, payload)? {
         let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            FRA_PRIORITY => priority = parse_u32(value)?,
+        match attribute.kind {
+            FRA_PRIORITY => priority = attribute.u32()?,
             // For a VRF's rule the kernel adds a table of 0.
-            FRA_TABLE if table != RuleTable::OfVrf => table = RuleTable::Table(parse_u32(value)?),
-            FRA_L3MDEV if field(value, 0)? != [0] => table = RuleTable::OfVrf,
+            FRA_TABLE if table != RuleTable::OfVrf => table = RuleTable::Table(attribute.u32()?),
+            FRA_L3MDEV if attribute.u8()? != 0 => table = RuleTable::OfVrf,
             FRA_TABLE | FRA_L3MDEV => {}
             // It passes over some of the table's routes.
-            FRA_SUPPRESS_PREFIXLEN => unconditional &= parse_u32(value)? == u32::MAX,
+            FRA_SUPPRESS_PREFIXLEN => unconditional &= attribute.u32()? == u32::MAX,
             other => unconditional &= SELECT_NOTHING.contains(&other),
         }
     }

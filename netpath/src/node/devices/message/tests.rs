@@ -4,14 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
+use crate::netlink::attributes::attribute;
 
 fn netlink(message_type: u16, flags: u16, parts: &[&[u8]]) -> Vec<u8> {
     let payload = parts.concat();
@@ -298,14 +291,6 @@ fn what_kinds_have_to_say() {
     assert_eq!(remote(b"vxlan", 2, &[239, 1, 1, 1]), None, "a group is many");
     assert_eq!(remote(b"gre", 7, &[0; 4]), None, "anywhere");
     assert_eq!(only_link(&[&attribute(10, &3u32.to_ne_bytes())]).master, Some(3));
-}
-
-#[test]
-fn ends_of_dumps() {
-    assert_eq!(messages(&netlink(3, 2, &[&0i32.to_ne_bytes()])), [Message::Done]);
-    assert_eq!(messages(&netlink(3, 2, &[&(-4i32).to_ne_bytes()])), [Message::Refused(4)]);
-    assert_eq!(messages(&netlink(2, 0, &[&(-13i32).to_ne_bytes(), &[0; 16]])), [Message::Refused(13)]);
-    assert_eq!(messages(&netlink(3, 2 | 0x10, &[&0i32.to_ne_bytes()])), [Message::Interrupted, Message::Done]);
 }
 
 #[test]

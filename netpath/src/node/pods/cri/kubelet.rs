@@ -29,8 +29,8 @@ const CONFIGURATIONS: [&str; 4] = [
 const DROP_INS: &str = "/etc/kubernetes/kubelet/config.json.d";
 const KEY: &str = "containerRuntimeEndpoint";
 /// Processes that are looked at, and files of a folder of drop-ins.
-const MOST_PROCESSES: usize = 100_000;
-const MOST_DROP_INS: usize = 100;
+const MAX_PROCESSES: usize = 100_000;
+const MAX_DROP_INS: usize = 100;
 const LIMIT_BYTES: u64 = 1 << 20;
 
 /// What a kubelet was started with.
@@ -71,11 +71,11 @@ fn kubelets(root: &HostRoot) -> Vec<Flags> {
     let Ok(proc) = root.processes() else { return Vec::new() };
     let Ok(entries) = Dir::read_from(&proc) else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str().ok()?.parse::<u32>().ok());
-    numbers.take(MOST_PROCESSES).filter_map(|process| kubelet(&proc, process)).collect()
+    numbers.take(MAX_PROCESSES).filter_map(|process| kubelet(&proc, process)).collect()
 }
 
 fn kubelet(proc: &OwnedFd, process: u32) -> Option<Flags> {
-    // The command line of a process in trouble may keep a reader waiting; its name does not.
+    // Reading the command line of a process that is stuck may block; reading its name does not.
     match read(proc, &format!("{process}/comm")) {
         Ok(name) if name.trim_ascii_end() == b"kubelet" => {}
         Err(Errno::NOENT) => {}
@@ -116,7 +116,7 @@ fn flags(line: &[u8]) -> Flags {
 
 /// What the drop-ins in a folder name: of its files that end with `.conf` the last in order that names something.
 fn dropped_in(root: &HostRoot, folder: &str) -> Option<String> {
-    let entries = root.folder(folder).ok()?.flatten().take(MOST_DROP_INS);
+    let entries = root.folder(folder).ok()?.flatten().take(MAX_DROP_INS);
     let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(ToOwned::to_owned));
     let mut names: Vec<String> = names.filter(|name| name.as_bytes().ends_with(b".conf")).collect();
     names.sort();

@@ -12,7 +12,7 @@ use crate::model::NameSourceState;
 use crate::node::pods::SourceError;
 use crate::node::pods::root::HostRoot;
 
-/// Where runtimes listen unless told otherwise: containerd, CRI-O, cri-dockerd, the kubelet's own dockershim (before
+/// Where runtimes listen by default: containerd, CRI-O, cri-dockerd, the kubelet's own dockershim (before
 /// Kubernetes 1.24), k3s and RKE2, k3s with Docker, k0s, microk8s. Not here: the containerd that Docker runs for itself and
 /// Bottlerocket's for its own containers, which run no pods.
 const WELL_KNOWN: [&str; 8] = [

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
+use super::Requester;
+use super::attributes::{Attributes, u32_at, u64_at};
 use crate::model::{Drops, KernelCounters};
-use crate::node::netlink::Requester;
 
 const RTM_NEWSTATS: u16 = 92;
 const RTM_GETSTATS: u16 = 94;
@@ -86,22 +87,13 @@ pub fn stats(kind: u16, body: &[u8]) -> Option<(u32, Counted)> {
     if kind != RTM_NEWSTATS {
         return None;
     }
-    let ifindex = u32::from_ne_bytes(*body.get(4..)?.first_chunk()?);
-    let mut attributes = body.get(STATS_BYTES..)?;
-    loop {
-        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
-        let kind = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?);
-        let payload = attributes.get(4..length)?;
-        if kind == LINK_64 {
-            // struct rtnl_link_stats64 (include/uapi/linux/if_link.h): rx_packets, tx_packets, rx_bytes, tx_bytes,
-            // rx_errors, tx_errors, rx_dropped, tx_dropped, …
-            let word = |at: usize| payload.get(8 * at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
-            let kernel =
-                KernelCounters { rx_packets: word(0)?, tx_packets: word(1)?, rx_bytes: word(2)?, tx_bytes: word(3)? };
-            return Some((ifindex, Counted { kernel, drops: Drops { rx_packets: word(6)?, tx_packets: word(7)? } }));
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
+    let ifindex = u32_at(body, 4).ok()?;
+    let link = Attributes::after(STATS_BYTES, body).ok()?.find(LINK_64)?;
+    // struct rtnl_link_stats64 (include/uapi/linux/if_link.h): rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors,
+    // tx_errors, rx_dropped, tx_dropped, …
+    let word = |at: usize| u64_at(link.value, 8 * at).ok();
+    let kernel = KernelCounters { rx_packets: word(0)?, tx_packets: word(1)?, rx_bytes: word(2)?, tx_bytes: word(3)? };
+    Some((ifindex, Counted { kernel, drops: Drops { rx_packets: word(6)?, tx_packets: word(7)? } }))
 }
 
 #[cfg(test)]
@@ -136,7 +128,7 @@ mod tests {
         }
     }
 
-    /// The loopback device of any namespace is there, and the two ways to ask agree on who is.
+    /// The loopback device of any namespace is there, and the two requests agree on that.
     #[test]
     fn the_kernel_answers() {
         let mut reader = CounterReader::open().expect("a socket");

@@ -11,19 +11,19 @@ use crate::snapshot::Connection;
 
 /// The connections of one window.
 #[derive(Debug)]
-pub struct Known {
-    connections: HashMap<Connection, Life>,
+pub struct ConnectionTable {
+    connections: HashMap<Connection, ConnectionState>,
     limit: usize,
     /// A boundary is near: what ends now may have packets in the next window.
     at_boundary: bool,
-    /// One of the window was left out.
+    /// A connection of the window was left out.
     pub full: bool,
     /// Messages of the window that could not be understood.
     pub malformed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum ConnectionState {
     /// Neither an event nor a dump has shown its end.
     Alive {
         /// An event or the dump has shown it since the dump began.
@@ -34,40 +34,40 @@ enum Life {
     },
 }
 
-impl Known {
-    /// None yet, and room for `limit`.
+impl ConnectionTable {
+    /// Empty, with room for `limit` connections.
     pub fn new(limit: usize) -> Self {
         Self { connections: HashMap::new(), limit, at_boundary: false, full: false, malformed: 0 }
     }
 
-    /// For how many there is room.
+    /// The most connections that are kept.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Takes in a message of a dump or an event.
+    /// Applies a message of a dump or an event.
     pub fn apply(&mut self, message: Message) {
-        let (connection, life) = match message {
-            Message::Connection(connection) => (connection, Life::Alive { confirmed: true }),
-            Message::Ended(connection) => (connection, Life::Ended { at_boundary: self.at_boundary }),
+        let (connection, state) = match message {
+            Message::Connection(connection) => (connection, ConnectionState::Alive { confirmed: true }),
+            Message::Ended(connection) => (connection, ConnectionState::Ended { at_boundary: self.at_boundary }),
             Message::Malformed => {
                 self.malformed += 1;
                 return;
             }
-            Message::Done | Message::Error(_) | Message::Other => return,
+            Message::Other => return,
         };
         let has_room = self.connections.len() < self.limit;
         match self.connections.entry(connection) {
-            Entry::Occupied(mut known) => *known.get_mut() = life,
-            Entry::Vacant(place) if has_room => drop(place.insert(life)),
+            Entry::Occupied(mut entry) => *entry.get_mut() = state,
+            Entry::Vacant(entry) if has_room => drop(entry.insert(state)),
             Entry::Vacant(_) => self.full = true,
         }
     }
 
     /// A dump begins.
     pub fn begin_dump(&mut self) {
-        for life in self.connections.values_mut() {
-            if let Life::Alive { confirmed } = life {
+        for state in self.connections.values_mut() {
+            if let ConnectionState::Alive { confirmed } = state {
                 *confirmed = false;
             }
         }
@@ -75,9 +75,11 @@ impl Known {
 
     /// A dump has shown all connections there are: others have ended, though the event of it was lost.
     pub fn end_dump(&mut self) {
-        let ended = Life::Ended { at_boundary: self.at_boundary };
-        for life in self.connections.values_mut().filter(|life| **life == Life::Alive { confirmed: false }) {
-            *life = ended;
+        let ended = ConnectionState::Ended { at_boundary: self.at_boundary };
+        for state in
+            self.connections.values_mut().filter(|state| **state == ConnectionState::Alive { confirmed: false })
+        {
+            *state = ended;
         }
     }
 
@@ -95,9 +97,9 @@ impl Known {
 
     /// Begins the next window, with the connections that may have packets in it.
     pub fn roll(&mut self) {
-        self.connections.retain(|_, life| {
-            let stays = *life != Life::Ended { at_boundary: false };
-            if let Life::Ended { at_boundary } = life {
+        self.connections.retain(|_, state| {
+            let stays = *state != ConnectionState::Ended { at_boundary: false };
+            if let ConnectionState::Ended { at_boundary } = state {
                 *at_boundary = false;
             }
             stays
@@ -117,8 +119,8 @@ mod tests {
         Connection { zone: 0, original, reply: original.reversed() }
     }
 
-    fn ports(known: &Known) -> Vec<u16> {
-        known.connections().iter().map(|connection| connection.original.sport).collect()
+    fn ports(table: &ConnectionTable) -> Vec<u16> {
+        table.connections().iter().map(|connection| connection.original.sport).collect()
     }
 
     fn begun(port: u16) -> Message {
@@ -131,48 +133,48 @@ mod tests {
 
     #[test]
     fn those_that_ended_go_after_their_window() {
-        let mut known = Known::new(10);
+        let mut table = ConnectionTable::new(10);
         for message in [begun(1), begun(2), ended(2), begun(3), ended(3), begun(3), ended(4)] {
-            known.apply(message);
+            table.apply(message);
         }
-        assert_eq!(ports(&known), [1, 2, 3, 4], "all that were there at some time");
-        known.near_boundary();
-        known.apply(ended(1));
-        assert_eq!(ports(&known), [1, 2, 3, 4]);
-        known.roll();
-        assert_eq!(ports(&known), [1, 3], "1 may have sent after the boundary, and ended after that");
-        known.roll();
-        assert_eq!(ports(&known), [3]);
+        assert_eq!(ports(&table), [1, 2, 3, 4], "all that were there at some time");
+        table.near_boundary();
+        table.apply(ended(1));
+        assert_eq!(ports(&table), [1, 2, 3, 4]);
+        table.roll();
+        assert_eq!(ports(&table), [1, 3], "1 may have sent after the boundary, and ended after that");
+        table.roll();
+        assert_eq!(ports(&table), [3]);
     }
 
     #[test]
     fn a_dump_makes_good_for_lost_events() {
-        let mut known = Known::new(10);
+        let mut table = ConnectionTable::new(10);
         for port in [1, 2, 3] {
-            known.apply(begun(port));
+            table.apply(begun(port));
         }
-        known.begin_dump();
-        known.apply(begun(2));
-        known.end_dump();
+        table.begin_dump();
+        table.apply(begun(2));
+        table.end_dump();
         // What waited while the dump was read, in its order.
         for message in [ended(1), begun(1), begun(4)] {
-            known.apply(message);
+            table.apply(message);
         }
-        known.roll();
-        assert_eq!(ports(&known), [1, 2, 4], "the end of 3 was lost");
+        table.roll();
+        assert_eq!(ports(&table), [1, 2, 4], "the end of 3 was lost");
     }
 
     #[test]
     fn what_has_no_room_is_noticed_in_its_window_alone() {
-        let mut known = Known::new(2);
+        let mut table = ConnectionTable::new(2);
         for message in [begun(1), begun(2), begun(2), ended(1)] {
-            known.apply(message);
+            table.apply(message);
         }
-        assert!(!known.full);
-        known.apply(begun(3));
-        known.apply(Message::Malformed);
-        assert_eq!((ports(&known), known.full, known.malformed), (vec![1, 2], true, 1));
-        known.roll();
-        assert_eq!((ports(&known), known.full, known.malformed), (vec![2], false, 0));
+        assert!(!table.full);
+        table.apply(begun(3));
+        table.apply(Message::Malformed);
+        assert_eq!((ports(&table), table.full, table.malformed), (vec![1, 2], true, 1));
+        table.roll();
+        assert_eq!((ports(&table), table.full, table.malformed), (vec![2], false, 0));
     }
 }

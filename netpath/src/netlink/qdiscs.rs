@@ -1,28 +1,29 @@
 //! The devices' root qdiscs and what they counted, and what legacy filters dropped: one `RTM_GETQDISC` dump.
 //!
-//! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. What a root
-//! qdisc says includes its children: a classful one counts a drop of its child too (`net/sched/sch_htb.c`, `htb_enqueue`;
+//! In: the network namespace of the calling thread. Out: [`Qdiscs`]. Needs no privilege, and only reads. The counters of a root
+//! qdisc include its children's: a classful one counts a drop of its child too (`net/sched/sch_htb.c`, `htb_enqueue`;
 //! `qdisc_tree_reduce_backlog`), and `mq` adds its children up when it is asked.
 
 use std::collections::HashMap;
 use std::io;
 
-use netlink_packet_core::NlasIterator;
-
-use super::message::{Malformed, field};
+use super::Requester;
+use super::attributes::{Attributes, Malformed, u32_at, u64_at};
+use super::tc::{TC_H_CLSACT, TC_H_ROOT, TCA_KIND, TCA_STAB, TCA_STATS2, TcMessage};
 use crate::model;
-use crate::node::netlink::{Requester, lossy};
 
-// linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h
-const TCA_KIND: u16 = 1;
-const TCA_STATS2: u16 = 7;
-const TCA_STAB: u16 = 8;
+// linux/gen_stats.h
 const TCA_STATS_BASIC: u16 = 1;
 const TCA_STATS_QUEUE: u16 = 3;
-/// `struct tcmsg`.
-const TCMSG_BYTES: usize = 20;
-const TC_H_ROOT: u32 = 0xffff_ffff;
-const TC_H_CLSACT: u32 = 0xffff_fff1;
+
+/// A qdisc that is there to hold filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterQdisc {
+    /// `clsact`: ingress and egress.
+    Clsact,
+    /// `ingress`: ingress only.
+    Ingress,
+}
 
 /// A device's root qdisc, and what it counted since it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,34 +55,38 @@ pub struct Qdiscs {
     /// Packets that wait in a device's qdiscs now, by ifindex: of the root and its children the largest number, since a root
     /// counts those of its children too. 1 at least if there are bytes. Devices where none wait may be missing.
     pub waiting: HashMap<u32, u32>,
-    /// The kind of the qdisc that holds filters ("clsact", "ingress"), by ifindex.
-    pub for_filters: HashMap<u32, String>,
+    /// What holds filters, by ifindex.
+    pub for_filters: HashMap<u32, FilterQdisc>,
 }
 
-/// Reads them. Blocks for the answer.
+/// Reads them through a socket of its own. Blocks for the answer.
 ///
 /// # Errors
 /// If netlink refuses, or answers with what netpath cannot read.
 pub fn read() -> io::Result<Qdiscs> {
-    let (mut all, mut whole) = (Qdiscs::default(), true);
-    // The kernel does not say if qdiscs changed meanwhile. A device that came or went is told apart by its counters.
-    let _ = Requester::open()?.dump(libc::RTM_GETQDISC, &[0; TCMSG_BYTES], |kind, body| {
-        whole &= all.take(kind, body).is_ok();
-    })?;
-    if whole { Ok(all) } else { Err(io::Error::other("a message about qdiscs that netpath cannot read")) }
+    Qdiscs::read(&mut Requester::open()?)
 }
 
 impl Qdiscs {
-    /// Takes in a message of the answer.
-    pub fn take(&mut self, message_type: u16, body: &[u8]) -> Result<(), Malformed> {
+    /// As [`read`], through an open socket.
+    pub fn read(netlink: &mut Requester) -> io::Result<Self> {
+        let mut all = Self::default();
+        // The kernel does not report changes of qdiscs meanwhile. The counters show a device that came or went.
+        let request = TcMessage::default().to_bytes();
+        let _ = netlink.dump_all(libc::RTM_GETQDISC, &request, "qdiscs", |kind, body| all.add(kind, body))?;
+        Ok(all)
+    }
+
+    /// Adds a message of the answer.
+    pub fn add(&mut self, message_type: u16, body: &[u8]) -> Result<(), Malformed> {
         if message_type != libc::RTM_NEWQDISC {
             return Ok(());
         }
         let message = Message::read(body)?;
-        if message.parent == TC_H_CLSACT {
-            self.for_filters.insert(message.ifindex, message.kind.clone().ok_or(Malformed)?);
+        if message.header.parent == TC_H_CLSACT {
+            self.for_filters.extend(message.for_filters().map(|qdisc| (message.header.ifindex, qdisc)));
         } else if let Some([packets, bytes, _]) = message.queue {
-            let waiting = self.waiting.entry(message.ifindex).or_default();
+            let waiting = self.waiting.entry(message.header.ifindex).or_default();
             *waiting = packets.max(bytes.min(1)).max(*waiting);
         }
         match message.qdisc() {
@@ -143,13 +148,11 @@ enum Qdisc {
     Clsact { ifindex: u32, dropped_packets: u32 },
 }
 
-/// What a message tells of one qdisc: `struct tcmsg` and attributes.
+/// A message about one qdisc.
 #[derive(Debug, Default)]
 struct Message {
-    ifindex: u32,
-    handle: u32,
-    parent: u32,
-    kind: Option<String>,
+    header: TcMessage,
+    kind: String,
     /// It has a size table (`tc qdisc … stab`): its bytes are not those of packets.
     resized: bool,
     passed_bytes: Option<u64>,
@@ -158,29 +161,28 @@ struct Message {
 }
 
 impl Message {
-    fn read(payload: &[u8]) -> Result<Self, Malformed> {
-        let word = |at| field(payload, at).map(u32::from_ne_bytes);
-        let mut message = Self { ifindex: word(4)?, handle: word(8)?, parent: word(12)?, ..Self::default() };
-        for attribute in NlasIterator::new(payload.get(TCMSG_BYTES..).ok_or(Malformed)?) {
+    fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let (header, attributes) = TcMessage::read(body)?;
+        let (mut message, mut kind) = (Self { header, ..Self::default() }, None);
+        for attribute in attributes {
             let attribute = attribute?;
-            match attribute.kind() {
-                TCA_KIND => message.kind = Some(lossy(attribute.value())),
+            match attribute.kind {
+                TCA_KIND => kind = Some(attribute.string()),
                 TCA_STAB => message.resized = true,
-                TCA_STATS2 => message.read_statistics(attribute.value())?,
+                TCA_STATS2 => message.read_statistics(attribute.nested())?,
                 _ => {}
             }
         }
-        Ok(message)
+        Ok(Self { kind: kind.ok_or(Malformed)?, ..message })
     }
 
-    fn read_statistics(&mut self, attributes: &[u8]) -> Result<(), Malformed> {
-        for attribute in NlasIterator::new(attributes) {
+    fn read_statistics(&mut self, attributes: Attributes<'_>) -> Result<(), Malformed> {
+        for attribute in attributes {
             let attribute = attribute?;
-            let value = attribute.value();
-            match attribute.kind() {
-                TCA_STATS_BASIC => self.passed_bytes = Some(u64::from_ne_bytes(field(value, 0)?)),
+            match attribute.kind {
+                TCA_STATS_BASIC => self.passed_bytes = Some(u64_at(attribute.value, 0)?),
                 TCA_STATS_QUEUE => {
-                    let at = |index: usize| field(value, index * 4).map(u32::from_ne_bytes);
+                    let at = |index: usize| u32_at(attribute.value, index * 4);
                     self.queue = Some([at(0)?, at(1)?, at(2)?]);
                 }
                 _ => {}
@@ -189,16 +191,24 @@ impl Message {
         Ok(())
     }
 
+    fn for_filters(&self) -> Option<FilterQdisc> {
+        match self.kind.as_str() {
+            "clsact" => Some(FilterQdisc::Clsact),
+            "ingress" => Some(FilterQdisc::Ingress),
+            _ => None,
+        }
+    }
+
     /// `None` for other qdiscs, and for a root with a size table.
     fn qdisc(self) -> Option<Qdisc> {
-        let Self { ifindex, handle, parent, .. } = self;
-        let (kind, [queued_packets, queued_bytes, dropped_packets]) = self.kind.zip(self.queue)?;
+        let TcMessage { ifindex, handle, parent, .. } = self.header;
+        let [queued_packets, queued_bytes, dropped_packets] = self.queue?;
         match parent {
             // An ingress qdisc is in the same place, and has ingress filters only.
-            TC_H_CLSACT if kind == "clsact" => Some(Qdisc::Clsact { ifindex, dropped_packets }),
+            TC_H_CLSACT if self.kind == "clsact" => Some(Qdisc::Clsact { ifindex, dropped_packets }),
             TC_H_ROOT if !self.resized => Some(Qdisc::Root(RootQdisc {
                 ifindex,
-                kind,
+                kind: self.kind,
                 handle,
                 passed_bytes: self.passed_bytes?,
                 queued_packets,
@@ -213,14 +223,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).expect("short");
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::netlink::attributes::attribute;
 
     /// As the kernel writes it: `struct tcmsg`, the kind, statistics of which some are of no interest.
     fn message(parent: u32) -> Vec<u8> {
@@ -261,23 +264,37 @@ mod tests {
     #[test]
     fn what_waits_in_a_device() {
         let mut all = Qdiscs::default();
-        let mut take = |message: &[u8]| {
-            all.take(libc::RTM_NEWQDISC, message).expect("it is whole");
+        let mut add = |message: &[u8]| {
+            all.add(libc::RTM_NEWQDISC, message).expect("it is whole");
             all.waiting.get(&12).copied()
         };
-        assert_eq!(take(&named(TC_H_CLSACT, b"clsact\0")), None, "filters, not packets");
+        assert_eq!(add(&named(TC_H_CLSACT, b"clsact\0")), None, "filters, not packets");
         let child = message(0x10001);
-        assert_eq!(take(&child), Some(4), "in a child");
+        assert_eq!(add(&child), Some(4), "in a child");
         let at = child.windows(4).position(|word| word == 4_u32.to_ne_bytes()).expect("packets");
         let without_packets = [&child[..at], &[0; 4], &child[at + 4..]].concat();
-        assert_eq!(take(&without_packets), Some(4), "the largest");
+        assert_eq!(add(&without_packets), Some(4), "the largest");
         let mut all = Qdiscs::default();
-        all.take(libc::RTM_NEWQDISC, &without_packets).expect("it is whole");
+        all.add(libc::RTM_NEWQDISC, &without_packets).expect("it is whole");
         assert_eq!(all.waiting[&12], 1, "bytes alone");
         let with_table = [message(TC_H_ROOT), attribute(TCA_STAB, &[0; 4])].concat();
         let mut all = Qdiscs::default();
-        all.take(libc::RTM_NEWQDISC, &with_table).expect("it is whole");
+        all.add(libc::RTM_NEWQDISC, &with_table).expect("it is whole");
         assert_eq!((all.waiting[&12], all.roots.len()), (4, 0));
+    }
+
+    #[test]
+    fn qdiscs_for_filters() {
+        let one = |kind: &[u8]| {
+            let mut all = Qdiscs::default();
+            all.add(libc::RTM_NEWQDISC, &named(TC_H_CLSACT, kind)).map(|()| all.for_filters.get(&12).copied())
+        };
+        assert_eq!(one(b"clsact\0"), Ok(Some(FilterQdisc::Clsact)));
+        assert_eq!(one(b"ingress\0"), Ok(Some(FilterQdisc::Ingress)));
+        assert_eq!(one(b"fq_codel\0"), Ok(None));
+        let header = TcMessage { ifindex: 12, ..TcMessage::default() }.to_bytes();
+        assert_eq!(Qdiscs::default().add(libc::RTM_NEWQDISC, &header), Err(Malformed), "no kind");
+        assert_eq!(Qdiscs::default().add(libc::RTM_NEWQDISC, &[0; 19]), Err(Malformed));
     }
 
     #[test]
