@@ -71,7 +71,7 @@ fn short_connections_through_snat() {
         })
         .unwrap();
     let (connections, failed) = made.unwrap();
-    let report: Report = serde_json::from_slice(&json).unwrap();
+    let report: Report = lab::read(&json).unwrap();
     drop(json);
 
     println!("measured by {:?}", began.elapsed());

@@ -8,8 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use lab::{Lab, netpath_hooks, signal, tc_filters, wait_until, wait_until_open};
-use serde_json::Value;
+use lab::{Lab, Report, netpath_hooks, read, signal, tc_filters, wait_until, wait_until_open};
 
 fn lab() -> Lab {
     Lab::builder().pod("client").start().unwrap()
@@ -39,9 +38,9 @@ fn signals_end_the_window_early_and_still_report() {
         signal(child.id(), number);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["schema"], "netpath.report/1");
-        assert!(report["window"]["duration_ns"].as_u64().unwrap() < 60_000_000_000);
+        let report: Report = read(&output.stdout).unwrap();
+        assert_eq!(report.schema, "netpath.report/1");
+        assert!(report.window.duration_ns < 60_000_000_000);
         wait_for_hooks(&lab, 0);
     }
 }
@@ -82,8 +81,8 @@ fn every_signal_that_ends_a_process_ends_the_window() {
         signal(child.id(), number);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "signal {number}: {}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((&report["schema"], filters(&lab)), (&"netpath.report/1".into(), 0), "signal {number}");
+        let report: Report = read(&output.stdout).unwrap();
+        assert_eq!((report.schema.as_str(), filters(&lab)), ("netpath.report/1", 0), "signal {number}");
         ended += 1;
     }
     assert_eq!(ended, 14);
@@ -157,8 +156,8 @@ fn a_command_gets_the_signals() {
     signal(child.id(), libc::SIGUSR1);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["schema"], "netpath.report/1");
+    let report: Report = read(&output.stdout).unwrap();
+    assert_eq!(report.schema, "netpath.report/1");
 }
 
 #[test]
@@ -190,8 +189,8 @@ fn the_commands_status_is_passed_on() {
         let arguments = ["report", "--format", "json", "--eni", "eth*", "--", "sh", "-c", script];
         let output = lab.netpath(&arguments).unwrap().output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["schema"], "netpath.report/1", "{script}");
+        let report: Report = read(&output.stdout).unwrap();
+        assert_eq!(report.schema, "netpath.report/1", "{script}");
     }
 }
 

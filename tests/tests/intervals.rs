@@ -6,105 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::report::{Device, Hook};
 use lab::traffic::{Churn, Serve, TcpServer, Transfer, UdpSink, churn, upload};
-use lab::{Counters, Lab, counters, ip_batch, netpath_hooks, resident_kb, wait_until};
-use serde::Deserialize;
+use lab::{Counters, Lab, Report, counters, ip_batch, netpath_hooks, read, resident_kb, wait_until};
 
-/// As much of a report as this needs.
-#[derive(Deserialize)]
-struct Report {
-    window: Window,
-    devices: Vec<Device>,
-    flows: Vec<Flow>,
-    health: Health,
-}
-
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "they have units, as in the report")]
-struct Window {
-    duration_ns: u64,
-    interval_ns: Option<u64>,
-    late_ns: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Device {
-    name: String,
-    rx: Option<Hook>,
-    tx: Option<Hook>,
-    kernel: Option<Kernel>,
-    residual: Option<Directions>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Hook {
-    packets: u64,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Kernel {
-    rx_bytes: u64,
-    rx_packets: u64,
-    tx_bytes: u64,
-    tx_packets: u64,
-}
-
-#[derive(Deserialize)]
-struct Directions {
-    rx: Option<Residual>,
-    tx: Option<Residual>,
-}
-
-#[derive(Deserialize)]
-struct Residual {
-    unexplained_bytes: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Flow {
-    path: String,
-    proto: String,
-    hops: Vec<Hop>,
-}
-
-#[derive(Deserialize)]
-struct Hop {
-    device: String,
-    direction: String,
-    src: IpAddr,
-    sport: Option<u16>,
-    dst: IpAddr,
-    dport: Option<u16>,
-    bytes: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Health {
-    conntrack: String,
-    ambiguous_flows: u64,
-    map_full_packets: u64,
-    blind_devices: u64,
-}
-
-impl Hop {
-    fn ends(&self) -> (SocketAddr, SocketAddr) {
-        (SocketAddr::new(self.src, self.sport.unwrap_or(0)), SocketAddr::new(self.dst, self.dport.unwrap_or(0)))
-    }
-}
-
-impl Device {
-    fn seen(&self) -> Counters {
-        let none = Hook { packets: 0, bytes: 0 };
-        let (rx, tx) = (self.rx.unwrap_or(none), self.tx.unwrap_or(none));
-        Counters { rx_bytes: rx.bytes, rx_packets: rx.packets, tx_bytes: tx.bytes, tx_packets: tx.packets }
-    }
+/// What netpath counted on a device, nothing where it was not attached.
+fn seen_on(device: &Device) -> Counters {
+    let count = |hook: Option<Hook>| hook.map_or((0, 0), |hook| (hook.bytes, hook.packets));
+    let ((rx_bytes, rx_packets), (tx_bytes, tx_packets)) = (count(device.rx), count(device.tx));
+    Counters { rx_bytes, rx_packets, tx_bytes, tx_packets }
 }
 
 fn add(sum: &mut Counters, more: Counters) {
@@ -195,7 +111,7 @@ fn the_sum_of_all_windows_is_what_the_kernel_counted() {
     let (_, messages, _) = window.finish().unwrap();
     let reports: Vec<Report> = BufReader::new(std::fs::File::open(&path).unwrap())
         .lines()
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .map(|line| read(line.unwrap().as_bytes()).unwrap())
         .collect();
     let late = reports.iter().filter(|report| report.window.late_ns.is_some_and(|late| late > 50_000_000)).count();
     let blind: u64 = reports.iter().map(|report| report.health.blind_devices).sum();
@@ -213,14 +129,13 @@ fn the_sum_of_all_windows_is_what_the_kernel_counted() {
         assert_eq!(report.window.interval_ns, Some(100_000_000));
         assert!(report.window.duration_ns > 0);
         for device in &report.devices {
-            add(seen.entry(&device.name).or_default(), device.seen());
-            if let Some(Kernel { rx_bytes, rx_packets, tx_bytes, tx_packets }) = device.kernel {
-                add(kernel.entry(&device.name).or_default(), Counters { rx_bytes, rx_packets, tx_bytes, tx_packets });
+            add(seen.entry(&device.name).or_default(), seen_on(device));
+            if let Some(counted) = device.kernel {
+                add(kernel.entry(&device.name).or_default(), counted);
             }
             if watched.contains(&device.name.as_str()) {
-                let Directions { rx, tx } = device.residual.as_ref().unwrap();
-                let unexplained = [rx, tx].map(|one| one.as_ref().unwrap().unexplained_bytes);
-                assert_eq!(unexplained, [Some(0); 2], "{}", device.name);
+                let unexplained = ["rx", "tx"].map(|direction| device.residual(direction).unexplained_bytes);
+                assert_eq!(unexplained, [0; 2], "{}", device.name);
             }
         }
         assert_eq!((report.health.conntrack.as_str(), report.health.map_full_packets), ("ok", 0), "{messages}");
@@ -333,7 +248,7 @@ fn reports_come_line_by_line() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let began = Instant::now();
     for _ in 0..3 {
-        let report: Report = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let report: Report = read(lines.next().unwrap().unwrap().as_bytes()).unwrap();
         assert_eq!(report.window.interval_ns, Some(200_000_000));
     }
     println!("three windows in {:?}", began.elapsed());
@@ -352,7 +267,7 @@ fn what_ends_it() {
         let mut command = lab.netpath(&["report", "--format", "json", "--eni", "eth*", "--interval", "400ms"]).unwrap();
         let output = command.args(arguments).output().unwrap();
         let lines: Vec<Report> =
-            String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            String::from_utf8(output.stdout).unwrap().lines().map(|line| read(line.as_bytes()).unwrap()).collect();
         (output.status.code(), lines)
     };
     let late = |reports: &[Report]| reports.iter().map(|one| one.window.late_ns.is_some()).collect::<Vec<_>>();

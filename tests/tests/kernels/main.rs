@@ -13,7 +13,7 @@ mod seen;
 mod topology;
 mod tunnels;
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -24,12 +24,12 @@ use aya::programs::TcAttachType;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use etherparse::PacketBuilder;
+use lab::report::Diagnosis;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
 use lab::{
-    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, device_counters, netpath_hooks, signal,
-    tc_filters, wait_until,
+    Answer, Counters, Lab, Measured, Namespace, OpenWindow, Report, TcFilter, device_counters, netpath_hooks, read,
+    signal, tc_filters, wait_until,
 };
-use serde_json::Value;
 
 /// How netpath attaches.
 #[derive(Clone, Copy, Debug)]
@@ -131,13 +131,9 @@ fn cleanup(lab: &Lab, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
-}
-
 /// Measures `work`, and holds every device that netpath is attached to against its own counters. They are read outside of the
 /// window and in it; what they differ by passed (a device's first multicast reports) when netpath may not have looked.
-fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Value {
+fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Report {
     let read = || device_counters(&lab.node.namespace).unwrap();
     lab.wait_until_quiet().unwrap();
     let before = read();
@@ -155,16 +151,10 @@ fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Re
     let after = read();
     assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
     let mut hooked = 0;
-    for device in report["devices"].as_array().unwrap().iter().filter(|device| device["attach"] == way.name) {
+    for device in report.devices.iter().filter(|device| device.attach == way.name) {
         hooked += 1;
-        let name = device["name"].as_str().unwrap();
-        let count = |direction: &str, unit: &str| number(&device[direction][unit]);
-        let seen = Counters {
-            rx_bytes: count("rx", "bytes"),
-            rx_packets: count("rx", "packets"),
-            tx_bytes: count("tx", "bytes"),
-            tx_packets: count("tx", "packets"),
-        };
+        let name = device.name.as_str();
+        let seen = device.hooks();
         let (least, most) = (closed[name].since(opened[name]), after[name].since(before[name]));
         let fields = |of: Counters| [of.rx_bytes, of.rx_packets, of.tx_bytes, of.tx_packets];
         let mut within = fields(least).into_iter().zip(fields(seen)).zip(fields(most));
@@ -174,7 +164,7 @@ fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Re
         );
     }
     assert_eq!(hooked, 1 + lab.pods().len(), "eth0 and every pod's veth");
-    assert_eq!(report["health"]["unparsed_packets"], 0);
+    assert_eq!(report.health.unparsed_packets, 0);
     report
 }
 
@@ -192,8 +182,8 @@ fn attaches_to_both_hooks_of_every_device() {
         let tun = lab.node.namespace.command("ip").unwrap().args(["tuntap", "add", "tun0", "mode", "tun"]).status();
         assert!(tun.unwrap().success());
         let report = open_window(&lab, way, 2 * 4).report().unwrap();
-        for device in report["devices"].as_array().unwrap().iter().filter(|device| device["name"] != "lo") {
-            assert_eq!((&device["attach"], &device["blind"]), (&way.name.into(), &Value::Null), "{device}");
+        for device in report.devices.iter().filter(|device| device.name != "lo") {
+            assert_eq!((device.attach.as_str(), device.blind.as_deref()), (way.name, None), "{device}");
         }
         assert_eq!(attached(&lab.node.namespace), 0, "and leaves none of them");
     });
@@ -220,11 +210,11 @@ fn counts_tcp_udp_and_icmp_to_the_byte() {
             });
             let arrived = sink.stop().unwrap();
             assert_eq!((arrived.count, arrived.bytes), (60, 50 * 500 + 10 * 20_000));
-            let path = |name: &str| number(&report["totals"]["by_path"][name]["bytes"]);
+            let path = |name: &str| report.path(name).bytes;
             assert!((2_000_000..2_400_000).contains(&path("eni")), "2 MB and headers, not {}", path("eni"));
             let local = path("local");
             assert!((2_225_000..2_700_000).contains(&local), "2.2 MB and headers, not {local}");
-            assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+            assert_eq!(report.health.orphan_fragment_packets, 0);
         }
     });
 }
@@ -247,16 +237,14 @@ fn headers_behind_the_linear_part_are_read() {
         v6[20] = 0;
         let frames = [&v4, &v6].map(|frame| vec![frame.clone(); FRAMES]).concat();
         let report = reconciled(&lab, way, &[], || send_frames(&client.namespace, "eth0", &frames));
-        for (frame, source, ports) in [
-            (v4, client.ipv4.to_string(), [7_001, 7_002]),
-            (v6, Ipv6Addr::from([0xfd; 16]).to_string(), [7_003, 7_004]),
-        ] {
-            let is_it = |flow: &&Value| (&flow["src"], &flow["sport"]) == (&source.clone().into(), &ports[0].into());
-            let flow = report["flows"].as_array().unwrap().iter().find(is_it).unwrap();
-            assert_eq!((&flow["proto"], &flow["dport"]), (&"udp".into(), &ports[1].into()), "{flow}");
-            let hop = &flow["hops"][0];
-            let expected = (&FRAMES.into(), &(FRAMES * frame.len()).into());
-            assert_eq!((&hop["packets"], &hop["bytes"]), expected, "{flow}");
+        for (frame, source, ports) in
+            [(v4, IpAddr::from(client.ipv4), [7_001, 7_002]), (v6, Ipv6Addr::from([0xfd; 16]).into(), [7_003, 7_004])]
+        {
+            let flow = report.flow_from(SocketAddr::new(source, ports[0]));
+            assert_eq!((flow.proto.as_str(), flow.dport), ("udp", Some(ports[1])), "{flow}");
+            let hop = &flow.hops[0];
+            let expected = (FRAMES as u64, (FRAMES * frame.len()) as u64);
+            assert_eq!((hop.packets, hop.bytes), expected, "{flow}");
         }
     });
 }
@@ -271,12 +259,12 @@ fn follows_flows_through_snat() {
         let report = reconciled(&lab, way, &[], || download(&lab.pod("client").namespace, server.address()).map(drop));
         let served = server.stop().unwrap();
         assert_eq!(served[0].peer.ip(), lab.node.ipv4, "the lab translates");
-        assert_eq!((&report["health"]["conntrack"], &report["health"]["unjoined_flows"]), (&"ok".into(), &0.into()));
-        let flows = report["flows"].as_array().unwrap();
+        assert_eq!((report.health.conntrack.as_str(), report.health.unjoined_flows), ("ok", 0));
+        let flows = &report.flows;
         assert_eq!(flows.len(), 2, "one each way: {flows:?}");
-        let out = flows.iter().find(|flow| flow["src"] == lab.pod("client").ipv4.to_string()).unwrap();
-        assert_eq!((&out["path"], out["hops"].as_array().unwrap().len()), (&"eni".into(), 2), "{out}");
-        assert_eq!(out["hops"][1]["sport"], served[0].peer.port(), "as the server saw it");
+        let out = report.flow(|flow| flow.src == lab.pod("client").ipv4);
+        assert_eq!((out.path.as_str(), out.hops.len()), ("eni", 2), "{out}");
+        assert_eq!(out.hops[1].sport, Some(served[0].peer.port()), "as the server saw it");
     });
 }
 
@@ -291,10 +279,9 @@ fn send_from(lab: &Lab, ports: Range<u16>, to: SocketAddr) -> Result<()> {
 }
 
 /// How many UDP packets the report has in flows, of all hops, and how many in none for want of room.
-fn udp_packets(report: &Value) -> (u64, u64) {
-    let flows = report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "udp");
-    let hops = flows.flat_map(|flow| flow["hops"].as_array().unwrap());
-    (hops.map(|hop| number(&hop["packets"])).sum(), number(&report["health"]["map_full_packets"]))
+fn udp_packets(report: &Report) -> (u64, u64) {
+    let hops = report.flows_of("udp").flat_map(|flow| &flow.hops);
+    (hops.map(|hop| hop.packets).sum(), report.health.map_full_packets)
 }
 
 #[test]
@@ -334,16 +321,13 @@ fn what_a_full_map_has_no_room_for_is_in_the_sums() {
         assert_eq!(in_flows + in_none, 2 * sent, "at two hooks");
         // Ethernet 14, IPv4 20, UDP 8 and 10 bytes.
         let unattributed = |pod: &str, direction: &str| {
-            let devices = report["devices"].as_array().unwrap();
-            let hook = &devices.iter().find(|device| device["name"] == lab.pod(pod).veth.as_str()).unwrap()[direction];
-            (number(&hook["unattributed_packets"]), number(&hook["unattributed_bytes"]))
+            let hook = report.device(&lab.pod(pod).veth).hook(direction);
+            (hook.unattributed_packets, hook.unattributed_bytes)
         };
         let (came, left) = (unattributed("client", "rx"), unattributed("server", "tx"));
         assert_eq!((came.0 + left.0, came.1 + left.1), (in_none, in_none * 52), "as the devices have it");
-        let terms = report["accounting"]["terms"].as_array().unwrap();
-        let bytes = |name: &str| terms.iter().find(|term| term["name"] == name).unwrap()["bytes"].as_i64().unwrap();
-        assert_eq!(bytes("unattributed").unsigned_abs(), in_none * 52);
-        assert_eq!(bytes("residual"), 0);
+        assert_eq!(report.term("unattributed").unsigned_abs(), in_none * 52);
+        assert_eq!(report.term("residual"), 0);
     });
 }
 
@@ -411,8 +395,8 @@ fn an_agent_that_comes_later_is_left_alone() {
         assert!(!passes(&lab));
         let report = window.report().unwrap();
         // Of filters with one priority, the one that came last runs first.
-        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).unwrap();
-        let blind = device["blind"].as_str().unwrap_or_default();
+        let device = report.device(veth);
+        let blind = device.blind();
         assert_eq!(blind.starts_with("before netpath on its ingress hook"), way.name == "clsact", "{device}");
         assert!(
             blind.is_empty() || blind.contains("284 bytes that the device counted did not reach netpath"),
@@ -465,27 +449,24 @@ fn filters_that_others_delete_are_missed_and_not_looked_for() {
             let both = vec![lost("ingress", "program "), lost("egress", "nobody")];
             [(client, deleted, deleted, both), (server, deleted, closed, vec![lost("ingress", "nobody")])]
         };
-        let devices = report["devices"].as_array().unwrap();
         for (name, until_rx, until_tx, blind) in expected {
-            let device = devices.iter().find(|device| device["name"] == name.as_str()).unwrap();
+            let device = report.device(name);
             let (rx, tx) = (until_rx[name].since(opened[name]), until_tx[name].since(opened[name]));
-            let seen = |hook: &str| (number(&device[hook]["packets"]), number(&device[hook]["bytes"]));
+            let seen = |hook: &str| (device.hook(hook).packets, device.hook(hook).bytes);
             assert_eq!(
                 (seen("rx"), seen("tx")),
                 ((rx.rx_packets, rx.rx_bytes), (tx.tx_packets, tx.tx_bytes)),
                 "{name}"
             );
             assert!(closed[name].since(opened[name]).rx_packets >= 4, "four pings or answers");
-            let said = device["blind"].as_str().unwrap_or_default();
+            let said = device.blind();
             assert!(
                 blind.iter().all(|part| said.contains(part)) && blind.is_empty() == said.is_empty(),
                 "{name}: {said}"
             );
         }
-        assert_eq!(report["health"]["blind_devices"], if way.name == "tcx" { 0 } else { 2 });
-        let accounting = &report["accounting"];
-        let terms = accounting["terms"].as_array().unwrap().iter().map(|term| term["bytes"].as_i64().unwrap());
-        assert_eq!(Some(terms.sum()), accounting["container_insights"]["node_network_total_bytes"].as_i64());
+        assert_eq!(report.health.blind_devices, if way.name == "tcx" { 0 } else { 2 });
+        assert_eq!(report.sum_of_terms(), report.node_network_total_bytes().cast_signed());
         assert_eq!((attached(node), others(node).len(), passes(&lab)), (0, 1, true), "only what is the agent's stays");
     });
 }
@@ -508,21 +489,19 @@ fn where_there_is_no_room_for_filters_it_is_blind_and_says_so() {
         let report = report.unwrap().report;
         assert_eq!(tc("qdisc show dev DEV"), before);
 
-        let diagnosis: Value = serde_json::from_slice(&doctor.stdout).unwrap();
-        let of =
-            |all: &Value| all["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).cloned();
-        let (judged, device) = (of(&diagnosis).unwrap(), of(&report).unwrap());
+        let diagnosis: Diagnosis = read(&doctor.stdout).unwrap();
+        let (judged, device) = (diagnosis.device(veth), report.device(veth));
         let is_blind = way.name == "clsact";
-        assert_eq!((device["attach"] == "none", device["blind"].is_string()), (is_blind, is_blind), "{device}");
+        assert_eq!((device.attach == "none", device.blind.is_some()), (is_blind, is_blind), "{device}");
         // Which does as this kernel has it.
         assert_eq!(
-            (judged["level"] == "fail", doctor.status.code()),
+            (judged.level == "fail", doctor.status.code()),
             (!has_tcx(), Some(i32::from(!has_tcx()))),
             "{judged}"
         );
         if is_blind {
-            assert!(device["blind"].as_str().unwrap().contains("ingress qdisc is in the place of clsact"), "{device}");
-            assert_eq!((&device["rx"], &report["health"]["blind_devices"]), (&Value::Null, &1.into()));
+            assert!(device.blind().contains("ingress qdisc is in the place of clsact"), "{device}");
+            assert_eq!((device.rx, report.health.blind_devices), (None, 1));
         }
     });
 }
@@ -543,13 +522,12 @@ fn what_waits_in_a_queue_arrives_all_the_same() {
             [&["report", "--duration", "100ms", "--format", "json", "--eni", "eth*"], way.arguments].concat();
         let output = lab.netpath(&arguments).unwrap().output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let devices = report["devices"].as_array().unwrap();
-        let device = devices.iter().find(|device| device["name"] == server.veth.as_str()).unwrap();
+        let report: Report = read(&output.stdout).unwrap();
+        let device = report.device(&server.veth);
         if way.name == "clsact" {
-            assert!(device["blind"].as_str().unwrap().contains("packets wait in its queue"), "{device}");
+            assert!(device.blind().contains("packets wait in its queue"), "{device}");
         } else {
-            assert_eq!(device["blind"], Value::Null);
+            assert_eq!(device.blind, None);
         }
         tc("qdisc change dev DEV root tbf rate 100mbit burst 30000 limit 1000000");
         wait_until("the queue is empty", || lab::root_qdisc(&lab.node.namespace, &server.veth).unwrap().qlen == 0);
@@ -669,9 +647,9 @@ fn two_at_once_count_side_by_side() {
         }
         for (left, window) in [(6, windows)].into_iter().flat_map(|(left, [one, other])| [(left, one), (0, other)]) {
             let report = window.report().unwrap();
-            let local = &report["totals"]["by_path"]["local"];
+            let local = report.path("local");
             // Ethernet 14, IPv4 20, ICMP 8 and 100 bytes; three and their replies.
-            assert_eq!((&local["packets"], &local["bytes"]), (&6.into(), &(6 * 142).into()));
+            assert_eq!((local.packets, local.bytes), (6, 6 * 142));
             wait_for_hooks(&lab, left);
         }
     });

@@ -14,34 +14,36 @@ mod sources;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use lab::Report;
+use lab::report::{Device, Flow, NameOrigin, NameSource};
 
 /// State, count and reason of each source in a report.
-fn sources(report: &Value) -> BTreeMap<String, (String, u64, String)> {
-    let sources = report["names"]["sources"].as_array().unwrap();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let of = |source: &Value| {
-        (text(&source["source"]), (text(&source["state"]), source["count"].as_u64().unwrap(), text(&source["reason"])))
+fn sources(report: &Report) -> BTreeMap<String, (String, u64, String)> {
+    let of = |source: &NameSource| {
+        let NameSource { source, state, count, reason } = source.clone();
+        (source, (state, count, reason.unwrap_or_default()))
     };
-    sources.iter().map(of).collect()
+    report.names.sources.iter().map(of).collect()
 }
 
 /// The pod of each device that has one, with how it was named: `("veth1a2b", "default/client by veth_name of pod_logs")`.
-fn veths(report: &Value) -> BTreeMap<String, String> {
+fn veths(report: &Report) -> BTreeMap<String, String> {
     let named =
-        |device: &Value| Some((device["name"].as_str()?.to_owned(), named(&device["pod"], &device["pod_origin"])?));
-    report["devices"].as_array().unwrap().iter().filter_map(named).collect()
+        |device: &Device| Some((device.name.clone(), named(device.pod.as_deref(), device.pod_origin.as_ref())?));
+    report.devices.iter().filter_map(named).collect()
 }
 
 /// The pods at both ends of each TCP flow. Besides, the kernels of new pods look for neighbours.
-fn ends(report: &Value) -> Vec<(Option<String>, Option<String>)> {
-    let flow = |flow: &Value| {
-        (named(&flow["src_pod"], &flow["src_pod_origin"]), named(&flow["dst_pod"], &flow["dst_pod_origin"]))
+fn ends(report: &Report) -> Vec<(Option<String>, Option<String>)> {
+    let flow = |flow: &Flow| {
+        let [src, dst] = [(&flow.src_pod, &flow.src_pod_origin), (&flow.dst_pod, &flow.dst_pod_origin)];
+        (named(src.0.as_deref(), src.1.as_ref()), named(dst.0.as_deref(), dst.1.as_ref()))
     };
-    report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "tcp").map(flow).collect()
+    report.flows_of("tcp").map(flow).collect()
 }
 
-fn named(pod: &Value, origin: &Value) -> Option<String> {
-    let (by, of) = (origin["by"].as_str(), origin["source"].as_str());
-    Some(format!("{} by {} of {}", pod.as_str()?, by.unwrap(), of.unwrap()))
+fn named(pod: Option<&str>, origin: Option<&NameOrigin>) -> Option<String> {
+    let pod = pod?;
+    let NameOrigin { by, source } = origin.unwrap();
+    Some(format!("{pod} by {by} of {source}"))
 }
