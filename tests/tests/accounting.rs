@@ -3,8 +3,6 @@
 //! The witness is /proc/net/dev, read by the test. Where the lab is not quiet at the window's ends, the witnesses are
 //! readings before netpath started and after it ended, and what the report says must lie within them.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;

@@ -3,8 +3,6 @@
 //! The witness is the server, which tells each client the address it sees: what netpath says of both ends of every single
 //! connection is held against that.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -3,8 +3,6 @@
 //!
 //! The witnesses are sockets, /proc/net/dev and tc.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! The inventory and the monitor in network namespaces made for the test, with `ip` (iproute2) as the witness. Needs root.
 //!
 //! A namespace lives as long as the thread that made it, so nothing is left behind, whatever happens.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -3,8 +3,6 @@
 //!
 //! A namespace lives as long as the thread that made it, so nothing is left behind, whatever happens.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;

@@ -1,7 +1,5 @@
 //! `netpath doctor` as a user runs it, against what was attached, what files say, and what `netpath report` then does.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs;
 use std::process::Output;
 

@@ -1,7 +1,5 @@
 //! How a window ends: by Ctrl-C, with the command that it measures, or by force. Nothing is left behind in any case.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs::File;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};

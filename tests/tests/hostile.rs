@@ -1,8 +1,6 @@
 //! Names that a terminal would obey: the kernel takes nearly any bytes for a device's. Whatever netpath prints, in any format
 //! and in errors, has them written out.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};

@@ -2,8 +2,6 @@
 //!
 //! The witnesses are /proc/net/dev, the sockets at both ends, and netpath's resident memory as the kernel counts it.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};

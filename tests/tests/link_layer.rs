@@ -2,8 +2,6 @@
 //!
 //! The witnesses are the packets that the test writes to the tun device and reads from it. Stale link headers are in `programs`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;

@@ -1,7 +1,5 @@
 //! The kernel memory that `netpath report --help` states is what the kernel accounts for.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs;
 use std::process::Command;
 use std::thread;

@@ -18,8 +18,6 @@
 //! and is veth's case. Not tested either, as this kernel has no 8021q: merging of frames whose tag is not beside the
 //! packet. It has no Geneve, GRE or IP in IP either: `programs.rs` makes the kernel run netpath's programs over their packets.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 

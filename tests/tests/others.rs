@@ -3,8 +3,6 @@
 //!
 //! The witnesses are /proc/net/dev and tc, asked by the test, and the sizes of frames, worked out by hand.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};

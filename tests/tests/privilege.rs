@@ -2,8 +2,6 @@
 //!
 //! The witness is /proc/PID/task/*/status.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{PipeReader, Read as _, Write as _};

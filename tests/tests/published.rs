@@ -6,8 +6,6 @@
 //!
 //! The witnesses are /proc/net/dev read by the test, iperf3, the sockets, and tcpdump.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,8 +2,6 @@
 //!
 //! The witnesses are tc, asked by the test, and /proc/net/dev; the sizes of frames are worked out by hand.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;

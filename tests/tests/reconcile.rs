@@ -2,8 +2,6 @@
 //!
 //! The witness is /proc/net/dev, read by the test. The lab is quiet at both ends of the window.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,8 +3,6 @@
 //! The witnesses are the devices' counters as the test reads them, and what the kernel says of its hooks. No test here says
 //! how long anything may take; those that wait give up after minutes.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::UdpSocket;

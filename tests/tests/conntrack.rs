@@ -1,5 +1,4 @@
 //! The conntrack tracker against real connections, real NAT and the kernel's own list. Needs root, `ip`, `nft` and `conntrack`.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and is read as a whole")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -3,8 +3,6 @@
 //!
 //! Branch ENIs are VLAN devices, which kernels without the module 8021q do not have: see `netpath/src/node/enis/join/tests.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod ethtool;
 mod evidence;
 mod hostile;

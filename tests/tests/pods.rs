@@ -3,8 +3,6 @@
 //! Names are held against what the tests themselves called the pods; which veth and address is whose, against the kernel's
 //! routes and the CNI plugin's own records.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod fake;
 mod runtime;
 mod runtimes;
