@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::report::{Device, Hook};
-use lab::traffic::{Churn, Serve, TcpServer, Transfer, UdpSink, churn, upload};
-use lab::{Counters, Lab, Report, counters, ip_batch, netpath_hooks, read, resident_kb, wait_until};
+use lab::traffic::{Churn, Serve, TcpServer, Transfer, UdpSink, Witnessed, churn, upload};
+use lab::{Counters, Lab, Namespace, Report, counters, ip_batch, netpath_hooks, read, resident_kb, wait_until};
 
 /// What netpath counted on a device, nothing where it was not attached.
 fn seen_on(device: &Device) -> Counters {
@@ -31,10 +31,19 @@ fn add(sum: &mut Counters, more: Counters) {
 /// A frame with 200 bytes in UDP over IPv4.
 const FRAME_BYTES: u64 = 14 + 20 + 8 + 200;
 
+/// What was sent while netpath measured, as those who sent it know.
+struct Sent {
+    /// How many datagrams, by the socket that sent them.
+    datagrams: HashMap<SocketAddr, u64>,
+    transfers: Vec<Transfer>,
+    connections: Vec<Witnessed>,
+    /// How many pods came, sent ten datagrams each, and went.
+    pods: usize,
+}
+
 /// Windows of 100 ms under TCP, UDP, new connections, and pods that come and go; for 10 seconds, or as many as
 /// `INTERVALS_SECONDS` says.
 #[test]
-#[expect(clippy::too_many_lines, reason = "one load, and all that is held against it")]
 fn the_sum_of_all_windows_is_what_the_kernel_counted() {
     let seconds = std::env::var("INTERVALS_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
@@ -47,64 +56,12 @@ fn the_sum_of_all_windows_is_what_the_kernel_counted() {
     let path = folder.path().join("reports");
     let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
     let tcp = TcpServer::start(&server.namespace, (server.ipv4, 0).into(), Serve::Receive).unwrap();
-    let sockets: Vec<UdpSocket> =
-        client.namespace.run(|| (0..50).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect()).unwrap();
     lab.wait_until_quiet().unwrap();
     let watched = [client.veth.as_str(), server.veth.as_str(), "eth0"];
     let before = watched.map(|device| counters(node, device).unwrap());
     let window =
         lab.open_window(&["--interval", "100ms", "--max-flows", "262144", "--output", path.to_str().unwrap()]).unwrap();
-
-    let stop = &AtomicBool::new(false);
-    let load = Churn { ports: 8000..8016, per_second: 500, duration: Duration::from_secs(seconds), threads: 4 };
-    let mut sent: HashMap<SocketAddr, u64> = HashMap::new();
-    let (connections, transfers, pods) = thread::scope(|scope| {
-        let uploads = scope.spawn(|| {
-            let mut all: Vec<Transfer> = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                all.push(upload(&client.namespace, tcp.address(), 3_000_000).unwrap());
-            }
-            all
-        });
-        let pods = scope.spawn(|| {
-            let mut count = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let name = format!("v{count}");
-                let make = format!("link add {name} type veth peer name {name}p netns {}\n", client.namespace.name());
-                ip_batch(node, &make).unwrap();
-                wait_until("it is watched", || netpath_hooks(node).unwrap() == 8);
-                ip_batch(&client.namespace, &format!("link set {name}p up\n")).unwrap();
-                let up = format!(
-                    "link set {name} up\naddress add 10.99.0.1/24 dev {name}\n\
-                     neighbour replace 10.99.0.2 lladdr 02:00:00:00:00:02 dev {name}\n"
-                );
-                ip_batch(node, &up).unwrap();
-                let socket = node.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
-                for _ in 0..10 {
-                    socket.send_to(&[0; 200], ("10.99.0.2", 9)).unwrap();
-                }
-                wait_until("they have left", || counters(node, &name).unwrap().tx_packets == 10);
-                ip_batch(node, &format!("link delete {name}\n")).unwrap();
-                wait_until("it is gone", || netpath_hooks(node).unwrap() == 6);
-                count += 1;
-            }
-            count
-        });
-        let churned = scope.spawn(|| churn(&client.namespace, &lab.outside.namespace, lab.outside.ipv4.into(), &load));
-        while !churned.is_finished() {
-            for socket in &sockets {
-                if socket.send_to(&[0; 200], sink.address()).is_ok() {
-                    *sent
-                        .entry(SocketAddr::new(client.ipv4.into(), socket.local_addr().unwrap().port()))
-                        .or_default() += 1;
-                }
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        stop.store(true, Ordering::Relaxed);
-        let (connections, _) = churned.join().unwrap().unwrap();
-        (connections, uploads.join().unwrap(), pods.join().unwrap())
-    });
+    let sent = send_everything(&lab, Duration::from_secs(seconds), sink.address(), tcp.address());
     lab.wait_until_quiet().unwrap();
     let (_, messages, _) = window.finish().unwrap();
     let reports: Vec<Report> = BufReader::new(std::fs::File::open(&path).unwrap())
@@ -114,16 +71,86 @@ fn the_sum_of_all_windows_is_what_the_kernel_counted() {
     let late = reports.iter().filter(|report| report.window.late_ns.is_some_and(|late| late > 50_000_000)).count();
     let blind: u64 = reports.iter().map(|report| report.health.blind_devices).sum();
     println!(
-        "{} windows, {late} closed more than 50 ms late, {} connections, {} transfers, {pods} pods ({blind} times blind); \
-         {messages}",
+        "{} windows, {late} closed more than 50 ms late, {} connections, {} transfers, {} pods ({blind} times blind); {messages}",
         reports.len(),
-        connections.len(),
-        transfers.len(),
+        sent.connections.len(),
+        sent.transfers.len(),
+        sent.pods,
     );
-    assert!(reports.len() > 20 && pods > 5, "too few to prove anything");
+    assert!(reports.len() > 20 && sent.pods > 5, "too few to prove anything");
 
+    let counted = watched.into_iter().zip(before).map(|(device, before)| {
+        let counted = counters(node, device).unwrap().since(before);
+        (device, counted)
+    });
+    assert_devices(&reports, &counted.collect(), sent.pods);
+    assert_eq!(sink.stop().unwrap().count, sent.datagrams.values().sum::<u64>(), "every datagram arrived");
+    assert_flows(&reports, &client.veth, &sent, tcp.address());
+}
+
+/// Datagrams and uploads to the server, connections to the outside, and pods that come and go, all at once.
+fn send_everything(lab: &Lab, duration: Duration, sink: SocketAddr, tcp: SocketAddr) -> Sent {
+    let client = lab.pod("client");
+    let sockets: Vec<UdpSocket> =
+        client.namespace.run(|| (0..50).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect()).unwrap();
+    let stop = &AtomicBool::new(false);
+    let load = Churn { ports: 8000..8016, per_second: 500, duration, threads: 4 };
+    let mut datagrams: HashMap<SocketAddr, u64> = HashMap::new();
+    thread::scope(|scope| {
+        let uploads = scope.spawn(|| {
+            let mut all: Vec<Transfer> = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                all.push(upload(&client.namespace, tcp, 3_000_000).unwrap());
+            }
+            all
+        });
+        let pods = scope.spawn(|| {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                come_and_go(&lab.node.namespace, &client.namespace, &format!("v{count}"));
+                count += 1;
+            }
+            count
+        });
+        let churned = scope.spawn(|| churn(&client.namespace, &lab.outside.namespace, lab.outside.ipv4.into(), &load));
+        while !churned.is_finished() {
+            for socket in &sockets {
+                if socket.send_to(&[0; 200], sink).is_ok() {
+                    let local = SocketAddr::new(client.ipv4.into(), socket.local_addr().unwrap().port());
+                    *datagrams.entry(local).or_default() += 1;
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (connections, _) = churned.join().unwrap().unwrap();
+        Sent { datagrams, transfers: uploads.join().unwrap(), connections, pods: pods.join().unwrap() }
+    })
+}
+
+/// A device of the node as a pod's, over which ten datagrams are sent once netpath is on it.
+fn come_and_go(node: &Namespace, far: &Namespace, name: &str) {
+    ip_batch(node, &format!("link add {name} type veth peer name {name}p netns {}\n", far.name())).unwrap();
+    wait_until("it is watched", || netpath_hooks(node).unwrap() == 8);
+    ip_batch(far, &format!("link set {name}p up\n")).unwrap();
+    let up = format!(
+        "link set {name} up\naddress add 10.99.0.1/24 dev {name}\n\
+         neighbour replace 10.99.0.2 lladdr 02:00:00:00:00:02 dev {name}\n"
+    );
+    ip_batch(node, &up).unwrap();
+    let socket = node.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    for _ in 0..10 {
+        socket.send_to(&[0; 200], ("10.99.0.2", 9)).unwrap();
+    }
+    wait_until("they have left", || counters(node, name).unwrap().tx_packets == 10);
+    ip_batch(node, &format!("link delete {name}\n")).unwrap();
+    wait_until("it is gone", || netpath_hooks(node).unwrap() == 6);
+}
+
+/// The sums over all windows are what the kernel `counted`, and no window has anything that is not explained.
+fn assert_devices(reports: &[Report], counted: &BTreeMap<&str, Counters>, pods: usize) {
     let (mut seen, mut kernel) = (BTreeMap::<&str, Counters>::new(), BTreeMap::<&str, Counters>::new());
-    for report in &reports {
+    for report in reports {
         assert_eq!(report.window.interval_ns, Some(100_000_000));
         assert!(report.window.duration_ns > 0);
         for device in &report.devices {
@@ -131,49 +158,49 @@ fn the_sum_of_all_windows_is_what_the_kernel_counted() {
             if let Some(counted) = device.kernel {
                 add(kernel.entry(&device.name).or_default(), counted);
             }
-            if watched.contains(&device.name.as_str()) {
+            if counted.contains_key(device.name.as_str()) {
                 let unexplained = ["rx", "tx"].map(|direction| device.residual(direction).unexplained_bytes);
                 assert_eq!(unexplained, [0; 2], "{}", device.name);
             }
         }
-        assert_eq!((report.health.conntrack.as_str(), report.health.map_full_packets), ("ok", 0), "{messages}");
-        assert_eq!(report.health.ambiguous_flows, 0);
+        let health = &report.health;
+        assert_eq!((health.conntrack.as_str(), health.map_full_packets), ("ok", 0), "{health}");
+        assert_eq!(health.ambiguous_flows, 0);
     }
-    for (device, before) in watched.into_iter().zip(before) {
-        let counted = counters(node, device).unwrap().since(before);
-        assert_eq!(seen[device], counted, "{device}: netpath's own counts");
-        assert_eq!(kernel[device], counted, "{device}: the kernel's, as the windows have them");
+    for (device, counted) in counted {
+        assert_eq!(seen[device], *counted, "{device}: netpath's own counts");
+        assert_eq!(kernel[device], *counted, "{device}: the kernel's, as the windows have them");
     }
     for pod in 0..pods {
         let seen = seen[format!("v{pod}").as_str()];
         assert_eq!((seen.tx_packets, seen.tx_bytes), (10, 10 * FRAME_BYTES), "v{pod}");
     }
+}
 
+/// The flows of all windows have each conversation as its sockets know it.
+fn assert_flows(reports: &[Report], veth: &str, sent: &Sent, tcp: SocketAddr) {
     // Bytes by protocol and ends, as the client's veth received them.
     let mut moved: HashMap<(&str, SocketAddr, SocketAddr), u64> = HashMap::new();
     let mut on_eni: HashSet<(SocketAddr, SocketAddr)> = HashSet::new();
     for flow in reports.iter().flat_map(|report| &report.flows) {
         for hop in &flow.hops {
             let (src, dst) = hop.ends();
-            if (hop.device.as_str(), hop.direction.as_str()) == (client.veth.as_str(), "rx") {
+            if hop.hook() == (veth, "rx") {
                 *moved.entry((&flow.proto, src, dst)).or_default() += hop.bytes;
-            } else if (hop.device.as_str(), hop.direction.as_str()) == ("eth0", "tx") {
+            } else if hop.hook() == ("eth0", "tx") {
                 assert_eq!(flow.path, "eni", "{src} → {dst}");
                 on_eni.insert((src, dst));
             }
         }
     }
-    let datagrams: u64 = sent.values().sum();
-    assert_eq!(sink.stop().unwrap().count, datagrams, "every datagram arrived");
-    for (local, count) in sent {
+    for (&local, count) in &sent.datagrams {
         assert_eq!(moved[&("udp", local, sink_address(&moved, local))], count * FRAME_BYTES, "{local}");
     }
-    for transfer in &transfers {
-        let bytes = moved[&("tcp", transfer.local, tcp.address())];
+    for transfer in &sent.transfers {
+        let bytes = moved[&("tcp", transfer.local, tcp)];
         assert!((transfer.sent_bytes..transfer.sent_bytes * 11 / 10).contains(&bytes), "{transfer:?}: {bytes}");
     }
-    let missing: BTreeSet<_> = connections
-        .iter()
+    let missing: BTreeSet<_> = (sent.connections.iter())
         .filter(|one| !moved.contains_key(&("tcp", one.local, one.server)) || !on_eni.contains(&(one.seen, one.server)))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
