@@ -112,7 +112,7 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
         thread::scope(|scope| {
             let target = SocketAddr::new(server.ipv4.into(), 5201);
             let load = scope.spawn(move || {
-                iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(10)).unwrap()
+                iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(6)).unwrap()
             });
             thread::sleep(Duration::from_secs(1));
             loop {

@@ -222,7 +222,7 @@ fn before_netpath_for_a_while() {
         let other = node.attach(Answer::Drop, &[TcAttachType::Ingress], first);
         node.send(20)?;
         // netpath looks every five seconds.
-        thread::sleep(Duration::from_secs(12));
+        thread::sleep(Duration::from_secs(8));
         drop(other);
         node.send(20).map(drop)
     };

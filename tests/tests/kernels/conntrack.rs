@@ -14,19 +14,20 @@ const FRAME_BYTES: u64 = 14 + 20 + 8 + 100;
 /// The limit is the machine's, but each namespace has a count of its own: the node's table is filled, and the limit left alone.
 #[test]
 fn a_full_table() {
+    let lab = lab();
+    lab.snat().unwrap();
+    let (node, client, outside) = (&lab.node.namespace, &lab.pod("client").namespace, &lab.outside);
+    let address = SocketAddr::new(outside.ipv4.into(), 0);
+    let listener = outside.namespace.run(|| TcpListener::bind(address)).unwrap().unwrap();
+    let server = listener.local_addr().unwrap();
+    let stream = client.run(|| TcpStream::connect(server)).unwrap().unwrap();
+    let (accepted, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip(), lab.node.ipv4, "the lab translates");
+    let [count, limit] = ["count", "max"].map(|name| conntrack_number(node, name).unwrap());
+    assert!(limit <= 500_000, "{limit} connections are too many to fill a table with: lower nf_conntrack_max");
+    add_connections(node, count..limit).unwrap();
+    // It takes half a minute to fill.
     each_way(|way| {
-        let lab = lab();
-        lab.snat().unwrap();
-        let (node, client, outside) = (&lab.node.namespace, &lab.pod("client").namespace, &lab.outside);
-        let address = SocketAddr::new(outside.ipv4.into(), 0);
-        let listener = outside.namespace.run(|| TcpListener::bind(address)).unwrap().unwrap();
-        let server = listener.local_addr().unwrap();
-        let mut stream = client.run(|| TcpStream::connect(server)).unwrap().unwrap();
-        let (mut accepted, peer) = listener.accept().unwrap();
-        assert_eq!(peer.ip(), lab.node.ipv4, "the lab translates");
-        let [count, limit] = ["count", "max"].map(|name| conntrack_number(node, name).unwrap());
-        assert!(limit <= 500_000, "{limit} connections are too many to fill a table with: lower nf_conntrack_max");
-        add_connections(node, count..limit).unwrap();
         assert_eq!(conntrack_number(node, "count").unwrap(), limit);
         let dropped = conntrack_drops(node).unwrap();
 
@@ -34,8 +35,8 @@ fn a_full_table() {
         let mut new = None;
         let report = reconciled(&lab, way, &[], || {
             new = Some(send_datagrams(client, sink.address(), 100, 50)?);
-            stream.write_all(&vec![7; 100_000])?;
-            accepted.read_exact(&mut vec![0; 100_000])?;
+            (&stream).write_all(&vec![7; 100_000])?;
+            (&accepted).read_exact(&mut vec![0; 100_000])?;
             Ok(())
         });
         assert_eq!(sink.stop().unwrap().count, 0, "there is no room for a new connection");
