@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use crate::namespace::Namespace;
 
 /// What the kernel counted on one device. Bytes include the Ethernet header; a GSO packet counts as one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Counters {
     /// Bytes received.
     pub rx_bytes: u64,
@@ -21,6 +22,18 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Bytes in one direction: "rx" is received, all else sent.
+    #[must_use]
+    pub fn bytes(self, direction: &str) -> u64 {
+        if direction == "rx" { self.rx_bytes } else { self.tx_bytes }
+    }
+
+    /// Packets in one direction: "rx" is received, all else sent.
+    #[must_use]
+    pub fn packets(self, direction: &str) -> u64 {
+        if direction == "rx" { self.rx_packets } else { self.tx_packets }
+    }
+
     /// What was counted since `earlier`, an older reading of the same device.
     ///
     /// # Panics

@@ -6,11 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
-
-use crate::Lab;
 use crate::process;
+use crate::{Lab, Report, read};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// What the measured command says when it starts, which is when the window is open.
 const OPEN: &str = "the window is open";
@@ -18,8 +16,10 @@ const OPEN: &str = "the window is open";
 /// What netpath said and wrote.
 #[derive(Debug)]
 pub struct Measured {
-    /// The report, parsed.
-    pub report: Value,
+    /// The report.
+    pub report: Report,
+    /// The same as netpath wrote it.
+    pub json: String,
     /// All of stderr, but for the line that says that the window is open.
     pub messages: String,
     /// How it ended.
@@ -34,11 +34,11 @@ impl Lab {
     /// When netpath does not start, fails, or writes no JSON.
     pub fn measure(&self, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<Measured> {
         let (stdout, messages, status) = self.measure_json(arguments, work)?;
-        Ok(Measured { report: parse(&stdout)?, messages, status })
+        Ok(Measured { report: read(&stdout)?, json: String::from_utf8(stdout)?, messages, status })
     }
 
-    /// As [`measure`](Self::measure), for reports so large that the caller reads them by a type of its own: what netpath
-    /// wrote, what it said, and how it ended.
+    /// As [`measure`](Self::measure), for reports so large that the caller reads them by a type of its own with [`read`]: what
+    /// netpath wrote, what it said, and how it ended.
     ///
     /// # Errors
     /// When netpath does not start, or fails.
@@ -66,11 +66,6 @@ impl Lab {
         window.wait_until_open()?;
         Ok(window)
     }
-}
-
-fn parse(stdout: &[u8]) -> Result<Value> {
-    serde_json::from_slice(stdout)
-        .with_context(|| format!("netpath wrote no JSON: {}", String::from_utf8_lossy(stdout)))
 }
 
 /// Waits until the window of a netpath that measures no command is open: then its drain thread runs, the last that starts.
@@ -148,8 +143,8 @@ impl OpenWindow {
     ///
     /// # Errors
     /// When netpath fails, or writes no JSON.
-    pub fn report(self) -> Result<Value> {
-        parse(&self.finish()?.0)
+    pub fn report(self) -> Result<Report> {
+        read(&self.finish()?.0)
     }
 
     /// Closes the command's standard input, which ends it and the window: what netpath wrote, what it said, and how it ended.

@@ -3,15 +3,12 @@
 //! The witness is /proc/net/dev, read by the test. Where the lab is not quiet at the window's ends, the witnesses are
 //! readings before netpath started and after it ended, and what the report says must lie within them.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
-use lab::{Counters, Lab, Load, Measured, device_counters, ip, iperf3, output_within, set_offload};
-use serde_json::Value;
+use lab::{Lab, Load, Measured, Report, device_counters, ip, iperf3, output_within, read, set_offload};
 
 /// cAdvisor's rule for the devices that the lab has.
 fn counted(name: &str) -> bool {
@@ -24,53 +21,37 @@ fn node_network_total_bytes(lab: &Lab) -> u64 {
     devices.iter().filter(|(name, _)| counted(name)).map(|(_, own)| own.rx_bytes + own.tx_bytes).sum()
 }
 
-fn integer(value: &Value) -> i64 {
-    value.as_i64().unwrap_or_else(|| panic!("{value} is no number of bytes"))
-}
-
-fn term(report: &Value, name: &str) -> i64 {
-    let terms = report["accounting"]["terms"].as_array().unwrap();
-    integer(&terms.iter().find(|term| term["name"] == name).unwrap_or_else(|| panic!("no term {name}"))["bytes"])
-}
-
-fn sum_of_terms(report: &Value) -> i64 {
-    report["accounting"]["terms"].as_array().unwrap().iter().map(|term| integer(&term["bytes"])).sum()
-}
-
-fn total(report: &Value) -> i64 {
-    integer(&report["accounting"]["container_insights"]["node_network_total_bytes"])
-}
-
-fn device<'a>(report: &'a Value, name: &str) -> &'a Value {
-    report["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap()
+/// The same as the report has it.
+fn total(report: &Report) -> i64 {
+    report.node_network_total_bytes().cast_signed()
 }
 
 /// Every difference has a cause, which explains no more than was measured, and all of them are in the terms.
-fn assert_explained(report: &Value) {
-    assert_eq!(sum_of_terms(report), total(report));
-    assert_eq!(term(report, "residual"), 0, "unexplained: {:#}", report["devices"]);
-    for device in report["devices"].as_array().unwrap() {
+fn assert_explained(report: &Report) {
+    assert_eq!(report.sum_of_terms(), total(report));
+    assert_eq!(report.term("residual"), 0, "unexplained: {:#?}", report.devices);
+    for device in &report.devices {
         for direction in ["rx", "tx"] {
-            let residual = &device["residual"][direction];
-            if residual.is_null() {
+            if device.residual.is_none() {
                 continue;
             }
-            assert_eq!(residual["unexplained_bytes"], 0, "{}: {residual:#}", device["name"]);
-            let slack = |side: &str| integer(&device["kernel_slack"][side][format!("{direction}_bytes")]);
-            for cause in residual["causes"].as_array().unwrap().iter().filter(|cause| cause["name"] == "sampling") {
-                let bytes = integer(&cause["bytes"]);
-                assert!((-slack("above")..=slack("below")).contains(&bytes), "{}: {residual:#}", device["name"]);
+            let residual = device.residual(direction);
+            assert_eq!(residual.unexplained_bytes, 0, "{}: {residual:#}", device.name);
+            for cause in residual.causes.iter().filter(|cause| cause.name == "sampling") {
+                let slack = device.kernel_slack();
+                let [below, above] = [slack.below, slack.above].map(|side| side.bytes(direction).cast_signed());
+                assert!((-above..=below).contains(&cause.bytes.unwrap()), "{}: {residual:#}", device.name);
             }
         }
     }
 }
 
 /// Runs netpath for a time, whatever the lab does meanwhile.
-fn report_for(lab: &Lab, duration: &str) -> Value {
+fn report_for(lab: &Lab, duration: &str) -> Report {
     let mut command = lab.netpath(&["report", "--format", "json", "--eni", "eth*", "--duration", duration]).unwrap();
     let output = output_within(&mut command, Duration::from_secs(30)).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    read(&output.stdout).unwrap()
 }
 
 #[test]
@@ -100,25 +81,21 @@ fn the_terms_are_the_kernels_count_to_the_byte() {
         let own = i64::try_from(node_network_total_bytes(&lab) - before).unwrap();
 
         assert_eq!(total(&report), own, "node_network_total_bytes against /proc/net/dev");
-        assert_eq!(sum_of_terms(&report), own);
+        assert_eq!(report.sum_of_terms(), own);
         assert_explained(&report);
-        assert_eq!(term(&report, "sampling"), 0, "nothing passed while the window was opened or closed");
-        assert!(
-            term(&report, "eni") > 2_000_000 && term(&report, "eni") == term(&report, "eni_copy_on_veth"),
-            "{report:#}"
-        );
-        assert!(term(&report, "local") > 2 * 3_400_000 && term(&report, "host") > 0);
-        for side in ["below", "above"] {
-            assert_eq!(device(&report, &client.veth)["kernel_slack"][side]["rx_bytes"], 0);
-        }
+        assert_eq!(report.term("sampling"), 0, "nothing passed while the window was opened or closed");
+        assert!(report.term("eni") > 2_000_000 && report.term("eni") == report.term("eni_copy_on_veth"), "{report:#}");
+        assert!(report.term("local") > 2 * 3_400_000 && report.term("host") > 0);
+        let slack = report.device(&client.veth).kernel_slack();
+        assert_eq!((slack.below.rx_bytes, slack.above.rx_bytes), (0, 0));
 
         // Each pod's own device says what the pod received and sent.
         for pod in [client, server] {
-            let logged = report["accounting"]["container_insights"]["pods"].as_array().unwrap();
-            let logged = logged.iter().find(|one| one["device"] == pod.veth.as_str()).unwrap();
-            let kernel = &device(&report, &pod.veth)["kernel"];
-            assert_eq!(logged["pod_network_rx_bytes"]["bytes"], kernel["tx_bytes"]);
-            assert_eq!(logged["pod_network_tx_bytes"]["bytes"], kernel["rx_bytes"]);
+            let logged = &report.accounting.container_insights.pods;
+            let logged = logged.iter().find(|one| one.device == pod.veth).unwrap();
+            let kernel = report.device(&pod.veth).kernel();
+            assert_eq!(logged.pod_network_rx_bytes.bytes, kernel.tx_bytes);
+            assert_eq!(logged.pod_network_tx_bytes.bytes, kernel.rx_bytes);
         }
     }
 }
@@ -135,7 +112,7 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
         thread::scope(|scope| {
             let target = SocketAddr::new(server.ipv4.into(), 5201);
             let load = scope.spawn(move || {
-                iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(10)).unwrap()
+                iperf3(&server.namespace, 5201, &client.namespace, target, Load::TcpSeconds(6)).unwrap()
             });
             thread::sleep(Duration::from_secs(1));
             loop {
@@ -147,15 +124,11 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
                 }
                 assert!(total(&report) > 0 && total(&report) < most, "{} of {most}", total(&report));
                 assert_explained(&report);
-                let skew = &report["window"]["skew_ns"];
-                assert!(integer(&skew["start"]) > 0 && integer(&skew["end"]) > 0, "{skew}");
-                let slack = &device(&report, &client.veth)["kernel_slack"];
-                eprintln!(
-                    "skew {skew} ns, slack {slack}, sampling {} of {}",
-                    term(&report, "sampling"),
-                    total(&report)
-                );
-                if integer(&slack["below"]["rx_bytes"]) > 0 && integer(&slack["above"]["rx_bytes"]) > 0 {
+                let skew = report.window.skew_ns.unwrap();
+                assert!(skew.start > 0 && skew.end > 0, "{skew}");
+                let slack = report.device(&client.veth).kernel_slack();
+                eprintln!("skew {skew} ns, slack {slack}, sampling {} of {}", report.term("sampling"), total(&report));
+                if slack.below.rx_bytes > 0 && slack.above.rx_bytes > 0 {
                     windows += 1;
                 }
             }
@@ -163,17 +136,6 @@ fn under_load_at_both_ends_the_rest_is_sampling() {
         });
     }
     assert!(windows >= 3, "the load ran at both ends of only {windows} windows");
-}
-
-/// What `netpath` counted of a device, as the kernel's counters would have it.
-fn hooks(device: &Value) -> Counters {
-    let number = |direction: &str, what: &str| u64::try_from(integer(&device[direction][what])).unwrap();
-    Counters {
-        rx_bytes: number("rx", "bytes"),
-        rx_packets: number("rx", "packets"),
-        tx_bytes: number("tx", "bytes"),
-        tx_packets: number("tx", "packets"),
-    }
 }
 
 /// A pod comes and another one goes while the window is open, both with traffic. The one that goes takes its receive counter
@@ -208,18 +170,18 @@ fn devices_that_come_and_go() {
     let after = device_counters(node).unwrap();
     let (last, now) = (last.unwrap(), after["eninew"]);
 
-    let new = device(&report, "eninew");
-    assert_eq!((&new["appeared"], &new["vanished"]), (&Value::Bool(true), &Value::Bool(false)));
-    assert_eq!(integer(&new["kernel"]["rx_bytes"]), i64::try_from(now.rx_bytes).unwrap(), "since it was made");
-    assert_eq!(integer(&new["kernel"]["tx_bytes"]), i64::try_from(now.tx_bytes).unwrap());
+    let new = report.device("eninew");
+    assert_eq!((new.appeared, new.vanished), (true, false));
+    assert_eq!(new.kernel().rx_bytes, now.rx_bytes, "since it was made");
+    assert_eq!(new.kernel().tx_bytes, now.tx_bytes);
     assert!(now.tx_bytes > 20 * 1_042, "{now:?}");
 
-    let gone = device(&report, &server.veth);
-    assert_eq!((&gone["vanished"], &gone["kernel"]), (&Value::Bool(true), &Value::Null));
+    let gone = report.device(&server.veth);
+    assert_eq!((gone.vanished, gone.kernel), (true, None));
     assert!(last.rx_bytes > 500_000, "{last:?}");
-    assert_eq!(hooks(gone), last, "netpath's count stands in for counters that are gone");
-    let insights = &report["accounting"]["container_insights"];
-    assert_eq!(integer(&insights["vanished_devices_bytes"]), i64::try_from(last.rx_bytes + last.tx_bytes).unwrap());
+    assert_eq!(gone.hooks(), last, "netpath's count stands in for counters that are gone");
+    let insights = &report.accounting.container_insights;
+    assert_eq!(insights.vanished_devices_bytes, last.rx_bytes + last.tx_bytes);
 
     let there: u64 = ["eth0", &client.veth]
         .into_iter()
@@ -247,10 +209,10 @@ fn what_a_veth_drops_after_the_hook() {
     assert_eq!(total(&report), own);
     // Counted on the client's veth, and refused by the server's.
     assert_eq!(own, 10 * FRAME_BYTES);
-    let residual = &device(&report, &server.veth)["residual"]["tx"];
-    assert_eq!((integer(&residual["bytes"]), integer(&residual["packets"])), (-10 * FRAME_BYTES, -10), "{residual:#}");
-    assert_eq!(residual["causes"][0]["name"], "dropped_after_hook");
-    assert_eq!(term(&report, "dropped_after_hook"), -10 * FRAME_BYTES);
+    let residual = report.device(&server.veth).residual("tx");
+    assert_eq!((residual.bytes, residual.packets), (-10 * FRAME_BYTES, -10), "{residual:#}");
+    assert_eq!(residual.causes[0].name, "dropped_after_hook");
+    assert_eq!(report.term("dropped_after_hook"), -10 * FRAME_BYTES);
     assert_explained(&report);
 }
 
@@ -273,12 +235,12 @@ fn headers_of_merged_frames() {
         let Measured { report, .. } = lab.measure(&[], || download(pod, tcp.address()).map(drop)).unwrap();
         assert_eq!(total(&report), i64::try_from(node_network_total_bytes(&lab) - before).unwrap());
         assert_explained(&report);
-        let eth0 = device(&report, "eth0");
-        assert!(integer(&eth0["rx"]["packets"]) < integer(&eth0["kernel"]["rx_packets"]), "they were merged: {eth0:#}");
-        let causes = eth0["residual"]["rx"]["causes"].as_array().unwrap();
-        assert_eq!(causes.iter().map(|cause| cause["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
-        let wire = integer(&eth0["rx"]["wire_bytes"]) - integer(&eth0["rx"]["bytes"]);
-        assert_eq!(causes[0]["bytes"], wire);
+        let eth0 = report.device("eth0");
+        assert!(eth0.rx().packets < eth0.kernel().rx_packets, "they were merged: {eth0:#}");
+        let causes = &eth0.residual("rx").causes;
+        assert_eq!(causes.iter().map(|cause| cause.name.as_str()).collect::<Vec<_>>(), names);
+        let wire = eth0.rx().wire_bytes - eth0.rx().bytes;
+        assert_eq!(causes[0].bytes, Some(wire.cast_signed()));
     }
 }
 

@@ -1,7 +1,5 @@
 //! A lab leaves nothing behind: not when it is dropped, not after a panic, not when its process is killed.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

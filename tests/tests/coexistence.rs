@@ -3,8 +3,6 @@
 //!
 //! The witnesses are sockets, /proc/net/dev and tc.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -12,9 +10,9 @@ use std::time::Duration;
 use anyhow::Result;
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use lab::report::Device;
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Answer, Counters, Lab, Measured, counters, detach_first, device_counters};
-use serde_json::Value;
+use lab::{Answer, Counters, Lab, Measured, Report, counters, detach_first, device_counters};
 
 const BOTH: [TcAttachType; 2] = [TcAttachType::Ingress, TcAttachType::Egress];
 
@@ -76,22 +74,16 @@ impl Node {
     }
 }
 
-/// The device in a report.
-fn device<'a>(report: &'a Value, name: &str) -> &'a Value {
-    report["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap()
-}
-
 /// Why netpath is blind on each device on which it is.
-fn blind(report: &Value) -> Vec<(&str, &str)> {
-    let devices = report["devices"].as_array().unwrap().iter();
-    let blind: Vec<_> =
-        devices.filter_map(|device| Some((device["name"].as_str()?, device["blind"].as_str()?))).collect();
-    assert_eq!(report["health"]["blind_devices"], blind.len(), "{blind:?}");
+fn blind(report: &Report) -> Vec<(&str, &str)> {
+    let devices = report.devices.iter();
+    let blind: Vec<_> = devices.filter_map(|device| Some((device.name.as_str(), device.blind.as_deref()?))).collect();
+    assert_eq!(report.health.blind_devices, blind.len() as u64, "{blind:?}");
     blind
 }
 
-fn received(device: &Value) -> (u64, u64) {
-    (device["rx"]["packets"].as_u64().unwrap(), device["rx"]["bytes"].as_u64().unwrap())
+fn received(device: &Device) -> (u64, u64) {
+    (device.rx().packets, device.rx().bytes)
 }
 
 fn last() -> TcAttachOptions {
@@ -152,7 +144,7 @@ fn counts_are_right(node: &Node, answer: Answer) {
     let Measured { report, .. } = node.lab.measure(&[], || node.send(200).map(drop)).unwrap();
     let kernel = node.counters().since(before);
     assert!(kernel.rx_packets >= 200, "{kernel:?}");
-    assert_eq!(received(device(&report, &node.veth)), (kernel.rx_packets, kernel.rx_bytes), "{answer:?}");
+    assert_eq!(received(report.device(&node.veth)), (kernel.rx_packets, kernel.rx_bytes), "{answer:?}");
     assert_eq!(blind(&report), [], "{answer:?}");
 }
 
@@ -199,11 +191,10 @@ fn before_netpath() {
         let Measured { report, .. } = node.lab.measure(&[], work).unwrap();
         let id = other.unwrap().info().unwrap().id();
         let kernel = node.counters().since(before);
-        let (packets, bytes) = received(device(&report, &node.veth));
-        let others = &device(&report, &node.veth)["other_programs"];
-        assert_eq!(others.as_array().unwrap().len(), 1, "{others}");
-        let (direction, ahead) = (&others[0]["direction"], &others[0]["ahead"]);
-        assert_eq!((direction, ahead, &others[0]["program_id"]), (&"rx".into(), &true.into(), &id.into()));
+        let (packets, bytes) = received(report.device(&node.veth));
+        let others = report.device(&node.veth).other_programs.as_deref().unwrap();
+        let [other] = others else { panic!("one other: {others:?}") };
+        assert_eq!((other.direction.as_str(), other.ahead, other.program_id), ("rx", true, Some(id)));
         let program = format!("program {id}");
         if answer == Answer::Next {
             assert_eq!((packets, bytes), (kernel.rx_packets, kernel.rx_bytes));
@@ -231,7 +222,7 @@ fn before_netpath_for_a_while() {
         let other = node.attach(Answer::Drop, &[TcAttachType::Ingress], first);
         node.send(20)?;
         // netpath looks every five seconds.
-        thread::sleep(Duration::from_secs(12));
+        thread::sleep(Duration::from_secs(8));
         drop(other);
         node.send(20).map(drop)
     };
@@ -273,10 +264,10 @@ fn a_bandwidth_limit() {
     let end = all();
     for name in [&node.veth, &node.lab.pod("server").veth] {
         let kernel = end[name].since(start[name]);
-        let device = device(&report, name);
+        let device = report.device(name);
         assert_eq!(received(device), (kernel.rx_packets, kernel.rx_bytes));
-        assert_eq!(device["tx"]["packets"], kernel.tx_packets);
-        assert_eq!(device["tx"]["bytes"], kernel.tx_bytes);
+        assert_eq!(device.tx().packets, kernel.tx_packets);
+        assert_eq!(device.tx().bytes, kernel.tx_bytes);
     }
     assert_eq!(blind(&report), []);
     assert_eq!(node.sh("tc qdisc show dev VETH"), before);

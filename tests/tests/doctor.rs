@@ -1,13 +1,12 @@
 //! `netpath doctor` as a user runs it, against what was attached, what files say, and what `netpath report` then does.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs;
 use std::process::Output;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType};
-use lab::{Answer, Lab, Xdp, XdpAnswer, XdpRun, netpath_binary};
+use lab::report::Diagnosis;
+use lab::{Answer, Lab, Report, Xdp, XdpAnswer, XdpRun, netpath_binary, read};
 use serde_json::Value;
 
 fn lab() -> Lab {
@@ -19,20 +18,12 @@ fn doctor(lab: &Lab, arguments: &[&str]) -> Output {
     lab.netpath(&arguments).unwrap().output().unwrap()
 }
 
-fn json(output: &Output) -> Value {
-    let diagnosis: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(diagnosis["schema"], "netpath.doctor/1");
-    let is_failure = diagnosis["level"] == "fail";
+fn json(output: &Output) -> Diagnosis {
+    let diagnosis: Diagnosis = read(&output.stdout).unwrap();
+    assert_eq!(diagnosis.schema, "netpath.doctor/1");
+    let is_failure = diagnosis.level == "fail";
     assert_eq!(output.status.code(), Some(i32::from(is_failure)), "{diagnosis}");
     diagnosis
-}
-
-fn finding<'a>(diagnosis: &'a Value, check: &str) -> &'a Value {
-    diagnosis["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap()
-}
-
-fn device<'a>(diagnosis: &'a Value, name: &str) -> &'a Value {
-    diagnosis["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap()
 }
 
 #[test]
@@ -53,22 +44,19 @@ fn it_says_who_is_on_the_hooks_in_order() {
         programs.push(program);
     }
     let id = |index: usize| programs[index].info().unwrap().id();
-    let expected = serde_json::json!([
+    let expected = [
         format!("first (TCX program {})", id(1)),
         format!("second (TCX program {})", id(0)),
         format!("handle_ingress (filter of priority 1, program {})", id(2)),
-    ]);
+    ];
     let diagnosis = json(&doctor(&lab, &["--format", "json"]));
-    let found = device(&diagnosis, &veth);
-    assert_eq!((&found["rx"], &found["tx"]), (&expected, &serde_json::json!([])));
-    assert_eq!((&found["level"], &found["class"]), (&"ok".into(), &"veth".into()), "netpath goes first");
-    assert_eq!(device(&diagnosis, "eth0")["class"], "eni");
+    let found = diagnosis.device(&veth);
+    assert_eq!((&found.rx[..], &found.tx[..]), (&expected[..], &[][..]));
+    assert_eq!((found.level.as_str(), found.class.as_str()), ("ok", "veth"), "netpath goes first");
+    assert_eq!(diagnosis.device("eth0").class, "eni");
 
     let table = String::from_utf8(doctor(&lab, &[]).stdout).unwrap();
-    let line = format!(
-        "ingress  {}",
-        expected.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>().join(", ")
-    );
+    let line = format!("ingress  {}", expected.join(", "));
     assert!(table.contains(&line), "{table}");
 }
 
@@ -77,16 +65,16 @@ fn it_says_who_is_on_the_hooks_in_order() {
 fn an_xdp_program_is_ahead_and_may_hide_packets() {
     let lab = lab();
     let veth = &lab.pod("client").veth;
-    assert_eq!(device(&json(&doctor(&lab, &["--format", "json"])), veth)["level"], "ok");
+    assert_eq!(json(&doctor(&lab, &["--format", "json"])).device(veth).level, "ok");
     let _xdp = Xdp::attach(&lab.node.namespace, veth, XdpAnswer::Pass, XdpRun::Generic).unwrap();
     let show = lab.node.namespace.command("ip").unwrap().args(["-json", "link", "show", "dev", veth]).output().unwrap();
     let shown: Value = serde_json::from_slice(&show.stdout).unwrap();
     let program = format!("XDP program {}", shown[0]["xdp"]["prog"]["id"]);
     let diagnosis = json(&doctor(&lab, &["--format", "json"]));
-    let found = device(&diagnosis, veth);
-    assert_eq!((&found["rx"], &found["tx"]), (&serde_json::json!([program]), &serde_json::json!([])));
-    assert_eq!((&found["level"], &diagnosis["level"]), (&"warn".into(), &"warn".into()), "exit status 0");
-    assert!(found["found"].as_str().unwrap().starts_with(&format!("may be blind: {program} ")), "{found}");
+    let found = diagnosis.device(veth);
+    assert_eq!((&found.rx, &found.tx), (&vec![program.clone()], &vec![]));
+    assert_eq!((found.level.as_str(), diagnosis.level.as_str()), ("warn", "warn"), "exit status 0");
+    assert!(found.found.as_deref().unwrap().starts_with(&format!("may be blind: {program} ")), "{found}");
 }
 
 /// A hook takes 63 programs.
@@ -101,26 +89,22 @@ fn it_fails_where_a_report_would_be_blind() {
         program
     };
     let _most: Vec<_> = (0..62).map(|_| attach()).collect();
-    let blind_in_report = || {
-        let report = lab.measure(&[], || Ok(())).unwrap().report;
-        let devices = report["devices"].as_array().unwrap();
-        devices.iter().find(|device| device["name"] == veth.as_str()).unwrap()["blind"].clone()
-    };
+    let blind_in_report = || lab.measure(&[], || Ok(())).unwrap().report.device(&veth).blind.clone();
     let diagnosis = json(&doctor(&lab, &["--format", "json"]));
-    assert_eq!((&device(&diagnosis, &veth)["level"], blind_in_report()), (&"ok".into(), Value::Null), "room for one");
+    assert_eq!((diagnosis.device(&veth).level.as_str(), blind_in_report()), ("ok", None), "room for one");
 
     let _last = attach();
     let diagnosis = json(&doctor(&lab, &["--format", "json"]));
-    assert_eq!((&device(&diagnosis, &veth)["level"], &diagnosis["level"]), (&"fail".into(), &"fail".into()));
-    assert!(blind_in_report().as_str().unwrap().starts_with("netpath could not attach to it"));
+    assert_eq!((diagnosis.device(&veth).level.as_str(), diagnosis.level.as_str()), ("fail", "fail"));
+    assert!(blind_in_report().unwrap().starts_with("netpath could not attach to it"));
 }
 
 #[test]
 fn what_it_says_of_this_machine() {
     let lab = lab();
     let diagnosis = json(&doctor(&lab, &["--format", "json"]));
-    assert_ne!(diagnosis["level"], "fail", "netpath can measure in a lab: {diagnosis}");
-    let found = |check| finding(&diagnosis, check)["found"].as_str().unwrap();
+    assert_ne!(diagnosis.level, "fail", "netpath can measure in a lab: {diagnosis}");
+    let found = |check| diagnosis.finding(check).found.as_str();
     assert!(found("kernel").contains(fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim()));
     assert!(found("BTF").starts_with(if fs::exists("/sys/kernel/btf/vmlinux").unwrap() { "there" } else { "not" }));
     let max =
@@ -128,7 +112,7 @@ fn what_it_says_of_this_machine() {
     assert!(found("conntrack").contains(&format!("of {} connections", max.trim())), "{diagnosis}");
     assert!(found("devices").starts_with("2 to measure, 1 of them ENIs"), "{diagnosis}");
     // The lab's node is not this machine's network; where this test runs in a container, that cannot be told.
-    assert_eq!(finding(&diagnosis, "namespace")["level"], "warn", "{diagnosis}");
+    assert_eq!(diagnosis.finding("namespace").level, "warn", "{diagnosis}");
 }
 
 #[test]
@@ -144,10 +128,10 @@ fn without_root_it_says_what_it_could_not_see() {
     let output = command.output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let diagnosis = json(&output);
-    assert_eq!(diagnosis["level"], "fail");
-    assert_eq!(finding(&diagnosis, "capabilities")["level"], "fail");
-    assert_eq!(finding(&diagnosis, "hooks")["level"], "warn");
-    assert!(finding(&diagnosis, "namespace")["found"].as_str().unwrap().starts_with("not known"));
+    assert_eq!(diagnosis.level, "fail");
+    assert_eq!(diagnosis.finding("capabilities").level, "fail");
+    assert_eq!(diagnosis.finding("hooks").level, "warn");
+    assert!(diagnosis.finding("namespace").found.starts_with("not known"));
 
     let mut command = lab.node.namespace.command("setpriv").unwrap();
     let report = command.args(user).arg(&netpath).args(["report", "--eni", "eth*"]).output().unwrap();
@@ -165,18 +149,18 @@ fn the_files_that_a_report_needs() {
         command.args(arguments).args(["--eni", "eth*", "--format", "json"]).output().unwrap()
     };
     let diagnosis = json(&run(1_000, &["doctor"]));
-    assert_eq!(finding(&diagnosis, "files")["level"], "ok");
-    let said = finding(&diagnosis, "files")["found"].as_str().unwrap();
+    assert_eq!(diagnosis.finding("files").level, "ok");
+    let said = diagnosis.finding("files").found.as_str();
     let needed: u64 = said.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
     let blind = |limit| {
         let report = run(limit, &["report", "--offline", "--duration", "100ms"]);
-        let report: Value = serde_json::from_slice(&report.stdout).unwrap();
-        report["health"]["blind_devices"].as_u64().unwrap()
+        let report: Report = read(&report.stdout).unwrap();
+        report.health.blind_devices
     };
-    assert_eq!((json(&run(needed, &["doctor"]))["level"] == "fail", blind(needed)), (false, 0));
+    assert_eq!((json(&run(needed, &["doctor"])).level == "fail", blind(needed)), (false, 0));
     let diagnosis = json(&run(needed - 1, &["doctor"]));
-    assert_eq!((&diagnosis["level"], &finding(&diagnosis, "files")["level"]), (&"fail".into(), &"fail".into()));
-    assert!(finding(&diagnosis, "files")["todo"].as_str().unwrap().contains(&format!("to {needed} at least")));
+    assert_eq!((diagnosis.level.as_str(), diagnosis.finding("files").level.as_str()), ("fail", "fail"));
+    assert!(diagnosis.finding("files").todo.as_deref().unwrap().contains(&format!("to {needed} at least")));
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //!
 //! The witnesses are the senders' own number of datagrams for each flow, and the devices' counters.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

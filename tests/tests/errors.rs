@@ -1,8 +1,6 @@
 //! Every error that a user will meet: one line on stderr that ends with what to do, exit status 1 (2 for usage), and
 //! nothing on stdout.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::process::{Command, Output};
 
 use lab::{Lab, attached_programs, netpath_binary};

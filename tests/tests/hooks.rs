@@ -1,7 +1,5 @@
 //! Who is on a device's hooks, against what `tc` and aya attach and what `tc` lists.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use lab::{Answer, Lab, Namespace};

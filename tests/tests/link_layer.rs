@@ -2,15 +2,14 @@
 //!
 //! The witnesses are the packets that the test writes to the tun device and reads from it. Stale link headers are in `programs`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 
 use etherparse::PacketBuilder;
+use lab::report::Flow;
 use lab::{Lab, Measured, ip};
-use serde_json::Value;
 
 /// Of `linux/if_tun.h`.
 const TUNSETIFF: libc::Ioctl = 0x4004_54ca_u32 as libc::Ioctl;
@@ -65,24 +64,20 @@ fn tun_packets_are_read_from_the_ip_header_on() {
             Ok(())
         })
         .unwrap();
-    let device = report["devices"].as_array().unwrap().iter().find(|device| device["name"] == "tun0").unwrap();
-    let bytes: usize = sent.iter().map(Vec::len).sum();
-    assert_eq!((&device["rx"]["packets"], &device["rx"]["bytes"]), (&sent.len().into(), &bytes.into()), "{device:#}");
-    assert_eq!(device["rx"]["unattributed_packets"], 0);
-    assert_eq!(device["rx"]["wire_bytes"], bytes);
-    assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 0);
-    let has = |key: &str, value: &str| {
-        report["flows"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|flow: &Value| flow[key] == value && flow["hops"][0]["device"] == "tun0")
-    };
+    let device = report.device("tun0");
+    let bytes = sent.iter().map(|packet| packet.len() as u64).sum();
+    assert_eq!((device.rx().packets, device.rx().bytes), (sent.len() as u64, bytes), "{device:#}");
+    assert_eq!(device.rx().unattributed_packets, 0);
+    assert_eq!(device.rx().wire_bytes, bytes);
+    assert_eq!(device.residual("rx").unexplained_bytes, 0);
+    let has =
+        |is_it: &dyn Fn(&Flow) -> bool| report.flows.iter().any(|flow| is_it(flow) && flow.hops[0].device == "tun0");
     for source in ["8.0.69.1", "10.77.0.2", "129.0.0.1", "fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd"] {
-        assert!(has("src", source), "{source}");
+        let source: IpAddr = source.parse().unwrap();
+        assert!(has(&|flow| flow.src == source), "{source}");
     }
     // The answer went out of the device as it was read from it.
-    assert!(has("dst", "10.77.0.2"));
+    assert!(has(&|flow| flow.dst == IpAddr::from([10, 77, 0, 2])));
     let mut answer = vec![0; 2_000];
     loop {
         let len = tun.read(&mut answer).unwrap();

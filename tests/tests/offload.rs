@@ -18,18 +18,16 @@
 //! and is veth's case. Not tested either, as this kernel has no 8021q: merging of frames whose tag is not beside the
 //! packet. It has no Geneve, GRE or IP in IP either: `programs.rs` makes the kernel run netpath's programs over their packets.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use lab::report::{Hook, Report};
 use lab::traffic::{
     Cut, Serve, TcpServer, UdpSink, download, mac, send_datagrams, send_frames, send_segmented, send_super_packet,
     upload,
 };
 use lab::{Counters, Lab, Namespace, counters, ip_batch, set_offload};
-use serde_json::Value;
 
 /// A device in one direction: what its hook saw, and what the test read from /proc/net/dev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,21 +61,15 @@ fn measured(lab: &Lab, device: &str, work: impl FnOnce() -> Result<()>) -> Sides
     let before = counters(&lab.node.namespace, device).unwrap();
     let report = lab.measure(&[], work).unwrap().report;
     let kernel = counters(&lab.node.namespace, device).unwrap().since(before);
-    assert_eq!(report["health"]["unparsed_packets"], 0);
+    assert_eq!(report.health.unparsed_packets, 0);
     sides(&report, device, kernel)
 }
 
-fn sides(report: &Value, device: &str, kernel: Counters) -> Sides {
-    let device = report["devices"].as_array().unwrap().iter().find(|found| found["name"] == device).unwrap();
+fn sides(report: &Report, device: &str, kernel: Counters) -> Sides {
+    let device = report.device(device);
     let side = |direction: &str, kernel_packets, kernel_bytes| {
-        let count = |name: &str| device[direction][name].as_u64().unwrap();
-        Side {
-            packets: count("packets"),
-            bytes: count("bytes"),
-            wire_bytes: count("wire_bytes"),
-            kernel_packets,
-            kernel_bytes,
-        }
+        let Hook { packets, bytes, wire_bytes, .. } = device.hook(direction);
+        Side { packets, bytes, wire_bytes, kernel_packets, kernel_bytes }
     };
     (side("rx", kernel.rx_packets, kernel.rx_bytes), side("tx", kernel.tx_packets, kernel.tx_bytes))
 }

@@ -3,34 +3,32 @@
 //!
 //! The witnesses are /proc/net/dev and tc, asked by the test, and the sizes of frames, worked out by hand.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType};
+use lab::report::Device;
 use lab::traffic::{UdpSink, send_datagrams};
 use lab::{Answer, Counters, Lab, Namespace, Xdp, XdpAnswer, XdpRun, counters, ip, tc};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const PAYLOAD_BYTES: usize = 1_000;
 /// Ethernet, IPv4 and UDP headers.
 const FRAME_BYTES: i64 = 14 + 20 + 8 + 1_000;
 
 /// A device of the node as netpath saw it while `work` ran, and as /proc/net/dev did.
-fn measured(lab: &Lab, device: &str, work: impl FnOnce() -> anyhow::Result<()>) -> (Value, Counters) {
+fn measured(lab: &Lab, device: &str, work: impl FnOnce() -> anyhow::Result<()>) -> (Device, Counters) {
     lab.wait_until_quiet().unwrap();
     let before = counters(&lab.node.namespace, device).unwrap();
     let report = lab.measure(&[], work).unwrap().report;
     let kernel = counters(&lab.node.namespace, device).unwrap().since(before);
-    let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap();
+    let device = report.device(device);
     (device.clone(), kernel)
 }
 
 /// The causes in one direction, with what they explain.
-fn causes(device: &Value, direction: &str) -> Vec<(String, Value)> {
-    let causes = device["residual"][direction]["causes"].as_array().unwrap();
-    causes.iter().map(|cause| (cause["name"].as_str().unwrap().to_owned(), cause["bytes"].clone())).collect()
+fn causes<'a>(device: &'a Device, direction: &str) -> Vec<(&'a str, Option<i64>)> {
+    device.residual(direction).causes()
 }
 
 /// Classic BPF that drops UDP to port 9 (in IPv4 without options) and has no opinion on the rest.
@@ -72,15 +70,15 @@ fn what_a_filter_drops() {
     let (device, kernel) = measured(&lab, &server.veth, work);
     assert_eq!(filter_drops(node, &server.veth) - before, 20);
     assert_eq!((kernel.tx_packets, i64::try_from(kernel.tx_bytes).unwrap()), (7, 7 * FRAME_BYTES));
-    assert_eq!((&device["filter_drops"], &device["tx"]["packets"]), (&json!(20), &json!(27)));
-    assert_eq!(causes(&device, "tx"), [("dropped_by_filter".to_owned(), json!(-20 * FRAME_BYTES))]);
-    assert_eq!(device["residual"]["tx"]["unexplained_bytes"], 0);
+    assert_eq!((device.filter_drops, device.tx().packets), (Some(20), 27));
+    assert_eq!(causes(&device, "tx"), [("dropped_by_filter", Some(-20 * FRAME_BYTES))]);
+    assert_eq!(device.residual("tx").unexplained_bytes, 0);
 
     // On the way from the client: after both.
     filter(node, &client.veth, "ingress");
     let (device, kernel) = measured(&lab, &client.veth, work);
-    assert_eq!((kernel.rx_packets, &device["rx"]["packets"], &device["filter_drops"]), (27, &json!(27), &json!(20)));
-    assert_eq!(device["residual"]["rx"]["bytes"], 0);
+    assert_eq!((kernel.rx_packets, device.rx().packets, device.filter_drops), (27, 27, Some(20)));
+    assert_eq!(device.residual("rx").bytes, 0);
     assert_eq!(causes(&device, "rx"), []);
     drop(sinks);
 }
@@ -98,35 +96,32 @@ fn what_an_xdp_program_takes() {
     for (run, mode) in [(XdpRun::Generic, "generic"), (XdpRun::Driver, "driver")] {
         let attached = Xdp::attach(node, &client.veth, XdpAnswer::Drop, run).unwrap();
         let (device, kernel) = measured(&lab, &client.veth, work);
-        assert_eq!(device["xdp"]["mode"], mode);
-        assert!(device["xdp"]["program_id"].as_u64().unwrap() > 0);
+        let xdp = device.xdp.as_ref().unwrap();
+        assert_eq!(xdp.mode, mode);
+        assert!(xdp.program_id.unwrap() > 0);
         // The device counted what never came to the hook.
-        assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)), "{mode}");
-        let residual = &device["residual"]["rx"];
-        assert_eq!(causes(&device, "rx"), [("xdp_program".to_owned(), Value::Null)], "{mode}");
-        assert_eq!(residual["unexplained_bytes"], json!(kernel.rx_bytes), "{mode}");
+        assert_eq!((kernel.rx_packets, device.rx().packets), (20, 0), "{mode}");
+        let residual = device.residual("rx");
+        assert_eq!(causes(&device, "rx"), [("xdp_program", None)], "{mode}");
+        assert_eq!(residual.unexplained_bytes, kernel.rx_bytes.cast_signed(), "{mode}");
         drop(attached);
 
         // One that lets all pass is no reason for anything.
         let attached = Xdp::attach(node, &client.veth, XdpAnswer::Pass, run).unwrap();
         let (device, kernel) = measured(&lab, &client.veth, work);
-        assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(20)), "{mode}");
-        assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 0, "{mode}");
-        assert!(causes(&device, "rx").iter().all(|(name, _)| name == "ethernet_headers"), "{mode}: {device:#}");
+        assert_eq!((kernel.rx_packets, device.rx().packets), (20, 20), "{mode}");
+        assert_eq!(device.residual("rx").unexplained_bytes, 0, "{mode}");
+        assert!(causes(&device, "rx").iter().all(|(name, _)| *name == "ethernet_headers"), "{mode}: {device:#}");
         drop(attached);
     }
     let (device, _) = measured(&lab, &client.veth, work);
-    assert_eq!(device["xdp"], Value::Null);
+    assert_eq!(device.xdp, None);
 }
 
 /// The others on a hook, as the report lists them: id, name, whether it is ahead.
-fn others(device: &Value, direction: &str) -> Vec<(u64, String, bool)> {
-    let all = device["other_programs"].as_array().unwrap().iter().filter(|one| one["direction"] == direction);
-    all.map(|one| {
-        let name = one["name"].as_str().unwrap_or_default().to_owned();
-        (one["program_id"].as_u64().unwrap_or(0), name, one["ahead"].as_bool().unwrap())
-    })
-    .collect()
+fn others<'a>(device: &'a Device, direction: &str) -> Vec<(u32, &'a str, bool)> {
+    let all = device.other_programs.iter().flatten().filter(|one| one.direction == direction);
+    all.map(|one| (one.program_id.unwrap_or(0), one.name.as_deref().unwrap_or_default(), one.ahead)).collect()
 }
 
 /// A program behind netpath's on the way out drops everything, or sends it elsewhere; TCX or a legacy filter.
@@ -151,15 +146,15 @@ fn what_a_program_behind_takes() {
             tc(node, &format!("qdisc replace dev {} clsact", server.veth)).unwrap();
         }
         let mut program = answer.load("takes_it").unwrap();
-        let id = u64::from(program.info().unwrap().id());
+        let id = program.info().unwrap().id();
         lab::attach(&mut program, node, &server.veth, TcAttachType::Egress, options).unwrap();
         let (device, kernel) = measured(&lab, &server.veth, work);
-        assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (0, &json!(20)), "{answer:?}");
-        assert_eq!(others(&device, "tx"), [(id, "takes_it".to_owned(), false)], "{answer:?}");
-        let bytes = if proven { json!(-20 * FRAME_BYTES) } else { Value::Null };
-        assert_eq!(causes(&device, "tx"), [(cause.to_owned(), bytes)], "{answer:?}");
+        assert_eq!((kernel.tx_packets, device.tx().packets), (0, 20), "{answer:?}");
+        assert_eq!(others(&device, "tx"), [(id, "takes_it", false)], "{answer:?}");
+        let bytes = proven.then_some(-20 * FRAME_BYTES);
+        assert_eq!(causes(&device, "tx"), [(cause, bytes)], "{answer:?}");
         let unexplained = if proven { 0 } else { -20 * FRAME_BYTES };
-        assert_eq!(device["residual"]["tx"]["unexplained_bytes"], unexplained, "{answer:?}");
+        assert_eq!(device.residual("tx").unexplained_bytes, unexplained, "{answer:?}");
         drop(program);
         if !is_tcx {
             tc(node, &format!("qdisc del dev {} clsact", server.veth)).unwrap();
@@ -169,7 +164,7 @@ fn what_a_program_behind_takes() {
     let mut program = Answer::Pass.load("takes_none").unwrap();
     lab::attach(&mut program, node, &server.veth, TcAttachType::Egress, tcx()).unwrap();
     let (device, kernel) = measured(&lab, &server.veth, work);
-    assert_eq!((kernel.tx_packets, &device["tx"]["packets"]), (20, &json!(20)));
+    assert_eq!((kernel.tx_packets, device.tx().packets), (20, 20));
     assert_eq!((others(&device, "tx").len(), causes(&device, "tx").len()), (1, 0));
 }
 
@@ -180,15 +175,15 @@ fn what_a_program_before_takes() {
     let (client, node) = (lab.pod("client"), &lab.node.namespace);
     let sink = UdpSink::start(&lab.outside.namespace, SocketAddr::new(lab.outside.ipv4.into(), 9)).unwrap();
     let mut program = Answer::Drop.load("comes_first").unwrap();
-    let id = u64::from(program.info().unwrap().id());
+    let id = program.info().unwrap().id();
     let (device, kernel) = measured(&lab, &client.veth, || {
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         lab::attach(&mut program, node, &client.veth, TcAttachType::Ingress, first).unwrap();
         send_datagrams(&client.namespace, sink.address(), PAYLOAD_BYTES, 20).map(drop)
     });
-    assert_eq!((kernel.rx_packets, &device["rx"]["packets"]), (20, &json!(0)));
+    assert_eq!((kernel.rx_packets, device.rx().packets), (20, 0));
     // Asking for its name takes a capability that netpath has given up by then.
-    assert_eq!(others(&device, "rx"), [(id, String::new(), true)]);
-    assert_eq!(causes(&device, "rx"), [("other_program".to_owned(), Value::Null)]);
-    assert_eq!(device["residual"]["rx"]["unexplained_bytes"], 20 * FRAME_BYTES);
+    assert_eq!(others(&device, "rx"), [(id, "", true)]);
+    assert_eq!(causes(&device, "rx"), [("other_program", None)]);
+    assert_eq!(device.residual("rx").unexplained_bytes, 20 * FRAME_BYTES);
 }

@@ -2,8 +2,6 @@
 //!
 //! The witness is /proc/PID/task/*/status.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{PipeReader, Read as _, Write as _};
@@ -13,8 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Lab, counters, signal, wait_until, wait_until_open};
-use serde_json::Value;
+use lab::{Lab, Report, counters, read, signal, wait_until, wait_until_open};
 use tempfile::TempDir;
 
 /// `include/uapi/linux/capability.h`.
@@ -114,8 +111,8 @@ fn to_write_a_file_two_more_wait() {
         assert_eq!(capabilities(&status), sets(0, effective | DAC_OVERRIDE | FOWNER, effective, 0), "{name}");
     }
     end(child, libc::SIGINT);
-    let report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    assert_eq!(report["schema"], "netpath.report/1");
+    let report: Report = read(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(report.schema, "netpath.report/1");
 }
 
 /// netpath waits in the middle of its report, since nobody reads it.
@@ -165,13 +162,13 @@ fn a_user_with_the_documented_three_measures_right() {
     let kernel = counters(&lab.node.namespace, veth).unwrap().since(before);
     signal(child.id(), libc::SIGINT);
     let output = child.wait_with_output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let device = report["devices"].as_array().unwrap().iter().find(|device| device["name"] == **veth).unwrap();
-    assert_eq!(device["rx"]["packets"], kernel.rx_packets);
-    assert_eq!(device["rx"]["bytes"], kernel.rx_bytes);
-    assert_eq!(device["blind"], Value::Null);
-    assert_eq!(report["health"]["conntrack"], "ok");
-    assert_eq!(report["health"]["conntrack_table"]["drop"], 0, "and what conntrack counted is known");
+    let report: Report = read(&output.stdout).unwrap();
+    let device = report.device(veth);
+    assert_eq!(device.rx().packets, kernel.rx_packets);
+    assert_eq!(device.rx().bytes, kernel.rx_bytes);
+    assert_eq!(device.blind, None);
+    assert_eq!(report.health.conntrack, "ok");
+    assert_eq!(report.health.conntrack_table.unwrap().drop, 0, "and what conntrack counted is known");
     assert!(kernel.rx_packets >= 200);
 }
 

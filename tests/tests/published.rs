@@ -6,15 +6,13 @@
 //!
 //! The witnesses are /proc/net/dev read by the test, iperf3, the sockets, and tcpdump.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
+use lab::report::Hop;
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Capture, Counters, Lab, Load, Packet, device_counters, iperf3};
-use serde_json::Value;
+use lab::{Capture, Counters, Lab, Load, Packet, Report, device_counters, iperf3};
 
 /// 40.4 GB in 10 s as published; a second is enough here.
 const IPERF_SECONDS: u32 = 1;
@@ -26,7 +24,7 @@ const PUBLISHED_SEQ: u32 = 75_297;
 /// What the devices of the node counted while netpath measured, and netpath's report.
 struct Day {
     kernel: BTreeMap<String, Counters>,
-    report: Value,
+    report: Report,
 }
 
 impl Day {
@@ -49,20 +47,18 @@ impl Day {
 
     /// The report has the test's own number, and its terms add up to it. The terms that are not 0, by name.
     fn terms(&self) -> BTreeMap<&str, i64> {
-        let accounting = &self.report["accounting"];
         let total = self.node_network_total_bytes();
-        assert_eq!(accounting["container_insights"]["node_network_total_bytes"], total);
-        let terms = accounting["terms"].as_array().unwrap().iter();
-        let terms: Vec<_> =
-            terms.map(|term| (term["name"].as_str().unwrap(), term["bytes"].as_i64().unwrap())).collect();
+        assert_eq!(self.report.node_network_total_bytes(), total);
+        let terms = self.report.accounting.terms.iter();
+        let terms: Vec<_> = terms.map(|term| (term.name.as_str(), term.bytes)).collect();
         assert_eq!(terms.iter().map(|(_, bytes)| bytes).sum::<i64>(), i64::try_from(total).unwrap(), "{terms:?}");
         terms.into_iter().filter(|(_, bytes)| *bytes != 0).collect()
     }
 
     /// `NetworkIn` and `NetworkOut` of EC2.
     fn ec2(&self) -> [u64; 2] {
-        let ec2 = &self.report["accounting"]["ec2"];
-        ["network_in_bytes", "network_out_bytes"].map(|name| ec2[name].as_u64().unwrap())
+        let ec2 = self.report.accounting.ec2;
+        [ec2.network_in_bytes.unwrap(), ec2.network_out_bytes.unwrap()]
     }
 }
 
@@ -94,8 +90,8 @@ fn day_one_iperf3_between_two_pods_of_one_node() {
 
     assert_eq!(day.ec2(), [0, 0]);
     assert_eq!(day.terms(), BTreeMap::from([("local", signed(2 * crossed))]));
-    assert_eq!(day.report["totals"]["by_path"]["local"]["bytes"], crossed);
-    assert_eq!(day.report["totals"]["by_path"]["eni"]["bytes"], 0);
+    assert_eq!(day.report.path("local").bytes, crossed);
+    assert_eq!(day.report.path("eni").bytes, 0);
 }
 
 #[test]
@@ -138,10 +134,9 @@ fn day_two_a_pods_download_from_outside() {
     assert!(!mentions(&eth0, client.ipv4.into()) && !mentions(&veth, node.ipv4.into()));
 
     // netpath knows these two to be one flow.
-    let flows = day.report["flows"].as_array().unwrap();
-    let flow = flows.iter().find(|flow| flow["src"] == listen.ip().to_string()).unwrap();
-    assert_eq!(flow["path"], "eni");
-    let hops: Vec<_> = flow["hops"].as_array().unwrap().iter().map(hop).collect();
+    let flow = day.report.flow(|flow| flow.src == listen.ip());
+    assert_eq!(flow.path, "eni");
+    let hops: Vec<_> = flow.hops.iter().map(hop).collect();
     assert_eq!(
         hops,
         [("eth0", "rx", listen, node_end), (&*client.veth, "tx", listen, pod_end)],
@@ -174,10 +169,7 @@ fn segments(packets: &[Packet], from: SocketAddr, to: SocketAddr) -> (u32, BTree
     (start, segments.map(|(first, end)| (relative(first), relative(end))).collect())
 }
 
-fn hop(hop: &Value) -> (&str, &str, SocketAddr, SocketAddr) {
-    let end = |address: &str, port: &str| {
-        let port = u16::try_from(hop[port].as_u64().unwrap()).unwrap();
-        SocketAddr::new(hop[address].as_str().unwrap().parse().unwrap(), port)
-    };
-    (hop["device"].as_str().unwrap(), hop["direction"].as_str().unwrap(), end("src", "sport"), end("dst", "dport"))
+fn hop(hop: &Hop) -> (&str, &str, SocketAddr, SocketAddr) {
+    let ((device, direction), (src, dst)) = (hop.hook(), hop.ends());
+    (device, direction, src, dst)
 }

@@ -2,27 +2,22 @@
 //!
 //! The witnesses are tc, asked by the test, and /proc/net/dev; the sizes of frames are worked out by hand.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use lab::report::{Device, Health};
 use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
-use lab::{Counters, Lab, Pod, RootQdisc, counters, ip, ip_batch, output_within, root_qdisc, tc};
+use lab::{Counters, Lab, Pod, Report, RootQdisc, counters, ip, ip_batch, output_within, read, root_qdisc, tc};
 use serde_json::Value;
 
 const PAYLOAD_BYTES: usize = 1_400;
 /// Ethernet, IPv4 and UDP headers.
 const FRAME_BYTES: i64 = 14 + 20 + 8 + 1_400;
 
-fn integer(value: &Value) -> i64 {
-    value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
-}
-
 /// One device of a report, in the direction of its queue, and what the witnesses counted meanwhile.
 struct Seen {
-    device: Value,
+    device: Device,
     kernel: Counters,
     before: RootQdisc,
     after: RootQdisc,
@@ -36,16 +31,16 @@ impl Seen {
         let (counted, before) = (counters(node, device).unwrap(), root_qdisc(node, device).unwrap());
         let report = lab.measure(&[], work).unwrap().report;
         let (kernel, after) = (counters(node, device).unwrap().since(counted), root_qdisc(node, device).unwrap());
-        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap().clone();
+        let device = report.device(device).clone();
         let seen = Self { device, kernel, before, after };
         // What netpath read is what tc tells.
-        let qdisc = &seen.device["qdisc"];
-        assert_eq!(integer(&qdisc["passed_bytes"]), i64::try_from(after.bytes - before.bytes).unwrap());
-        assert_eq!(integer(&qdisc["dropped_packets"]), seen.drops());
-        assert_eq!(integer(&qdisc["queued_packets"]), after.qlen.cast_signed() - before.qlen.cast_signed());
-        assert_eq!(integer(&qdisc["queued_bytes"]), seen.queued());
-        assert_eq!(integer(&seen.device["kernel"]["tx_bytes"]), i64::try_from(kernel.tx_bytes).unwrap());
-        assert_eq!(seen.device["residual"]["tx"]["unexplained_bytes"], 0, "{:#}", seen.device);
+        let qdisc = seen.device.qdisc.as_ref().unwrap();
+        assert_eq!(qdisc.passed_bytes, after.bytes - before.bytes);
+        assert_eq!(qdisc.dropped_packets.cast_signed(), seen.drops());
+        assert_eq!(qdisc.queued_packets, after.qlen.cast_signed() - before.qlen.cast_signed());
+        assert_eq!(qdisc.queued_bytes, seen.queued());
+        assert_eq!(seen.device.kernel().tx_bytes, kernel.tx_bytes);
+        assert_eq!(seen.device.residual("tx").unexplained_bytes, 0, "{:#}", seen.device);
         seen
     }
 
@@ -57,14 +52,18 @@ impl Seen {
         self.after.backlog.cast_signed() - self.before.backlog.cast_signed()
     }
 
-    fn hook(&self, what: &str) -> i64 {
-        integer(&self.device["tx"][what])
+    fn hook_bytes(&self) -> i64 {
+        self.device.tx().bytes.cast_signed()
+    }
+
+    fn wire_bytes(&self) -> i64 {
+        self.device.tx().wire_bytes.cast_signed()
     }
 
     /// The causes with their bytes.
     fn causes(&self) -> Vec<(&str, i64)> {
-        let causes = self.device["residual"]["tx"]["causes"].as_array().unwrap();
-        causes.iter().map(|cause| (cause["name"].as_str().unwrap(), integer(&cause["bytes"]))).collect()
+        let causes = &self.device.residual("tx").causes;
+        causes.iter().map(|cause| (cause.name.as_str(), cause.bytes.unwrap())).collect()
     }
 }
 
@@ -156,7 +155,7 @@ fn what_waits_in_a_queue() {
         // It looks at the new rate when the next packet comes.
         flood(client, server, 1)
     });
-    assert_eq!((seen.after.backlog, seen.hook("bytes")), (0, FRAME_BYTES));
+    assert_eq!((seen.after.backlog, seen.hook_bytes()), (0, FRAME_BYTES));
     assert!(seen.queued() < -30 * FRAME_BYTES, "{:?}", seen.before);
     assert_eq!(seen.causes(), [("queued", -seen.queued())]);
 }
@@ -191,7 +190,7 @@ fn super_packets_in_a_queue() {
         tc(node, &format!("qdisc replace dev {} root tbf rate 200mbit {queue}", client.veth)).unwrap();
         let seen = Seen::of(&lab, &client.veth, || download(&client.namespace, source.address()).map(drop));
         assert!(seen.drops() > 0, "{queue}: {:?}", seen.after);
-        let headers = seen.hook("wire_bytes") - seen.hook("bytes");
+        let headers = seen.wire_bytes() - seen.hook_bytes();
         assert!(headers > 0, "no super-packets: {:#}", seen.device);
         let passed = i64::try_from(seen.after.bytes - seen.before.bytes).unwrap();
         let kernel = i64::try_from(seen.kernel.tx_bytes).unwrap();
@@ -199,12 +198,12 @@ fn super_packets_in_a_queue() {
         if cut {
             // Those of two or three frames fit through as they are.
             let whole = passed - kernel;
-            let dropped = seen.hook("wire_bytes") - passed;
+            let dropped = seen.wire_bytes() - passed;
             assert!((0..headers / 2).contains(&whole), "the device counts what the queue cut: {:#}", seen.device);
             assert_eq!(causes, [("gro_gso_headers", headers - whole), ("dropped_by_qdisc", -dropped)]);
         } else {
-            assert_eq!(causes, [("dropped_by_qdisc", kernel - seen.hook("bytes"))]);
-            assert_eq!(integer(&seen.device["residual"]["tx"]["packets"]), -seen.drops());
+            assert_eq!(causes, [("dropped_by_qdisc", kernel - seen.hook_bytes())]);
+            assert_eq!(seen.device.residual("tx").packets, -seen.drops());
         }
     }
 }
@@ -228,15 +227,14 @@ fn under_load_at_both_ends() {
         for _ in 0..3 {
             let arguments = ["report", "--format", "json", "--eni", "eth*", "--duration", "500ms"];
             let output = output_within(&mut lab.netpath(&arguments).unwrap(), Duration::from_secs(30)).unwrap();
-            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-            let devices = report["devices"].as_array().unwrap();
-            let device = devices.iter().find(|one| one["name"] == server.veth.as_str()).unwrap();
-            let residual = &device["residual"]["tx"];
-            eprintln!("{residual} {} {}", device["kernel_slack"], device["qdisc"]);
-            let dropped = residual["causes"].as_array().unwrap().iter().find(|one| one["name"] == "dropped_by_qdisc");
-            assert!(-integer(&dropped.unwrap()["bytes"]) > 100 * FRAME_BYTES, "{residual:#}");
+            let report: Report = read(&output.stdout).unwrap();
+            let device = report.device(&server.veth);
+            let residual = device.residual("tx");
+            eprintln!("{residual} {} {}", device.kernel_slack(), device.qdisc.as_ref().unwrap());
+            let dropped = residual.cause("dropped_by_qdisc").and_then(|cause| cause.bytes);
+            assert!(-dropped.unwrap() > 100 * FRAME_BYTES, "{residual:#}");
             // The queue was read some time before the flip, and may have become longer or shorter by then.
-            assert!(integer(&residual["unexplained_bytes"]).abs() <= 2 * LIMIT_BYTES, "{residual:#}");
+            assert!(residual.unexplained_bytes.abs() <= 2 * LIMIT_BYTES, "{residual:#}");
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         load.join().unwrap();
@@ -244,13 +242,13 @@ fn under_load_at_both_ends() {
 }
 
 /// One run of netpath with legacy filters, and what its report says of a device.
-fn with_clsact(lab: &Lab, device: &str, arguments: &[&str]) -> (Value, Value) {
+fn with_clsact(lab: &Lab, device: &str, arguments: &[&str]) -> (Device, Health) {
     let all = [&["report", "--clsact", "--duration", "100ms", "--format", "json", "--eni", "eth*"], arguments].concat();
     let output = lab.netpath(&all).unwrap().output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap().clone();
-    (device, report["health"].clone())
+    let report: Report = read(&output.stdout).unwrap();
+    let device = report.device(device).clone();
+    (device, report.health.clone())
 }
 
 /// For a new clsact qdisc the kernel empties the device's queues. The queues: of one device, of its classes, of several of its
@@ -297,20 +295,20 @@ fn what_waits_in_a_queue_is_not_thrown_away() {
             }
         };
         let (device, _) = with_clsact(&lab, "enimany", &[]);
-        assert_eq!(device["attach"], "none", "{commands:?}");
-        assert!(device["blind"].as_str().unwrap().contains("packets wait in its queue"), "{commands:?}: {device:#}");
+        assert_eq!(device.attach, "none", "{commands:?}");
+        assert!(device.blind().contains("packets wait in its queue"), "{commands:?}: {device:#}");
         set(FAST);
         let arrived = || counters(far, "eth9").unwrap().since(before).rx_packets >= u64::from(PACKETS);
         lab::wait_until(&format!("all {PACKETS} packets arrive through {commands:?}"), arrived);
         // Now that it is empty.
         let (device, _) = with_clsact(&lab, "enimany", &[]);
-        assert_eq!((&device["attach"], &device["blind"]), (&"clsact".into(), &Value::Null), "{commands:?}");
+        assert_eq!((device.attach.as_str(), device.blind.as_deref()), ("clsact", None), "{commands:?}");
         // And with the qdisc there, it does not matter what waits.
         let before = counters(far, "eth9").unwrap();
         set(SLOW);
         send_datagrams(node, to, PAYLOAD_BYTES, 20).unwrap();
         let (device, health) = with_clsact(&lab, "enimany", &["--no-new-qdisc"]);
-        assert_eq!((&device["attach"], &health["clsact_new_devices"]), (&"clsact".into(), &0.into()), "{commands:?}");
+        assert_eq!((device.attach.as_str(), health.clsact_new_devices), ("clsact", 0), "{commands:?}");
         set(FAST);
         lab::wait_until("the rest arrives", || counters(far, "eth9").unwrap().since(before).rx_packets >= 20);
         tc(node, "qdisc del dev enimany clsact").unwrap();
@@ -352,16 +350,16 @@ fn what_a_new_qdisc_costs_is_counted() {
         let (device, health) = with_clsact(&lab, &veth, &[]);
         sending.store(false, std::sync::atomic::Ordering::Relaxed);
         sender.join().unwrap();
-        assert_eq!(device["attach"], "clsact");
+        assert_eq!(device.attach, "clsact");
         health
     });
     // The kernel counts them from Linux 6.11 on.
     let counts = counts_lost(&node.output("uname", &["-r"]).unwrap());
-    let lost = if counts { Value::from(dropped() - before) } else { Value::Null };
-    assert_eq!((&health["clsact_new_devices"], &health["clsact_lost_packets"]), (&2.into(), &lost));
+    let lost = counts.then(|| dropped() - before);
+    assert_eq!((health.clsact_new_devices, health.clsact_lost_packets), (2, lost));
     // The second time nothing is made, and nothing lost.
     let (_, health) = with_clsact(&lab, &veth, &["--no-new-qdisc"]);
-    assert_eq!((&health["clsact_new_devices"], &health["clsact_lost_packets"]), (&0.into(), &Value::Null));
+    assert_eq!((health.clsact_new_devices, health.clsact_lost_packets), (0, None));
 }
 
 fn counts_lost(release: &str) -> bool {

@@ -2,25 +2,22 @@
 //!
 //! The witness is /proc/net/dev, read by the test. The lab is quiet at both ends of the window.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, upload};
-use lab::{Counters, Lab, Load, Measured, counters as device, device_counters, iperf3, set_offload};
-use serde_json::Value;
+use lab::{Counters, Lab, Load, Measured, Report, counters, device_counters, iperf3, set_offload};
 
 fn lab() -> Lab {
     Lab::builder().pod("client").pod("server").start().unwrap()
 }
 
 /// Measures `work`, and holds every device of the node against its own counters.
-fn reconciled(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Value {
+fn reconciled(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Report {
     let read = || device_counters(&lab.node.namespace).unwrap();
     lab.wait_until_quiet().unwrap();
     let before = read();
@@ -31,53 +28,30 @@ fn reconciled(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Value {
     let kernel: BTreeMap<&str, Counters> =
         after.iter().map(|(name, counters)| (name.as_str(), counters.since(before[name]))).collect();
     let mut hooked = 0;
-    for device in report["devices"].as_array().unwrap() {
-        let name = device["name"].as_str().unwrap();
+    for device in &report.devices {
+        let name = device.name.as_str();
         let own = kernel[name];
-        assert_eq!(counters(&device["kernel"], ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets"]), own, "{name}");
-        if device["attach"] == "none" {
+        assert_eq!(device.kernel(), own, "{name}");
+        if device.attach == "none" {
             assert_eq!(name, "lo", "everything else is hooked");
             continue;
         }
         hooked += 1;
-        let seen = Counters {
-            rx_bytes: number(&device["rx"]["bytes"]),
-            rx_packets: number(&device["rx"]["packets"]),
-            tx_bytes: number(&device["tx"]["bytes"]),
-            tx_packets: number(&device["tx"]["packets"]),
-        };
-        assert_eq!(seen, own, "{name}: netpath against /proc/net/dev");
+        assert_eq!(device.hooks(), own, "{name}: netpath against /proc/net/dev");
     }
     assert_eq!(hooked, 1 + lab.pods().len(), "eth0 and every pod's veth");
-    assert_eq!(report["health"]["map_full_packets"], 0);
-    assert_eq!(report["health"]["unparsed_packets"], 0);
-    assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+    assert_eq!(report.health.map_full_packets, 0);
+    assert_eq!(report.health.unparsed_packets, 0);
+    assert_eq!(report.health.orphan_fragment_packets, 0);
     report
 }
 
-fn counters(of: &Value, [rx_bytes, rx_packets, tx_bytes, tx_packets]: [&str; 4]) -> Counters {
-    Counters {
-        rx_bytes: number(&of[rx_bytes]),
-        rx_packets: number(&of[rx_packets]),
-        tx_bytes: number(&of[tx_bytes]),
-        tx_packets: number(&of[tx_packets]),
-    }
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
-}
-
 /// Bytes at the first hop of the flows from `src` to `dst` and the port, which must be of that path.
-fn flow_bytes(report: &Value, proto: &str, src: &str, dst: &str, dport: u16, path: &str) -> u64 {
-    let flows =
-        report["flows"].as_array().unwrap().iter().filter(|flow| {
-            flow["proto"] == proto && flow["src"] == src && flow["dst"] == dst && flow["dport"] == dport
-        });
+fn flow_bytes(report: &Report, proto: &str, src: IpAddr, dst: SocketAddr, path: &str) -> u64 {
     let mut sum = 0;
-    for flow in flows {
-        assert_eq!(flow["path"], path, "{flow}");
-        sum += number(&flow["bytes"]);
+    for flow in report.flows_of(proto).filter(|flow| flow.src == src && flow.destination() == dst) {
+        assert_eq!(flow.path, path, "{flow}");
+        sum += flow.bytes;
     }
     sum
 }
@@ -94,12 +68,12 @@ fn tcp_between_pods_by_iperf3() {
             Ok(())
         });
         let source = client.addresses()[usize::from(address.is_ipv6())];
-        let bytes = flow_bytes(&report, "tcp", &source.to_string(), &address.to_string(), 5201, "local");
+        let bytes = flow_bytes(&report, "tcp", source, SocketAddr::new(address, 5201), "local");
         let received = totals.unwrap().received_bytes;
         assert!(received >= 250_000_000, "iperf3 received only {received}");
         // Headers: at most one of 54 to 86 bytes for every segment, and super-packets have one for many.
         assert!((received..received + received / 10).contains(&bytes), "iperf3 {received}, netpath {bytes}");
-        assert_eq!(report["totals"]["by_path"]["eni"]["bytes"], 0);
+        assert_eq!(report.path("eni").bytes, 0);
     }
 }
 
@@ -111,13 +85,13 @@ fn a_pods_transfers_with_the_outside() {
         let server =
             TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Send(8_000_000)).unwrap();
         let report = reconciled(&lab, || download(client, server.address()).map(drop));
-        let eni = number(&report["totals"]["by_path"]["eni"]["bytes"]);
+        let eni = report.path("eni").bytes;
         assert!((8_000_000..8_800_000).contains(&eni), "8 MB and headers, not {eni}");
-        assert_eq!(report["totals"]["by_path"]["local"]["bytes"], 0);
+        assert_eq!(report.path("local").bytes, 0);
 
         let sink = TcpServer::start(&lab.outside.namespace, SocketAddr::new(address, 0), Serve::Receive).unwrap();
         let report = reconciled(&lab, || upload(client, sink.address(), 3_000_000).map(drop));
-        let eni = number(&report["totals"]["by_path"]["eni"]["bytes"]);
+        let eni = report.path("eni").bytes;
         assert!((3_000_000..3_300_000).contains(&eni), "3 MB and headers, not {eni}");
     }
 }
@@ -135,12 +109,11 @@ fn udp_whole_and_in_fragments() {
             let arrived = sink.stop().unwrap();
             assert_eq!((arrived.count, arrived.bytes), (u64::from(count), payload as u64 * u64::from(count)));
             let source = client.addresses()[usize::from(address.is_ipv6())];
-            let bytes = flow_bytes(&report, "udp", &source.to_string(), &address.to_string(), target.port(), "local");
+            let bytes = flow_bytes(&report, "udp", source, target, "local");
             // All fragments are in the one flow that has the ports.
             assert!(bytes > arrived.bytes, "{payload}: {bytes} for {} of payload", arrived.bytes);
-            assert_eq!(report["health"]["unjoined_flows"], 0, "{payload}");
-            let flows = report["flows"].as_array().unwrap();
-            let udp: Vec<_> = flows.iter().filter(|flow| flow["proto"] == "udp").collect();
+            assert_eq!(report.health.unjoined_flows, 0, "{payload}");
+            let udp: Vec<_> = report.flows_of("udp").collect();
             assert_eq!(udp.len(), 1, "{payload}: {udp:?}");
         }
     }
@@ -158,15 +131,16 @@ fn echo_to_every_kind_of_peer() {
             Ok(())
         });
         let proto = ["icmp", "icmpv6"][family];
-        let source = client.addresses()[family].to_string();
+        let source = client.addresses()[family];
         // Ethernet 14, IP 20 or 40, ICMP 8, payload 1000; five of them.
         let expected = [1042 * 5, 1062 * 5][family];
         for (peer, path) in
             [(&server.addresses(), "local"), (&lab.outside.addresses(), "eni"), (&lab.node.addresses(), "host")]
         {
-            let peer = peer[family].to_string();
-            assert_eq!(flow_bytes(&report, proto, &source, &peer, 77, path), expected, "to {peer}");
-            assert_eq!(flow_bytes(&report, proto, &peer, &source, 77, path), expected, "from {peer}");
+            let peer = peer[family];
+            let [there, back] = [peer, source].map(|address| SocketAddr::new(address, 77));
+            assert_eq!(flow_bytes(&report, proto, source, there, path), expected, "to {peer}");
+            assert_eq!(flow_bytes(&report, proto, peer, back, path), expected, "from {peer}");
         }
     }
 }
@@ -200,31 +174,24 @@ fn a_veth_that_merges_under_load() {
                 }
             });
             let window = lab.open_window(&[]).unwrap();
-            let before = device(node, &client.veth).unwrap();
+            let before = counters(node, &client.veth).unwrap();
             thread::sleep(Duration::from_secs(2));
-            let after = device(node, &client.veth).unwrap();
+            let after = counters(node, &client.veth).unwrap();
             let report = window.report();
             done.store(true, Ordering::Relaxed);
             (report.unwrap(), after.since(before))
         });
-        let found =
-            report["devices"].as_array().unwrap().iter().find(|one| one["name"] == client.veth.as_str()).unwrap();
-        let (tx, counted) = (&found["tx"], &found["kernel"]);
-        assert!(
-            number(&counted["tx_packets"]) >= kernel.tx_packets && kernel.tx_packets > 1_000,
-            "no load: {kernel:?}"
-        );
+        let found = report.device(&client.veth);
+        let (tx, counted) = (found.tx(), found.kernel());
+        assert!(counted.tx_packets >= kernel.tx_packets && kernel.tx_packets > 1_000, "no load: {kernel:?}");
         // 14 bytes a frame, by what netpath saw and the kernel counted.
-        let merged = number(&tx["wire_bytes"]) - number(&tx["bytes"]);
+        let merged = tx.wire_bytes - tx.bytes;
         assert_eq!(merged > 0, tcp, "{tx}");
         for direction in ["tx", "rx"] {
-            let residual = &found["residual"][direction];
-            assert_eq!(residual["unexplained_bytes"], 0, "{direction}, TCP: {tcp}: {found}");
-            let cause = |name: &str| {
-                let mut causes = residual["causes"].as_array().unwrap().iter();
-                causes.find(|cause| cause["name"] == name).map_or(0, |cause| cause["bytes"].as_i64().unwrap())
-            };
-            let frames = i64::try_from(number(&counted[format!("{direction}_packets")])).unwrap();
+            let residual = found.residual(direction);
+            assert_eq!(residual.unexplained_bytes, 0, "{direction}, TCP: {tcp}: {found}");
+            let cause = |name: &str| residual.cause(name).map_or(0, |cause| cause.bytes.unwrap());
+            let frames = counted.packets(direction).cast_signed();
             if direction == "tx" || tcp {
                 let off = cause("ethernet_headers") + 14 * frames;
                 assert!(off.abs() <= frames, "{direction}, TCP: {tcp}: {off} of {frames} frames: {found}");

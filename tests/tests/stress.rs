@@ -3,8 +3,6 @@
 //! The witnesses are the devices' counters as the test reads them, and what the kernel says of its hooks. No test here says
 //! how long anything may take; those that wait give up after minutes.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::UdpSocket;
@@ -13,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use lab::report::Device;
 use lab::traffic::{UdpSink, send_datagrams};
 use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, resident_kb, signal, wait_until};
-use serde_json::Value;
 
 /// A frame with 100 bytes in UDP over IPv4.
 const FRAME_BYTES: u64 = 14 + 20 + 8 + 100;
@@ -63,15 +61,15 @@ fn start(lab: &Lab) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The report's devices of this name.
-fn named<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
-    report["devices"].as_array().unwrap().iter().filter(|device| device["name"] == name).collect()
-}
-
 /// What the hooks counted, and what the kernel did, as the report has them.
-fn sent(device: &Value) -> [Option<u64>; 4] {
-    let (hook, kernel) = (&device["tx"], &device["kernel"]);
-    [&hook["packets"], &hook["bytes"], &kernel["tx_packets"], &kernel["tx_bytes"]].map(Value::as_u64)
+fn sent(device: &Device) -> [Option<u64>; 4] {
+    let (hook, kernel) = (device.tx, device.kernel);
+    [
+        hook.map(|hook| hook.packets),
+        hook.map(|hook| hook.bytes),
+        kernel.map(|kernel| kernel.tx_packets),
+        kernel.map(|kernel| kernel.tx_bytes),
+    ]
 }
 
 fn datagrams(count: u64) -> [Option<u64>; 4] {
@@ -135,23 +133,22 @@ fn five_hundred_veths_come_and_go() {
     let mut count = 0;
     for number in &alive {
         count += 10;
-        let devices = named(&report, &format!("v{number}"));
-        assert_eq!((devices.len(), &devices[0]["attach"]), (1, &"tcx".into()));
+        let devices = report.devices_named(&format!("v{number}"));
+        assert_eq!((devices.len(), devices[0].attach.as_str()), (1, "tcx"));
         assert_eq!(sent(devices[0]), datagrams(count), "{}", devices[0]);
     }
-    let seen: BTreeSet<&str> =
-        report["devices"].as_array().unwrap().iter().map(|device| device["name"].as_str().unwrap()).collect();
+    let seen: BTreeSet<&str> = report.devices.iter().map(|device| device.name.as_str()).collect();
     let mut blind = 0;
     for name in (0..VETHS).map(|number| format!("v{number}")) {
         assert!(seen.contains(name.as_str()), "{name} came and went, and the report does not say so");
-        let device = named(&report, &name)[0];
-        if device["attach"] == "none" {
-            assert!(device["blind"].is_string() && device["tx"].is_null(), "{device}");
+        let device = report.devices_named(&name)[0];
+        if device.attach == "none" {
+            assert!(device.blind.is_some() && device.tx.is_none(), "{device}");
             blind += 1;
         }
     }
     println!("{blind} of {VETHS} were gone before netpath could attach to them");
-    assert_eq!(report["health"]["blind_devices"], blind);
+    assert_eq!(report.health.blind_devices, blind);
     wait_until("netpath has left", || attached(&lab) == 0);
 }
 
@@ -167,9 +164,9 @@ fn the_end_does_not_wait_for_hundreds_of_devices() {
     let done = attached(&lab);
     let report = window.report().unwrap();
     let late = (0..VETHS).filter(|number| {
-        let devices = named(&report, &format!("v{number}"));
+        let devices = report.devices_named(&format!("v{number}"));
         assert_eq!(devices.len(), 1, "v{number}");
-        devices[0]["blind"] == "it appeared when the window was being closed"
+        devices[0].blind() == "it appeared when the window was being closed"
     });
     let late = late.count();
     println!("{done} hooks when the window was to end; {late} of {VETHS} devices came too late");
@@ -228,17 +225,15 @@ fn names_and_counts_go_to_the_right_device() {
     send(node, "second", 3, 60);
 
     let report = window.report().unwrap();
-    assert!(named(&report, "old").is_empty());
-    let of = |name: &str| named(&report, name).into_iter().map(sent).collect::<BTreeSet<_>>();
+    assert!(report.devices_named("old").is_empty());
+    let of = |name: &str| report.devices_named(name).into_iter().map(sent).collect::<BTreeSet<_>>();
     assert_eq!(of("new"), [datagrams(30)].into());
     assert_eq!(of("moved"), [datagrams(30), datagrams(40)].into());
     assert_eq!(of("second"), [datagrams(60)].into());
     // Nobody can tell what a deleted veth had received, and so the report gives no counters of the kernel.
     assert_eq!(of("first"), [[Some(50), Some(50 * FRAME_BYTES), None, None]].into());
-    let indices: BTreeMap<u64, bool> = (report["devices"].as_array().unwrap().iter())
-        .map(|device| (device["ifindex"].as_u64().unwrap(), device["vanished"].as_bool().unwrap()))
-        .collect();
-    assert_eq!(indices.len(), report["devices"].as_array().unwrap().len(), "each has an index of its own");
+    let indices: BTreeMap<u32, bool> = report.devices.iter().map(|device| (device.ifindex, device.vanished)).collect();
+    assert_eq!(indices.len(), report.devices.len(), "each has an index of its own");
     assert_eq!((indices[&701], indices[&702]), (false, false), "the kernel's is that of the device that has it now");
 }
 
@@ -263,10 +258,10 @@ fn what_nobody_could_read_is_said() {
     wait_until("netpath has caught up", || attached(&lab) == 8);
     send(node, "stays", 0, 10);
     let report = window.report().unwrap();
-    assert!(report["health"]["device_overruns"].as_u64().unwrap() > 0, "the kernel had room for all: raise CHANGES");
-    assert_eq!(named(&report, "stays").into_iter().map(sent).collect::<Vec<_>>(), [datagrams(10)]);
+    assert!(report.health.device_overruns > 0, "the kernel had room for all: raise CHANGES");
+    assert_eq!(report.devices_named("stays").into_iter().map(sent).collect::<Vec<_>>(), [datagrams(10)]);
     // Its message came before those that were lost; it was gone when netpath got to attach to it.
-    assert_eq!((named(&report, "missed").len(), named(&report, "unseen").len()), (1, 0));
+    assert_eq!((report.devices_named("missed").len(), report.devices_named("unseen").len()), (1, 0));
 }
 
 /// Twenty times, while it loads, attaches, measures or leaves: packets go on, and nothing stays.
@@ -306,7 +301,7 @@ fn killed_at_any_moment() {
     }
     assert_eq!(sink.stop().unwrap().count, 20 * 100, "every datagram arrived");
     let measured = lab.measure(&[], || Ok(())).unwrap();
-    assert_eq!(measured.report["health"]["blind_devices"], 0);
+    assert_eq!(measured.report.health.blind_devices, 0);
 }
 
 /// Resident memory in kB, and the memory of all maps, of a process.
@@ -364,15 +359,8 @@ fn soak() {
     println!("{sent} datagrams in {seconds} s; resident memory in kB and bytes of maps: {samples:?}");
     for (veth, before) in veths.into_iter().zip(before) {
         let kernel = counters(&lab.node.namespace, veth).unwrap().since(before);
-        let device = named(&report, veth)[0];
-        let hook = |direction: &str, unit: &str| device[direction][unit].as_u64().unwrap();
-        let seen = Counters {
-            rx_bytes: hook("rx", "bytes"),
-            rx_packets: hook("rx", "packets"),
-            tx_bytes: hook("tx", "bytes"),
-            tx_packets: hook("tx", "packets"),
-        };
-        assert_eq!(seen, kernel, "{veth}");
+        let device = report.device(veth);
+        assert_eq!(device.hooks(), kernel, "{veth}");
         assert!(kernel.rx_packets + kernel.tx_packets >= sent, "{veth}: {kernel:?}");
     }
     // At a quarter of the time every flow was seen, and every buffer has been used.

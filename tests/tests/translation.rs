@@ -1,7 +1,5 @@
 //! Address translation really happens: the kernel's connection table says from what to what.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::{IpAddr, SocketAddr};
 
 use lab::traffic::{Serve, Served, TcpServer, Transfer, download, ping};

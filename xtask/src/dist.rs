@@ -9,15 +9,22 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{cargo, run as run_command, step, target_directory, workspace};
 use crate::setup;
 
+/// More than the binary may have: it is copied to every node.
+const TOO_MANY_BYTES: u64 = 8_000_000;
+
 /// Builds `<target>/dist/netpath` and says how large it is.
 ///
 /// # Errors
-/// As [`build`].
+/// As [`build`], and when it is too large.
 pub fn run() -> Result<()> {
     let place = build()?;
     let bytes = fs::metadata(&place).with_context(|| format!("cannot read {}", place.display()))?.len();
     let tenths = (bytes + 50_000) / 100_000;
     println!("{}: {bytes} bytes ({}.{} MB)", place.display(), tenths / 10, tenths % 10);
+    ensure!(
+        bytes < TOO_MANY_BYTES,
+        "a binary of {TOO_MANY_BYTES} bytes or more is too large; see what `cargo bloat --release --crates` blames"
+    );
     Ok(())
 }
 

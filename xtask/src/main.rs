@@ -42,7 +42,7 @@ enum Command {
     Bench(bench::Args),
     /// Run netpath on every kernel it is for, in virtual machines, and write docs/kernels.md (needs qemu's packages of Debian)
     Kernels(kernels::Args),
-    /// Build the static release binary that is copied to nodes: target/dist/netpath
+    /// Build the static release binary that is copied to nodes, target/dist/netpath, and check its size
     Dist,
 }
 

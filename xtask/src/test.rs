@@ -1,4 +1,7 @@
-//! `cargo xtask test`: every test. Those of netpath-tests need root and a kernel, so without root they are named as not run.
+//! `cargo xtask test`: every test. Those of the lab need root and a kernel, so without root they are named as not run.
+//!
+//! Every command of cargo selects the whole workspace: of one package alone the libraries would have other features, and be
+//! compiled once more.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -8,8 +11,10 @@ use anyhow::{Result, ensure};
 use crate::process::{cargo, is_root, output, run as run_command, step, target_directory, workspace};
 use crate::setup;
 
-/// The package whose tests need root: the lab and its scenarios.
+/// The package whose test programs need root.
 const LAB: &str = "netpath-tests";
+/// Those programs.
+const LAB_PROGRAMS: [&str; 3] = ["main", "kernels", "programs"];
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -31,10 +36,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
 
     step("compiling the tests");
-    for selection in [plain as fn() -> Result<Command>, lab] {
+    for selection in [libraries as fn() -> Result<Command>, plain, lab] {
         run_command(selection()?.arg("--no-run"))?;
     }
-    let plain_count = count(plain()?, &args.filter)?;
+    let plain_count = count(libraries()?, &args.filter)? + count(plain()?, &args.filter)?;
     let lab_count = count(lab()?, &args.filter)?;
     // A misspelt name or a broken harness must not look like success.
     ensure!(plain_count + lab_count > 0, "no test matches; `cargo xtask test` runs them all");
@@ -47,7 +52,9 @@ pub fn run(args: &Args) -> Result<()> {
 
     if plain_count > 0 {
         step(&format!("running {plain_count} tests that need nothing"));
-        run_command(plain()?.arg("--no-fail-fast").arg("--").args(&args.filter))?;
+        for selection in [libraries as fn() -> Result<Command>, plain] {
+            run_command(selection()?.arg("--no-fail-fast").arg("--").args(&args.filter))?;
+        }
     }
     if lab_count == 0 {
         step("passed: all tests that match");
@@ -62,32 +69,36 @@ pub fn run(args: &Args) -> Result<()> {
         step("run them: sudo -E env \"PATH=$PATH\" cargo xtask test");
         return Ok(());
     }
-    step("building netpath for the lab");
-    // The dev profile: it checks arithmetic and debug assertions, and the tests above have compiled most of it already.
-    let target = target_directory()?;
-    run_command(cargo().args(["build", "-p", "netpath", "--target-dir"]).arg(&target).current_dir(workspace()))?;
+    // Built for netpath's own tests: the dev profile, which checks arithmetic and debug assertions.
+    let netpath = target_directory()?.join("debug/netpath");
+    ensure!(netpath.is_file(), "cargo built no {}", netpath.display());
     step(&format!("running {lab_count} tests in the lab, one after another"));
     let mut tests = lab()?;
     // Each looks at what the kernel has: devices, programs, counters. Another one's must not come in between.
-    tests.env("RUST_TEST_THREADS", "1").env("NETPATH_BIN", target.join("debug/netpath"));
+    tests.env("RUST_TEST_THREADS", "1").env("NETPATH_BIN", netpath);
     run_command(tests.arg("--no-fail-fast").arg("--").args(&args.filter))?;
     step(if args.filter.is_empty() { "passed: all tests" } else { "passed: all tests that match" });
     Ok(())
 }
 
-/// `cargo test` of everything that needs nothing.
+/// `cargo test` of what is in libraries, the lab's among them; it needs nothing. There is no code in documentation.
+fn libraries() -> Result<Command> {
+    cargo_test(&["--lib"])
+}
+
+/// `cargo test` of programs and test programs that need nothing.
 fn plain() -> Result<Command> {
-    cargo_test(&["--workspace", "--exclude", LAB])
+    cargo_test(&["--exclude", LAB, "--bins", "--test", "*"])
 }
 
 /// `cargo test` of what needs root.
 fn lab() -> Result<Command> {
-    cargo_test(&["-p", LAB])
+    cargo_test(&LAB_PROGRAMS.map(|name| ["--test", name]).concat())
 }
 
 fn cargo_test(selection: &[&str]) -> Result<Command> {
     let mut command = cargo();
-    command.args(["test", "--quiet"]).args(selection).arg("--target-dir").arg(target_directory()?);
+    command.args(["test", "--quiet", "--workspace"]).args(selection).arg("--target-dir").arg(target_directory()?);
     command.current_dir(workspace());
     Ok(command)
 }

@@ -3,17 +3,17 @@
 
 use std::process::Output;
 
+use lab::report::Diagnosis;
+
 use super::*;
 
 /// A report for which no ENI is named.
-fn unnamed(lab: &Lab) -> Value {
-    serde_json::from_str(&text(lab, &["report", "--duration", "100ms", "--format", "json"])).unwrap()
+fn unnamed(lab: &Lab) -> Report {
+    read(text(lab, &["report", "--duration", "100ms", "--format", "json"]).as_bytes()).unwrap()
 }
 
-fn class(report: &Value, device: &str) -> String {
-    let devices = report["devices"].as_array().unwrap();
-    let found = devices.iter().find(|one| one["name"] == device).unwrap_or_else(|| panic!("no {device}"));
-    found["class"].as_str().unwrap().to_owned()
+fn class<'a>(report: &'a Report, device: &str) -> &'a str {
+    &report.device(device).class
 }
 
 fn run(lab: &Lab, arguments: &[&str]) -> Output {
@@ -38,31 +38,21 @@ fn what_imds_names_is_an_eni() {
     let veth = &lab.pod("client").veth;
     assert_eq!(["eth0", "eth1", veth, "spare0"].map(|device| class(&report, device)), ["eni", "eni", "veth", "veth"]);
     assert_eq!(class(&report, "above0"), "other");
-    assert_eq!(
-        (eni(&report, "eth0")["id"].clone(), eni(&report, "eth1")["id"].clone()),
-        (fact(A, "imds"), fact(B, "imds"))
-    );
-    assert_eq!((&report["health"]["eni"], &report["health"]["eni_reason"]), (&json!("found"), &Value::Null));
+    assert_eq!((&report.eni("eth0").id, &report.eni("eth1").id), (&fact(A, "imds"), &fact(B, "imds")));
+    assert_eq!((report.health.eni.as_str(), report.health.eni_reason.as_deref()), ("found", None));
 
-    let devices: Value = serde_json::from_str(&text(&lab, &["devices", "--format", "json"])).unwrap();
-    let evidence = |name: &str| {
-        let devices = devices["devices"].as_array().unwrap();
-        devices.iter().find(|one| one["name"] == name).unwrap()["eni_evidence"].clone()
-    };
-    assert_eq!(
-        ["eth0", "eth1", veth, "spare0"].map(evidence),
-        [json!("imds"), json!("imds"), Value::Null, Value::Null]
-    );
-    let doctor: Value = serde_json::from_slice(&run(&lab, &["doctor", "--format", "json"]).stdout).unwrap();
-    let findings = doctor["findings"].as_array().unwrap();
-    let found = findings.iter().find(|finding| finding["check"] == "devices").unwrap();
-    assert!(found["level"] == "ok" && found["found"].as_str().unwrap().ends_with("2 of them ENIs"), "{found}");
+    let devices: Devices = read(text(&lab, &["devices", "--format", "json"]).as_bytes()).unwrap();
+    let evidence = |name: &str| devices.device(name).eni_evidence.as_deref();
+    assert_eq!(["eth0", "eth1", veth, "spare0"].map(evidence), [Some("imds"), Some("imds"), None, None]);
+    let doctor: Diagnosis = read(&run(&lab, &["doctor", "--format", "json"]).stdout).unwrap();
+    let found = doctor.finding("devices");
+    assert!(found.level == "ok" && found.found.ends_with("2 of them ENIs"), "{found}");
 
     // What crosses it is said to.
     let window = text(&lab, &["report", "--format", "json", "--", "ping", "-c", "3", "-i", "0.1", "10.0.0.1"]);
     let start = window.find('{').unwrap();
-    let report: Value = serde_json::from_str(&window[start..]).unwrap_or_else(|_| panic!("{window}"));
-    let crossed = report["totals"]["by_path"]["eni"]["packets"].as_u64().unwrap();
+    let report: Report = read(&window.as_bytes()[start..]).unwrap();
+    let crossed = report.path("eni").packets;
     assert_eq!(crossed, 6, "three requests and their answers");
 }
 
@@ -100,13 +90,12 @@ fn the_port_is_the_eni_and_not_the_bridge() {
 fn without_an_eni_nothing_is_claimed() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let check = |eni: &str, reason: &str, doctor: (i32, &str)| {
-        let health = unnamed(&lab)["health"].clone();
-        assert!(health["eni"] == eni && health["eni_reason"].as_str().unwrap().contains(reason), "{health}");
+        let health = unnamed(&lab).health;
+        assert!(health.eni == eni && health.eni_reason.as_deref().unwrap().contains(reason), "{health}");
         let output = run(&lab, &["doctor", "--format", "json"]);
-        let diagnosis: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let findings = diagnosis["findings"].as_array().unwrap();
-        let found = findings.iter().find(|finding| finding["check"] == "devices").unwrap();
-        assert_eq!((output.status.code(), found["level"].as_str()), (Some(doctor.0), Some(doctor.1)), "{found}");
+        let diagnosis: Diagnosis = read(&output.stdout).unwrap();
+        let found = diagnosis.finding("devices");
+        assert_eq!((output.status.code(), found.level.as_str()), (Some(doctor.0), doctor.1), "{found}");
     };
     let table = || text(&lab, &["report", "--duration", "100ms"]);
     let named = "the default route leaves by eth0 (a veth device); if that is the node's uplink, name it: --eni eth0";
@@ -153,12 +142,9 @@ fn veths_of_pods_are_refused() {
         }
     }
     for globs in [&["--eni", "eth0"][..], &["--eni", "eth*"]] {
-        let report: Value = serde_json::from_str(&text(
-            &lab,
-            &[&["report", "--duration", "100ms", "--format", "json"], globs].concat(),
-        ))
-        .unwrap();
-        assert_eq!((class(&report, "eth0").as_str(), &report["health"]["eni"]), ("eni", &json!("found")), "{globs:?}");
+        let arguments = [&["report", "--duration", "100ms", "--format", "json"], globs].concat();
+        let report: Report = read(text(&lab, &arguments).as_bytes()).unwrap();
+        assert_eq!((class(&report, "eth0"), report.health.eni.as_str()), ("eni", "found"), "{globs:?}");
         assert_eq!(class(&report, veth), "veth");
     }
 
@@ -172,5 +158,5 @@ fn veths_of_pods_are_refused() {
         Ok(())
     };
     let report = lab.measure(&[], work).unwrap().report;
-    assert_eq!((class(&report, "eth7"), class(&report, "eth0")), ("veth".to_owned(), "eni".to_owned()));
+    assert_eq!((class(&report, "eth7"), class(&report, "eth0")), ("veth", "eni"));
 }

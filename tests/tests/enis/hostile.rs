@@ -1,6 +1,6 @@
 //! Sources that are broken, slow or hostile: the report is made all the same, and says what it lacks.
 
-use lab::Namespace;
+use lab::{Measured, Namespace};
 
 use super::*;
 
@@ -13,13 +13,12 @@ fn all(lab: &Lab, reply: fn() -> Reply) -> [Server; 3] {
 /// Measures, and lists, while all three behave like this, and returns how netpath takes it.
 fn taken(lab: &Lab, reply: fn() -> Reply) -> [String; 3] {
     let _servers = all(lab, reply);
-    let report: Value =
-        serde_json::from_str(&text(lab, &["report", "--eni", "eth*", "--duration", "100ms", "--format", "json"]))
-            .unwrap();
-    assert!(report["ipam"].is_null() && report["node"]["instance_id"].is_null(), "{report:#}");
-    assert!(eni(&report, "eth0")["id"].is_null());
-    assert!(!report["devices"].as_array().unwrap().is_empty() && report["window"]["duration_ns"].as_u64() > Some(0));
-    let [_, states @ ..] = states(&report);
+    let arguments = ["report", "--eni", "eth*", "--duration", "100ms", "--format", "json"];
+    let report: Report = read(text(lab, &arguments).as_bytes()).unwrap();
+    assert!(report.ipam.is_none() && report.node.instance_id.is_none(), "{report:#}");
+    assert!(report.eni("eth0").id.is_none());
+    assert!(!report.devices.is_empty() && report.window.duration_ns > 0);
+    let [_, states @ ..] = states(&report.sources).map(str::to_owned);
     for table in
         [text(lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(lab, &["devices", "--eni", "eth*"])]
     {
@@ -112,14 +111,18 @@ fn odd_contents() {
     let enis = [managed("eni-\u{1b}[2J", 0, false), managed(B, 1, false)];
     let _introspection = Server::start(&lab.node.namespace, INTROSPECTION, move |_| Reply::ok(introspection(&enis)));
     let _metrics = Server::start(&lab.node.namespace, METRICS, |_| Reply::ok("awscni_eni_max NaN\nawscni_ip_max 3\n"));
-    let report = report(&lab);
-    assert_eq!(states(&report), ["absent", "malformed", "malformed", "malformed"]);
-    assert!(report["node"]["instance_id"].is_null() && report["ipam"].is_null());
-    let (eth0, eth1) = (eni(&report, "eth0"), eni(&report, "eth1"));
-    assert!(eth0["id"].is_null() && eth0["addresses"].is_null() && eth1["prefixes"]["origin"] != "imds");
-    assert_eq!((&eth0["role"], &eth1["id"]), (&fact("primary", "imds"), &fact(B, "imds")));
-    assert_eq!(eth1["pod_addresses"]["value"]["assigned"], 2);
-    assert!(!report.to_string().contains("\\u001b"), "{report:#}");
+    let Measured { report, json, .. } = lab.measure(&[], || Ok(())).unwrap();
+    assert_eq!(states(&report.sources), ["absent", "malformed", "malformed", "malformed"]);
+    assert!(report.node.instance_id.is_none() && report.ipam.is_none());
+    let (eth0, eth1) = (report.eni("eth0"), report.eni("eth1"));
+    assert!(
+        eth0.id.is_none()
+            && eth0.addresses.is_none()
+            && eth1.prefixes.as_ref().is_none_or(|prefixes| prefixes.origin != "imds")
+    );
+    assert_eq!((&eth0.role, &eth1.id), (&fact("primary", "imds"), &fact(B, "imds")));
+    assert_eq!(eth1.pod_addresses.as_ref().unwrap().value.assigned, 2);
+    assert!(!json.contains("\\u001b"), "{json}");
 }
 
 /// In a container IMDS's answers may not come through: the connection is made, and then there is silence. What other
@@ -130,9 +133,9 @@ fn one_of_them_is_silent() {
     let _imds = Server::start(&lab.vpc, IMDS, |_| Reply::Silence);
     let _metrics = Server::start(&lab.node.namespace, METRICS, |_| Reply::ok(metrics(0)));
     let report = report(&lab);
-    assert_eq!(states(&report), ["absent", "timed_out", "absent", "ok"]);
-    let imds = &report["sources"].as_array().unwrap()[1];
-    assert!(imds["reason"].as_str().unwrap().contains("hop limit"), "{imds}");
+    assert_eq!(states(&report.sources), ["absent", "timed_out", "absent", "ok"]);
+    let imds = &report.sources[1];
+    assert!(imds.reason.as_deref().unwrap().contains("hop limit"), "{imds}");
 }
 
 /// It tells of the instance, then no more.
@@ -144,5 +147,8 @@ fn what_was_told_before_it_went_silent_stays() {
         if request.path.contains("/macs/") { Reply::Silence } else { metadata.answer(request) }
     });
     let report = report(&lab);
-    assert_eq!((state(&report, "imds").as_str(), &report["node"]["instance_id"]), ("timed_out", &json!(INSTANCE)));
+    assert_eq!(
+        (source_state(&report.sources, "imds"), report.node.instance_id.as_deref()),
+        ("timed_out", Some(INSTANCE))
+    );
 }

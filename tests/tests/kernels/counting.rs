@@ -7,10 +7,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use lab::traffic::{Serve, TcpServer, download, upload};
-use lab::{Lab, Namespace, counters, ip_batch};
-use serde_json::Value;
+use lab::{Lab, Namespace, Report, counters, ip_batch};
 
-use super::{each_way, lab, number};
+use super::{each_way, lab};
 
 const ETHERNET_BYTES: u64 = 14;
 const TRANSFER_BYTES: u64 = 1_000_000;
@@ -42,20 +41,17 @@ fn bridge(namespace: &Namespace, own: u8) {
 }
 
 /// A device and direction: what the hook saw and what /proc/net/dev says, packets and bytes; and what became of the difference.
-fn explained(report: &Value, device: &str, direction: &str, kernel: (u64, u64)) -> u64 {
-    let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == device).unwrap();
-    let hook = &device[direction];
-    let (packets, bytes) = (number(&hook["packets"]), number(&hook["bytes"]));
-    let residual = &device["residual"][direction];
-    assert_eq!(residual["unexplained_bytes"], 0, "{device}");
+fn explained(report: &Report, device: &str, direction: &str, kernel: (u64, u64)) -> u64 {
+    let device = report.device(device);
+    let hook = device.hook(direction);
+    let (packets, bytes) = (hook.packets, hook.bytes);
+    let residual = device.residual(direction);
+    assert_eq!(residual.unexplained_bytes, 0, "{device}");
     assert_eq!(packets, kernel.0, "super-packets are one: {device}");
     let left_out = bytes - kernel.1;
     assert!(left_out == 0 || left_out == ETHERNET_BYTES * packets, "{left_out} of {packets} packets: {device}");
-    let causes = residual["causes"].as_array().unwrap();
-    let headers: Vec<_> =
-        causes.iter().map(|cause| (cause["name"].as_str().unwrap(), cause["bytes"].as_i64())).collect();
     let expected = [("ethernet_headers", Some(-i64::try_from(left_out).unwrap()))];
-    assert_eq!(headers, if left_out == 0 { &[][..] } else { &expected }, "{device}");
+    assert_eq!(residual.causes(), if left_out == 0 { &[][..] } else { &expected }, "{device}");
     left_out
 }
 

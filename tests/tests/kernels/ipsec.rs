@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use lab::{Host, ip, ip_batch};
 
-use super::seen::{BYTES, FRAMES_BYTES, converse, fetch, hooks, measure};
-use super::{chosen_way, each_way, lab, number};
+use super::seen::{BYTES, FRAMES_BYTES, converse, fetch, measure};
+use super::{chosen_way, each_way, lab};
 
 /// An address of the other node that is reached through IPsec alone.
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 7);
@@ -62,20 +62,18 @@ fn packets_that_a_policy_encrypts() {
         for (proto, port) in [("udp", 80), ("tcp", 443)] {
             let [out, back] = seen.conversation(proto, port);
             let veth = client.veth.as_str();
-            assert_eq!((&out["path"], hooks(out)), (&"eni".into(), vec![(veth, "rx")]), "{out}");
-            assert_eq!((&back["path"], hooks(back)), (&"eni".into(), vec![("eth0", "rx"), (veth, "tx")]), "{back}");
+            assert_eq!((out.path.as_str(), out.hooks()), ("eni", vec![(veth, "rx")]), "{out}");
+            assert_eq!((back.path.as_str(), back.hooks()), ("eni", vec![("eth0", "rx"), (veth, "tx")]), "{back}");
             inside.extend([out, back]);
         }
-        assert_eq!((number(&inside[0]["bytes"]), number(&inside[1]["bytes"])), (FRAMES_BYTES, FRAMES_BYTES));
-        assert!(number(&inside[3]["bytes"]) > BYTES, "the download: {}", inside[3]);
+        assert_eq!((inside[0].bytes, inside[1].bytes), (FRAMES_BYTES, FRAMES_BYTES));
+        assert!(inside[3].bytes > BYTES, "the download: {}", inside[3]);
         seen.assert_carried(&inside);
         // The device counts what came in encrypted, once; the hook sees it again.
-        let again: u64 = [inside[1], inside[3]].iter().map(|flow| number(&flow["hops"][0]["bytes"])).sum();
-        let devices = seen.report["devices"].as_array().unwrap();
-        let eth0 = devices.iter().find(|device| device["name"] == "eth0").unwrap();
-        let causes = eth0["residual"]["rx"]["causes"].as_array().unwrap();
-        let shown = causes.iter().find(|cause| cause["name"] == "shown_again").unwrap_or_else(|| panic!("{eth0}"));
-        assert_eq!(shown["bytes"].as_i64(), Some(-i64::try_from(again).unwrap()), "{shown}");
+        let again: u64 = [inside[1], inside[3]].iter().map(|flow| flow.hops[0].bytes).sum();
+        let eth0 = seen.report.device("eth0");
+        let shown = eth0.residual("rx").cause("shown_again").unwrap_or_else(|| panic!("{eth0}"));
+        assert_eq!(shown.bytes, Some(-again.cast_signed()), "{eth0}");
     });
 }
 
@@ -107,8 +105,8 @@ fn packets_of_an_xfrm_interface() {
     let hops = [(client.veth.as_str(), "rx"), ("ipsec0", "tx")];
     let ([out, back], [ask, answer]) =
         (seen.assert_way("udp", 80, "eni", &hops), seen.assert_way("tcp", 443, "eni", &hops));
-    assert_eq!((&out["packets"], &back["packets"]), (&20.into(), &20.into()));
+    assert_eq!((out.packets, back.packets), (20, 20));
     seen.assert_carried(&[out, back, ask, answer]);
-    let paths: Vec<_> = seen.flows().iter().map(|flow| &flow["path"]).collect();
+    let paths: Vec<_> = seen.flows().iter().map(|flow| flow.path.as_str()).collect();
     assert!(paths.len() == 6 && paths.iter().all(|path| *path == "eni"), "four inside, ESP each way: {paths:?}");
 }

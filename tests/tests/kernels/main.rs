@@ -8,12 +8,14 @@
 
 mod conntrack;
 mod counting;
+mod foreign;
 mod ipsec;
+mod leftovers;
 mod seen;
 mod topology;
 mod tunnels;
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -24,12 +26,12 @@ use aya::programs::TcAttachType;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use etherparse::PacketBuilder;
+use lab::report::Diagnosis;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams, send_frames, upload};
 use lab::{
-    Answer, Counters, Lab, Measured, Namespace, OpenWindow, TcFilter, device_counters, netpath_hooks, signal,
-    tc_filters, wait_until,
+    Answer, Counters, Lab, Measured, Namespace, OpenWindow, Report, TcFilter, device_counters, netpath_hooks, read,
+    signal, tc_filters, wait_until,
 };
-use serde_json::Value;
 
 /// How netpath attaches.
 #[derive(Clone, Copy, Debug)]
@@ -72,45 +74,6 @@ fn attached(node: &Namespace) -> usize {
     tcx + tc_filters(node).unwrap().iter().filter(|filter| filter.name.starts_with("netpath_")).count()
 }
 
-/// Legacy filters that are not netpath's.
-fn others(node: &Namespace) -> Vec<TcFilter> {
-    tc_filters(node).unwrap().into_iter().filter(|filter| !filter.name.starts_with("netpath_")).collect()
-}
-
-/// Another program's filter.
-struct Foreign<'a> {
-    lab: &'a Lab,
-    device: String,
-    hook: TcAttachType,
-    priority: u16,
-    handle: TcHandle,
-}
-
-/// Puts a program on a hook as the network policy agent does: priority 1, handle 1.
-fn agent<'a>(lab: &'a Lab, device: &str, hook: TcAttachType, answer: Answer) -> Foreign<'a> {
-    let foreign = Foreign { lab, device: device.to_owned(), hook, priority: 1, handle: TcHandle::new(0, 1) };
-    foreign.attach(answer, "agent");
-    foreign
-}
-
-impl Foreign<'_> {
-    fn attach(&self, answer: Answer, name: &str) {
-        let node = &self.lab.node.namespace;
-        // It may be there already.
-        let _ = node.run(|| qdisc_add_clsact(&self.device)).unwrap();
-        let options = NlOptions { priority: self.priority, handle: self.handle, classid: None };
-        let mut program = answer.load(name).unwrap();
-        lab::attach(&mut program, node, &self.device, self.hook, TcAttachOptions::Netlink(options)).unwrap();
-    }
-
-    /// Removes the filter by its handle.
-    fn leave(self) {
-        let detach =
-            || SchedClassifierLink::attached(&self.device, self.hook, self.priority, self.handle, None)?.detach();
-        self.lab.node.namespace.run(detach).unwrap().unwrap();
-    }
-}
-
 /// Opens a window, in which netpath is on as many hooks more than before.
 fn open_window(lab: &Lab, way: Way, hooks: usize) -> OpenWindow {
     let expected = attached(&lab.node.namespace) + hooks;
@@ -124,20 +87,9 @@ fn wait_for_hooks(lab: &Lab, expected: usize) {
     wait_until(&format!("{expected} programs are attached"), || attached(&lab.node.namespace) == expected);
 }
 
-/// Runs `netpath cleanup` in the node.
-fn cleanup(lab: &Lab, arguments: &[&str]) -> String {
-    let output = lab.netpath(&["cleanup"]).unwrap().args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
-}
-
 /// Measures `work`, and holds every device that netpath is attached to against its own counters. They are read outside of the
 /// window and in it; what they differ by passed (a device's first multicast reports) when netpath may not have looked.
-fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Value {
+fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Report {
     let read = || device_counters(&lab.node.namespace).unwrap();
     lab.wait_until_quiet().unwrap();
     let before = read();
@@ -155,16 +107,10 @@ fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Re
     let after = read();
     assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
     let mut hooked = 0;
-    for device in report["devices"].as_array().unwrap().iter().filter(|device| device["attach"] == way.name) {
+    for device in report.devices.iter().filter(|device| device.attach == way.name) {
         hooked += 1;
-        let name = device["name"].as_str().unwrap();
-        let count = |direction: &str, unit: &str| number(&device[direction][unit]);
-        let seen = Counters {
-            rx_bytes: count("rx", "bytes"),
-            rx_packets: count("rx", "packets"),
-            tx_bytes: count("tx", "bytes"),
-            tx_packets: count("tx", "packets"),
-        };
+        let name = device.name.as_str();
+        let seen = device.hooks();
         let (least, most) = (closed[name].since(opened[name]), after[name].since(before[name]));
         let fields = |of: Counters| [of.rx_bytes, of.rx_packets, of.tx_bytes, of.tx_packets];
         let mut within = fields(least).into_iter().zip(fields(seen)).zip(fields(most));
@@ -174,7 +120,7 @@ fn reconciled(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> Re
         );
     }
     assert_eq!(hooked, 1 + lab.pods().len(), "eth0 and every pod's veth");
-    assert_eq!(report["health"]["unparsed_packets"], 0);
+    assert_eq!(report.health.unparsed_packets, 0);
     report
 }
 
@@ -192,8 +138,8 @@ fn attaches_to_both_hooks_of_every_device() {
         let tun = lab.node.namespace.command("ip").unwrap().args(["tuntap", "add", "tun0", "mode", "tun"]).status();
         assert!(tun.unwrap().success());
         let report = open_window(&lab, way, 2 * 4).report().unwrap();
-        for device in report["devices"].as_array().unwrap().iter().filter(|device| device["name"] != "lo") {
-            assert_eq!((&device["attach"], &device["blind"]), (&way.name.into(), &Value::Null), "{device}");
+        for device in report.devices.iter().filter(|device| device.name != "lo") {
+            assert_eq!((device.attach.as_str(), device.blind.as_deref()), (way.name, None), "{device}");
         }
         assert_eq!(attached(&lab.node.namespace), 0, "and leaves none of them");
     });
@@ -220,11 +166,11 @@ fn counts_tcp_udp_and_icmp_to_the_byte() {
             });
             let arrived = sink.stop().unwrap();
             assert_eq!((arrived.count, arrived.bytes), (60, 50 * 500 + 10 * 20_000));
-            let path = |name: &str| number(&report["totals"]["by_path"][name]["bytes"]);
+            let path = |name: &str| report.path(name).bytes;
             assert!((2_000_000..2_400_000).contains(&path("eni")), "2 MB and headers, not {}", path("eni"));
             let local = path("local");
             assert!((2_225_000..2_700_000).contains(&local), "2.2 MB and headers, not {local}");
-            assert_eq!(report["health"]["orphan_fragment_packets"], 0);
+            assert_eq!(report.health.orphan_fragment_packets, 0);
         }
     });
 }
@@ -247,16 +193,14 @@ fn headers_behind_the_linear_part_are_read() {
         v6[20] = 0;
         let frames = [&v4, &v6].map(|frame| vec![frame.clone(); FRAMES]).concat();
         let report = reconciled(&lab, way, &[], || send_frames(&client.namespace, "eth0", &frames));
-        for (frame, source, ports) in [
-            (v4, client.ipv4.to_string(), [7_001, 7_002]),
-            (v6, Ipv6Addr::from([0xfd; 16]).to_string(), [7_003, 7_004]),
-        ] {
-            let is_it = |flow: &&Value| (&flow["src"], &flow["sport"]) == (&source.clone().into(), &ports[0].into());
-            let flow = report["flows"].as_array().unwrap().iter().find(is_it).unwrap();
-            assert_eq!((&flow["proto"], &flow["dport"]), (&"udp".into(), &ports[1].into()), "{flow}");
-            let hop = &flow["hops"][0];
-            let expected = (&FRAMES.into(), &(FRAMES * frame.len()).into());
-            assert_eq!((&hop["packets"], &hop["bytes"]), expected, "{flow}");
+        for (frame, source, ports) in
+            [(v4, IpAddr::from(client.ipv4), [7_001, 7_002]), (v6, Ipv6Addr::from([0xfd; 16]).into(), [7_003, 7_004])]
+        {
+            let flow = report.flow_from(SocketAddr::new(source, ports[0]));
+            assert_eq!((flow.proto.as_str(), flow.dport), ("udp", Some(ports[1])), "{flow}");
+            let hop = &flow.hops[0];
+            let expected = (FRAMES as u64, (FRAMES * frame.len()) as u64);
+            assert_eq!((hop.packets, hop.bytes), expected, "{flow}");
         }
     });
 }
@@ -271,12 +215,12 @@ fn follows_flows_through_snat() {
         let report = reconciled(&lab, way, &[], || download(&lab.pod("client").namespace, server.address()).map(drop));
         let served = server.stop().unwrap();
         assert_eq!(served[0].peer.ip(), lab.node.ipv4, "the lab translates");
-        assert_eq!((&report["health"]["conntrack"], &report["health"]["unjoined_flows"]), (&"ok".into(), &0.into()));
-        let flows = report["flows"].as_array().unwrap();
+        assert_eq!((report.health.conntrack.as_str(), report.health.unjoined_flows), ("ok", 0));
+        let flows = &report.flows;
         assert_eq!(flows.len(), 2, "one each way: {flows:?}");
-        let out = flows.iter().find(|flow| flow["src"] == lab.pod("client").ipv4.to_string()).unwrap();
-        assert_eq!((&out["path"], out["hops"].as_array().unwrap().len()), (&"eni".into(), 2), "{out}");
-        assert_eq!(out["hops"][1]["sport"], served[0].peer.port(), "as the server saw it");
+        let out = report.flow(|flow| flow.src == lab.pod("client").ipv4);
+        assert_eq!((out.path.as_str(), out.hops.len()), ("eni", 2), "{out}");
+        assert_eq!(out.hops[1].sport, Some(served[0].peer.port()), "as the server saw it");
     });
 }
 
@@ -291,10 +235,9 @@ fn send_from(lab: &Lab, ports: Range<u16>, to: SocketAddr) -> Result<()> {
 }
 
 /// How many UDP packets the report has in flows, of all hops, and how many in none for want of room.
-fn udp_packets(report: &Value) -> (u64, u64) {
-    let flows = report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "udp");
-    let hops = flows.flat_map(|flow| flow["hops"].as_array().unwrap());
-    (hops.map(|hop| number(&hop["packets"])).sum(), number(&report["health"]["map_full_packets"]))
+fn udp_packets(report: &Report) -> (u64, u64) {
+    let hops = report.flows_of("udp").flat_map(|flow| &flow.hops);
+    (hops.map(|hop| hop.packets).sum(), report.health.map_full_packets)
 }
 
 #[test]
@@ -334,16 +277,13 @@ fn what_a_full_map_has_no_room_for_is_in_the_sums() {
         assert_eq!(in_flows + in_none, 2 * sent, "at two hooks");
         // Ethernet 14, IPv4 20, UDP 8 and 10 bytes.
         let unattributed = |pod: &str, direction: &str| {
-            let devices = report["devices"].as_array().unwrap();
-            let hook = &devices.iter().find(|device| device["name"] == lab.pod(pod).veth.as_str()).unwrap()[direction];
-            (number(&hook["unattributed_packets"]), number(&hook["unattributed_bytes"]))
+            let hook = report.device(&lab.pod(pod).veth).hook(direction);
+            (hook.unattributed_packets, hook.unattributed_bytes)
         };
         let (came, left) = (unattributed("client", "rx"), unattributed("server", "tx"));
         assert_eq!((came.0 + left.0, came.1 + left.1), (in_none, in_none * 52), "as the devices have it");
-        let terms = report["accounting"]["terms"].as_array().unwrap();
-        let bytes = |name: &str| terms.iter().find(|term| term["name"] == name).unwrap()["bytes"].as_i64().unwrap();
-        assert_eq!(bytes("unattributed").unsigned_abs(), in_none * 52);
-        assert_eq!(bytes("residual"), 0);
+        assert_eq!(report.term("unattributed").unsigned_abs(), in_none * 52);
+        assert_eq!(report.term("residual"), 0);
     });
 }
 
@@ -360,306 +300,6 @@ fn while_it_stands_still<T>(lab: &Lab, work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn runs_before_an_agents_filter_and_lets_it_decide() {
-    each_way(|way| {
-        // The last one: send it out of the node's ENI, whose number the lab's kernel chooses.
-        for (answer, arrives) in
-            [(Some(Answer::Pass), true), (Some(Answer::Next), true), (Some(Answer::Drop), false), (None, false)]
-        {
-            let lab = lab();
-            let node = &lab.node.namespace;
-            let answer = answer.unwrap_or_else(|| Answer::Redirect { ifindex: node.ifindex("eth0").unwrap() });
-            let sent_elsewhere = || device_counters(node).unwrap()["eth0"].tx_packets;
-            lab.wait_until_quiet().unwrap();
-            let elsewhere = sent_elsewhere();
-            let veth = &lab.pod("client").veth;
-            for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
-                agent(&lab, veth, hook, answer);
-            }
-            let before = others(node);
-            assert_eq!(before.len(), 2);
-            assert_eq!(passes(&lab), arrives, "{answer:?}, before netpath");
-            reconciled(&lab, way, &[], || {
-                assert_eq!(passes(&lab), arrives, "{answer:?}, with netpath");
-                assert_eq!(others(node), before, "with netpath");
-                Ok(())
-            });
-            assert_eq!(passes(&lab), arrives, "{answer:?}, after netpath");
-            assert_eq!(others(node), before, "after netpath");
-            assert_eq!(attached(node), 0);
-            let redirected = if matches!(answer, Answer::Redirect { .. }) { 3 } else { 0 };
-            assert_eq!(sent_elsewhere() - elsewhere, redirected, "{answer:?}");
-        }
-    });
-}
-
-#[test]
-fn an_agent_that_comes_later_is_left_alone() {
-    each_way(|way| {
-        let lab = lab();
-        let veth = &lab.pod("client").veth;
-        let window = open_window(&lab, way, 6);
-        assert!(passes(&lab));
-        let first = agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
-        let listed = others(&lab.node.namespace);
-        assert_eq!((listed.len(), passes(&lab)), (1, false));
-        // As the agent does it when it restarts: its own by handle 1.
-        first.leave();
-        assert!(passes(&lab));
-        assert_eq!(attached(&lab.node.namespace), 6, "netpath's filters are not taken for the agent's");
-        agent(&lab, veth, TcAttachType::Ingress, Answer::Drop);
-        assert!(!passes(&lab));
-        let report = window.report().unwrap();
-        // Of filters with one priority, the one that came last runs first.
-        let device = report["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).unwrap();
-        let blind = device["blind"].as_str().unwrap_or_default();
-        assert_eq!(blind.starts_with("before netpath on its ingress hook"), way.name == "clsact", "{device}");
-        assert!(
-            blind.is_empty() || blind.contains("284 bytes that the device counted did not reach netpath"),
-            "{blind}"
-        );
-        assert_eq!((others(&lab.node.namespace), passes(&lab)), (listed, false), "after netpath");
-        assert_eq!(attached(&lab.node.namespace), 0);
-    });
-}
-
-/// Somebody deletes a clsact qdisc, or a hook's filters, with netpath's in them. TCX has nothing to do with either.
-#[test]
-fn filters_that_others_delete_are_missed_and_not_looked_for() {
-    each_way(|way| {
-        let lab = lab();
-        let (node, client, server) = (&lab.node.namespace, &lab.pod("client").veth, &lab.pod("server").veth);
-        let tc = |arguments: &str| lab::tc(node, arguments).unwrap();
-        if way.name == "tcx" {
-            tc(&format!("qdisc add dev {client} clsact"));
-            tc(&format!("qdisc add dev {server} clsact"));
-        }
-        let mut read = Vec::new();
-        let measured = lab.measure(way.arguments, || {
-            read.push(device_counters(node)?);
-            assert!(passes(&lab));
-            lab.wait_until_quiet()?;
-            read.push(device_counters(node)?);
-            tc(&format!("qdisc del dev {client} clsact"));
-            tc(&format!("filter del dev {server} ingress"));
-            agent(&lab, client, TcAttachType::Ingress, Answer::Pass);
-            for _ in 0..3 {
-                assert!(passes(&lab), "packets are not concerned");
-            }
-            lab.wait_until_quiet()?;
-            read.push(device_counters(node)?);
-            Ok(())
-        });
-        let Measured { report, messages, .. } = measured.unwrap();
-        assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
-        let [opened, deleted, closed] = &read[..] else { panic!("three readings") };
-        let lost = |hook: &str, there: &str| {
-            format!(
-                "its {hook} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
-            )
-        };
-        // Until when netpath is on each hook, and what the report says of that.
-        let expected = if way.name == "tcx" {
-            [(client, closed, closed, vec![]), (server, closed, closed, vec![])]
-        } else {
-            let both = vec![lost("ingress", "program "), lost("egress", "nobody")];
-            [(client, deleted, deleted, both), (server, deleted, closed, vec![lost("ingress", "nobody")])]
-        };
-        let devices = report["devices"].as_array().unwrap();
-        for (name, until_rx, until_tx, blind) in expected {
-            let device = devices.iter().find(|device| device["name"] == name.as_str()).unwrap();
-            let (rx, tx) = (until_rx[name].since(opened[name]), until_tx[name].since(opened[name]));
-            let seen = |hook: &str| (number(&device[hook]["packets"]), number(&device[hook]["bytes"]));
-            assert_eq!(
-                (seen("rx"), seen("tx")),
-                ((rx.rx_packets, rx.rx_bytes), (tx.tx_packets, tx.tx_bytes)),
-                "{name}"
-            );
-            assert!(closed[name].since(opened[name]).rx_packets >= 4, "four pings or answers");
-            let said = device["blind"].as_str().unwrap_or_default();
-            assert!(
-                blind.iter().all(|part| said.contains(part)) && blind.is_empty() == said.is_empty(),
-                "{name}: {said}"
-            );
-        }
-        assert_eq!(report["health"]["blind_devices"], if way.name == "tcx" { 0 } else { 2 });
-        let accounting = &report["accounting"];
-        let terms = accounting["terms"].as_array().unwrap().iter().map(|term| term["bytes"].as_i64().unwrap());
-        assert_eq!(Some(terms.sum()), accounting["container_insights"]["node_network_total_bytes"].as_i64());
-        assert_eq!((attached(node), others(node).len(), passes(&lab)), (0, 1, true), "only what is the agent's stays");
-    });
-}
-
-/// Somebody's ingress qdisc is where a clsact qdisc would have to be.
-#[test]
-fn where_there_is_no_room_for_filters_it_is_blind_and_says_so() {
-    each_way(|way| {
-        let lab = lab();
-        let (node, veth) = (&lab.node.namespace, &lab.pod("client").veth);
-        let tc = |arguments: &str| lab::tc(node, &arguments.replace("DEV", veth)).unwrap();
-        tc("qdisc add dev DEV ingress");
-        let before = tc("qdisc show dev DEV");
-        let mut doctor = lab.netpath(&["doctor", "--eni", "eth*", "--format", "json"]).unwrap();
-        let doctor = doctor.output().unwrap();
-        let report = lab.measure(way.arguments, || {
-            assert!(passes(&lab));
-            Ok(())
-        });
-        let report = report.unwrap().report;
-        assert_eq!(tc("qdisc show dev DEV"), before);
-
-        let diagnosis: Value = serde_json::from_slice(&doctor.stdout).unwrap();
-        let of =
-            |all: &Value| all["devices"].as_array().unwrap().iter().find(|one| one["name"] == veth.as_str()).cloned();
-        let (judged, device) = (of(&diagnosis).unwrap(), of(&report).unwrap());
-        let is_blind = way.name == "clsact";
-        assert_eq!((device["attach"] == "none", device["blind"].is_string()), (is_blind, is_blind), "{device}");
-        // Which does as this kernel has it.
-        assert_eq!(
-            (judged["level"] == "fail", doctor.status.code()),
-            (!has_tcx(), Some(i32::from(!has_tcx()))),
-            "{judged}"
-        );
-        if is_blind {
-            assert!(device["blind"].as_str().unwrap().contains("ingress qdisc is in the place of clsact"), "{device}");
-            assert_eq!((&device["rx"], &report["health"]["blind_devices"]), (&Value::Null, &1.into()));
-        }
-    });
-}
-
-/// For a new clsact qdisc the kernel throws away what waits in the device's queue.
-#[test]
-fn what_waits_in_a_queue_arrives_all_the_same() {
-    const PACKETS: u32 = 100;
-    each_way(|way| {
-        let lab = lab();
-        let server = lab.pod("server");
-        let sink = UdpSink::start(&server.namespace, SocketAddr::new(server.ipv4.into(), 0)).unwrap();
-        let tc = |arguments: &str| lab::tc(&lab.node.namespace, &arguments.replace("DEV", &server.veth)).unwrap();
-        // 100 packets and more than half a minute, which no netpath waits.
-        tc("qdisc add dev DEV root tbf rate 30kbit burst 3000 limit 1000000");
-        send_datagrams(&lab.pod("client").namespace, sink.address(), 1_000, PACKETS).unwrap();
-        let arguments =
-            [&["report", "--duration", "100ms", "--format", "json", "--eni", "eth*"], way.arguments].concat();
-        let output = lab.netpath(&arguments).unwrap().output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let devices = report["devices"].as_array().unwrap();
-        let device = devices.iter().find(|device| device["name"] == server.veth.as_str()).unwrap();
-        if way.name == "clsact" {
-            assert!(device["blind"].as_str().unwrap().contains("packets wait in its queue"), "{device}");
-        } else {
-            assert_eq!(device["blind"], Value::Null);
-        }
-        tc("qdisc change dev DEV root tbf rate 100mbit burst 30000 limit 1000000");
-        wait_until("the queue is empty", || lab::root_qdisc(&lab.node.namespace, &server.veth).unwrap().qlen == 0);
-        lab.wait_until_quiet().unwrap();
-        assert_eq!(sink.stop().unwrap().count, u64::from(PACKETS));
-    });
-}
-
-#[test]
-fn a_priority_of_another_kind_is_left_alone() {
-    each_way(|way| {
-        let lab = lab();
-        let veth = &lab.pod("client").veth;
-        let tc = |arguments: &str| lab::tc(&lab.node.namespace, &arguments.replace("DEV", veth)).unwrap();
-        tc("qdisc add dev DEV clsact");
-        tc("filter add dev DEV ingress protocol ip prio 1 u32 match ip dst 192.0.2.1/32 flowid 1:1");
-        let listed = || {
-            let list = tc("filter show dev DEV ingress");
-            list.lines().filter(|line| line.contains("u32") && line.contains("flowid")).map(str::to_owned).collect()
-        };
-        let before: Vec<String> = listed();
-        reconciled(&lab, way, &[], || {
-            assert!(passes(&lab));
-            Ok(())
-        });
-        assert_eq!(listed(), before);
-        assert_eq!(attached(&lab.node.namespace), 0);
-    });
-}
-
-#[test]
-fn a_kill_leaves_packets_flowing_and_the_next_start_cleans_up() {
-    each_way(|way| {
-        let lab = lab();
-        let window = open_window(&lab, way, 6);
-        let agent = agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
-        window.kill().unwrap();
-        assert!(passes(&lab));
-        let left = if way.name == "tcx" { 0 } else { 6 };
-        wait_for_hooks(&lab, left);
-        agent.leave();
-        reconciled(&lab, way, &[], || {
-            assert_eq!(attached(&lab.node.namespace), 6, "only those of the netpath that runs");
-            assert!(passes(&lab));
-            Ok(())
-        });
-        assert_eq!(attached(&lab.node.namespace), 0);
-    });
-}
-
-/// While it starts, attaches and measures.
-#[test]
-fn killed_at_any_moment_it_leaves_what_cleanup_finds() {
-    const MOMENTS: u32 = 8;
-    each_way(|way| {
-        let lab = lab();
-        let began = Instant::now();
-        open_window(&lab, way, 6).report().unwrap();
-        let whole = began.elapsed();
-        for moment in 1..=MOMENTS {
-            let mut command = lab.netpath(&["report", "--duration", "1h", "--eni", "eth*"]).unwrap();
-            let mut netpath = command.args(way.arguments).stderr(Stdio::null()).spawn().unwrap();
-            thread::sleep(whole * moment / MOMENTS);
-            netpath.kill().unwrap();
-            netpath.wait().unwrap();
-            assert!(passes(&lab), "killed at {moment} of {MOMENTS}");
-        }
-        if way.name == "tcx" {
-            wait_for_hooks(&lab, 0);
-        }
-        cleanup(&lab, &[]);
-        assert_eq!((attached(&lab.node.namespace), passes(&lab)), (0, true));
-    });
-}
-
-#[test]
-fn cleanup_removes_leftovers_and_nothing_else() {
-    each_way(|way| {
-        let lab = lab();
-        let node = &lab.node.namespace;
-        open_window(&lab, way, 6).kill().unwrap();
-        let left = if way.name == "tcx" { 0 } else { 6 };
-        wait_for_hooks(&lab, left);
-        agent(&lab, &lab.pod("client").veth, TcAttachType::Ingress, Answer::Pass);
-        // The name alone is no proof.
-        let (device, hook) = ("eth0".to_owned(), TcAttachType::Ingress);
-        let namesake = Foreign { lab: &lab, device, hook, priority: 9, handle: TcHandle::new(0, 9) };
-        namesake.attach(Answer::Next, "netpath_rx");
-        let (others_before, before) = (others(node), tc_filters(node).unwrap());
-
-        let would = cleanup(&lab, &["--dry-run"]);
-        assert_eq!(would.matches("would remove: netpath_").count(), left, "{would}");
-        assert_eq!(tc_filters(node).unwrap(), before, "a dry run changes nothing");
-        let removed = cleanup(&lab, &[]);
-        assert_eq!(removed.matches("removed: netpath_").count(), left, "{removed}");
-        assert_eq!(others(node), others_before);
-        assert_eq!(attached(node), 1, "the namesake stays");
-        assert!(passes(&lab));
-
-        let window = open_window(&lab, way, 6);
-        let text = cleanup(&lab, &[]);
-        assert!(text.contains("nothing to remove"), "{text}");
-        assert_eq!(text.contains("kept: 6 filters"), way.name == "clsact", "{text}");
-        assert_eq!(attached(node), 7, "a netpath that runs keeps its programs");
-        window.report().unwrap();
-        assert_eq!((others(node), attached(node)), (others_before, 1));
-    });
-}
-
-#[test]
 fn two_at_once_count_side_by_side() {
     each_way(|way| {
         let lab = lab();
@@ -669,9 +309,9 @@ fn two_at_once_count_side_by_side() {
         }
         for (left, window) in [(6, windows)].into_iter().flat_map(|(left, [one, other])| [(left, one), (0, other)]) {
             let report = window.report().unwrap();
-            let local = &report["totals"]["by_path"]["local"];
+            let local = report.path("local");
             // Ethernet 14, IPv4 20, ICMP 8 and 100 bytes; three and their replies.
-            assert_eq!((&local["packets"], &local["bytes"]), (&6.into(), &(6 * 142).into()));
+            assert_eq!((local.packets, local.bytes), (6, 6 * 142));
             wait_for_hooks(&lab, left);
         }
     });

@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use lab::report::Flow;
 use lab::traffic::{Serve, TcpServer, UdpEcho, ask, download};
-use lab::{Counters, Lab, Measured, Namespace, device_counters};
-use serde_json::Value;
+use lab::{Counters, Lab, Measured, Namespace, Report, device_counters};
 
-use super::{Way, number};
+use super::Way;
 
 /// Datagrams of one conversation, and the payload of each.
 pub const DATAGRAMS: usize = 20;
@@ -21,7 +21,7 @@ pub const BYTES: u64 = 100_000;
 
 /// A report, with which the devices' own counters agree.
 pub struct Seen {
-    pub report: Value,
+    pub report: Report,
 }
 
 /// Measures `work`. No device may have a byte that is not explained, and what crossed an ENI must be what `eth0` counted, each
@@ -41,27 +41,27 @@ pub fn measure(lab: &Lab, way: Way, arguments: &[&str], work: impl FnOnce() -> R
     let Measured { report, messages, .. } = lab.measure(&[way.arguments, arguments].concat(), work).unwrap();
     let ((opened, closed), after) = (inside.unwrap(), read());
     assert!(messages.is_empty(), "netpath has nothing to complain of: {messages}");
-    for device in report["devices"].as_array().unwrap().iter().filter(|device| device["name"] != "lo") {
-        let name = device["name"].as_str().unwrap();
-        assert_eq!(device["blind"], Value::Null, "{name}");
+    for device in report.devices.iter().filter(|device| device.name != "lo") {
+        let name = device.name.as_str();
+        assert_eq!(device.blind, None, "{name}");
         // Bonds and their like, whose packets pass the hooks of others.
-        if device["attach"] == "none" {
-            assert_eq!(device["class"], "other", "{name}");
+        if device.attach == "none" {
+            assert_eq!(device.class, "other", "{name}");
             continue;
         }
-        assert_eq!(device["attach"], way.name, "{name}");
+        assert_eq!(device.attach, way.name, "{name}");
         let (least, most) = (closed[name].since(opened[name]), after[name].since(before[name]));
         for (way, least, most) in [("rx", least.rx_bytes, most.rx_bytes), ("tx", least.tx_bytes, most.tx_bytes)] {
-            let own = number(&device["kernel"][format!("{way}_bytes")]);
+            let own = device.kernel().bytes(way);
             assert!((least..=most).contains(&own), "{name} {way}: {own} is not from {least} to {most}");
-            assert_eq!(device[way]["unattributed_packets"], 0, "all of {name}'s packets can be read");
-            let residual = &device["residual"][way];
-            assert_eq!(residual["unexplained_bytes"], 0, "{name} {way}: {residual}");
+            assert_eq!(device.hook(way).unattributed_packets, 0, "all of {name}'s packets can be read");
+            let residual = device.residual(way);
+            assert_eq!(residual.unexplained_bytes, 0, "{name} {way}: {residual}");
         }
     }
     let [least, most] =
         [(&closed, &opened), (&after, &before)].map(|(now, then)| both(now["eth0"].since(then["eth0"])));
-    let crossed = number(&report["totals"]["by_path"]["eni"]["bytes"]);
+    let crossed = report.path("eni").bytes;
     assert!((least..=most).contains(&crossed), "{crossed} crossed the ENI, which counted {least} to {most}");
     Seen { report }
 }
@@ -71,14 +71,15 @@ fn both(counters: Counters) -> u64 {
 }
 
 impl Seen {
-    pub fn flows(&self) -> &[Value] {
-        self.report["flows"].as_array().unwrap()
+    pub fn flows(&self) -> &[Flow] {
+        &self.report.flows
     }
 
     /// The two flows of the conversation with this port of this protocol: to it, and from it.
-    pub fn conversation(&self, proto: &str, port: u16) -> [&Value; 2] {
+    pub fn conversation(&self, proto: &str, port: u16) -> [&Flow; 2] {
         ["dport", "sport"].map(|end| {
-            let is_it = |flow: &&Value| flow["proto"] == proto && flow[end] == port;
+            let port_of = |flow: &Flow| if end == "dport" { flow.dport } else { flow.sport };
+            let is_it = |flow: &&Flow| flow.proto == proto && port_of(flow) == Some(port);
             let found: Vec<_> = self.flows().iter().filter(is_it).collect();
             let [flow] = found[..] else { panic!("one {proto} flow with {end} {port}: {:?}", self.flows()) };
             flow
@@ -86,28 +87,22 @@ impl Seen {
     }
 
     /// As `conversation`; both flows must be of this path, pass these hooks there and the same ones back, and be one.
-    pub fn assert_way(&self, proto: &str, port: u16, path: &str, hops: &[(&str, &str)]) -> [&Value; 2] {
+    pub fn assert_way(&self, proto: &str, port: u16, path: &str, hops: &[(&str, &str)]) -> [&Flow; 2] {
         let [out, back] = self.conversation(proto, port);
         let other = |way: &str| if way == "rx" { "tx" } else { "rx" };
         let again: Vec<_> = hops.iter().rev().map(|&(device, way)| (device, other(way))).collect();
-        assert_eq!((&out["path"], hooks(out)), (&path.into(), hops.to_vec()), "{out}");
-        assert_eq!((&back["path"], hooks(back)), (&path.into(), again), "{back}");
-        assert_eq!(out["conversation"], back["conversation"], "one conversation: {out} {back}");
+        assert_eq!((out.path.as_str(), out.hooks()), (path, hops.to_vec()), "{out}");
+        assert_eq!((back.path.as_str(), back.hooks()), (path, again), "{back}");
+        assert_eq!(out.conversation, back.conversation, "one conversation: {out} {back}");
         [out, back]
     }
 
     /// Nothing but `inside` was carried by other packets.
-    pub fn assert_carried(&self, inside: &[&Value]) {
-        let bytes: u64 = inside.iter().map(|flow| number(&flow["bytes"])).sum();
-        let carried = &self.report["totals"]["in_tunnels"];
-        assert_eq!((number(&carried["bytes"]), &carried["flows"]), (bytes, &inside.len().into()), "{carried}");
+    pub fn assert_carried(&self, inside: &[&Flow]) {
+        let bytes: u64 = inside.iter().map(|flow| flow.bytes).sum();
+        let carried = &self.report.totals.in_tunnels;
+        assert_eq!((carried.bytes, carried.flows), (bytes, inside.len() as u64), "{carried}");
     }
-}
-
-/// Where the flow was seen, by device and direction.
-pub fn hooks(flow: &Value) -> Vec<(&str, &str)> {
-    let hops = flow["hops"].as_array().unwrap().iter();
-    hops.map(|hop| (hop["device"].as_str().unwrap(), hop["direction"].as_str().unwrap())).collect()
 }
 
 /// Asks a server [`DATAGRAMS`] times, and gets as many answers.

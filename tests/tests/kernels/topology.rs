@@ -5,10 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use lab::traffic::mac;
 use lab::{Lab, POD_NAMESPACE, introduce, ip_batch, wait_until};
-use serde_json::Value;
 
 use super::seen::{DATAGRAMS, FRAMES_BYTES, converse, fetch, measure};
-use super::{chosen_way, each_way, lab, number};
+use super::{chosen_way, each_way, lab};
 
 fn listen(address: Ipv4Addr, port: u16) -> SocketAddr {
     SocketAddr::from((address, port))
@@ -46,11 +45,12 @@ fn an_eni_and_a_pod_in_a_vrf() {
         fetch(&client.namespace, &outside.namespace, listen(outside.ipv4, 80))?;
         fetch(&outside.namespace, &client.namespace, listen(address, 82))
     });
-    let name = Value::from(format!("{POD_NAMESPACE}/client"));
+    let name = format!("{POD_NAMESPACE}/client");
+    let name = Some(name.as_str());
     let [out, back] = seen.assert_way("tcp", 80, "eni", &[(veth, "rx"), ("eth0", "tx")]);
-    assert_eq!((&out["src_pod"], &back["dst_pod"]), (&name, &name));
+    assert_eq!((out.src_pod.as_deref(), back.dst_pod.as_deref()), (name, name));
     let [out, back] = seen.assert_way("tcp", 82, "eni", &[("eth0", "rx"), (veth, "tx")]);
-    assert_eq!((&out["dst_pod"], &back["src_pod"]), (&name, &name));
+    assert_eq!((out.dst_pod.as_deref(), back.src_pod.as_deref()), (name, name));
 }
 
 /// A packet passes the bond and then a card, which is where it crosses an ENI, once.
@@ -118,12 +118,12 @@ fn a_bridge_that_takes_tags_off() {
         let flows = seen.assert_way("udp", 80, "eni", &[("vethb", "rx"), ("eth0", "tx")]);
         assert_eq!(seen.flows().len(), 2);
         for flow in flows {
-            let vlans = |device: &str| {
-                let hop = flow["hops"].as_array().unwrap().iter().find(|hop| hop["device"] == device).unwrap();
-                hop["vlans"].clone()
-            };
-            assert_eq!((vlans("eth0"), vlans("vethb")), (Value::from(vec![100]), Value::Array(vec![])), "{flow}");
-            assert_eq!(flow["packets"], DATAGRAMS, "{flow}");
+            assert_eq!(
+                (flow.on("eth0").vlans.as_slice(), flow.on("vethb").vlans.as_slice()),
+                (&[100][..], &[][..]),
+                "{flow}"
+            );
+            assert_eq!(flow.packets, DATAGRAMS as u64, "{flow}");
         }
     });
 }
@@ -157,21 +157,19 @@ fn services_that_ipvs_forwards() {
         assert_eq!(tracked.iter().any(|entry| translated(&entry)), known, "{tracked:?}");
         node.output("conntrack", &["-F"]).unwrap();
         if known {
-            let [out, back] = [("dst", service), ("src", backend)].map(|(end, address)| {
-                let is_it = |flow: &&Value| flow[end] == address.ip().to_string();
-                seen.flows().iter().find(is_it).unwrap()
-            });
+            let out = seen.report.flow(|flow| flow.dst == service.ip());
+            let back = seen.report.flow(|flow| flow.src == backend.ip());
             for flow in [out, back] {
-                assert_eq!((&flow["path"], number(&flow["bytes"])), (&"local".into(), FRAMES_BYTES), "{flow}");
+                assert_eq!((flow.path.as_str(), flow.bytes), ("local", FRAMES_BYTES), "{flow}");
             }
             assert_eq!(seen.flows().len(), 2);
             continue;
         }
         assert_eq!(seen.flows().len(), 4, "two sides each way, and nothing that joins them");
         for flow in seen.flows() {
-            let judged = (&flow["path"], &flow["reason"], number(&flow["bytes"]));
-            assert_eq!(judged, (&"unresolved".into(), &"virtual_server".into(), FRAMES_BYTES), "{flow}");
-            assert!(flow["reason_detail"].as_str().unwrap().contains("172.20.0.10 port 80"), "{flow}");
+            let judged = (flow.path.as_str(), flow.reason.as_deref(), flow.bytes);
+            assert_eq!(judged, ("unresolved", Some("virtual_server"), FRAMES_BYTES), "{flow}");
+            assert!(flow.reason_detail.as_deref().unwrap().contains("172.20.0.10 port 80"), "{flow}");
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use lab::report::Flow;
 use lab::traffic::ping;
 use lab::{Host, introduce, ip, ip_batch};
-use serde_json::Value;
 
 use super::seen::{FRAMES_BYTES, converse, fetch, measure};
-use super::{chosen_way, lab, number};
+use super::{chosen_way, lab};
 
 /// What the load of a device of this kind needs to get from one end to the other, and whether it has Ethernet headers.
 fn options(kind: &str, near: &Host, far: &Host) -> (String, bool) {
@@ -61,22 +61,22 @@ fn each_kind_of_tunnel() {
     });
     let mut inside = Vec::new();
     for (number_of, kind) in (0_u8..).zip(KINDS) {
-        let far = format!("10.50.{number_of}.2");
-        for (end, direction) in [("dst", "tx"), ("src", "rx")] {
-            let found: Vec<_> = seen.flows().iter().filter(|flow| flow[end] == far).collect();
+        let far = Ipv4Addr::new(10, 50, number_of, 2);
+        for direction in ["tx", "rx"] {
+            let is_it = |flow: &&Flow| if direction == "tx" { flow.dst == far } else { flow.src == far };
+            let found: Vec<_> = seen.flows().iter().filter(is_it).collect();
             let [flow] = found[..] else { panic!("one flow of {kind} each way: {found:?}") };
-            assert_eq!((&flow["path"], &flow["proto"]), (&"eni".into(), &"icmp".into()), "{flow}");
-            let [hop] = &flow["hops"].as_array().unwrap()[..] else { panic!("one hook: {flow}") };
-            let at = (&hop["device"], &hop["direction"]);
-            assert_eq!(at, (&format!("to-{kind}").into(), &direction.into()), "{flow}");
+            assert_eq!((flow.path.as_str(), flow.proto.as_str()), ("eni", "icmp"), "{flow}");
+            let [hop] = &flow.hops[..] else { panic!("one hook: {flow}") };
+            assert_eq!(hop.hook(), (format!("to-{kind}").as_str(), direction), "{flow}");
             let ethernet = if options(kind, node, remote).1 { 0 } else { 14 };
             let expected = u64::from(ECHOES) * (HEADERS - ethernet + PAYLOAD as u64);
-            assert_eq!((&flow["packets"], number(&flow["bytes"])), (&ECHOES.into(), expected), "{flow}");
+            assert_eq!((flow.packets, flow.bytes), (u64::from(ECHOES), expected), "{flow}");
             inside.push(flow);
         }
     }
     seen.assert_carried(&inside);
-    assert!(seen.flows().iter().all(|flow| flow["path"] == "eni"), "{:?}", seen.flows());
+    assert!(seen.flows().iter().all(|flow| flow.path == "eni"), "{:?}", seen.flows());
 }
 
 #[test]
@@ -117,18 +117,17 @@ fn wireguard() {
     let [out, back] = seen.assert_way("udp", 80, "eni", &hops);
     let [ask, answer] = seen.assert_way("tcp", 443, "eni", &hops);
     // As the device has them, without Ethernet headers.
-    let headers = 14 * number(&out["packets"]);
-    assert_eq!([out, back].map(|flow| number(&flow["bytes"])), [FRAMES_BYTES - headers; 2]);
+    let headers = 14 * out.packets;
+    assert_eq!([out, back].map(|flow| flow.bytes), [FRAMES_BYTES - headers; 2]);
     seen.assert_carried(&[out, back, ask, answer]);
     // The device counts a message for each packet: a header of 16 bytes, the packet, padded to a multiple of 16 bytes, and 16
     // bytes that prove who sent it.
-    let devices = seen.report["devices"].as_array().unwrap();
-    let wg0 = devices.iter().find(|device| device["name"] == "wg0").unwrap();
+    let wg0 = seen.report.device("wg0");
     for way in ["rx", "tx"] {
-        let kernel = |unit: &str| number(&wg0["kernel"][format!("{way}_{unit}")]);
-        let (packets, besides) = (kernel("packets"), kernel("bytes") - number(&wg0[way]["wire_bytes"]));
+        let (packets, bytes) = (wg0.kernel().packets(way), wg0.kernel().bytes(way));
+        let besides = bytes - wg0.hook(way).wire_bytes;
         assert!((32 * packets..48 * packets).contains(&besides), "{way}: {besides} of {packets} packets");
     }
-    let outer: Vec<&Value> = seen.flows().iter().filter(|flow| flow["sport"] == PORT).collect();
-    assert!(outer.len() == 2 && outer.iter().all(|flow| flow["path"] == "eni"), "{outer:?}");
+    let outer: Vec<&Flow> = seen.flows().iter().filter(|flow| flow.sport == Some(PORT)).collect();
+    assert!(outer.len() == 2 && outer.iter().all(|flow| flow.path == "eni"), "{outer:?}");
 }

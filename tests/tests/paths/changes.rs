@@ -8,7 +8,7 @@ use lab::traffic::{Serve, TcpServer, UdpEcho, ask, send_datagrams};
 use lab::{Eni, Lab, ip};
 use socket2::{Domain, Socket, Type};
 
-use super::watch::{at, number, watch};
+use super::watch::{at, watch};
 
 const SERVICE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 20, 0, 10);
 
@@ -47,10 +47,9 @@ fn a_port_whose_former_connection_has_ended() {
     });
     let [before, now] = servers.map(|server| server.stop().unwrap().len());
     assert_eq!((before, now), (1, 1), "each had one of them");
-    let paths: Vec<_> =
-        window.flows().iter().map(|flow| (&flow["path"], flow["hops"].as_array().unwrap().len())).collect();
-    assert_eq!(paths, [(&"local".into(), 2), (&"local".into(), 2)]);
-    assert_eq!(number(&window.flows()[0]["bytes"]), window.devices[&server.veth].rx_bytes);
+    let paths: Vec<_> = window.flows().iter().map(|flow| (flow.path.as_str(), flow.hops.len())).collect();
+    assert_eq!(paths, [("local", 2), ("local", 2)]);
+    assert_eq!(window.flows()[0].bytes, window.devices[&server.veth].rx_bytes);
 }
 
 /// A UDP client keeps its socket while its service's backend changes: kube-proxy deletes the entry, a new one goes elsewhere.
@@ -73,10 +72,10 @@ fn a_services_backend_changes() {
     });
     assert_eq!(servers.map(|server| server.stop().unwrap()), [10, 10]);
     let veth = window.devices[&client.veth];
-    let bytes: u64 = window.flows().iter().map(|flow| number(&flow["bytes"])).sum();
+    let bytes: u64 = window.flows().iter().map(|flow| flow.bytes).sum();
     assert_eq!(bytes, veth.rx_bytes + veth.tx_bytes, "{:?}", window.flows());
-    assert!(window.flows().iter().all(|flow| flow["path"] == "local"), "{:?}", window.flows());
-    assert_eq!(number(&window.report["totals"]["by_path"]["local"]["bytes"]), bytes);
+    assert!(window.flows().iter().all(|flow| flow.path == "local"), "{:?}", window.flows());
+    assert_eq!(window.report.path("local").bytes, bytes);
 }
 
 /// A route moves a flow to the other ENI: the totals have what either sent.
@@ -97,12 +96,12 @@ fn a_flow_moves_to_the_other_eni() {
         }
         Ok(())
     });
-    let flow = window.flows().iter().find(|flow| flow["dport"] == 9).unwrap();
+    let flow = window.report.flow(|flow| flow.dport == Some(9));
     let [eth0, eth1] = ["eth0", "eth1"].map(|name| window.devices[name]);
     assert_eq!((eth0.tx_packets, eth1.tx_packets), (10, 30), "the routes");
-    assert_eq!((&flow["path"], number(&flow["bytes"])), (&"eni".into(), eth0.tx_bytes + eth1.tx_bytes), "{flow}");
+    assert_eq!((flow.path.as_str(), flow.bytes), ("eni", eth0.tx_bytes + eth1.tx_bytes), "{flow}");
     let total = eth0.rx_bytes + eth0.tx_bytes + eth1.rx_bytes + eth1.tx_bytes;
-    assert_eq!(number(&window.report["totals"]["by_path"]["eni"]["bytes"]), total);
+    assert_eq!(window.report.path("eni").bytes, total);
 }
 
 /// Packets of a macvlan pod pass no hook but the ENI's, and crossed it.
@@ -125,6 +124,6 @@ fn a_macvlan_pod() {
     });
     assert_eq!(server.stop().unwrap(), 6);
     let eth0 = window.devices["eth0"];
-    assert!(window.flows().iter().all(|flow| flow["path"] == "eni"), "{:?}", window.flows());
-    assert_eq!(number(&window.report["totals"]["by_path"]["eni"]["bytes"]), eth0.rx_bytes + eth0.tx_bytes);
+    assert!(window.flows().iter().all(|flow| flow.path == "eni"), "{:?}", window.flows());
+    assert_eq!(window.report.path("eni").bytes, eth0.rx_bytes + eth0.tx_bytes);
 }

@@ -5,16 +5,15 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use aya::programs::TcAttachType;
 use aya::programs::tc::TcAttachOptions;
+use lab::report::Flow;
 use lab::traffic::{UdpEcho, ask};
-use lab::{Answer, Lab, attach, ip, tc};
-use serde_json::Value;
+use lab::{Answer, Lab, Report, attach, ip, tc};
 use socket2::{Domain, Socket, Type};
 
-use super::watch::{at, number, track, watch};
+use super::watch::{at, track, watch};
 
-fn of<'a>(flows: &'a [Value], key: &str, address: Ipv4Addr) -> &'a Value {
-    let found = flows.iter().find(|flow| flow["proto"] == "udp" && flow[key] == address.to_string());
-    found.unwrap_or_else(|| panic!("no flow with {key} {address} in {flows:?}"))
+fn udp_to(report: &Report, address: Ipv4Addr) -> &Flow {
+    report.flow(|flow| flow.proto == "udp" && flow.dst == address)
 }
 
 /// A rule rewrites addresses without conntrack: who the service's backend is cannot be known.
@@ -41,9 +40,9 @@ fn rewritten_without_conntrack() {
     });
     assert_eq!(echo.stop().unwrap(), 5);
     for flow in window.flows() {
-        let reason = (&flow["path"], &flow["reason"]);
-        assert_eq!(reason, (&"unresolved".into(), &"rewritten_without_conntrack".into()), "{flow}");
-        assert!(flow["reason_detail"].as_str().unwrap().contains("raw"), "the table of the rule: {flow}");
+        let reason = (flow.path.as_str(), flow.reason.as_deref());
+        assert_eq!(reason, ("unresolved", Some("rewritten_without_conntrack")), "{flow}");
+        assert!(flow.reason_detail.as_deref().unwrap().contains("raw"), "the table of the rule: {flow}");
     }
 }
 
@@ -63,8 +62,8 @@ fn redirected_past_the_veth() {
     });
     assert_eq!(echo.stop().unwrap(), 5);
     assert_eq!(window.devices[&server.veth].tx_packets, 0, "past the host's end");
-    assert_eq!(of(window.flows(), "dst", server.ipv4)["path"], "eni");
-    assert_eq!(of(window.flows(), "src", server.ipv4)["path"], "eni");
+    assert_eq!(udp_to(&window.report, server.ipv4).path, "eni");
+    assert_eq!(window.report.flow(|flow| flow.proto == "udp" && flow.src == server.ipv4).path, "eni");
 }
 
 /// TPROXY gives a pod's connection to any address to a process of this node.
@@ -104,9 +103,9 @@ fn taken_by_a_transparent_proxy() {
         stream.read_exact(&mut vec![0; 50_000])?;
         Ok(())
     });
-    let paths: Vec<_> = window.flows().iter().map(|flow| (flow["src"].clone(), flow["path"].clone())).collect();
+    let paths: Vec<_> = window.flows().iter().map(|flow| (flow.src, flow.path.as_str())).collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
-    assert!(paths.iter().all(|(_, path)| path == "host"), "{paths:?}");
+    assert!(paths.iter().all(|(_, path)| *path == "host"), "{paths:?}");
 }
 
 /// A mirror copies a pod's packets to another pod, which is neither their end nor another place where they went.
@@ -132,12 +131,12 @@ fn mirrored_to_another_pod() {
         Ok(())
     });
     assert_eq!(window.devices[&ids.veth].tx_packets, 10, "the copies");
-    let of_ids = |flow: &&Value| flow["dst_pod"].as_str().is_some_and(|pod| pod.ends_with("/ids"));
+    let of_ids = |flow: &&Flow| flow.dst_pod.as_deref().is_some_and(|pod| pod.ends_with("/ids"));
     assert_eq!(window.flows().iter().find(of_ids), None, "nothing was for it");
     let sent = window.devices["eth0"].tx_bytes;
-    let (away, here) = (of(window.flows(), "dst", lab.outside.ipv4), of(window.flows(), "dst", lab.node.ipv4));
-    assert_eq!((&away["path"], number(&away["bytes"])), (&"eni".into(), sent), "{away}");
-    assert_eq!(here["path"], "host", "{here}");
+    let (away, here) = (udp_to(&window.report, lab.outside.ipv4), udp_to(&window.report, lab.node.ipv4));
+    assert_eq!((away.path.as_str(), away.bytes), ("eni", sent), "{away}");
+    assert_eq!(here.path, "host", "{here}");
 }
 
 /// ICMP errors about packets that NAT translated are translated too. They belong to that conversation, and count once.
@@ -169,14 +168,14 @@ fn refused_behind_a_service() {
             Ok(())
         });
         let icmp = if service.is_ipv4() { "icmp" } else { "icmpv6" };
-        let is_error = |flow: &&Value| flow["proto"] == icmp && !flow["about"].is_null();
+        let is_error = |flow: &&Flow| flow.proto == icmp && flow.about.is_some();
         let errors: Vec<_> = window.flows().iter().filter(is_error).collect();
         let [error] = errors[..] else { panic!("one flow of errors: {:?}", window.flows()) };
-        let asked = window.flows().iter().find(|flow| flow["proto"] == "udp").unwrap();
-        assert_eq!((&error["path"], &error["conversation"]), (&"local".into(), &asked["conversation"]), "{error}");
-        assert_eq!(number(&error["packets"]), 5, "{error}");
-        let hops: Vec<_> = error["hops"].as_array().unwrap().iter().map(|hop| &hop["device"]).collect();
+        let asked = window.report.flow(|flow| flow.proto == "udp");
+        assert_eq!((error.path.as_str(), error.conversation), ("local", asked.conversation), "{error}");
+        assert_eq!(error.packets, 5, "{error}");
+        let hops: Vec<_> = error.hops.iter().map(|hop| hop.device.as_str()).collect();
         assert_eq!(hops, [&server.veth, &client.veth], "{error}");
-        assert_eq!(error["about"]["dst"], backend.ip().to_string(), "as it left the node: {error}");
+        assert_eq!(error.about.as_ref().unwrap().dst, backend.ip(), "as it left the node: {error}");
     }
 }

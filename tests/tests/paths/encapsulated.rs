@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
+use lab::report::{Flow, Hop};
 use lab::traffic::mac;
 use lab::{Lab, ip};
 
-use serde_json::Value;
-
 use super::expected::Expected;
-use super::watch::{VXLAN, at, number, tcp, track};
+use super::watch::{VXLAN, at, tcp, track};
 
 /// A VXLAN device named `overlay` in the node and in `remote`, with 10.244.1.9 behind the latter.
 fn overlay(lab: &Lab, port: u16) -> IpAddr {
@@ -41,31 +40,35 @@ fn vxlan() {
         let far = overlay(&lab, port);
         let listen = at(far, 8080);
         let (window, ends) = tcp(&lab, &client.namespace, listen, &lab.remote.namespace, listen);
-        let outer = |flow: &Value| flow["proto"] == "udp" && flow["dport"] == port;
+        let outer = |flow: &Flow| flow.proto == "udp" && flow.dport == Some(port);
         Expected::of(&window)
             .apart_from(&outer)
             .conversation(&ends, "eni", &[(&client.veth, "rx"), ("overlay", "tx")], "")
             .assert();
         // What crossed the ENI is the tunnel's packets; their load is apart.
-        let totals = &window.report["totals"];
+        let totals = &window.report.totals;
         let load: Vec<_> = window.flows().iter().filter(|flow| !outer(flow)).collect();
-        let bytes = load.iter().map(|flow| number(&flow["bytes"])).sum::<u64>();
-        assert_eq!((&totals["in_tunnels"]["bytes"], &totals["in_tunnels"]["flows"]), (&bytes.into(), &2.into()));
+        let bytes = load.iter().map(|flow| flow.bytes).sum::<u64>();
+        assert_eq!((totals.in_tunnels.bytes, totals.in_tunnels.flows), (bytes, 2));
 
         let eth0 = window.devices["eth0"];
-        assert_eq!(number(&totals["by_path"]["eni"]["bytes"]), eth0.rx_bytes + eth0.tx_bytes);
+        assert_eq!(window.report.path("eni").bytes, eth0.rx_bytes + eth0.tx_bytes);
 
         let overlay = window.devices[VXLAN];
         for (direction, inner) in
             [("tx", (overlay.tx_bytes, overlay.tx_packets)), ("rx", (overlay.rx_bytes, overlay.rx_packets))]
         {
             let flows: Vec<_> = window.flows().iter().filter(|flow| outer(flow)).collect();
-            let hops = flows.iter().flat_map(|flow| flow["hops"].as_array().unwrap());
-            let hops: Vec<_> = hops.filter(|hop| hop["direction"] == direction).collect();
-            assert!(hops.iter().all(|hop| hop["device"] == "eth0"), "{hops:?}");
-            let sum = |what: &str| hops.iter().map(|hop| number(&hop[what])).sum::<u64>();
+            let hops = flows.iter().flat_map(|flow| &flow.hops);
+            let hops: Vec<_> = hops.filter(|hop| hop.direction == direction).collect();
+            assert!(hops.iter().all(|hop| hop.device == "eth0"), "{hops:?}");
+            let sum = |count: fn(&Hop) -> u64| hops.iter().map(|hop| count(hop)).sum::<u64>();
             // IPv4 20, UDP 8, VXLAN 8, two Ethernet headers of 14, neither of which is in the device's own figure.
-            assert_eq!((sum("packets"), sum("bytes")), (inner.1, inner.0 + 64 * inner.1), "{direction}");
+            assert_eq!(
+                (sum(|hop| hop.packets), sum(|hop| hop.bytes)),
+                (inner.1, inner.0 + 64 * inner.1),
+                "{direction}"
+            );
         }
     }
 }

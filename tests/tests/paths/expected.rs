@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use serde_json::Value;
+use lab::report::Flow;
 
-use super::watch::{BYTES, Ends, Window, number};
+use super::watch::{BYTES, Ends, Window};
 
 /// A hop by device and direction; its addresses follow from the ends: rx is before NAT, tx after.
 pub type At<'a> = (&'a str, &'static str);
@@ -13,7 +13,7 @@ pub type At<'a> = (&'a str, &'static str);
 /// Expectations on one window.
 pub struct Expected<'a> {
     window: &'a Window,
-    aside: &'a dyn Fn(&Value) -> bool,
+    aside: &'a dyn Fn(&Flow) -> bool,
     flows: Vec<String>,
     /// Lines of one conversation, which must share their number, and no other conversation's.
     conversations: Vec<Vec<String>>,
@@ -25,12 +25,12 @@ impl<'a> Expected<'a> {
     }
 
     /// Leaves some flows out.
-    pub fn apart_from(mut self, aside: &'a dyn Fn(&Value) -> bool) -> Self {
+    pub fn apart_from(mut self, aside: &'a dyn Fn(&Flow) -> bool) -> Self {
         self.aside = aside;
         self
     }
 
-    fn reported(&self) -> impl Iterator<Item = &Value> {
+    fn reported(&self) -> impl Iterator<Item = &Flow> {
         self.window.flows().iter().filter(|flow| !(self.aside)(flow))
     }
 
@@ -103,7 +103,7 @@ impl<'a> Expected<'a> {
 
         let number_of = |expected: &String| {
             let flow = self.reported().find(|flow| line(flow) == *expected).unwrap();
-            number(&flow["conversation"])
+            flow.conversation
         };
         let mut numbers: Vec<u64> = Vec::new();
         for lines in &self.conversations {
@@ -120,10 +120,10 @@ impl<'a> Expected<'a> {
 
     /// Each flow's bytes are in the totals of its path, once, but for those that other packets carried.
     fn assert_totals(&self) {
-        for (path, total) in self.window.report["totals"]["by_path"].as_object().unwrap() {
-            let flows = self.window.flows().iter().filter(|flow| flow["path"] == **path);
-            let own = flows.map(|flow| number(&flow["bytes"]) - number(&flow["carried_bytes"]));
-            assert_eq!(number(&total["bytes"]), own.sum::<u64>(), "{path}");
+        for (path, total) in &self.window.report.totals.by_path {
+            let flows = self.window.flows().iter().filter(|flow| flow.path == *path);
+            let own = flows.map(|flow| flow.bytes - flow.carried_bytes);
+            assert_eq!(total.bytes, own.sum::<u64>(), "{path}");
         }
     }
 }
@@ -137,40 +137,34 @@ fn answer(ends: &Ends) -> Ends {
 }
 
 /// The same packets pass every hop, so each counts the same; an answer over TCP has the whole payload.
-fn assert_bytes(flow: &Value) {
-    let hops = flow["hops"].as_array().unwrap();
+fn assert_bytes(flow: &Flow) {
+    let hops = &flow.hops;
     for hop in hops {
-        assert_eq!((&hop["bytes"], &hop["packets"]), (&flow["bytes"], &flow["packets"]), "{flow}");
+        assert_eq!((hop.bytes, hop.packets), (flow.bytes, flow.packets), "{flow}");
     }
-    assert!(number(&flow["packets"]) > 0, "{flow}");
-    if flow["proto"] == "tcp" && flow["from_initiator"] == false {
+    assert!(flow.packets > 0, "{flow}");
+    if flow.proto == "tcp" && flow.from_initiator == Some(false) {
         // Headers of 66 bytes for each of at most 9001, or 1500 outside; super-packets have one for many.
-        let bytes = number(&flow["bytes"]);
+        let bytes = flow.bytes;
         assert!((BYTES..BYTES + BYTES / 10).contains(&bytes), "{flow}");
     }
 }
 
-fn line(flow: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is no text in {flow}")).to_owned();
-    let end = |hop: &Value, address: &str, port: &str| {
-        let address: IpAddr = hop[address].as_str().unwrap().parse().unwrap();
-        let port = hop[port].as_u64().map_or(0, |port| u16::try_from(port).unwrap());
-        SocketAddr::new(address, port)
-    };
-    let initiator = match flow["from_initiator"].as_bool() {
+fn line(flow: &Flow) -> String {
+    let initiator = match flow.from_initiator {
         None => "?",
         Some(true) => "initiator",
         Some(false) => "responder",
     };
-    let mut line = format!("{} {} {initiator}", text(&flow["proto"]), text(&flow["path"]));
-    for hop in flow["hops"].as_array().unwrap() {
-        let (src, dst) = (end(hop, "src", "sport"), end(hop, "dst", "dport"));
-        write!(line, " | {} {} {src} > {dst}", text(&hop["device"]), text(&hop["direction"])).unwrap();
-        assert_eq!(hop["vlans"], Value::Array(Vec::new()), "no tags here: {hop}");
+    let mut line = format!("{} {} {initiator}", flow.proto, flow.path);
+    for hop in &flow.hops {
+        let (src, dst) = hop.ends();
+        write!(line, " | {} {} {src} > {dst}", hop.device, hop.direction).unwrap();
+        assert_eq!(hop.vlans, [0; 0], "no tags here: {hop}");
     }
-    let mut remarks: Vec<String> = flow["scope"].as_str().map(str::to_owned).into_iter().collect();
-    if flow["local_pair_left_node"] == true {
-        remarks.push("left-node".to_owned());
+    let mut remarks: Vec<&str> = flow.scope.as_deref().into_iter().collect();
+    if flow.local_pair_left_node {
+        remarks.push("left-node");
     }
     if !remarks.is_empty() {
         write!(line, " | {}", remarks.join(" ")).unwrap();

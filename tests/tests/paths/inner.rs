@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use lab::report::Flow;
 use lab::traffic::{UdpSink, mac, send_datagrams};
 use lab::{Host, Lab, Namespace, Pod, introduce, ip, ip_batch, open_tun, tc, wait_until};
-use serde_json::Value;
 
 use super::expected::Expected;
 use super::watch::{Ends, Window, at, tcp, track, udp, watch};
@@ -46,7 +46,7 @@ fn a_veth_pair_within_the_node() {
     let (window, ends) = tcp(&lab, node, listen, &server.namespace, listen);
     let way = [("brb", "tx"), ("link1", "tx"), ("link0", "rx"), ("vetha", "tx")];
     Expected::of(&window).conversation(&ends, "host", &way, "").assert();
-    assert_eq!(window.report["names"]["unknown_veths"], 1, "vetha's, and not the pair's: {}", window.report["names"]);
+    assert_eq!(window.report.names.unknown_veths, 1, "vetha's, and not the pair's: {}", window.report.names);
 }
 
 /// What is at the other end of a tun or tap device: it takes all packets, since the device counts what is taken.
@@ -111,9 +111,9 @@ fn machines_and_processes() {
         assert_eq!(window.devices["eth0"].tx_packets, 0);
     }
     let (window, _) = into(&lab, client, [192, 168, 255, 1].into(), &tun0);
-    let [flow] = window.flows().as_slice() else { panic!("one flow: {:?}", window.flows()) };
-    let hops: Vec<_> = flow["hops"].as_array().unwrap().iter().map(|hop| &hop["device"]).collect();
-    assert_eq!((&flow["path"], hops), (&"host".into(), vec![&Value::from(client.veth.as_str()), &"tun0".into()]));
+    let [flow] = window.flows() else { panic!("one flow: {:?}", window.flows()) };
+    let hops: Vec<_> = flow.hops.iter().map(|hop| hop.device.as_str()).collect();
+    assert_eq!((flow.path.as_str(), hops), ("host", vec![client.veth.as_str(), "tun0"]));
     assert_eq!(window.devices["eth0"].tx_packets, 0);
 }
 
@@ -138,10 +138,9 @@ fn a_name_that_is_not_text() {
     let sink = UdpSink::start(&server.namespace, listen).unwrap();
     let measured = lab.measure(&[], || send_datagrams(node, listen, 100, 10).map(drop)).unwrap();
     assert_eq!(sink.stop().unwrap().count, 10);
-    let flows = measured.report["flows"].as_array().unwrap();
-    let flow = flows.iter().find(|flow| flow["dport"] == 80).unwrap_or_else(|| panic!("no flow in {flows:?}"));
-    assert_eq!((&flow["path"], &flow["packets"]), (&"host".into(), &10.into()));
-    assert_eq!(flow["hops"][0]["device"], "eni\u{fffd}\u{fffd}");
+    let flow = measured.report.flow(|flow| flow.dport == Some(80));
+    assert_eq!((flow.path.as_str(), flow.packets), ("host", 10));
+    assert_eq!(flow.hops[0].device, "eni\u{fffd}\u{fffd}");
 }
 
 /// A tunnel's far end is a pod of this node: what passes it stays on the node.
@@ -163,12 +162,12 @@ fn a_tunnel_to_a_pod() {
     introduce((&node.namespace, "overlay", &client_ipv4), (&server.namespace, "overlay", "10.244.1.9")).unwrap();
     let listen = at([10, 244, 1, 9], 8080);
     let (window, ends) = tcp(&lab, &client.namespace, listen, &server.namespace, listen);
-    let outer = |flow: &Value| flow["proto"] == "udp" && flow["dport"] == 4789;
+    let outer = |flow: &Flow| flow.proto == "udp" && flow.dport == Some(4789);
     Expected::of(&window)
         .apart_from(&outer)
         .conversation(&ends, "local", &[(&client.veth, "rx"), ("overlay", "tx")], "")
         .assert();
-    let carriers: Vec<&Value> = window.flows().iter().filter(|flow| outer(flow)).map(|flow| &flow["path"]).collect();
+    let carriers: Vec<_> = window.flows().iter().filter(|flow| outer(flow)).map(|flow| flow.path.as_str()).collect();
     assert!(!carriers.is_empty() && carriers.iter().all(|path| *path == "host"), "{carriers:?}");
     assert_eq!(window.devices["eth0"].tx_packets, 0);
 }
@@ -203,7 +202,7 @@ fn copies_are_for_nobody() {
             hops.insert(1, ("eth0", "tx"));
         }
         Expected::of(&window).one_way(&ends, path, &hops, "").assert();
-        assert_eq!(window.flows()[0]["dst_pod"], Value::Null);
+        assert_eq!(window.flows()[0].dst_pod, None);
     }
 }
 

@@ -7,7 +7,7 @@ use lab::{Eni, Lab, Load, ip, iperf3};
 use socket2::{Domain, Socket, Type};
 
 use super::expected::Expected;
-use super::watch::{at, echoes, number, tcp, track, udp, watch};
+use super::watch::{at, echoes, tcp, track, udp, watch};
 
 const IMDS: &str = "169.254.169.254";
 const IMDS6: &str = "fd00:ec2::254";
@@ -50,17 +50,16 @@ fn two_pods_with_equal_ports() {
     });
     for (pod, count) in [(one, 3_u64), (two, 5)] {
         let flow = |initiator: bool| {
-            let of_pod = |flow: &&serde_json::Value| {
-                let end = if initiator { &flow["src"] } else { &flow["hops"][1]["dst"] };
-                *end == pod.ipv4.to_string() && flow["from_initiator"] == initiator
-            };
-            window.flows().iter().find(of_pod).unwrap()
+            window.report.flow(|flow| {
+                let end = if initiator { flow.src } else { flow.hops[1].dst };
+                end == pod.ipv4 && flow.from_initiator == Some(initiator)
+            })
         };
         for flow in [flow(true), flow(false)] {
-            assert_eq!((&flow["path"], number(&flow["packets"])), (&"eni".into(), count), "{flow}");
-            assert_eq!(flow["hops"][1]["packets"], flow["packets"], "{flow}");
+            assert_eq!((flow.path.as_str(), flow.packets), ("eni", count), "{flow}");
+            assert_eq!(flow.hops[1].packets, flow.packets, "{flow}");
         }
-        assert_eq!(flow(true)["conversation"], flow(false)["conversation"]);
+        assert_eq!(flow(true).conversation, flow(false).conversation);
     }
     assert_eq!(window.flows().len(), 4);
 }
@@ -92,18 +91,18 @@ fn a_port_used_twice_is_one_flow() {
     let eth0 = window.devices["eth0"];
     assert_eq!(window.flows().len(), 2);
     for (initiator, bytes, way) in [(true, eth0.tx_bytes, "tx"), (false, eth0.rx_bytes, "rx")] {
-        let flow = window.flows().iter().find(|flow| flow["from_initiator"] == initiator).unwrap();
-        assert_eq!((&flow["path"], number(&flow["bytes"])), (&"eni".into(), bytes), "{flow}");
-        let at_eni = flow["hops"].as_array().unwrap().iter().filter(|hop| hop["device"] == "eth0");
-        let (address, port) = if initiator { ("src", "sport") } else { ("dst", "dport") };
-        let mut seen: Vec<_> =
-            at_eni.map(|hop| format!("{} {}:{}", hop["direction"], hop[address], hop[port]).replace('"', "")).collect();
+        let flow = window.report.flow(|flow| flow.from_initiator == Some(initiator));
+        assert_eq!((flow.path.as_str(), flow.bytes), ("eni", bytes), "{flow}");
+        let at_eni = flow.hops.iter().filter(|hop| hop.device == "eth0");
+        let mut seen: Vec<_> = at_eni
+            .map(|hop| format!("{} {}", hop.direction, if initiator { hop.ends().0 } else { hop.ends().1 }))
+            .collect();
         let mut expected: Vec<_> = served.iter().map(|one| format!("{way} {}", one.peer)).collect();
         seen.sort();
         expected.sort();
         assert_eq!(seen, expected, "{flow}");
     }
-    assert_eq!(number(&window.report["totals"]["by_path"]["eni"]["bytes"]), eth0.rx_bytes + eth0.tx_bytes);
+    assert_eq!(window.report.path("eni").bytes, eth0.rx_bytes + eth0.tx_bytes);
 }
 
 #[test]
@@ -220,11 +219,11 @@ fn iperf3_through_snat() {
     let received = totals.unwrap().received_bytes;
     assert!(received > 90_000_000, "iperf3 received only {received}");
     let flow = &window.flows()[0];
-    assert_eq!((&flow["path"], &flow["from_initiator"]), (&"eni".into(), &true.into()), "{flow}");
-    let hops = flow["hops"].as_array().unwrap();
-    assert_eq!((&hops[0]["device"], &hops[1]["device"]), (&client.veth.as_str().into(), &"eth0".into()), "{flow}");
-    assert_eq!((hops.len(), &hops[1]["src"]), (2, &lab.node.ipv4.to_string().into()), "{flow}");
-    let bytes = number(&hops[1]["bytes"]);
+    assert_eq!((flow.path.as_str(), flow.from_initiator), ("eni", Some(true)), "{flow}");
+    let hops = &flow.hops;
+    assert_eq!((hops[0].device.as_str(), hops[1].device.as_str()), (client.veth.as_str(), "eth0"), "{flow}");
+    assert_eq!((hops.len(), hops[1].src), (2, lab.node.ipv4.into()), "{flow}");
+    let bytes = hops[1].bytes;
     assert!((received..received + received / 10).contains(&bytes), "iperf3 {received}, netpath {bytes}");
     // iperf3's control connection is the only other one.
     assert_eq!(window.flows().len(), 4);

@@ -6,7 +6,7 @@ use lab::traffic::{UdpSink, mac, send_datagrams, send_frames};
 use lab::{Lab, ip};
 
 use super::expected::Expected;
-use super::watch::{Ends, Window, at, number, track, udp, watch};
+use super::watch::{Ends, Window, at, track, udp, watch};
 
 /// Ten datagrams from `client` to `group`, which nobody answers.
 fn send(lab: &Lab, client: &lab::Namespace, group: IpAddr) -> (Window, Ends) {
@@ -88,7 +88,7 @@ fn broadcast() {
         let (src, dst) = (at(src, 68), at(dst, 67));
         let ends = Ends { proto: "udp", client: src, dialled: dst, server: dst, peer: src };
         Expected::of(&window).one_way(&ends, path, &[(hook, "rx")], "broadcast").assert();
-        assert_eq!(number(&window.flows()[0]["packets"]), 4);
+        assert_eq!(window.flows()[0].packets, 4);
     }
 }
 
@@ -115,21 +115,15 @@ fn tagged_frames_are_a_flow_of_their_own() {
 
     assert_eq!(sink.stop().unwrap().count, 3, "the pod gets the untagged ones");
 
-    let flows = measured.report["flows"].as_array().unwrap();
-    let of = |vlans: &[u64]| {
-        let found = flows.iter().find(|flow| flow["hops"][0]["vlans"] == serde_json::json!(vlans));
-        found.unwrap_or_else(|| panic!("no flow of {vlans:?} in {flows:?}"))
-    };
+    let flows = &measured.report.flows;
+    let of = |vlans: &[u16]| measured.report.flow(|flow| flow.hops[0].vlans == vlans);
     let (untagged, tagged) = (of(&[]), of(&[100]));
-    assert_eq!(
-        (&untagged["packets"], &untagged["path"], untagged["hops"].as_array().unwrap().len()),
-        (&3.into(), &"eni".into(), 2)
-    );
-    assert_eq!((&tagged["packets"], tagged["hops"].as_array().unwrap().len()), (&5.into(), 1));
+    assert_eq!((untagged.packets, untagged.path.as_str(), untagged.hops.len()), (3, "eni", 2));
+    assert_eq!((tagged.packets, tagged.hops.len()), (5, 1));
     // Nothing on the node takes this tag, so the pod did not get it.
-    assert_eq!(tagged["path"], "undelivered", "{tagged}");
-    assert_ne!(untagged["conversation"], tagged["conversation"]);
-    assert_eq!(number(&untagged["bytes"]), 3 * bytes);
+    assert_eq!(tagged.path, "undelivered", "{tagged}");
+    assert_ne!(untagged.conversation, tagged.conversation);
+    assert_eq!(untagged.bytes, 3 * bytes);
     assert_eq!(flows.len(), 2);
 }
 
@@ -153,12 +147,12 @@ fn sctp_through_snat() {
         server: end(entry.reply.src, entry.reply.sport),
         peer: end(entry.reply.dst, entry.reply.dport),
     };
-    let flow = window.flows().iter().find(|flow| flow["proto"] == "sctp" && flow["sport"] == 9000).unwrap();
-    let hop = &flow["hops"][1];
-    assert_eq!(flow["path"], "eni", "{flow}");
-    assert_eq!((&hop["device"], &hop["src"]), (&"eth0".into(), &ends.peer.ip().to_string().into()), "{flow}");
-    assert_eq!(hop["sport"], ends.peer.port(), "{flow}");
-    assert_eq!(hop["bytes"], flow["bytes"], "{flow}");
+    let flow = window.report.flow(|flow| flow.proto == "sctp" && flow.sport == Some(9000));
+    let hop = &flow.hops[1];
+    assert_eq!(flow.path, "eni", "{flow}");
+    assert_eq!((hop.device.as_str(), hop.src), ("eth0", ends.peer.ip()), "{flow}");
+    assert_eq!(hop.sport, Some(ends.peer.port()), "{flow}");
+    assert_eq!(hop.bytes, flow.bytes, "{flow}");
 }
 
 /// RFC 9260: common header and an INIT chunk, with the `CRC32c` that conntrack checks.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
+use lab::report::Flow;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, ping, send_datagrams};
-use lab::{Connection, Counters, Lab, Measured, Namespace, connections, device_counters};
-use serde_json::Value;
+use lab::{Connection, Counters, Lab, Measured, Namespace, Report, connections, device_counters};
 
 /// Payload of one call over TCP.
 pub const BYTES: u64 = 100_000;
@@ -21,7 +21,7 @@ const BRIDGE: &str = "br";
 
 /// What netpath and the kernel say of the same time.
 pub struct Window {
-    pub report: Value,
+    pub report: Report,
     /// What each of the node's devices counted.
     pub devices: BTreeMap<String, Counters>,
     /// The kernel's connections at the end.
@@ -56,21 +56,21 @@ pub fn watch(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Window {
 }
 
 impl Window {
-    pub fn flows(&self) -> &Vec<Value> {
-        self.report["flows"].as_array().unwrap()
+    pub fn flows(&self) -> &[Flow] {
+        &self.report.flows
     }
 
     fn assert_devices_agree(&self) {
         let mut seen: BTreeMap<&str, Counters> = BTreeMap::new();
-        for hop in self.flows().iter().flat_map(|flow| flow["hops"].as_array().unwrap()) {
-            let device = seen.entry(hop["device"].as_str().unwrap()).or_default();
-            let (bytes, packets) = match hop["direction"].as_str().unwrap() {
+        for hop in self.flows().iter().flat_map(|flow| &flow.hops) {
+            let device = seen.entry(hop.device.as_str()).or_default();
+            let (bytes, packets) = match hop.direction.as_str() {
                 "rx" => (&mut device.rx_bytes, &mut device.rx_packets),
                 "tx" => (&mut device.tx_bytes, &mut device.tx_packets),
                 other => panic!("{other} is no direction"),
             };
-            *bytes += number(&hop["bytes"]);
-            *packets += number(&hop["packets"]);
+            *bytes += hop.bytes;
+            *packets += hop.packets;
         }
         for (name, own) in &self.devices {
             // lo is not hooked.
@@ -87,15 +87,10 @@ impl Window {
             }
         }
         assert!(seen.is_empty(), "hops at devices that the node has not: {seen:?}");
-        for trouble in ["map_full_packets", "unparsed_packets", "orphan_fragment_packets", "ambiguous_flows"] {
-            assert_eq!(self.report["health"][trouble], 0, "{trouble}");
-        }
-        assert_eq!(self.report["health"]["conntrack"], "ok");
+        let health = &self.report.health;
+        assert_eq!((health.map_full_packets, health.unparsed_packets, health.orphan_fragment_packets), (0, 0, 0));
+        assert_eq!((health.ambiguous_flows, health.conntrack.as_str()), (0, "ok"));
     }
-}
-
-pub fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
 }
 
 pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {

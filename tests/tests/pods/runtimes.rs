@@ -133,7 +133,7 @@ fn two_runtimes_that_answer() {
     listen(&host.at("run/crio/crio.sock"), How::Pods(V1, vec![of("two", server)]));
     let report = host.measure_idle(&lab);
     assert_eq!(veths(&report), [(client.veth.clone(), "default/web by address of cri".to_owned())].into());
-    assert_eq!((sources(&report)["cri"].1, &report["names"]["disputed_addresses"]), (3, &1.into()));
+    assert_eq!((sources(&report)["cri"].1, report.names.disputed_addresses), (3, 1));
 }
 
 /// The runtime alone, then ipam.json alone, where the pods' veths have no routes: as ports of a bridge.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Lab, netpath_hooks, wait_until};
-use serde_json::Value;
+use lab::{Lab, Report, netpath_hooks, wait_until};
 
 use super::runtime::{Runtime, Sandbox};
 use super::{ends, sources, veths};
@@ -30,7 +29,7 @@ fn pods_of_a_container_runtime() {
     let listening = serve(&server);
     let talk = || download(&client.namespace, listening.address()).map(drop);
 
-    let expect = |report: &Value, by: &str| {
+    let expect = |report: &Report, by: &str| {
         let (client_pod, server_pod) = (format!("default/client {by}"), format!("kube-system/server.of-node-1 {by}"));
         let expected = [(client.veth.clone(), client_pod.clone()), (server.veth.clone(), server_pod.clone())];
         assert_eq!(veths(report), expected.into());
@@ -114,19 +113,16 @@ fn pods_that_are_replaced_under_load() {
 
     let mut seen = 0;
     // Besides, the kernels of new pods look for neighbours.
-    for flow in report["flows"].as_array().unwrap().iter().filter(|flow| flow["proto"] == "tcp") {
-        let end = |address: &str, port: &str| -> SocketAddr {
-            format!("{}:{}", flow[address].as_str().unwrap(), flow[port]).parse().unwrap()
-        };
-        let (src, dst) = (end("src", "sport"), end("dst", "dport"));
+    for flow in report.flows_of("tcp") {
+        let (src, dst) = (flow.source(), flow.destination());
         let (client, client_pod, server_pod) = if dst.port() == 8080 {
-            (src, &flow["src_pod"], &flow["dst_pod"])
+            (src, flow.src_pod.as_deref(), flow.dst_pod.as_deref())
         } else {
-            (dst, &flow["dst_pod"], &flow["src_pod"])
+            (dst, flow.dst_pod.as_deref(), flow.src_pod.as_deref())
         };
         let (name, stays) = &clients[&client];
-        assert_eq!(server_pod, "default/server");
-        assert!(client_pod == name.as_str() || client_pod.is_null() && !stays, "{client} was {name}: {flow}");
+        assert_eq!(server_pod, Some("default/server"));
+        assert!(client_pod == Some(name) || client_pod.is_none() && !stays, "{client} was {name}: {flow}");
         seen += 1;
     }
     assert_eq!(seen, clients.len() * 2);

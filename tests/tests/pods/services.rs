@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lab::report::Flow;
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Lab, output_within};
-use serde_json::Value;
+use lab::{Lab, Report, output_within};
 
 use super::sources;
 
@@ -17,7 +17,7 @@ fn run(lab: &Lab, line: &[&str]) {
 }
 
 /// Services and destinations of the TCP flows of a download through [`SERVICE`].
-fn measure(lab: &Lab) -> (Value, Vec<(Option<String>, String)>) {
+fn measure(lab: &Lab) -> (Report, Vec<(Option<String>, String)>) {
     let server = lab.pod("server");
     let listen = SocketAddr::new(server.ipv4.into(), 8080);
     let _server = TcpServer::start(&server.namespace, listen, Serve::Send(1_000)).unwrap();
@@ -25,12 +25,11 @@ fn measure(lab: &Lab) -> (Value, Vec<(Option<String>, String)>) {
     let client = &lab.pod("client").namespace;
     let work = || download(client, SERVICE.parse()?).map(drop);
     let report = lab.measure(&["--host-root", root.path().to_str().unwrap()], work).unwrap().report;
-    let flow = |flow: &Value| {
-        let last = flow["hops"].as_array().unwrap().last().unwrap();
-        (flow["service"].as_str().map(str::to_owned), format!("{} -> {}", flow["dst"], last["dst"]))
+    let flow = |flow: &Flow| {
+        let last = flow.hops.last().unwrap();
+        (flow.service.clone(), format!("{} -> {}", flow.dst, last.dst))
     };
-    let tcp = |flow: &&Value| flow["proto"] == "tcp";
-    let mut flows: Vec<_> = report["flows"].as_array().unwrap().iter().filter(tcp).map(flow).collect();
+    let mut flows: Vec<_> = report.flows_of("tcp").map(flow).collect();
     flows.sort();
     (report, flows)
 }
@@ -40,8 +39,8 @@ fn expect(lab: &Lab, service: Option<&str>, count: u64) {
     let (report, flows) = measure(lab);
     let service = service.map(str::to_owned);
     let mut expected = vec![
-        (service.clone(), format!("\"172.20.0.10\" -> \"{}\"", server.ipv4)),
-        (service, format!("\"{0}\" -> \"{0}\"", client.ipv4)),
+        (service.clone(), format!("172.20.0.10 -> {}", server.ipv4)),
+        (service, format!("{0} -> {0}", client.ipv4)),
     ];
     expected.sort();
     assert_eq!(flows, expected);

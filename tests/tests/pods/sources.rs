@@ -10,8 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Lab, Pod};
-use serde_json::Value;
+use lab::{Lab, Pod, Report, read};
 
 use super::{ends, sources, veths};
 
@@ -57,12 +56,12 @@ impl Host {
     }
 
     /// Measures while nothing happens.
-    pub(super) fn measure_idle(&self, lab: &Lab) -> Value {
+    pub(super) fn measure_idle(&self, lab: &Lab) -> Report {
         lab.measure(&["--host-root", self.0.path().to_str().unwrap()], || Ok(())).unwrap().report
     }
 
     /// Measures a download of `client` from `server`.
-    pub(super) fn measure(&self, lab: &Lab) -> Value {
+    pub(super) fn measure(&self, lab: &Lab) -> Report {
         let root = self.0.path().to_str().unwrap();
         let (client, server) = (lab.pod("client"), lab.pod("server"));
         let listen =
@@ -90,7 +89,7 @@ fn listen(path: &Path, serve: impl Fn(UnixStream) + Send + 'static) {
     thread::spawn(move || listener.incoming().flatten().for_each(serve));
 }
 
-fn expect(report: &Value, expected: [(&str, &str, &str); 4]) {
+fn expect(report: &Report, expected: [(&str, &str, &str); 4]) {
     let sources = sources(report);
     assert_eq!(sources.len(), 5, "{sources:?}");
     let services = ("kube_proxy", "absent", "nftables has no services of kube-proxy");
@@ -102,10 +101,10 @@ fn expect(report: &Value, expected: [(&str, &str, &str); 4]) {
 
 const NO_PROCESS: (&str, &str, &str) = ("processes", "absent", "no process here is in a pod's cgroup");
 
-fn unnamed(report: &Value) {
+fn unnamed(report: &Report) {
     assert!(veths(report).is_empty());
     assert_eq!(ends(report), [(None, None), (None, None)]);
-    assert_eq!(report["names"]["unknown_veths"], 2);
+    assert_eq!(report.names.unknown_veths, 2);
 }
 
 pub(super) fn node() -> Lab {
@@ -235,7 +234,7 @@ fn names_from_files() {
     let by_address = |pod: &str| format!("default/{pod} by address of vpc_cni");
     let expected = [(client.veth.clone(), by_address("web-0")), (server.veth.clone(), by_address("db.example-1"))];
     assert_eq!(veths(&report), expected.clone().into());
-    assert_eq!(report["names"]["unknown_veths"], 0);
+    assert_eq!(report.names.unknown_veths, 0);
 
     // A large file, as one with thousands of entries that are no longer any pod's.
     let host = Host::new();
@@ -253,7 +252,7 @@ fn names_from_files() {
     host.write(IPAM, ipam(&[(client, "web-0"), (client, "web-1"), (server, "server")]));
     let report = host.measure(&lab);
     assert_eq!(veths(&report), [(server.veth.clone(), "default/server by veth_name of vpc_cni".to_owned())].into());
-    assert_eq!(report["names"]["disputed_addresses"], 1);
+    assert_eq!(report.names.disputed_addresses, 1);
 }
 
 /// A folder that is not there is found wrong before anything is measured.
@@ -306,7 +305,7 @@ fn the_hosts_files_from_inside_a_pod() {
         command.arg(files.path()).arg(lab::netpath_binary().unwrap()).arg(folder);
         let output = lab::output_within(&mut command, Duration::from_mins(1)).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+        let report: Report = read(&output.stdout).unwrap_or_else(|error| panic!("{error:#}: {errors}"));
         let named = ["client", "server"]
             .map(|pod| (lab.pod(pod).veth.clone(), format!("default/{pod} by veth_name of vpc_cni")));
         assert_eq!(veths(&report), named.into(), "{folder}: {:?}", sources(&report));

@@ -4,8 +4,6 @@
 //! In: the lab with real nftables rules and real traffic. Each test expects **every** flow of its window: protocol, path,
 //! initiator, each hop with device, direction and addresses; and it holds the bytes of the hops against the devices.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod changes;
 mod diverted;
 mod encapsulated;

@@ -3,8 +3,6 @@
 //!
 //! Branch ENIs are VLAN devices, which kernels without the module 8021q do not have: see `netpath/src/node/enis/join/tests.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod ethtool;
 mod evidence;
 mod hostile;
@@ -16,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lab::{Eni, Lab, ip, output_within, wait_until};
-use serde_json::{Value, json};
+use lab::report::{self, Devices, Fact, PodAddresses, Source, source_state};
+use lab::{Eni, Lab, Report, ip, output_within, read, wait_until};
+use serde_json::Value;
 use server::{Reply, Server};
 use services::{Metadata, introspection, managed, metrics};
 
@@ -65,7 +64,7 @@ fn imds(lab: &Lab, address: &str) -> Server {
 }
 
 /// A report of a window in which nothing happens.
-fn report(lab: &Lab) -> Value {
+fn report(lab: &Lab) -> Report {
     lab.measure(&[], || Ok(())).unwrap().report
 }
 
@@ -77,29 +76,17 @@ fn text(lab: &Lab, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn list(lab: &Lab) -> Value {
-    serde_json::from_str(&text(lab, &["devices", "--eni", "eth*", "--format", "json"])).unwrap()
+fn list(lab: &Lab) -> Devices {
+    read(text(lab, &["devices", "--eni", "eth*", "--format", "json"]).as_bytes()).unwrap()
 }
 
-/// The ENI of a device.
-fn eni<'a>(report: &'a Value, device: &str) -> &'a Value {
-    let enis = report["enis"].as_array().unwrap();
-    enis.iter().find(|eni| eni["device"] == device).unwrap_or_else(|| panic!("no {device} in {enis:#?}"))
+fn states(sources: &[Source]) -> [&str; 4] {
+    ["altnames", "imds", "ipamd_enis", "ipamd_metrics"].map(|source| source_state(sources, source))
 }
 
-fn state(report: &Value, source: &str) -> String {
-    let sources = report["sources"].as_array().unwrap();
-    let found = sources.iter().find(|one| one["name"] == source).unwrap_or_else(|| panic!("{sources:#?}"));
-    assert_eq!(found["reason"].is_null(), found["state"] == "ok", "{found}");
-    found["state"].as_str().unwrap().to_owned()
-}
-
-fn states(report: &Value) -> [String; 4] {
-    ["altnames", "imds", "ipamd_enis", "ipamd_metrics"].map(|source| state(report, source))
-}
-
-fn fact(value: impl Into<Value>, origin: &str) -> Value {
-    json!({"value": value.into(), "origin": origin})
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be unknown")]
+fn fact<T>(value: impl Into<T>, origin: &str) -> Option<Fact<T>> {
+    Some(Fact { value: value.into(), origin: origin.to_owned() })
 }
 
 #[test]
@@ -114,33 +101,30 @@ fn every_source_at_once() {
     let _metrics = Server::start(&lab.node.namespace, METRICS, |_| Reply::ok(metrics(0)));
 
     let report = report(&lab);
-    assert_eq!(states(&report), ["ok"; 4]);
-    assert_eq!(report["node"]["instance_id"], INSTANCE);
+    assert_eq!(states(&report.sources), ["ok"; 4]);
+    assert_eq!(report.node.instance_id.as_deref(), Some(INSTANCE));
     for (device, id) in [("eth0", A), ("eth1", B)] {
-        let devices = report["devices"].as_array().unwrap();
-        assert_eq!(devices.iter().find(|one| one["name"] == device).unwrap()["eni_id"], id);
+        assert_eq!(report.device(device).eni_id.as_deref(), Some(id));
     }
-    let (eth0, eth1) = (eni(&report, "eth0"), eni(&report, "eth1"));
-    assert_eq!((&eth0["id"], &eth1["id"]), (&fact(A, "altname"), &fact(B, "imds")));
-    assert_eq!((&eth0["device_index"], &eth1["device_index"]), (&fact(0, "altname"), &fact(1, "imds")));
-    assert_eq!((&eth0["role"], &eth1["role"]), (&fact("primary", "ipamd"), &fact("trunk", "ipamd")));
-    let addresses = ["10.0.0.5", "10.0.0.21", "10.0.0.22", "2001:db8:a:1::5"];
-    assert_eq!(eth0["addresses"], fact(addresses.as_slice(), "imds"));
-    assert_eq!(
-        (&eth0["prefixes"], &eth1["prefixes"]),
-        (&fact(json!([]), "imds"), &fact(json!(["10.0.7.16/28"]), "imds"))
-    );
-    assert_eq!(eth1["pod_addresses"], fact(json!({"assigned": 2, "total": 18, "free": 16}), "ipamd"));
-    assert!(eth0["allowances"].is_null(), "a veth's driver has none of ENA's counters");
+    let (eth0, eth1) = (report.eni("eth0"), report.eni("eth1"));
+    assert_eq!((&eth0.id, &eth1.id), (&fact(A, "altname"), &fact(B, "imds")));
+    assert_eq!((&eth0.device_index, &eth1.device_index), (&fact(0_u32, "altname"), &fact(1_u32, "imds")));
+    assert_eq!((&eth0.role, &eth1.role), (&fact("primary", "ipamd"), &fact("trunk", "ipamd")));
+    let addresses = ["10.0.0.5", "10.0.0.21", "10.0.0.22", "2001:db8:a:1::5"].map(str::to_owned);
+    assert_eq!(eth0.addresses, fact(addresses, "imds"));
+    assert_eq!((&eth0.prefixes, &eth1.prefixes), (&fact([], "imds"), &fact(["10.0.7.16/28".to_owned()], "imds")));
+    let pod_addresses = PodAddresses { assigned: 2, total: Some(18), free: Some(16) };
+    assert_eq!(eth1.pod_addresses, fact(pod_addresses, "ipamd"));
+    assert!(eth0.allowances.is_none(), "a veth's driver has none of ENA's counters");
 
     let metric = |name: &str| {
-        let all = report["ipam"]["metrics"].as_array().unwrap();
-        all.iter().find(|one| one["helper_name"] == name).map(|one| (one["value"].clone(), one["in_window"].clone()))
+        let all = &report.ipam.as_ref().unwrap().metrics;
+        all.iter().find(|one| one.helper_name.as_deref() == Some(name)).map(|one| (one.value, one.in_window))
     };
-    assert_eq!(metric("eniAllocated"), Some((json!(2), Value::Null)));
-    assert_eq!(metric("maxIPAddresses"), Some((json!(56), Value::Null)));
-    assert_eq!(metric("awsAPIErr"), Some((json!(4), json!(0))));
-    assert_eq!(metric("ipamdErr"), Some((json!(5), json!(0))));
+    assert_eq!(metric("eniAllocated"), Some((2, None)));
+    assert_eq!(metric("maxIPAddresses"), Some((56, None)));
+    assert_eq!(metric("awsAPIErr"), Some((4, Some(0))));
+    assert_eq!(metric("ipamdErr"), Some((5, Some(0))));
     assert_eq!(metric("addReqCount"), None, "this ipamd does not have it");
 
     // What netpath asked: version 2, nothing but what it says, and nothing of it in the window.
@@ -151,14 +135,12 @@ fn every_source_at_once() {
         let of_the_instance = ["/latest/meta-data/instance-id", "/latest/meta-data/mac"].contains(&&*request.path);
         assert!(of_an_eni || of_the_instance, "{request:?}");
     }
-    let flows = report["flows"].as_array().unwrap();
-    assert!(flows.iter().all(|flow| flow["scope"] != "imds"), "{flows:#?}");
+    let flows = &report.flows;
+    assert!(flows.iter().all(|flow| flow.scope.as_deref() != Some("imds")), "{flows:#?}");
 
     let devices = list(&lab);
-    for key in ["enis", "sources"] {
-        assert_eq!(devices[key], report[key], "{key}");
-    }
-    assert_eq!(devices["instance_id"], INSTANCE);
+    assert_eq!((&devices.enis, &devices.sources), (&report.enis, &report.sources));
+    assert_eq!(devices.instance_id.as_deref(), Some(INSTANCE));
     for table in
         [text(&lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(&lab, &["devices", "--eni", "eth*"])]
     {
@@ -173,14 +155,12 @@ fn every_source_at_once() {
 fn nobody_to_ask_is_no_news() {
     let lab = lab();
     let report = report(&lab);
-    assert_eq!(states(&report), ["absent"; 4]);
-    assert!(report["node"]["instance_id"].is_null() && report["ipam"].is_null());
-    let device = |name: &str| {
-        let mut eni: serde_json::Map<String, Value> = eni(&report, name).as_object().unwrap().clone();
-        eni.retain(|_, value| !value.is_null());
-        eni.keys().cloned().collect::<Vec<_>>()
-    };
-    assert_eq!(device("eth0"), ["device", "ifindex", "mac"]);
+    assert_eq!(states(&report.sources), ["absent"; 4]);
+    assert!(report.node.instance_id.is_none() && report.ipam.is_none());
+    let eth0 = report.eni("eth0");
+    let (ifindex, mac) = (lab.node.namespace.ifindex("eth0").unwrap(), mac(&lab, "eth0"));
+    let device = Some("eth0".to_owned());
+    assert_eq!(*eth0, report::Eni { device, ifindex: Some(ifindex), mac: Some(mac), ..Default::default() });
     for table in
         [text(&lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(&lab, &["devices", "--eni", "eth*"])]
     {
@@ -199,13 +179,13 @@ fn altnames_alone_also_those_that_come_in_the_window() {
         Ok(())
     };
     let report = lab.measure(&[], work).unwrap().report;
-    assert_eq!(states(&report), ["ok", "absent", "absent", "absent"]);
-    let (eth0, eth1) = (eni(&report, "eth0"), eni(&report, "eth1"));
-    assert_eq!((&eth0["id"], &eth1["id"]), (&fact(A, "altname"), &fact(B, "altname")));
-    assert_eq!((&eth0["device_index"], &eth0["network_card"]), (&fact(0, "altname"), &fact(1, "altname")));
+    assert_eq!(states(&report.sources), ["ok", "absent", "absent", "absent"]);
+    let (eth0, eth1) = (report.eni("eth0"), report.eni("eth1"));
+    assert_eq!((&eth0.id, &eth1.id), (&fact(A, "altname"), &fact(B, "altname")));
+    assert_eq!((&eth0.device_index, &eth0.network_card), (&fact(0_u32, "altname"), &fact(1_u32, "altname")));
     let devices = list(&lab);
-    let named = devices["devices"].as_array().unwrap().iter().find(|one| one["name"] == "eth0").unwrap();
-    assert_eq!(named["altnames"], json!([A, "device-number-0.1", "enp0s5"]));
+    let named = devices.device("eth0");
+    assert_eq!(named.altnames, [A, "device-number-0.1", "enp0s5"]);
 }
 
 #[test]
@@ -213,8 +193,8 @@ fn by_ipv6_where_ipv4_has_nobody() {
     let lab = lab();
     let _imds = imds(&lab, "[fd00:ec2::254]:80");
     let report = report(&lab);
-    assert_eq!(state(&report, "imds"), "ok");
-    assert_eq!(eni(&report, "eth1")["id"], fact(B, "imds"));
+    assert_eq!(source_state(&report.sources, "imds"), "ok");
+    assert_eq!(report.eni("eth1").id, fact(B, "imds"));
 }
 
 const C: &str = "eni-0cccccccccccccccc";
@@ -246,12 +226,12 @@ fn an_eni_that_comes_in_the_window() {
         Ok(())
     };
     let report = lab.measure(&[], work).unwrap().report;
-    assert_eq!(eni(&report, "eth2")["id"], fact(C, "imds"));
-    let metrics = report["ipam"]["metrics"].as_array().unwrap();
-    let errors = metrics.iter().find(|one| one["name"] == "awscni_ipamd_error_count").unwrap();
-    assert_eq!((&errors["value"], &errors["in_window"]), (&json!(8), &json!(3)));
-    let flows = report["flows"].as_array().unwrap();
-    assert!(flows.iter().all(|flow| flow["scope"] != "imds"), "{flows:#?}");
+    assert_eq!(report.eni("eth2").id, fact(C, "imds"));
+    let metrics = report.ipam.unwrap().metrics;
+    let errors = metrics.iter().find(|one| one.name == "awscni_ipamd_error_count").unwrap();
+    assert_eq!((errors.value, errors.in_window), (8, Some(3)));
+    let flows = &report.flows;
+    assert!(flows.iter().all(|flow| flow.scope.as_deref() != Some("imds")), "{flows:#?}");
 }
 
 /// The same in a session of many windows: it is asked about when it has come, in packets that are known as netpath's.
@@ -261,9 +241,11 @@ fn an_eni_that_comes_in_a_session() {
     let (imds, attached) = imds_that_learns_of_c(&lab);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports");
-    let reports = || -> Vec<Value> {
+    let reports = || -> Vec<Report> {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        // The last line may not be there as a whole.
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| read(line.as_bytes()).unwrap()).collect()
     };
     lab.wait_until_quiet().unwrap();
     let window = lab.open_window(&["--interval", "300ms", "--output", path.to_str().unwrap()]).unwrap();
@@ -273,9 +255,8 @@ fn an_eni_that_comes_in_a_session() {
     attached.store(1, Ordering::SeqCst);
     on_node(&lab, &format!("link add eth2 address {MAC_OF_C} type veth peer name peer2"));
     on_node(&lab, "link set eth2 up");
-    let is_named = |report: &Value| {
-        let enis = report["enis"].as_array().unwrap();
-        enis.iter().any(|eni| eni["device"] == "eth2" && eni["id"] == fact(C, "imds"))
+    let is_named = |report: &Report| {
+        report.enis.iter().any(|eni| eni.device.as_deref() == Some("eth2") && eni.id == fact(C, "imds"))
     };
     wait_until("its id is known", || reports().iter().any(is_named));
     let asked = imds.log().len();
@@ -286,11 +267,11 @@ fn an_eni_that_comes_in_a_session() {
     assert_eq!(imds.log().len(), asked, "once");
     let (mut own, mut all) = (0, 0);
     for report in reports() {
-        for flow in report["flows"].as_array().unwrap().iter().filter(|flow| flow["scope"] == "imds") {
-            assert_eq!(flow["own"], true, "{flow}");
-            all += flow["bytes"].as_u64().unwrap();
+        for flow in report.flows.iter().filter(|flow| flow.scope.as_deref() == Some("imds")) {
+            assert!(flow.own, "{flow}");
+            all += flow.bytes;
         }
-        own += report["totals"]["own"]["bytes"].as_u64().unwrap();
+        own += report.totals.own.bytes;
     }
     assert!(all > 1_000 && own == all, "{all} bytes to IMDS and back, {own} known as netpath's");
 }
@@ -301,7 +282,7 @@ fn sources_that_contradict_each_other() {
     on_node(&lab, &format!("link property add dev eth0 altname {B}"));
     let _imds = imds(&lab, IMDS);
     let report = report(&lab);
-    assert!(eni(&report, "eth0")["id"].is_null());
+    assert!(report.eni("eth0").id.is_none());
     let table = text(&lab, &["devices", "--eni", "eth*"]);
     assert!(table.contains(&format!("eth0 has no ENI id here: its altname says {B}, IMDS says {A}")), "{table}");
 }
@@ -315,18 +296,18 @@ fn the_environment_says_where_imds_is() {
         let metadata = metadata(&lab);
         move |request| metadata.answer(request)
     });
-    let list = |name: &str, value: &str| -> Value {
+    let list = |name: &str, value: &str| -> Devices {
         let mut command = lab.netpath(&["devices", "--eni", "eth*", "--format", "json"]).unwrap();
         let output = output_within(command.env(name, value), Duration::from_mins(1)).unwrap();
-        serde_json::from_slice(&output.stdout).unwrap()
+        read(&output.stdout).unwrap()
     };
     let off = list("AWS_EC2_METADATA_DISABLED", "TRUE");
-    assert_eq!((state(&off, "imds").as_str(), usual.log().len()), ("absent", 0));
+    assert_eq!((source_state(&off.sources, "imds"), usual.log().len()), ("absent", 0));
     let elsewhere = list("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1338/");
-    assert_eq!((state(&elsewhere, "imds").as_str(), usual.log().len()), ("ok", 0));
+    assert_eq!((source_state(&elsewhere.sources, "imds"), usual.log().len()), ("ok", 0));
     assert!(!other.log().is_empty());
     let odd = list("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://example.com");
-    assert_eq!((state(&odd, "imds").as_str(), usual.log().len()), ("malformed", 0));
+    assert_eq!((source_state(&odd.sources, "imds"), usual.log().len()), ("malformed", 0));
 }
 
 #[test]
@@ -335,7 +316,7 @@ fn offline_nobody_is_asked() {
     let imds = imds(&lab, IMDS);
     let ipamd = [INTROSPECTION, METRICS].map(|address| Server::start(&lab.node.namespace, address, |_| Reply::Silence));
     let report = lab.measure(&["--offline"], || Ok(())).unwrap().report;
-    assert_eq!(states(&report), ["absent"; 4]);
+    assert_eq!(states(&report.sources), ["absent"; 4]);
     let mut command = lab.netpath(&["devices", "--eni", "eth*"]).unwrap();
     output_within(command.env("NETPATH_OFFLINE", "1"), Duration::from_mins(1)).unwrap();
     assert_eq!(imds.log().len() + ipamd.iter().map(|server| server.log().len()).sum::<usize>(), 0);
@@ -349,9 +330,8 @@ fn ipamd_where_the_options_say() {
     let _metrics = Server::start(&lab.node.namespace, "[::1]:7002", |_| Reply::ok(metrics(0)));
     let options = ["--ipamd-introspection", "127.0.0.2:7001", "--ipamd-metrics", "[::1]:7002"];
     let report = lab.measure(&options, || Ok(())).unwrap().report;
-    assert_eq!(states(&report), ["absent", "absent", "ok", "ok"]);
+    assert_eq!(states(&report.sources), ["absent", "absent", "ok", "ok"]);
     // Nobody tells which device it is.
-    let enis = report["enis"].as_array().unwrap();
-    let unplaced = enis.iter().find(|eni| eni["id"] == fact(B, "ipamd")).unwrap();
-    assert!(unplaced["device"].is_null() && unplaced["pod_addresses"]["value"]["free"] == 16);
+    let unplaced = report.enis.iter().find(|eni| eni.id == fact(B, "ipamd")).unwrap();
+    assert!(unplaced.device.is_none() && unplaced.pod_addresses.as_ref().unwrap().value.free == Some(16));
 }

@@ -1,0 +1,34 @@
+//! What netpath does on the lab's node. One program, since linking one for each of these takes longer than what they test.
+//!
+//! `kernels` and `programs` are programs of their own: `cargo xtask kernels` runs them on other kernels, without the rest.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod accounting;
+mod churn;
+mod cleanup;
+mod coexistence;
+mod conntrack;
+mod devices;
+mod diversions;
+mod doctor;
+mod drain;
+mod ending;
+mod enis;
+mod errors;
+mod hooks;
+mod hostile;
+mod intervals;
+mod link_layer;
+mod memory;
+mod offload;
+mod others;
+mod paths;
+mod pods;
+mod privilege;
+mod published;
+mod queues;
+mod reconcile;
+mod stress;
+mod translation;
+mod wiring;
