@@ -16,7 +16,8 @@ use crate::report::{GroupBy, PathClass};
 #[derive(Debug, Parser)]
 #[command(name = "netpath", version, max_term_width = 100)]
 pub struct Cli {
-    /// Log to stderr what netpath does; -vv and -vvv log more. NETPATH_LOG chooses by module: NETPATH_LOG=netpath::node=debug.
+    /// Log to stderr what netpath does; -vv and -vvv log more. The variable `NETPATH_LOG` chooses by module, as in
+    /// `NETPATH_LOG=netpath::node=debug`.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// What to do.

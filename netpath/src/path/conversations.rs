@@ -32,7 +32,7 @@ pub fn conversations(flows: &[Flow], merge: Merge) -> Vec<Conversation> {
     for (id, one) in one_each {
         let key = key(&one, (merge == Merge::Nothing).then_some(id));
         match merged.get_mut(&key) {
-            Some(all) => add(all, one),
+            Some(all) => add(all, &one),
             None => drop(merged.insert(key, one)),
         }
     }
@@ -144,9 +144,9 @@ pub(crate) fn is_icmp(proto: &str) -> bool {
     matches!(proto, "icmp" | "icmpv6")
 }
 
-fn add(all: &mut Conversation, one: Conversation) {
-    merge_end(&mut all.from, one.from);
-    merge_end(&mut all.to, one.to);
+fn add(all: &mut Conversation, one: &Conversation) {
+    merge_end(&mut all.from, &one.from);
+    merge_end(&mut all.to, &one.to);
     let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (None, None) => None,
         (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
@@ -166,15 +166,15 @@ fn add(all: &mut Conversation, one: Conversation) {
     }
 }
 
-fn merge_end(all: &mut End, one: End) {
-    fn same<T: PartialEq>(all: &mut Option<T>, one: Option<T>) {
-        if *all != one {
+fn merge_end(all: &mut End, one: &End) {
+    fn same<T: PartialEq>(all: &mut Option<T>, one: &Option<T>) {
+        if all != one {
             *all = None;
         }
     }
-    same(&mut all.pod, one.pod);
-    same(&mut all.service, one.service);
-    same(&mut all.address, one.address);
-    same(&mut all.port, one.port);
-    same(&mut all.peer_kind, one.peer_kind);
+    same(&mut all.pod, &one.pod);
+    same(&mut all.service, &one.service);
+    same(&mut all.address, &one.address);
+    same(&mut all.port, &one.port);
+    same(&mut all.peer_kind, &one.peer_kind);
 }

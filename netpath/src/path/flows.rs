@@ -38,17 +38,7 @@ pub fn flows(
 
     let peers = Peers::new(&snapshot.node.vpc_cidr_blocks);
     let sorted = std::mem::take(&mut joined.flows);
-    for flow in &sorted {
-        let forms = match joined.entries(flow) {
-            [entry] if !flow.is_error => Some(entry.nat_stages(&snapshot.connections)),
-            _ => None,
-        };
-        // Copies of what went out say nothing of where it came from.
-        let hops = joined.hops_mut(flow);
-        hops.sort_by_key(|hop| diverted.is_loop(hop));
-        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
-        order(&mut hops[..first_copy], forms.as_ref(), topology);
-    }
+    order_hops(&mut joined, &sorted, snapshot, topology, diverted);
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
     let judge = |flow: &JoinedFlow| {
@@ -148,6 +138,27 @@ pub fn flows(
         });
     }
     result
+}
+
+/// Puts the hops of each flow in order: those of looped copies last.
+fn order_hops(
+    joined: &mut Joined,
+    flows: &[JoinedFlow],
+    snapshot: &Snapshot,
+    topology: &Topology,
+    diverted: &Diverted,
+) {
+    for flow in flows {
+        let stages = match joined.entries(flow) {
+            [entry] if !flow.is_error => Some(entry.nat_stages(&snapshot.connections)),
+            _ => None,
+        };
+        // Copies of what went out say nothing of where it came from.
+        let hops = joined.hops_mut(flow);
+        hops.sort_by_key(|hop| diverted.is_loop(hop));
+        let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
+        order(&mut hops[..first_copy], stages.as_ref(), topology);
+    }
 }
 
 /// The addresses of a flow's ends, without NAT: of each entry that it may belong to, or as seen.
