@@ -167,14 +167,14 @@ fn add(all: &mut Conversation, one: &Conversation) {
 }
 
 fn merge_end(all: &mut End, one: &End) {
-    fn same<T: PartialEq>(all: &mut Option<T>, one: &Option<T>) {
-        if all != one {
+    fn same<T: PartialEq>(all: &mut Option<T>, one: Option<&T>) {
+        if all.as_ref() != one {
             *all = None;
         }
     }
-    same(&mut all.pod, &one.pod);
-    same(&mut all.service, &one.service);
-    same(&mut all.address, &one.address);
-    same(&mut all.port, &one.port);
-    same(&mut all.peer_kind, &one.peer_kind);
+    same(&mut all.pod, one.pod.as_ref());
+    same(&mut all.service, one.service.as_ref());
+    same(&mut all.address, one.address.as_ref());
+    same(&mut all.port, one.port.as_ref());
+    same(&mut all.peer_kind, one.peer_kind.as_ref());
 }
