@@ -19,7 +19,9 @@ mod peers;
 mod scope;
 pub mod select;
 mod topology;
+pub mod totals;
 pub mod uplink;
+pub mod verdict;
 mod workload;
 
 use crate::report::{Report, SCHEMA};

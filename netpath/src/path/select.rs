@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::account;
+use super::conversations::{Merge, conversations};
 use crate::pattern::Pattern;
 use crate::report::{Flow, PathClass, Report, Selection};
 
@@ -136,8 +137,10 @@ pub fn select(report: &mut Report, filter: &Filter) {
         return;
     }
     report.flows.retain(|flow| filter.matches(flow));
+    report.conversations = conversations(&report.flows, Merge::ClientPorts);
     report.selection = Some(Selection {
         filters: filter.0.iter().flatten().map(ToString::to_string).collect(),
         totals: account::totals(&report.flows),
+        there: Vec::new(),
     });
 }

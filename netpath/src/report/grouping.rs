@@ -16,6 +16,9 @@ pub struct Selection {
     pub filters: Vec<String>,
     /// As the report's totals, of these flows only.
     pub totals: Totals,
+    /// If no flow matches: what there was instead, most bytes first.
+    #[serde(default)]
+    pub there: Vec<String>,
 }
 
 /// What flows are added up by.
