@@ -19,11 +19,8 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<(
         writeln!(out, "**{}**\n", escape(verdict))?;
     }
     writeln!(out, "{}\n", escape(&page.head))?;
-    let there = page.rows.rows.len();
-    let shown = view.rows(there);
-    let title =
-        if shown < there { format!("TOP {shown} OF {there} {}", page.noun) } else { format!("{there} {}", page.noun) };
-    let rows = Block { title, rows: page.rows.rows[..shown].to_vec(), ..page.rows.clone() };
+    let shown = view.rows(page.rows.rows.len());
+    let rows = Block { title: page.title(shown), rows: page.rows.rows[..shown].to_vec(), ..page.rows.clone() };
     for block in page.answer.iter().chain([&rows]).chain(&page.more) {
         block.write_markdown(out)?;
         writeln!(out)?;

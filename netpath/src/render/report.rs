@@ -68,14 +68,30 @@ pub struct Page {
     pub answer: Vec<Block>,
     /// Conversations or groups, all of them.
     pub rows: Block,
-    /// How many rows there are to say "3 of 212".
-    pub noun: String,
+    /// What the rows are.
+    pub noun: Noun,
     /// Asked for, or with something wrong.
     pub more: Vec<Block>,
     /// All is well: one line.
     pub good: Option<String>,
     /// What to know about the report, and what to do.
     pub problems: Vec<String>,
+}
+
+/// What a block of rows lists: one of them, and several.
+pub type Noun = [&'static str; 2];
+
+impl Page {
+    /// "TOP 3 OF 212 CONVERSATIONS", "1 CONVERSATION".
+    #[must_use]
+    pub fn title(&self, shown: usize) -> String {
+        let [one, several] = self.noun;
+        match self.rows.rows.len() {
+            1 => format!("1 {one}"),
+            there if shown < there => format!("TOP {shown} OF {there} {several}"),
+            there => format!("{there} {several}"),
+        }
+    }
 }
 
 /// Lays a report out. `width`: the screen's, if it is limited.

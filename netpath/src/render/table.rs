@@ -61,10 +61,8 @@ fn write_rows(page: &Page, out: &mut impl Write, view: &View, screen: &Screen, r
             shown -= 1;
         }
     }
-    let title =
-        if shown < there { format!("TOP {shown} OF {there} {}", page.noun) } else { format!("{there} {}", page.noun) };
     let rows = page.rows.rows[..shown].to_vec();
-    Block { title, rows, ..page.rows.clone() }.write(out, screen)
+    Block { title: page.title(shown), rows, ..page.rows.clone() }.write(out, screen)
 }
 
 fn write_rest(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<()> {

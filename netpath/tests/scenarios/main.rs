@@ -4,6 +4,7 @@
 //! described in `scenarios/README.md`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod documented;
 mod notation;
 mod selection;
 

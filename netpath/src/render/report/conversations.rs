@@ -7,7 +7,7 @@ use super::super::labels;
 use super::super::reason;
 use super::super::tone::Tone;
 use super::super::units::Scale;
-use super::View;
+use super::{Noun, View};
 use crate::path::conversations::{Merge, conversations};
 use crate::report::{Conversation, End, PathClass, PeerKind, Report};
 use crate::sanitise::sanitise;
@@ -16,7 +16,7 @@ use crate::sanitise::sanitise;
 const WIDE: usize = 110;
 
 /// The rows, and what they are.
-pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Block, String) {
+pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Block, Noun) {
     let scale = view.scale(report);
     let is_wide = view.wide || view.all || width.is_some_and(|width| width >= WIDE);
     let each;
@@ -35,7 +35,7 @@ pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Bloc
         columns.push(Column::words("FLOWS"));
     }
     let rows = shown.iter().map(|one| row(one, report, scale, view.flows, is_wide)).collect();
-    (Block { columns, rows, ..Block::default() }, "CONVERSATIONS".to_owned())
+    (Block { columns, rows, ..Block::default() }, ["CONVERSATION", "CONVERSATIONS"])
 }
 
 fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: bool) -> Row {

@@ -4,20 +4,21 @@ use super::super::block::{Block, Cell, Column};
 use super::super::labels;
 use super::super::tone::Tone;
 use super::super::units::Scale;
+use super::Noun;
 use crate::report::{Group, GroupBy, Grouping, PathClass, PeerKind};
 use crate::sanitise::sanitise;
 
 /// The rows, and what they are.
-pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, String) {
+pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
     let Grouping { by, groups } = grouping;
     let (noun, nameless) = match by {
-        GroupBy::Pod => ("PODS", "(no known pod)"),
-        GroupBy::Workload => ("WORKLOADS", "(no known pod)"),
-        GroupBy::Namespace => ("NAMESPACES", "(no known pod)"),
-        GroupBy::Path => ("PATHS", ""),
-        GroupBy::Service => ("SERVICES", "(no known service)"),
-        GroupBy::Peer => ("PEERS", "(not known)"),
-        GroupBy::Device => ("DEVICES", ""),
+        GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
+        GroupBy::Workload => (["WORKLOAD", "WORKLOADS"], "(no known pod)"),
+        GroupBy::Namespace => (["NAMESPACE", "NAMESPACES"], "(no known pod)"),
+        GroupBy::Path => (["PATH", "PATHS"], ""),
+        GroupBy::Service => (["SERVICE", "SERVICES"], "(no known service)"),
+        GroupBy::Peer => (["PEER", "PEERS"], "(not known)"),
+        GroupBy::Device => (["DEVICE", "DEVICES"], ""),
     };
     // Of devices, one order everywhere: what they received, and what they sent.
     let [first, second] = if *by == GroupBy::Device { ["RX", "TX"] } else { ["SENT", "RECEIVED"] };
@@ -52,7 +53,7 @@ pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, String) {
     if matches!(by, GroupBy::Pod | GroupBy::Workload | GroupBy::Namespace) {
         block.notes.push("Flows between two listed rows count in both; do not sum the column.".to_owned());
     }
-    (block, noun.to_owned())
+    (block, noun)
 }
 
 fn shown(by: GroupBy, name: &str) -> String {
