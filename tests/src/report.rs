@@ -75,6 +75,7 @@ pub struct Skew {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
     pub instance_id: Option<String>,
+    pub vpc_cidr_blocks: Vec<String>,
 }
 
 /// What crossed what, each byte once.
