@@ -15,7 +15,7 @@ fn bash_completes_subcommands_options_and_values() {
     for (words, expected) in [
         ("netpath re", vec!["report"]),
         ("netpath report --group", vec!["--group-by"]),
-        ("netpath report --path ", vec!["eni", "local", "host", "transit", "undelivered", "unresolved"]),
+        ("netpath report --path ", vec!["eni", "local", "host", "transit", "undelivered", "unresolved", "internet", "vpc"]),
     ] {
         let complete = format!(
             "COMP_WORDS=({words}{last}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \

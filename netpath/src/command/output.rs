@@ -1,9 +1,10 @@
 //! Where a report goes, and what other subcommands say: stdout, or a file that appears whole or not at all.
 //!
-//! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
+//! In: a path, `-` for stdout. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
 //! report, so that a failure leaves an older report as it was, and a link is replaced, not followed; what follows is added to
 //! it. Anything else (a pipe, a device) is written as it is.
 
+mod closed;
 mod folder;
 
 use std::ffi::OsString;
@@ -12,10 +13,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use tempfile::NamedTempFile;
 
 use self::folder::Folder;
+use super::reason;
 
 /// An opened destination.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum Output {
     Opened(File),
 }
 
+const CLOSED: &str = "stdout is closed; send it to a file, or give --output FILE";
+
 /// Whether anybody reads what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
@@ -49,7 +53,10 @@ pub enum Reader {
 impl Output {
     /// Opens the destination, without changing what is there.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stdout) };
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+            ensure!(!closed::is_closed(), CLOSED);
+            return Ok(Self::Stdout);
+        };
         let fix = |why: &dyn std::fmt::Display| {
             let path = path.display().to_string();
             let path = path.escape_debug();
@@ -60,13 +67,17 @@ impl Output {
             }
         };
         let name = path.file_name().ok_or_else(|| fix(&"it is a directory"))?.to_owned();
-        let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| fix(&error))?;
+        let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            let why = if is_missing { "no such directory".to_owned() } else { reason(&error) };
+            fix(&why)
+        })?;
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
-                folder.check(&name).map_err(|error| fix(&error))?;
-                Ok(Self::Opened(OpenOptions::new().write(true).open(place).map_err(|error| fix(&error))?))
+                folder.check(&name).map_err(|error| fix(&reason(&error)))?;
+                Ok(Self::Opened(OpenOptions::new().write(true).open(place).map_err(|error| fix(&reason(&error)))?))
             }
             _ => {
                 // 0666 less the umask, as for any new file.
@@ -74,7 +85,7 @@ impl Output {
                     .prefix(".netpath-")
                     .permissions(Permissions::from_mode(0o666))
                     .tempfile_in(folder.path())
-                    .map_err(|error| fix(&error))?;
+                    .map_err(|error| fix(&reason(&error)))?;
                 Ok(Self::File { beside, folder, name, path: path.to_owned() })
             }
         }
@@ -83,6 +94,7 @@ impl Output {
     /// Writes a report, and all of it.
     pub fn write(&mut self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Reader> {
         match self {
+            Self::Stdout if closed::is_closed() => bail!(CLOSED),
             Self::Stdout => or_gone(buffered(io::stdout().lock(), render), "cannot write to stdout; send it to a file"),
             Self::Opened(file) => or_gone(buffered(file, render), "cannot write the report; choose another --output"),
             Self::File { folder, name, path, beside } => {
