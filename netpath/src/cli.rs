@@ -97,7 +97,7 @@ pub struct ReportArgs {
     /// Show this many conversations in the table.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub top: usize,
-    /// Show bytes a second in the table, on the average over the window, instead of sums.
+    /// Show average bytes per second instead of sums.
     #[arg(long)]
     pub per_second: bool,
     /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
