@@ -53,6 +53,7 @@ pub struct Report {
     pub accounting: Accounting,
     pub health: Health,
     pub names: Names,
+    pub selection: Option<Selection>,
     pub enis: Vec<Eni>,
     pub sources: Vec<Source>,
     pub ipam: Option<Ipam>,
@@ -78,6 +79,13 @@ pub struct Node {
     pub vpc_cidr_blocks: Vec<String>,
 }
 
+/// What `flows` is limited to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Selection {
+    pub filters: Vec<String>,
+    pub there: Vec<String>,
+}
+
 /// What crossed what, each byte once.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Totals {
@@ -93,7 +101,7 @@ pub struct Total {
     pub bytes: u64,
 }
 
-show!(Report, Skew, Node, Totals, Total);
+show!(Report, Skew, Node, Selection, Totals, Total);
 
 impl Report {
     /// The device of this name.

@@ -13,7 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use tempfile::NamedTempFile;
 
 use self::folder::Folder;
@@ -32,14 +32,19 @@ pub enum Output {
         folder: Folder,
         /// Its name there.
         name: OsString,
-        /// As the caller says it.
+        /// As the caller gave it.
         path: PathBuf,
     },
     /// A pipe, a device, or a file that has its first report.
-    Opened(File),
+    Opened {
+        /// It.
+        file: File,
+        /// As the caller gave it.
+        path: PathBuf,
+    },
 }
 
-const CLOSED: &str = "stdout is closed; send it to a file, or give --output FILE";
+const CLOSED: &str = "stdout is closed; send it to a file";
 
 /// Whether anybody reads what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +66,9 @@ impl Output {
             let path = path.display().to_string();
             let path = path.escape_debug();
             if Path::new("/proc/self/fd").exists() {
-                anyhow::anyhow!("cannot write {path}: {why}; choose another --output")
+                anyhow!("cannot write {path}: {why}; choose another --output")
             } else {
-                anyhow::anyhow!("cannot write {path} without /proc; mount it")
+                anyhow!("cannot write {path} without /proc; mount it")
             }
         };
         let name = path.file_name().ok_or_else(|| fix(&"it is a directory"))?.to_owned();
@@ -77,7 +82,8 @@ impl Output {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
                 folder.check(&name).map_err(|error| fix(&reason(&error)))?;
-                Ok(Self::Opened(OpenOptions::new().write(true).open(place).map_err(|error| fix(&reason(&error)))?))
+                let file = OpenOptions::new().write(true).open(place).map_err(|error| fix(&reason(&error)))?;
+                Ok(Self::Opened { file, path: path.to_owned() })
             }
             _ => {
                 // 0666 less the umask, as for any new file.
@@ -95,25 +101,35 @@ impl Output {
     pub fn write(&mut self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Reader> {
         match self {
             Self::Stdout if closed::is_closed() => bail!(CLOSED),
-            Self::Stdout => or_gone(buffered(io::stdout().lock(), render), "cannot write to stdout; send it to a file"),
-            Self::Opened(file) => or_gone(buffered(file, render), "cannot write the report; choose another --output"),
+            Self::Stdout => or_gone(buffered(io::stdout().lock(), render), |error| {
+                anyhow!("cannot write to stdout: {}; send it to a file", reason(error))
+            }),
+            Self::Opened { file, path } => or_gone(buffered(file, render), |error| cannot_write(path, error)),
             Self::File { folder, name, path, beside } => {
-                let fix = || format!("cannot write {}; check the disk's space", path.display());
-                buffered(beside.as_file_mut(), render).with_context(fix)?;
-                let file = beside.as_file().try_clone().with_context(fix)?;
-                // Renamed, it is no longer there to be removed when it is dropped.
-                std::fs::rename(beside.path(), folder.path().join(name)).with_context(fix)?;
-                *self = Self::Opened(file);
+                let write = || {
+                    buffered(beside.as_file_mut(), render)?;
+                    let file = beside.as_file().try_clone()?;
+                    // Renamed, it is no longer there to be removed when it is dropped.
+                    std::fs::rename(beside.path(), folder.path().join(name))?;
+                    Ok(file)
+                };
+                let file = write().map_err(|error: io::Error| cannot_write(path, &error))?;
+                *self = Self::Opened { file, path: path.clone() };
                 Ok(Reader::Reads)
             }
         }
     }
 }
 
-fn or_gone(written: io::Result<()>, fix: &'static str) -> anyhow::Result<Reader> {
+fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot write {}: {}; choose another --output", path.display().to_string().escape_debug(), reason(error))
+}
+
+fn or_gone(written: io::Result<()>, fix: impl FnOnce(&io::Error) -> anyhow::Error) -> anyhow::Result<Reader> {
     match written {
+        Ok(()) => Ok(Reader::Reads),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        written => written.map(|()| Reader::Reads).context(fix),
+        Err(error) => Err(fix(&error)),
     }
 }
 

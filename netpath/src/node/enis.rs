@@ -306,7 +306,7 @@ impl Answers {
         let named = candidates.iter().any(|candidate| join::altnames(candidate.link).any());
         let altnames = (!named)
             .then(|| Failure::absent("no device has an ENI's id for a name: amazon-ec2-net-utils did not set any"));
-        let not_asked = Failure::absent("not asked, as --offline says");
+        let not_asked = Failure::absent("not asked: --offline");
         let sources = [
             (SourceName::Altnames, Some(altnames.as_ref())),
             (SourceName::Imds, self.now.imds.as_ref().map(|reading| reading.error.as_ref())),

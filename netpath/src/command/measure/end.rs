@@ -29,28 +29,32 @@ const GRACE: Duration = Duration::from_secs(5);
 #[error("cannot run '{program}': {why}")]
 pub struct NotStarted {
     program: String,
-    why: &'static str,
+    why: String,
     /// The exit status, as of shells: 127 if there is no such command, 126 if it cannot be run.
     pub status: u8,
-    source: io::Error,
 }
 
 impl NotStarted {
-    fn new(program: &OsString, source: io::Error) -> Self {
-        let is_path = program.as_encoded_bytes().contains(&b'/');
-        let (why, status) = match source.kind() {
-            io::ErrorKind::NotFound if !is_path => ("no such command in PATH; check its name after '--'", 127),
-            io::ErrorKind::NotFound if Path::new(program).exists() => {
-                ("its interpreter is missing; check its first line", 127)
+    fn new(program: &OsString, error: &io::Error) -> Self {
+        let path = Path::new(program);
+        let (why, status) = match error.kind() {
+            io::ErrorKind::NotFound if !program.as_encoded_bytes().contains(&b'/') => {
+                ("no such command in PATH; check its name after '--'", 127)
             }
+            io::ErrorKind::NotFound if path.exists() => ("its interpreter is missing; check its first line", 127),
             io::ErrorKind::NotFound => ("no such file; check the path after '--'", 127),
-            io::ErrorKind::PermissionDenied if Path::new(program).is_dir() => {
-                ("it is a directory; name a command after '--'", 126)
-            }
+            io::ErrorKind::PermissionDenied if path.is_dir() => ("it is a directory; name a command after '--'", 126),
             io::ErrorKind::PermissionDenied => ("permission denied; make it executable (chmod +x)", 126),
-            _ => ("it is no program for this machine; check the command after '--'", 126),
+            _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                ("it is no program for this machine; check the command after '--'", 126)
+            }
+            _ => return Self::because(program, format!("{error}; check the command after '--'"), 126),
         };
-        Self { program: program.to_string_lossy().escape_debug().to_string(), why, status, source }
+        Self::because(program, why.to_owned(), status)
+    }
+
+    fn because(program: &OsString, why: String, status: u8) -> Self {
+        Self { program: program.to_string_lossy().escape_debug().to_string(), why, status }
     }
 }
 
@@ -120,7 +124,11 @@ impl End {
         }
         // SAFETY: it makes only system calls that are async-signal-safe, on values made before the fork.
         unsafe { command.pre_exec(restore) };
-        let child = command.spawn().map_err(|error| NotStarted::new(program, error))?;
+        let child = command.spawn().map_err(|error| match error.raw_os_error() {
+            // The cause is not the command, and has a fix of its own.
+            Some(libc::EMFILE | libc::ENFILE) => error.into(),
+            _ => anyhow::Error::new(NotStarted::new(program, &error)),
+        })?;
         Ok(Self::With { child: Box::new(child), limit: run.limit.map(|limit| Instant::now() + limit), signals })
     }
 

@@ -43,7 +43,7 @@ impl Endpoint {
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Self::Disabled(Failure::absent("not asked, as AWS_EC2_METADATA_DISABLED says"));
+            return Self::Disabled(Failure::absent("not asked: AWS_EC2_METADATA_DISABLED is set"));
         }
         if let Some(url) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             return address(&url).map_or_else(
@@ -150,7 +150,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
             }
         }
     };
-    let mut connection = opened.map_err(|error| error.failure("nothing is at its address: not on EC2"))?;
+    let mut connection = opened.map_err(|error| error.failure("nothing answers at its address: not on EC2"))?;
     let ttl = ("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
     let answer = connection.ask(Method::PUT, "/latest/api/token", &[ttl], ANSWER_BYTES).await?;
     if answer.status == StatusCode::FORBIDDEN {
@@ -158,7 +158,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
         return Err(Failure { state: SourceState::Refused, reason });
     }
     let token = answer.ok()?;
-    let token = text(&token).ok_or_else(|| Failure::malformed("its token is no text"))?;
+    let token = text(&token).ok_or_else(|| Failure::malformed("its token is not text"))?;
     let token = ("X-aws-ec2-metadata-token", token);
     let mut interview = Interview::new(facts);
     while let Some(key) = interview.key() {
@@ -270,7 +270,7 @@ impl Question {
 
     /// Takes the answer, if it has the form that it should have.
     fn take(self, body: &[u8], facts: &mut Facts) -> Result<(), Failure> {
-        let odd = || Failure::malformed("it is not of the form that it should have");
+        let odd = || Failure::malformed("it does not have the documented form");
         let text = text(body).ok_or_else(odd)?;
         let address = |line: &str| line.parse().ok();
         let prefix = |line: &str| names::prefix(line).map(|_| line.to_owned());
