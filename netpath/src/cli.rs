@@ -1,16 +1,21 @@
 //! The command line, as clap types. It must not do anything but describe and parse.
 
-use std::net::SocketAddr;
+mod explain;
+mod filter;
+mod measure;
+mod time;
+mod view;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::node::enis::{self, Endpoints};
-use crate::path::select::{Condition, Filter};
-use crate::render::units::Units;
-use crate::report::{GroupBy, PathClass};
+pub use self::explain::ExplainArgs;
+pub use self::filter::FilterArgs;
+pub use self::measure::{EniArgs, MeasureArgs};
+pub use self::view::ViewArgs;
+use crate::report::GroupBy;
 
 /// Which bytes crossed an ENI, and which stayed on this node?
 #[derive(Debug, Parser)]
@@ -29,7 +34,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure for a while, then say where the bytes went.
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Say in sentences which numbers a flow or a device moved, and why.
     Explain(ExplainArgs),
     /// List the network devices and what netpath takes them for (needs no root).
@@ -49,7 +54,9 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   netpath report                              ten seconds of this node
-  netpath report --duration 1m --format json --output report.json
+  netpath report -d 1m -f json -o report.json
+  netpath report --from report.json --path internet
+                                              the same window, looked at again
   netpath report -- curl -sO https://example.com/file
                                               for as long as the command runs; its exit status is passed on
   netpath report --interval 10s                a report every ten seconds, until Ctrl-C
@@ -57,6 +64,7 @@ Examples:
                                               one report a line, as it comes
   netpath report --pod 'default/web-*' --path eni
                                               what these pods moved over an ENI
+  netpath report --between default/web 10.0.0.0/16 --nat any
   netpath report --group-by namespace         sums instead of conversations
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
@@ -67,15 +75,22 @@ Each flow that --max-flows makes room for takes another 0.5 kB.
 The process itself takes 35 MB, and 1 kB for each flow at a device. It tells eight times --max-flows of them apart in a window
 (524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]
 pub struct ReportArgs {
-    /// Format of the report.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Write the report to this file instead of stdout.
-    #[arg(long, value_name = "FILE")]
+    /// Write the report to this file instead of stdout; '-' is stdout.
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Report again and again, each time on as long a window: 1s, 10s, 1m. The windows follow each other without a gap, and go
+    /// Look again at a report that was written as JSON, with every filter, grouping and format, instead of measuring; '-' is
+    /// stdin. Of many reports (--interval), each in its order. Needs no root.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "command", "duration", "interval", "globs", "introspection", "metrics", "host_root", "max_flows", "clsact",
+        "no_new_qdisc",
+    ])]
+    pub from: Option<PathBuf>,
+    /// Report again and again, each time on as long a window: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
     /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report a line.
-    #[arg(long, value_name = "TIME", value_parser = interval)]
+    #[arg(long, value_name = "TIME", value_parser = time::interval)]
     pub interval: Option<Duration>,
     /// End after this many reports.
     #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
@@ -94,150 +109,11 @@ pub struct ReportArgs {
     pub measure: MeasureArgs,
 }
 
-/// What the table shows.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What to show")]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
-pub struct ViewArgs {
-    /// Show this many conversations, groups or devices [default: as many as the terminal has room for].
-    #[arg(long, value_name = "N")]
-    pub top: Option<usize>,
-    /// Show each connection by itself, instead of merging a client's ports.
-    #[arg(long)]
-    pub flows: bool,
-    /// Show what each device counted, and why that differs from what netpath saw.
-    #[arg(long)]
-    pub devices: bool,
-    /// Show what is known of ENIs, and ipamd's numbers.
-    #[arg(long)]
-    pub enis: bool,
-    /// Show where the names of pods come from.
-    #[arg(long)]
-    pub names: bool,
-    /// Show all columns, and names in full.
-    #[arg(long)]
-    pub wide: bool,
-    /// Show everything: all blocks, columns and rows.
-    #[arg(long)]
-    pub all: bool,
-    /// Show average bytes per second instead of sums.
-    #[arg(long)]
-    pub per_second: bool,
-    /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
-    #[arg(long, value_enum, default_value_t = Units::Si)]
-    pub units: Units,
-}
-
-/// Which flows to report. Everything is measured; the sums for CloudWatch and the devices stay the whole node's.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Which flows to report (one option twice: either; two options: both)")]
-pub struct FilterArgs {
-    /// Only flows of this pod; wildcards: 'default/web-*'.
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Condition::pod)]
-    pub pod: Vec<Condition>,
-    /// Only flows of pods of this namespace.
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Vec<String>,
-    /// Only flows with this address, or one of this network, at any hop.
-    #[arg(long, value_name = "ADDRESS", value_parser = Condition::net)]
-    pub ip: Vec<Condition>,
-    /// Only flows with this port, at any hop.
-    #[arg(long, value_name = "PORT")]
-    pub port: Vec<u16>,
-    /// Only flows of this protocol: tcp, udp, icmp, …, or its number.
-    #[arg(long, value_name = "NAME")]
-    pub proto: Vec<String>,
-    /// Only flows that went this way.
-    #[arg(long, value_enum, value_name = "PATH")]
-    pub path: Vec<PathClass>,
-    /// Only flows that passed this device; wildcards: 'eni*'.
-    #[arg(long, value_name = "NAME", value_parser = Condition::device)]
-    pub device: Vec<Condition>,
-}
-
-impl FilterArgs {
-    /// As one filter.
-    #[must_use]
-    pub fn filter(&self) -> Filter {
-        Filter::new([
-            self.pod.clone(),
-            self.namespace.iter().cloned().map(Condition::Namespace).collect(),
-            self.ip.clone(),
-            self.port.iter().copied().map(Condition::Port).collect(),
-            self.proto.iter().map(|name| Condition::Proto(name.to_ascii_lowercase())).collect(),
-            self.path.iter().copied().map(Condition::Path).collect(),
-            self.device.clone(),
-        ])
-    }
-}
-
-/// Options of `netpath explain`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  netpath explain 10.0.0.21:34756                  what its flows moved in ten seconds
-  netpath explain tcp 10.0.0.21 :443 -- curl -sO https://example.com/file
-  netpath explain --device eth0 --from report.json
-                                                   from a report that `netpath report --format json` wrote; needs no root
-  netpath explain 3 --from report.json             the flow with id 3 in it")]
-pub struct ExplainArgs {
-    /// Which flows: an id of the report, or what they must have at some hop: a protocol (tcp), an address, address:port or
-    /// :port, the pod's name (namespace/name). All of them must match.
-    #[arg(value_name = "FLOW", required_unless_present = "device")]
-    pub flow: Vec<String>,
-    /// Which device.
-    #[arg(long, value_name = "NAME", conflicts_with = "flow")]
-    pub device: Option<String>,
-    /// Read this report (JSON, as `netpath report` writes it) instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "duration", "globs", "max_flows", "host_root", "clsact", "no_new_qdisc"])]
-    pub from: Option<PathBuf>,
-    /// Explain this many flows, those with the most bytes.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub top: usize,
-    /// Units: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
-    #[arg(long, value_enum, default_value_t = Units::Si)]
-    pub units: Units,
-    /// What to measure.
-    #[command(flatten)]
-    pub measure: MeasureArgs,
-}
-
-/// What to measure, and for how long.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What to measure")]
-pub struct MeasureArgs {
-    /// How long to measure: 500ms, 10s, 5m, 1h [default: 10s, without --interval].
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "command")]
-    pub duration: Option<Duration>,
-    /// Which devices to take for ENIs.
-    #[command(flatten)]
-    pub eni: EniArgs,
-    /// Where the host's files are, for the names of pods [default: found by netpath: /, or /host or /proc/1/root in a pod].
-    #[arg(long, value_name = "DIR")]
-    pub host_root: Option<PathBuf>,
-    /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each. Eight times as many, of both
-    /// together, are told apart in a window.
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    pub max_flows: u32,
-    /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX. It is done at once, where TCX
-    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
-    /// without a clsact qdisc gets one: the kernel then loses what the device sends for about a millisecond. What waits in a
-    /// queue is never thrown away: netpath waits until it is empty, and does not measure a device whose queue stays in use.
-    #[arg(long)]
-    pub clsact: bool,
-    /// Make no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
-    #[arg(long)]
-    pub no_new_qdisc: bool,
-    /// Measure while this command runs, and pass its exit status on.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<std::ffi::OsString>,
-}
-
 /// Options of `netpath devices`.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Format of the list.
-    #[arg(long, value_enum, default_value_t = DevicesFormat::Table)]
+    #[arg(short, long, value_enum, default_value_t = DevicesFormat::Table)]
     pub format: DevicesFormat,
     /// Which devices to take for ENIs.
     #[command(flatten)]
@@ -249,7 +125,7 @@ pub struct DevicesArgs {
 #[command(after_help = "Exit status: 0 if a report would be right, 1 if it would be wrong or there would be none.")]
 pub struct DoctorArgs {
     /// Format of the findings.
-    #[arg(long, value_enum, default_value_t = DoctorFormat::Table)]
+    #[arg(short, long, value_enum, default_value_t = DoctorFormat::Table)]
     pub format: DoctorFormat,
     /// Which devices to take for ENIs.
     #[command(flatten)]
@@ -294,33 +170,6 @@ pub struct ManArgs {
     pub folder: PathBuf,
 }
 
-/// Which devices to take for ENIs, and whom to ask about them.
-#[derive(Debug, Args)]
-pub struct EniArgs {
-    /// Take devices whose name matches for ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
-    /// IMDS names). May be given more than once. The host's ends of pods' veth pairs are refused, whatever their name.
-    #[arg(long = "eni", value_name = "GLOB")]
-    pub globs: Vec<String>,
-    /// Where the VPC CNI's ipamd serves its introspection: the variable `INTROSPECTION_BIND_ADDRESS` of aws-node.
-    #[arg(long = "ipamd-introspection", value_name = "ADDRESS:PORT", default_value_t = enis::INTROSPECTION, hide_short_help = true)]
-    pub introspection: SocketAddr,
-    /// Where the VPC CNI's ipamd serves its metrics.
-    #[arg(long = "ipamd-metrics", value_name = "ADDRESS:PORT", default_value_t = enis::METRICS, hide_short_help = true)]
-    pub metrics: SocketAddr,
-    /// Send no packet: ask neither the instance metadata service nor ipamd. ENIs then have no more names than the kernel
-    /// has for them.
-    #[arg(long, env = "NETPATH_OFFLINE", value_parser = FalseyValueParser::new())]
-    pub offline: bool,
-}
-
-impl EniArgs {
-    /// Whom to ask.
-    #[must_use]
-    pub fn endpoints(&self) -> Endpoints {
-        if self.offline { Endpoints::none() } else { Endpoints::new(self.introspection, self.metrics) }
-    }
-}
-
 /// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -350,35 +199,6 @@ pub enum DoctorFormat {
     Json,
 }
 
-/// Less is not worth a window: to open one takes the kernel some 20 ms.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
-    if interval < SHORTEST_INTERVAL {
-        return Err(format!("give {} ms or more", SHORTEST_INTERVAL.as_millis()));
-    }
-    Ok(interval)
-}
-
-/// Parses "500ms", "10s", "5m", "1h".
-fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("'{text}' is not a time; write it as 500ms, 10s, 5m or 1h");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
-    let millis = match &text[digits..] {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    match millis {
-        Some(0) | None => Err(bad()),
-        Some(millis) => Ok(Duration::from_millis(millis)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,16 +217,5 @@ mod tests {
         assert!(!explain("netpath explain"), "of what");
         assert!(!explain("netpath explain 3 --device eth0"), "one or the other");
         assert!(!explain("netpath explain 3 --from report.json --duration 1s"), "a report is not measured");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
-        for bad in ["", "10", "s", "0s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -5,6 +5,7 @@ mod completions;
 mod devices;
 mod doctor;
 mod explain;
+mod input;
 mod measure;
 mod output;
 mod report;
@@ -12,14 +13,19 @@ mod report;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command};
+use self::measure::NotStarted;
+use crate::cli::{Cli, Command, MeasureArgs};
 use crate::descriptors::Exhausted;
 use crate::logging;
+use crate::node::port_names;
+use crate::path::select::Filter;
 use crate::sanitise::sanitise;
 
-/// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it).
+/// Runs netpath: 0 fine, 1 failed, 2 usage (clap exits with it), or as the command that it runs: 124 when its time is up, 126
+/// when it cannot be run, 127 when there is none.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -42,6 +48,25 @@ pub fn main() -> ExitCode {
             // Its terminal may be gone.
             let _ = writeln!(io::stderr(), "{}", sanitise(line));
         }
-        ExitCode::FAILURE
+        error.downcast_ref::<NotStarted>().map_or(ExitCode::FAILURE, |error| ExitCode::from(error.status))
     })
+}
+
+/// Ports by the names that the host has for them.
+fn resolve_ports(filter: &mut Filter, measure: &MeasureArgs) -> anyhow::Result<()> {
+    let port = |name: &str| port_names::port(measure.host_root.as_deref(), name);
+    filter.resolve_ports(port).map_err(|name| anyhow!("no port is named '{name}' in /etc/services; give its number"))
+}
+
+/// Why a file cannot be used, in few words.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of the path is no directory".to_owned(),
+        io::ErrorKind::StorageFull => "no space is left".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -8,4 +8,5 @@ pub mod ethtool;
 pub mod nftables;
 mod pace;
 pub mod pods;
+pub mod port_names;
 pub mod source;

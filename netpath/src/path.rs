@@ -16,6 +16,7 @@ mod names;
 mod nat;
 mod order;
 mod peers;
+pub mod protocols;
 mod scope;
 pub mod select;
 mod topology;

@@ -243,7 +243,7 @@ impl Session {
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
         let snapshot = Snapshot {
-            node: NodeInfo { instance_id: known.instance_id, ..node_info() },
+            node: NodeInfo { instance_id: known.instance_id, vpc_cidr_blocks: known.vpc_cidr_blocks, ..node_info() },
             window: Window {
                 started_at: self.start.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),

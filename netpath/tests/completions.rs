@@ -15,7 +15,10 @@ fn bash_completes_subcommands_options_and_values() {
     for (words, expected) in [
         ("netpath re", vec!["report"]),
         ("netpath report --group", vec!["--group-by"]),
-        ("netpath report --path ", vec!["eni", "local", "host", "transit", "undelivered", "unresolved"]),
+        (
+            "netpath report --path ",
+            vec!["eni", "local", "host", "transit", "undelivered", "unresolved", "internet", "vpc"],
+        ),
     ] {
         let complete = format!(
             "COMP_WORDS=({words}{last}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
@@ -46,8 +49,30 @@ fn each_subcommand_has_a_man_page() {
     assert!(names.contains(&"report"), "{help}");
     for name in names.into_iter().filter(|name| *name != "help") {
         let page = std::fs::read_to_string(pages.join(format!("netpath-{name}.1"))).unwrap();
-        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+        let help = netpath().args([name, "--help"]).output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        // Each option begins a line.
+        let lines = help.lines().filter_map(|line| Some((line, line.trim_start().strip_prefix('-')?)));
+        let indented = lines.filter(|(line, _)| line.starts_with("  ") && !line.starts_with("          "));
+        let options = indented.filter_map(|(line, _)| line.split_whitespace().find(|word| word.starts_with("--")));
+        let options: Vec<&str> = options.collect();
+        assert!(options.contains(&"--help"), "{help}");
+        let plain = page.replace('\\', "");
+        for option in options.iter().map(|option| option.trim_end_matches("...")) {
+            assert!(plain.contains(&format!("fB{option}fR")), "no {option} in {name}");
+        }
+        for section in ["SYNOPSIS", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"] {
+            let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+            assert!(heading.iter().any(|heading| page.contains(heading)), "no {section} in {name}:\n{page}");
+        }
     }
+    let report = std::fs::read_to_string(pages.join("netpath-report.1")).unwrap();
+    for part in
+        ["124", "126", "127", "NETPATH_LOG", "NETPATH_OFFLINE", "NO_COLOR", "COLUMNS", "AWS_EC2_METADATA_DISABLED"]
+    {
+        assert!(report.contains(&format!("fB{part}")), "no {part}");
+    }
+    assert!(pages.join("netpath.1").exists());
     // Not a folder.
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

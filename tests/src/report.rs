@@ -53,6 +53,7 @@ pub struct Report {
     pub accounting: Accounting,
     pub health: Health,
     pub names: Names,
+    pub selection: Option<Selection>,
     pub enis: Vec<Eni>,
     pub sources: Vec<Source>,
     pub ipam: Option<Ipam>,
@@ -75,6 +76,14 @@ pub struct Skew {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
     pub instance_id: Option<String>,
+    pub vpc_cidr_blocks: Vec<String>,
+}
+
+/// What `flows` is limited to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Selection {
+    pub filters: Vec<String>,
+    pub there: Vec<String>,
 }
 
 /// What crossed what, each byte once.
@@ -92,7 +101,7 @@ pub struct Total {
     pub bytes: u64,
 }
 
-show!(Report, Skew, Node, Totals, Total);
+show!(Report, Skew, Node, Selection, Totals, Total);
 
 impl Report {
     /// The device of this name.

@@ -53,7 +53,11 @@ fn metadata(lab: &Lab) -> Metadata {
             &mac(lab, "eth0"),
             0,
             A,
-            &[("local-ipv4s", "10.0.0.5\n10.0.0.21\n10.0.0.22"), ("ipv6s", "2001:db8:a:1::5")],
+            &[
+                ("local-ipv4s", "10.0.0.5\n10.0.0.21\n10.0.0.22"),
+                ("ipv6s", "2001:db8:a:1::5"),
+                ("vpc-ipv4-cidr-blocks", "10.0.0.0/16\n100.64.0.0/16"),
+            ],
         )
         .eni(&mac(lab, "eth1"), 1, B, &[("local-ipv4s", "10.0.0.6"), ("ipv4-prefix", "10.0.7.16/28")])
 }
@@ -103,6 +107,7 @@ fn every_source_at_once() {
     let report = report(&lab);
     assert_eq!(states(&report.sources), ["ok"; 4]);
     assert_eq!(report.node.instance_id.as_deref(), Some(INSTANCE));
+    assert_eq!(report.node.vpc_cidr_blocks, ["10.0.0.0/16", "100.64.0.0/16"]);
     for (device, id) in [("eth0", A), ("eth1", B)] {
         assert_eq!(report.device(device).eni_id.as_deref(), Some(id));
     }

@@ -142,20 +142,36 @@ fn an_output_that_cannot_be_written_is_found_before_measuring() {
 }
 
 #[test]
-fn a_command_that_does_not_exist() {
-    let lab = lab();
-    let output = netpath(&lab, &["report", "--eni", "eth*", "--", "/no/such/command"]);
-    assert_one_line(&output, 1, &["/no/such/command", "after '--'"]);
-}
-
-#[test]
 fn a_time_that_is_none() {
     let lab = lab();
-    for bad in ["10", "0s", "soon"] {
+    for bad in ["0", "10x", "soon"] {
         let output = netpath(&lab, &["report", "--duration", bad]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("write it as 500ms, 10s, 5m or 1h"));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("write it like 10 (seconds), 500ms, 1.5s, 1m30s or 1h")
+        );
     }
+}
+
+/// Before anything is measured.
+#[test]
+fn filters_that_can_never_match() {
+    let lab = lab();
+    for (option, value, part) in [
+        ("--proto", "tpc", "known are icmp, igmp"),
+        ("--namespace", "default/web", "--pod default/web"),
+        ("--ip", "10.0.0.0/255.255.0.0", "10.0.0.0/16"),
+        ("--port", "65536", "up to 65535"),
+        ("--device", "a-name-too-long-for-it", "1 to 15 characters"),
+        ("--service", "web", "default/web:http"),
+        ("--nat", "masquerade", "snat, dnat, both, any, none"),
+    ] {
+        let output = netpath(&lab, &["report", "-d", "1h", option, value]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(part), "{option} {value}: {stderr}");
+    }
+    let output = netpath(&lab, &["report", "-d", "1h", "--port", "no-such-port"]);
+    assert_one_line(&output, 1, &["no port is named 'no-such-port' in /etc/services"]);
 }
 
 /// What was attached before the error is not left behind.

@@ -8,6 +8,7 @@ mod accounting;
 mod churn;
 mod cleanup;
 mod coexistence;
+mod command;
 mod conntrack;
 mod devices;
 mod diversions;

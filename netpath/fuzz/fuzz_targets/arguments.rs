@@ -23,8 +23,15 @@ static REPORT: LazyLock<Report> =
 
 type Read = fn(&str) -> Result<Condition, String>;
 
-const OPTIONS: [(&str, Read); 3] =
-    [("--pod ", Condition::pod), ("--device ", Condition::device), ("--ip ", Condition::net)];
+const OPTIONS: [(&str, Read); 7] = [
+    ("--pod ", Condition::pod),
+    ("--namespace ", Condition::namespace),
+    ("--service ", Condition::service),
+    ("--device ", Condition::device),
+    ("--ip ", Condition::net),
+    ("--port ", Condition::port),
+    ("--proto ", Condition::proto),
+];
 
 fuzz_target!(|text: &str| {
     let words: Vec<String> = text.split('\n').map(str::to_owned).collect();

@@ -2,6 +2,8 @@
 //!
 //! In: a shell, or a folder. Out: a script on stdout, or one page a subcommand in the folder.
 
+mod man;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -22,8 +24,10 @@ pub fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
 pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     let folder = args.folder.display().to_string();
     let folder = folder.escape_debug();
-    std::fs::create_dir_all(&args.folder)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
-        .with_context(|| format!("cannot write man pages to {folder}; name a folder that you may write to"))?;
+    let write = || {
+        std::fs::create_dir_all(&args.folder)?;
+        man::pages(Cli::command()).into_iter().try_for_each(|(name, page)| std::fs::write(args.folder.join(name), page))
+    };
+    write().with_context(|| format!("cannot write man pages to {folder}; name a folder that you may write to"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::yield_now;
 use tokio::time::{Instant, interval, sleep_until};
 
-use self::end::End;
+pub use self::end::NotStarted;
+use self::end::{End, Run};
 use self::schedule::Schedule;
 use self::signals::Signals;
 use super::output::Reader;
@@ -37,21 +38,30 @@ pub struct Windows {
     pub count: Option<u64>,
 }
 
-/// Measures, and gives each window to `each` when it ends. `writes_file`: the caller writes one.
+/// What the caller does with windows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    /// How many there are.
+    pub windows: Windows,
+    /// It writes them to a file.
+    pub writes_file: bool,
+    /// It writes JSON to stdout, which is then not the command's.
+    pub json_on_stdout: bool,
+}
+
+/// Measures, and gives each window to `each` when it ends.
 pub fn measure(
     args: &MeasureArgs,
-    windows: Windows,
-    writes_file: bool,
+    plan: Plan,
     each: impl FnMut(Snapshot) -> anyhow::Result<Reader>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(run(args, windows, writes_file, each))
+    runtime.block_on(run(args, plan, each))
 }
 
 async fn run(
     args: &MeasureArgs,
-    windows: Windows,
-    writes_file: bool,
+    Plan { windows, writes_file, json_on_stdout }: Plan,
     mut each: impl FnMut(Snapshot) -> anyhow::Result<Reader>,
 ) -> anyhow::Result<ExitCode> {
     // The signals are taken before anything is attached: from here on they end the measurement, not the process.
@@ -59,7 +69,8 @@ async fn run(
     let files = descriptors::raise_limit();
     let mut session = attach(args, writes_file, &mut signals).await?;
     let duration = args.duration.or(windows.interval.is_none().then_some(DEFAULT_DURATION));
-    let mut end = End::start(&args.command, duration, signals, files)?;
+    let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
+    let mut end = End::start(&args.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
     let progress = progress(&end);
     let mut redraw = interval(REDRAW_EVERY);
@@ -105,7 +116,10 @@ async fn run(
     set_times(&mut snapshot, windows, late);
     each(snapshot)?;
     match status {
-        Some(status) => Ok(status),
+        Some(status) => {
+            end.ended().await?;
+            Ok(status)
+        }
         None => end.of_command().await,
     }
 }

@@ -1,9 +1,10 @@
 //! Where a report goes, and what other subcommands say: stdout, or a file that appears whole or not at all.
 //!
-//! In: a path. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
+//! In: a path, `-` for stdout. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
 //! report, so that a failure leaves an older report as it was, and a link is replaced, not followed; what follows is added to
 //! it. Anything else (a pipe, a device) is written as it is.
 
+mod closed;
 mod folder;
 
 use std::ffi::OsString;
@@ -12,10 +13,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{anyhow, bail, ensure};
 use tempfile::NamedTempFile;
 
 use self::folder::Folder;
+use super::reason;
 
 /// An opened destination.
 #[derive(Debug)]
@@ -30,12 +32,19 @@ pub enum Output {
         folder: Folder,
         /// Its name there.
         name: OsString,
-        /// As the caller says it.
+        /// As the caller gave it.
         path: PathBuf,
     },
     /// A pipe, a device, or a file that has its first report.
-    Opened(File),
+    Opened {
+        /// It.
+        file: File,
+        /// As the caller gave it.
+        path: PathBuf,
+    },
 }
+
+const CLOSED: &str = "stdout is closed; send it to a file";
 
 /// Whether anybody reads what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +58,32 @@ pub enum Reader {
 impl Output {
     /// Opens the destination, without changing what is there.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stdout) };
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+            ensure!(!closed::is_closed(), CLOSED);
+            return Ok(Self::Stdout);
+        };
         let fix = |why: &dyn std::fmt::Display| {
             let path = path.display().to_string();
             let path = path.escape_debug();
             if Path::new("/proc/self/fd").exists() {
-                anyhow::anyhow!("cannot write {path}: {why}; choose another --output")
+                anyhow!("cannot write {path}: {why}; choose another --output")
             } else {
-                anyhow::anyhow!("cannot write {path} without /proc; mount it")
+                anyhow!("cannot write {path} without /proc; mount it")
             }
         };
         let name = path.file_name().ok_or_else(|| fix(&"it is a directory"))?.to_owned();
-        let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| fix(&error))?;
+        let folder = Folder::open(path.parent().unwrap_or(Path::new("."))).map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            let why = if is_missing { "no such directory".to_owned() } else { reason(&error) };
+            fix(&why)
+        })?;
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
-                folder.check(&name).map_err(|error| fix(&error))?;
-                Ok(Self::Opened(OpenOptions::new().write(true).open(place).map_err(|error| fix(&error))?))
+                folder.check(&name).map_err(|error| fix(&reason(&error)))?;
+                let file = OpenOptions::new().write(true).open(place).map_err(|error| fix(&reason(&error)))?;
+                Ok(Self::Opened { file, path: path.to_owned() })
             }
             _ => {
                 // 0666 less the umask, as for any new file.
@@ -74,7 +91,7 @@ impl Output {
                     .prefix(".netpath-")
                     .permissions(Permissions::from_mode(0o666))
                     .tempfile_in(folder.path())
-                    .map_err(|error| fix(&error))?;
+                    .map_err(|error| fix(&reason(&error)))?;
                 Ok(Self::File { beside, folder, name, path: path.to_owned() })
             }
         }
@@ -83,25 +100,36 @@ impl Output {
     /// Writes a report, and all of it.
     pub fn write(&mut self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Reader> {
         match self {
-            Self::Stdout => or_gone(buffered(io::stdout().lock(), render), "cannot write to stdout; send it to a file"),
-            Self::Opened(file) => or_gone(buffered(file, render), "cannot write the report; choose another --output"),
+            Self::Stdout if closed::is_closed() => bail!(CLOSED),
+            Self::Stdout => or_gone(buffered(io::stdout().lock(), render), |error| {
+                anyhow!("cannot write to stdout: {}; send it to a file", reason(error))
+            }),
+            Self::Opened { file, path } => or_gone(buffered(file, render), |error| cannot_write(path, error)),
             Self::File { folder, name, path, beside } => {
-                let fix = || format!("cannot write {}; check the disk's space", path.display());
-                buffered(beside.as_file_mut(), render).with_context(fix)?;
-                let file = beside.as_file().try_clone().with_context(fix)?;
-                // Renamed, it is no longer there to be removed when it is dropped.
-                std::fs::rename(beside.path(), folder.path().join(name)).with_context(fix)?;
-                *self = Self::Opened(file);
+                let write = || {
+                    buffered(beside.as_file_mut(), render)?;
+                    let file = beside.as_file().try_clone()?;
+                    // Renamed, it is no longer there to be removed when it is dropped.
+                    std::fs::rename(beside.path(), folder.path().join(name))?;
+                    Ok(file)
+                };
+                let file = write().map_err(|error: io::Error| cannot_write(path, &error))?;
+                *self = Self::Opened { file, path: path.clone() };
                 Ok(Reader::Reads)
             }
         }
     }
 }
 
-fn or_gone(written: io::Result<()>, fix: &'static str) -> anyhow::Result<Reader> {
+fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot write {}: {}; choose another --output", path.display().to_string().escape_debug(), reason(error))
+}
+
+fn or_gone(written: io::Result<()>, fix: impl FnOnce(&io::Error) -> anyhow::Error) -> anyhow::Result<Reader> {
     match written {
+        Ok(()) => Ok(Reader::Reads),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        written => written.map(|()| Reader::Reads).context(fix),
+        Err(error) => Err(fix(&error)),
     }
 }
 

@@ -142,6 +142,8 @@ pub struct Candidate<'a> {
 pub struct Known {
     /// EC2's id of this instance.
     pub instance_id: Option<String>,
+    /// CIDR blocks of its VPC; empty if they are not known.
+    pub vpc_cidr_blocks: Vec<String>,
     /// ENIs and branch ENIs, those with a device first, in the order of the candidates.
     pub enis: Vec<Eni>,
     /// ipamd's metrics, if they could be read.
@@ -304,7 +306,7 @@ impl Answers {
         let named = candidates.iter().any(|candidate| join::altnames(candidate.link).any());
         let altnames = (!named)
             .then(|| Failure::absent("no device has an ENI's id for a name: amazon-ec2-net-utils did not set any"));
-        let not_asked = Failure::absent("not asked, as --offline says");
+        let not_asked = Failure::absent("not asked: --offline");
         let sources = [
             (SourceName::Altnames, Some(altnames.as_ref())),
             (SourceName::Imds, self.now.imds.as_ref().map(|reading| reading.error.as_ref())),
@@ -314,6 +316,7 @@ impl Answers {
         let metrics = self.now.metrics.as_ref().filter(|reading| reading.error.is_none());
         Known {
             instance_id: imds.and_then(|facts| facts.instance_id.clone()),
+            vpc_cidr_blocks: imds.map(imds::Facts::vpc_cidr_blocks).unwrap_or_default(),
             enis,
             ipam: metrics.map(|reading| metrics::ipam(&self.first_metrics, &reading.facts)),
             sources: sources.map(|(name, error)| source(name, error.unwrap_or(Some(&not_asked)))).into(),

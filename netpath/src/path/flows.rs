@@ -15,6 +15,7 @@ use super::names::{Named, Names};
 use super::nat::nat;
 use super::order::order;
 use super::peers::Peers;
+use super::protocols;
 use super::scope::scope;
 use super::topology::Topology;
 use crate::model::{Direction, OtherProgram};
@@ -96,7 +97,7 @@ pub fn flows(
         result.push(Flow {
             id,
             conversation,
-            proto: protocol_name(first.tuple.proto),
+            proto: protocols::name(first.tuple.proto),
             src: first.tuple.src,
             sport: ports(&first.tuple).map(|(sport, _)| sport),
             dst: first.tuple.dst,
@@ -264,7 +265,7 @@ fn dropped_by_filters(
 
 fn quoted(about: &Tuple) -> QuotedPacket {
     QuotedPacket {
-        proto: protocol_name(about.proto),
+        proto: protocols::name(about.proto),
         src: about.src,
         sport: ports(about).map(|(sport, _)| sport),
         dst: about.dst,
@@ -299,60 +300,12 @@ fn ports(tuple: &Tuple) -> Option<(u16, u16)> {
     }
 }
 
-/// IANA's keyword in lower case for the protocols that a node is likely to see, the number for all others.
-fn protocol_name(proto: u8) -> String {
-    let name = match proto {
-        1 => "icmp",
-        2 => "igmp",
-        4 => "ipip",
-        6 => "tcp",
-        17 => "udp",
-        33 => "dccp",
-        41 => "ipv6",
-        47 => "gre",
-        50 => "esp",
-        51 => "ah",
-        58 => "icmpv6",
-        89 => "ospf",
-        112 => "vrrp",
-        132 => "sctp",
-        136 => "udplite",
-        _ => return proto.to_string(),
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{ports, protocol_name};
+    use super::ports;
     use crate::snapshot::Tuple;
-
-    /// As `tcpdump` and `/etc/protocols` name them.
-    #[test]
-    fn names_of_protocols() {
-        for (proto, name) in [
-            (1, "icmp"),
-            (2, "igmp"),
-            (4, "ipip"),
-            (6, "tcp"),
-            (17, "udp"),
-            (33, "dccp"),
-            (41, "ipv6"),
-            (47, "gre"),
-            (50, "esp"),
-            (51, "ah"),
-            (58, "icmpv6"),
-            (89, "ospf"),
-            (112, "vrrp"),
-            (132, "sctp"),
-            (136, "udplite"),
-            (253, "253"),
-        ] {
-            assert_eq!(protocol_name(proto), name);
-        }
-    }
 
     /// A protocol with ports has port 0 too; one without has none, save the identifier of an ICMP echo.
     #[test]

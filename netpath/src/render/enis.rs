@@ -102,7 +102,8 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
     let without = ipam.and_then(|ipam| ipam.metrics.iter().find(|one| one.name == "awscni_no_available_ip_addresses"));
     if let Some(count) = without.and_then(|metric| metric.in_window).filter(|count| *count > 0) {
         lines.push(format!(
-            "pods that ipamd had no address for: {count} (look for free addresses in the subnet, and at maxIPAddresses)"
+            "ipamd had no address for {count} {} (check the subnet's free addresses, and maxIPAddresses)",
+            if count == 1 { "pod" } else { "pods" }
         ));
     }
     for source in sources {
@@ -113,7 +114,7 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
                 SourceName::IpamdMetrics => ("ipamd's metrics endpoint", "its numbers are missing"),
                 SourceName::Altnames => ("the devices' alternative names", "ENI ids may be missing"),
             };
-            let reason = source.reason.as_deref().unwrap_or("it told nothing");
+            let reason = source.reason.as_deref().unwrap_or("it gave no reason");
             lines.push(format!("{} was asked, but {} ({missing})", name, sanitise(reason)));
         }
     }
@@ -126,26 +127,26 @@ fn exceeded(allowances: Allowances) -> [(Option<u64>, &'static str, &'static str
         (
             allowances.bw_in_allowance_exceeded,
             "inbound bandwidth allowance, bw_in_allowance_exceeded",
-            "move pods away, or take a larger instance type",
+            "move pods away, or use a larger instance type",
         ),
         (
             allowances.bw_out_allowance_exceeded,
             "outbound bandwidth allowance, bw_out_allowance_exceeded",
-            "move pods away, or take a larger instance type",
+            "move pods away, or use a larger instance type",
         ),
         (
             allowances.pps_allowance_exceeded,
-            "allowance of packets a second, pps_allowance_exceeded",
-            "send larger packets, or take a larger instance type",
+            "packets-per-second allowance, pps_allowance_exceeded",
+            "send larger packets, or use a larger instance type",
         ),
         (
             allowances.conntrack_allowance_exceeded,
-            "allowance of tracked connections, conntrack_allowance_exceeded",
-            "let security groups not track them, or take a larger instance type",
+            "allowance for tracked connections, conntrack_allowance_exceeded",
+            "avoid tracking by security groups, or use a larger instance type",
         ),
         (
             allowances.linklocal_allowance_exceeded,
-            "allowance for DNS, IMDS and time, linklocal_allowance_exceeded",
+            "allowance for DNS, IMDS and NTP, linklocal_allowance_exceeded",
             "cache DNS on the node (NodeLocal DNSCache)",
         ),
     ]

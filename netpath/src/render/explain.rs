@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 pub use self::selection::{Selection, SelectionError};
 use super::units::Scale;
 use crate::model::Direction;
+use crate::pattern::Pattern;
 use crate::report::{Flow, Report};
 
 /// Explains the flows or the device that are selected: of flows, the `top` with the most bytes.
@@ -19,11 +20,12 @@ pub fn text(report: &Report, selection: &Selection, top: usize, scale: Scale) ->
     let mut text = String::new();
     match selection {
         Selection::Device(name) => {
-            let matching: Vec<_> = report.devices.iter().filter(|device| device.facts.name == *name).collect();
+            let pattern = Pattern::new(name).ok();
+            let is_meant = |other: &str| other == *name || pattern.as_ref().is_some_and(|glob| glob.is_match(other));
+            let matching: Vec<_> = report.devices.iter().filter(|device| is_meant(&device.facts.name)).collect();
             if matching.is_empty() {
                 return Err(SelectionError::no_device(name, report));
             }
-            // One that was deleted and made again has its name twice.
             for device in matching {
                 text.push_str(&device::explain(device, report, scale));
             }

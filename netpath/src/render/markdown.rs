@@ -21,7 +21,7 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<(
     writeln!(out, "{}\n", escape(&page.head))?;
     let shown = view.rows(page.rows.rows.len());
     let rows = Block { title: page.title(shown), rows: page.rows.rows[..shown].to_vec(), ..page.rows.clone() };
-    for block in page.answer.iter().chain([&rows]).chain(&page.more) {
+    for block in page.answer.iter().chain([&rows]).chain(&page.more).filter(|block| !block.rows.is_empty()) {
         block.write_markdown(out)?;
         writeln!(out)?;
     }

@@ -113,11 +113,16 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
         more.push(names::block(&report.names));
     }
     let problems = health::problems(report);
+    let nothing_matches = report.selection.is_some() && report.flows.is_empty();
     Page {
         warning: trust::warning(&report.health),
         head: head(report),
-        verdict: answer::verdict(report, scale),
-        answer: vec![answer::where_the_bytes_went(report, view, scale), answer::why(report, view, scale)],
+        verdict: answer::verdict(report, scale).filter(|_| !nothing_matches),
+        answer: if nothing_matches {
+            Vec::new()
+        } else {
+            vec![answer::where_the_bytes_went(report, view, scale), answer::why(report, view, scale)]
+        },
         rows,
         noun,
         more,

@@ -54,6 +54,9 @@ fn write_answer(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Resul
 /// As many rows as asked for, or as the screen has room for.
 fn write_rows(page: &Page, out: &mut impl Write, view: &View, screen: &Screen, room: Option<usize>) -> io::Result<()> {
     let there = page.rows.rows.len();
+    if there == 0 {
+        return Ok(());
+    }
     let mut shown = view.rows(there);
     if let Some(room) = room.filter(|_| view.top.is_none() && !view.all) {
         let first = |count: usize| Block { rows: page.rows.rows[..count].to_vec(), ..page.rows.clone() };

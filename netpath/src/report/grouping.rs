@@ -13,10 +13,11 @@ use super::{PathClass, Totals};
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Selection {
     /// The options that chose them ("--pod default/web"). Of those with one name, one at least holds; of different names all.
+    /// If the report was read from a file, those that it was limited to before come first, and hold besides.
     pub filters: Vec<String>,
     /// As the report's totals, of these flows only.
     pub totals: Totals,
-    /// If no flow matches: what there was instead, most bytes first.
+    /// If no flow is left: what there was instead, one line an option ("pods: default/web, default/db").
     #[serde(default)]
     pub there: Vec<String>,
 }

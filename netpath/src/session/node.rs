@@ -10,7 +10,7 @@ pub fn default_routes() -> Option<Vec<u32>> {
     Uplinks::read().ok().map(|uplinks| uplinks.devices())
 }
 
-/// Its name and kernel (`uname(2)`), still without EC2's id.
+/// Its name and kernel (`uname(2)`), still without what EC2 knows of it.
 pub fn node_info() -> NodeInfo {
     let name = uname();
     let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();

@@ -269,7 +269,7 @@ fn the_command_explains_a_written_report() {
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let (code, _, error) = run(&["1"]);
-    assert!(code == Some(1) && error.contains("report.json; give --from a report that is there"), "{error}");
+    assert!(code == Some(1) && error.contains("report.json: no such file"), "{error}");
     std::fs::write(&path, "{}").unwrap();
     let (code, _, error) = run(&["1"]);
     assert!(code == Some(1) && error.contains("write one with netpath report --format json --output FILE"), "{error}");

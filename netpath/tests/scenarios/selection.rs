@@ -42,6 +42,7 @@ fn each_option_chooses_its_flows() {
         ("--pod default/c", vec![]),
         ("--namespace default", vec![there, back]),
         ("--namespace defaul", vec![]),
+        ("--namespace def*", vec![there, back]),
         ("--ip 10.0.1.1", vec![eni_in, eni_out]),
         ("--ip 10.0.0.16/28", vec![there, back]),
         ("--ip 10.0.0.16/28 --ip 10.0.1.1", vec![there, back, eni_in, eni_out]),
@@ -49,13 +50,84 @@ fn each_option_chooses_its_flows() {
         ("--port 443 --port 33000", vec![eni_in, eni_out]),
         ("--port 443 --port 5201 --path local", vec![there, back]),
         ("--proto TCP --path eni", vec![eni_in, eni_out]),
+        ("--port https", vec![eni_in, eni_out]),
+        ("--proto 6 --path eni", vec![eni_in, eni_out]),
         ("--proto udp", vec![]),
+        ("--between default/a default/b", vec![there, back]),
+        ("--between default/b default/*", vec![there, back]),
+        ("--between 10.0.0.21 10.0.0.16/28", vec![there, back]),
+        ("--between default/a 10.0.1.1", vec![]),
+        ("--between default/a 10.0.1.1 --between default/a default/b", vec![there, back]),
+        ("--nat none --path local", vec![there, back]),
+        ("--nat any", vec![]),
         ("--device eth0", vec![eni_in, eni_out]),
         ("--device eni* --port 46480", vec![there, back]),
         ("--device eni", vec![]),
     ] {
         assert_eq!(bytes(options), expected, "{options}");
     }
+}
+
+/// NAT, services, and who is at the other end of an ENI.
+#[test]
+fn what_else_flows_can_be_told_by() {
+    let count = |scenario: &str, options: &str| report_of(scenario, options).flows.len();
+    let all = count("pod_to_internet", "");
+    for (options, expected) in [
+        ("--nat snat", all),
+        ("--nat any --path internet", all),
+        ("--nat dnat", 0),
+        ("--nat both", 0),
+        ("--nat none", 0),
+        ("--path vpc", 0),
+        ("--path vpc --path internet", all),
+    ] {
+        assert_eq!(count("pod_to_internet", options), expected, "{options}");
+    }
+    for (options, expected) in [
+        ("--service default/web", 2),
+        ("--service default/web:http", 2),
+        ("--service default/web:dns", 0),
+        ("--service */kube-dns", 1),
+        ("--between default/web 0.0.0.0/0", 2),
+    ] {
+        assert_eq!(count("names", options), expected, "{options}");
+    }
+}
+
+/// A filter that matches nothing says what there is, per option.
+#[test]
+fn what_there_is_instead() {
+    let there = |options: &str| report(options).selection.unwrap().there;
+    assert_eq!(there("--pod default/a"), Vec::<String>::new(), "flows are left");
+    assert_eq!(there("--pod default/c"), ["pods: default/a, default/b"]);
+    assert_eq!(
+        there("--pod default/c --pod default/d --proto udp"),
+        ["pods: default/a, default/b", "protocols: tcp"],
+        "each kind once"
+    );
+    assert_eq!(there("--pod default/a --path eni"), ["--pod default/a alone: 2 flows", "--path eni alone: 2 flows"]);
+    assert_eq!(there("--namespace x"), ["namespaces: default"]);
+    assert_eq!(there("--device eth9"), ["devices: eniaa, enibb, eth0"]);
+    assert_eq!(there("--service a/b"), ["services: none is known"]);
+    assert_eq!(there("--port 1"), ["ports of servers: 5201, 443"]);
+    assert_eq!(there("--nat any"), ["NAT: none"]);
+    assert_eq!(there("--path transit"), ["paths: local, eni, vpc"]);
+    assert!(there("--ip 192.0.2.1")[0].starts_with("addresses: 10.0.0."));
+}
+
+/// Conversations are those of the flows that are left, and a report that was limited already stays known as that.
+#[test]
+fn a_report_limited_twice() {
+    let mut report = report("--path local");
+    assert_eq!(report.conversations.len(), 1);
+    let all = report.conversations.clone();
+    report.conversations.clear();
+    select::select(&mut report, &select::Filter::default());
+    assert_eq!(report.conversations, all, "an earlier netpath did not write them");
+    let condition = select::Condition::port("5201").unwrap();
+    select::select(&mut report, &select::Filter::new([vec![condition]]));
+    assert_eq!(report.selection.unwrap().filters, ["--path local", "--port 5201"]);
 }
 
 /// The sums of the flows that match are beside the node's, which stay.

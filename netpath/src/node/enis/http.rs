@@ -108,7 +108,7 @@ impl Connection {
                 request.header(*name, *value)
             })
             .body(Empty::new())
-            .map_err(|_| Failure::malformed("it told something that cannot be part of a request"))?;
+            .map_err(|_| Failure::malformed("it sent a value that cannot be part of a request"))?;
         let answer = self.sender.send_request(request).await.map_err(|error| not_http(&error))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|error| {

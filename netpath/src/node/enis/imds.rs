@@ -43,7 +43,7 @@ impl Endpoint {
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Self::Disabled(Failure::absent("not asked, as AWS_EC2_METADATA_DISABLED says"));
+            return Self::Disabled(Failure::absent("not asked: AWS_EC2_METADATA_DISABLED is set"));
         }
         if let Some(url) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             return address(&url).map_or_else(
@@ -79,6 +79,18 @@ pub struct Facts {
     pub primary: Option<String>,
     /// Every ENI, also those that are in another network namespace.
     pub interfaces: Vec<Interface>,
+    /// `vpc-ipv4-cidr-blocks` of the primary ENI.
+    pub vpc_ipv4_blocks: Option<Vec<String>>,
+    /// `vpc-ipv6-cidr-blocks` of the primary ENI.
+    pub vpc_ipv6_blocks: Option<Vec<String>>,
+}
+
+impl Facts {
+    /// The CIDR blocks of the VPC, IPv4 first, as far as they were answered.
+    #[must_use]
+    pub fn vpc_cidr_blocks(&self) -> Vec<String> {
+        [&self.vpc_ipv4_blocks, &self.vpc_ipv6_blocks].into_iter().flatten().flatten().cloned().collect()
+    }
 }
 
 /// An ENI. `None`: it was not answered. Empty: there are none.
@@ -138,7 +150,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
             }
         }
     };
-    let mut connection = opened.map_err(|error| error.failure("nothing is at its address: not on EC2"))?;
+    let mut connection = opened.map_err(|error| error.failure("nothing answers at its address: not on EC2"))?;
     let ttl = ("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
     let answer = connection.ask(Method::PUT, "/latest/api/token", &[ttl], ANSWER_BYTES).await?;
     if answer.status == StatusCode::FORBIDDEN {
@@ -146,7 +158,7 @@ pub async fn read(endpoint: &Endpoint, facts: &mut Facts, own: &OwnConnections) 
         return Err(Failure { state: SourceState::Refused, reason });
     }
     let token = answer.ok()?;
-    let token = text(&token).ok_or_else(|| Failure::malformed("its token is no text"))?;
+    let token = text(&token).ok_or_else(|| Failure::malformed("its token is not text"))?;
     let token = ("X-aws-ec2-metadata-token", token);
     let mut interview = Interview::new(facts);
     while let Some(key) = interview.key() {
@@ -192,6 +204,9 @@ impl<'a> Interview<'a> {
         if question == Question::Interfaces {
             let each = 0..self.facts.interfaces.len();
             self.questions.extend(each.flat_map(|at| OF_AN_INTERFACE.map(|field| Question::Of(at, field))));
+            if self.facts.primary.is_some() {
+                self.questions.extend([Question::VpcIpv4Blocks, Question::VpcIpv6Blocks]);
+            }
         }
         if let (Ok(()), Err(failure)) = (&self.outcome, taken) {
             self.outcome = Err(failure.context(&key));
@@ -207,6 +222,9 @@ enum Question {
     Interfaces,
     /// Of the interface at this place in the list.
     Of(usize, Field),
+    /// Of the primary ENI, which is in the instance's VPC; others may be in another one.
+    VpcIpv4Blocks,
+    VpcIpv6Blocks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +244,10 @@ const OF_AN_INTERFACE: [Field; 6] =
 impl Question {
     /// Where IMDS has the answer, under `/latest/meta-data/`.
     fn key(self, facts: &Facts) -> String {
+        let of_primary = |field| {
+            let mac = facts.primary.as_deref().unwrap_or_default();
+            format!("network/interfaces/macs/{mac}/{field}")
+        };
         match self {
             Self::InstanceId => "instance-id".to_owned(),
             Self::Primary => "mac".to_owned(),
@@ -241,12 +263,14 @@ impl Question {
                 };
                 format!("network/interfaces/macs/{}/{field}", facts.interfaces[at].mac)
             }
+            Self::VpcIpv4Blocks => of_primary("vpc-ipv4-cidr-blocks"),
+            Self::VpcIpv6Blocks => of_primary("vpc-ipv6-cidr-blocks"),
         }
     }
 
     /// Takes the answer, if it has the form that it should have.
     fn take(self, body: &[u8], facts: &mut Facts) -> Result<(), Failure> {
-        let odd = || Failure::malformed("it is not of the form that it should have");
+        let odd = || Failure::malformed("it does not have the documented form");
         let text = text(body).ok_or_else(odd)?;
         let address = |line: &str| line.parse().ok();
         let prefix = |line: &str| names::prefix(line).map(|_| line.to_owned());
@@ -269,6 +293,8 @@ impl Question {
                     Field::Ipv6Prefixes => put(&mut interface.ipv6_prefixes, lines(text, prefix)),
                 }
             }
+            Self::VpcIpv4Blocks => put(&mut facts.vpc_ipv4_blocks, lines(text, prefix)),
+            Self::VpcIpv6Blocks => put(&mut facts.vpc_ipv6_blocks, lines(text, prefix)),
         };
         if known { Ok(()) } else { Err(odd()) }
     }
@@ -292,76 +318,4 @@ fn text(body: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists() {
-        let macs = |body: &[u8]| {
-            let mut facts = Facts::default();
-            Question::Interfaces.take(body, &mut facts).map(|()| facts.interfaces.len())
-        };
-        assert_eq!(macs(b"02:00:00:00:00:02/\n02:00:00:00:00:0A/\n"), Ok(2));
-        assert_eq!((macs(b""), macs("02:00:00:00:00:02/\n".repeat(MAX_LINES).as_bytes())), (Ok(0), Ok(MAX_LINES)));
-        for odd in [
-            &b"\xff"[..],
-            b"<html>",
-            b"02:00:00:00:00:02/\n../../iam/",
-            "02:00:00:00:00:02/\n".repeat(MAX_LINES + 1).as_bytes(),
-        ] {
-            assert!(macs(odd).is_err());
-        }
-    }
-
-    /// Half of a list must not look like all of it.
-    #[test]
-    fn addresses_are_known_if_both_families_are() {
-        let mut facts = Facts { interfaces: vec![Interface::default()], ..Facts::default() };
-        Question::Of(0, Field::Ipv4s).take(b"10.0.0.5", &mut facts).expect("an address");
-        assert_eq!(facts.interfaces[0].addresses(), None);
-        Question::Of(0, Field::Ipv6s).take(b"", &mut facts).expect("none");
-        assert_eq!(facts.interfaces[0].addresses().map(|all| all.len()), Some(1));
-        assert!(Question::Of(0, Field::Ipv6s).take(b"::1\n::x", &mut facts).is_err());
-        assert_eq!(facts.interfaces[0].addresses(), None);
-    }
-
-    fn endpoint(variables: &[(&str, &str)]) -> Endpoint {
-        Endpoint::from_environment(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn where_the_environment_says() {
-        const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-        assert_eq!(endpoint(&[]), Endpoint::Default);
-        assert_eq!(endpoint(&[(ENDPOINT, "")]), Endpoint::Default);
-        for (url, address) in [
-            ("http://169.254.169.254", "169.254.169.254:80"),
-            ("http://169.254.169.254/", "169.254.169.254:80"),
-            ("http://127.0.0.1:1338", "127.0.0.1:1338"),
-            ("http://[fd00:ec2::254]", "[fd00:ec2::254]:80"),
-            ("http://[fd00:ec2::254]:81/", "[fd00:ec2::254]:81"),
-        ] {
-            assert_eq!(endpoint(&[(ENDPOINT, url)]), Endpoint::At(address.parse().expect("an address")));
-        }
-        for bad in [
-            "169.254.169.254",
-            "https://169.254.169.254",
-            "http://metadata",
-            "http://127.0.0.1/path",
-            "http://1.2.3.4@5.6.7.8",
-        ] {
-            let Endpoint::Disabled(failure) = endpoint(&[(ENDPOINT, bad)]) else { panic!("{bad}") };
-            assert_eq!(failure.state, SourceState::Malformed);
-        }
-        let mode = |mode| endpoint(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode)]);
-        assert_eq!(
-            (mode("IPv6"), mode("ipv4"), mode("x")),
-            (Endpoint::At(IPV6), Endpoint::At(IPV4), Endpoint::Default)
-        );
-        let off = endpoint(&[("AWS_EC2_METADATA_DISABLED", "true"), (ENDPOINT, "http://127.0.0.1")]);
-        assert!(matches!(off, Endpoint::Disabled(Failure { state: SourceState::Absent, .. })));
-        assert_eq!(endpoint(&[("AWS_EC2_METADATA_DISABLED", "false")]), Endpoint::Default);
-    }
-}
+mod tests;

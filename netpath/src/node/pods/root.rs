@@ -54,7 +54,7 @@ impl HostRoot {
     }
 
     /// The bytes of a regular file of `limit` bytes at most. `path` is absolute, as on the host.
-    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
+    pub(in crate::node) fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
         let place = self.place(path)?;
         let kind = fstat(&place).map_err(|errno| error(path, errno))?.st_mode;
         if FileType::from_raw_mode(kind) != FileType::RegularFile {

@@ -15,11 +15,11 @@ pub(super) fn explain(device: &Device, report: &Report, scale: Scale) -> String 
     let mut sentences = vec![what(device, &name)];
     sentences.push(match device.facts.kernel {
         Some(kernel) => format!(
-            "By the kernel's counters it received {} and sent {}.",
+            "The kernel counted {} received and {} sent.",
             scale.bytes(kernel.rx_bytes),
             scale.bytes(kernel.tx_bytes)
         ),
-        None if device.facts.vanished => "It went away in the window, and took its counters along.".to_owned(),
+        None if device.facts.vanished => "It was removed during the window, and its counters with it.".to_owned(),
         None => "Its counters could not be read.".to_owned(),
     });
     sentences.extend(traffic(device, report, scale));
@@ -66,8 +66,7 @@ fn traffic(device: &Device, report: &Report, scale: Scale) -> Option<String> {
     by_path.retain(|_, bytes| *bytes > 0);
     let parts: Vec<_> =
         by_path.into_iter().map(|(path, bytes)| format!("{} {}", scale.bytes(bytes), went(path))).collect();
-    (!parts.is_empty() && device.facts.attach != Attach::None)
-        .then(|| format!("Of what passed it, {}.", listed(&parts)))
+    (!parts.is_empty() && device.facts.attach != Attach::None).then(|| format!("Of its traffic, {}.", listed(&parts)))
 }
 
 fn went(path: PathClass) -> &'static str {
@@ -77,7 +76,7 @@ fn went(path: PathClass) -> &'static str {
         PathClass::Host => "went between this node and its own pods",
         PathClass::Transit => "passed through this node",
         PathClass::Undelivered => "was dropped on this node",
-        PathClass::Unresolved => "took a path that is not known",
+        PathClass::Unresolved => "took an unknown path",
     }
 }
 
@@ -104,7 +103,7 @@ fn ec2(device: &Device, scale: Scale) -> String {
             scale.bytes(kernel.tx_bytes)
         ),
         (DeviceClass::Eni, None) => "EC2 counts it in NetworkIn and NetworkOut.".to_owned(),
-        _ => "EC2 does not count it, since it is no ENI.".to_owned(),
+        _ => "EC2 does not count it: it is not an ENI.".to_owned(),
     }
 }
 
@@ -115,18 +114,18 @@ fn others(device: &Device) -> Option<String> {
     let programs = device.facts.other_programs.iter().flatten().map(|one| {
         let name = one.name.as_deref().map_or_else(String::new, |name| format!(" ({})", sanitise(name)));
         let what = if one.kind == "tcx" { "program".to_owned() } else { format!("{} filter", sanitise(&one.kind)) };
-        let place = if one.ahead { "before" } else { "behind" };
+        let place = if one.ahead { "before" } else { "after" };
         let way = if one.direction == Direction::Rx { "in" } else { "out" };
         format!("{what}{}{name} {place} netpath's on the way {way}", number(one.program_id))
     });
     let all: Vec<_> = xdp.chain(programs).collect();
-    (!all.is_empty()).then(|| format!("Others are on its hooks too: {}.", listed(&all)))
+    (!all.is_empty()).then(|| format!("Other programs are on its hooks: {}.", listed(&all)))
 }
 
 /// How the kernel's count and netpath's differ.
 fn agreement(device: &Device, scale: Scale) -> String {
     let Some(residual) = &device.residual else {
-        return "So netpath's count of it cannot be compared with the kernel's.".to_owned();
+        return "netpath's count cannot be compared with the kernel's.".to_owned();
     };
     if device.facts.attach == Attach::None {
         return "netpath does not watch it.".to_owned();
@@ -151,7 +150,7 @@ fn difference(word: &str, residual: &Residual, scale: Scale) -> String {
         .map(|why| match why.bytes {
             Some(bytes) => format!("{}: {}", cause(why.name), scale.signed(bytes)),
             None => why.packets.map_or_else(
-                || format!("{}: it is not known how many", cause(why.name)),
+                || format!("{}: an unknown number of bytes", cause(why.name)),
                 |packets| format!("{}: {packets} packets of unknown size", cause(why.name)),
             ),
         })

@@ -30,7 +30,7 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     if flow.local_bytes > 0 {
         let local = scale.bytes(flow.local_bytes);
         sentences.push(format!(
-            "Of these, {local} stayed between pods of this node: several connections with the same addresses share the flow."
+            "{local} of that stayed between pods of this node: several connections with these addresses share the flow."
         ));
     }
     sentences.extend(pods(flow));
@@ -46,14 +46,14 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
 /// Where it went, as the end of a sentence.
 fn went(flow: &Flow) -> &'static str {
     match flow.path {
-        PathClass::Eni if flow.local_pair_left_node => "between two pods of this node, and yet by way of an ENI",
+        PathClass::Eni if flow.local_pair_left_node => "between two pods of this node, but across an ENI",
         PathClass::Eni if flow.carried_bytes > 0 => "between this node and others, inside a tunnel's packets",
         PathClass::Eni => "across an ENI",
         PathClass::Local => "between two pods of this node",
         PathClass::Host => "between this node itself and one of its pods",
         PathClass::Transit => "through this node, in by an ENI and out by an ENI",
         PathClass::Undelivered => "into this node, where it was dropped",
-        PathClass::Unresolved => "on a path of which netpath saw only a part",
+        PathClass::Unresolved => "on a path that netpath saw only in part",
     }
 }
 
@@ -80,10 +80,10 @@ fn translated(flow: &Flow) -> Option<String> {
     // Errors of several routers have several sources, without NAT.
     let hop = flow.hops.iter().filter(|_| flow.about.is_none()).find(other)?;
     Some(format!(
-        "On {} it is {} → {}, since NAT translates it.",
-        sanitise(&hop.device),
+        "NAT makes it {} → {} on {}.",
         end(hop.src, hop.sport),
-        end(hop.dst, hop.dport)
+        end(hop.dst, hop.dport),
+        sanitise(&hop.device)
     ))
 }
 
@@ -105,7 +105,7 @@ fn container_insights(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale
         }
     };
     if !skipped.is_empty() {
-        text = format!("{text}; it skips devices that are named like {}", names(&skipped));
+        text = format!("{text}; it skips devices with names like {}", names(&skipped));
     }
     text + "."
 }
@@ -140,7 +140,7 @@ fn ec2(flow: &Flow, devices: &HashMap<u32, &Device>, scale: Scale) -> String {
         return if flow.carried_bytes > 0 {
             "EC2 counted the tunnel's own packets, which are another flow."
         } else if flow.path == PathClass::Unresolved {
-            "EC2 did not count what netpath saw of it: that was on no ENI."
+            "EC2 did not count the part that netpath saw: it crossed no ENI."
         } else {
             "EC2 did not count it: it crossed no ENI."
         }

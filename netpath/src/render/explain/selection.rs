@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use crate::path::protocols;
 use crate::path::select::{Condition, Filter};
 use crate::report::Report;
 use crate::sanitise::sanitise;
@@ -14,7 +15,7 @@ const LISTED: usize = 8;
 /// What to explain.
 #[derive(Clone, Debug)]
 pub enum Selection<'a> {
-    /// The device of this name.
+    /// The devices whose name this is, or matches.
     Device(&'a str),
     /// The flows that match.
     Flows(Filter),
@@ -25,9 +26,15 @@ pub enum Selection<'a> {
 pub enum SelectionError {
     /// A word is none of what a flow can be told by.
     #[error(
-        "'{0}' is no flow id, protocol, address, address:port, :port or namespace/pod; write it like 10.0.0.21:443"
+        "'{word}' is no flow id, address, address:port, :port, pod, service (namespace/name) or protocol ({protocols}); \
+         write it like 10.0.0.21:443"
     )]
-    Word(String),
+    Word {
+        /// As it was given.
+        word: String,
+        /// Those with a name.
+        protocols: String,
+    },
     /// The report has no such device.
     #[error("no device '{name}' in this window; there are: {there}")]
     NoDevice {
@@ -52,31 +59,32 @@ pub enum SelectionError {
 impl Selection<'_> {
     /// The flows that all of `words` are true of.
     pub fn flows(words: &[String]) -> Result<Self, SelectionError> {
-        let conditions =
-            words.iter().map(|word| condition(word).map(|one| vec![one])).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::Flows(Filter::new(conditions)))
+        let groups = words.iter().map(|word| conditions(word)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::Flows(Filter::new(groups)))
     }
 }
 
-fn condition(word: &str) -> Result<Condition, SelectionError> {
-    let unknown = || SelectionError::Word(sanitise(word).into_owned());
+/// What a word may mean: one of these.
+fn conditions(word: &str) -> Result<Vec<Condition>, SelectionError> {
+    let unknown = || SelectionError::Word { word: sanitise(word).into_owned(), protocols: protocols::known() };
     if let Ok(id) = word.parse() {
-        return Ok(Condition::Id(id));
+        return Ok(vec![Condition::Id(id)]);
     }
     if let Ok(end) = word.parse() {
-        return Ok(Condition::End(end));
+        return Ok(vec![Condition::End(end)]);
     }
     if let Ok(net) = Condition::net(word) {
-        return Ok(net);
+        return Ok(vec![net]);
     }
-    if let Some(port) = word.strip_prefix(':') {
-        return port.parse().map(Condition::Port).map_err(|_| unknown());
-    }
-    if word.contains('/') {
-        return Condition::pod(word).map_err(|_| unknown());
-    }
-    let is_name = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_name { Ok(Condition::Proto(word.to_ascii_lowercase())) } else { Err(unknown()) }
+    let one = if let Some(port) = word.strip_prefix(':') {
+        Condition::port(port)
+    } else if word.contains('/') {
+        let names: Vec<Condition> = [Condition::pod(word), Condition::service(word)].into_iter().flatten().collect();
+        return if names.is_empty() { Err(unknown()) } else { Ok(names) };
+    } else {
+        Condition::proto(word)
+    };
+    one.map(|one| vec![one]).map_err(|_| unknown())
 }
 
 impl SelectionError {
@@ -111,21 +119,23 @@ mod tests {
     #[test]
     fn words() {
         for (word, expected) in [
-            ("3", "3"),
-            ("TCP", "--proto tcp"),
-            ("10.0.0.21", "--ip 10.0.0.21"),
-            ("10.0.0.21/16", "--ip 10.0.0.0/16"),
-            ("fe80::1", "--ip fe80::1"),
-            (":443", "--port 443"),
-            ("10.0.0.21:443", "10.0.0.21:443"),
-            ("[fe80::1]:443", "[fe80::1]:443"),
-            ("default/client", "--pod default/client"),
-            ("default/web-*", "--pod default/web-*"),
+            ("3", &["3"][..]),
+            ("TCP", &["--proto tcp"]),
+            ("10.0.0.21", &["--ip 10.0.0.21"]),
+            ("10.0.0.21/16", &["--ip 10.0.0.0/16"]),
+            ("fe80::1", &["--ip fe80::1"]),
+            (":443", &["--port 443"]),
+            (":https", &["--port 443"]),
+            ("10.0.0.21:443", &["10.0.0.21:443"]),
+            ("[fe80::1]:443", &["[fe80::1]:443"]),
+            ("default/client", &["--pod default/client", "--service default/client"]),
+            ("default/web-*", &["--pod default/web-*", "--service default/web-*"]),
         ] {
-            assert_eq!(condition(word).map(|one| one.to_string()).as_deref(), Ok(expected), "{word}");
+            let shown = conditions(word).expect(word).iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(shown, expected, "{word}");
         }
-        for word in ["", ":", ":99999", "10.0.0.21:", "10.0.0", "\u{1b}[2J", "a/", "/", "a/b/c"] {
-            let error = condition(word).expect_err(word);
+        for word in ["", ":", ":99999", "10.0.0.21:", "10.0.0", "tpc", "\u{1b}[2J", "a/", "/", "a/b/c"] {
+            let error = conditions(word).expect_err(word);
             assert!(!error.to_string().contains('\u{1b}'), "{error}");
         }
     }

@@ -29,7 +29,7 @@ fn interface(number: u32, id: &str, device_number: u32) -> imds::Interface {
 }
 
 fn facts(interfaces: Vec<imds::Interface>) -> imds::Facts {
-    imds::Facts { instance_id: None, primary: Some(mac(2)), interfaces }
+    imds::Facts { primary: Some(mac(2)), interfaces, ..imds::Facts::default() }
 }
 
 fn managed(id: &str, device_number: u32, is_trunk: bool) -> ipamd::Eni {

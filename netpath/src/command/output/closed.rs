@@ -1,0 +1,23 @@
+//! Whether stdout was closed when netpath was started. Rust's runtime opens /dev/null in its place, where a report would be lost
+//! unnoticed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody can read what is written to stdout.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Runs before the runtime starts: the C library calls what is in this section before `main`.
+#[used]
+// SAFETY: it only makes a system call and sets a flag, which needs nothing that is initialised later.
+#[unsafe(link_section = ".init_array")]
+static CHECK: extern "C" fn() = check;
+
+extern "C" fn check() {
+    // SAFETY: F_GETFD takes no pointers, and fails for a descriptor that is not open.
+    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+    CLOSED.store(flags == -1, Ordering::Relaxed);
+}

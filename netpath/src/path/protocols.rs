@@ -1,0 +1,67 @@
+//! Names of protocols, as the report has them and as a user writes them.
+//!
+//! In: numbers or names. Out: IANA's keyword in lower case for the protocols that a node is likely to see, the number for all
+//! others.
+
+const KNOWN: [(u8, &str); 15] = [
+    (1, "icmp"),
+    (2, "igmp"),
+    (4, "ipip"),
+    (6, "tcp"),
+    (17, "udp"),
+    (33, "dccp"),
+    (41, "ipv6"),
+    (47, "gre"),
+    (50, "esp"),
+    (51, "ah"),
+    (58, "icmpv6"),
+    (89, "ospf"),
+    (112, "vrrp"),
+    (132, "sctp"),
+    (136, "udplite"),
+];
+
+/// The report's name of a protocol.
+#[must_use]
+pub fn name(number: u8) -> String {
+    let known = KNOWN.into_iter().find(|(known, _)| *known == number);
+    known.map_or_else(|| number.to_string(), |(_, name)| name.to_owned())
+}
+
+/// The report's name of the protocol that a user means: by a known name in any case, or by its number.
+#[must_use]
+pub fn named(text: &str) -> Option<String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().map(name);
+    }
+    let text = text.to_ascii_lowercase();
+    // As /etc/protocols has it.
+    let text = if text == "ipv6-icmp" { "icmpv6" } else { &text };
+    KNOWN.into_iter().find(|(_, known)| *known == text).map(|(_, known)| known.to_owned())
+}
+
+/// All names that are known: "icmp, igmp, …".
+#[must_use]
+pub fn known() -> String {
+    KNOWN.map(|(_, name)| name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `tcpdump` and `/etc/protocols` name them.
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!([1, 6, 58, 253].map(name), ["icmp", "tcp", "icmpv6", "253"]);
+        for (number, known) in KNOWN {
+            assert_eq!((name(number).as_str(), named(known).as_deref()), (known, Some(known)));
+        }
+        for (text, expected) in [("TCP", "tcp"), ("17", "udp"), ("253", "253"), ("ipv6-icmp", "icmpv6")] {
+            assert_eq!(named(text).as_deref(), Some(expected), "{text}");
+        }
+        for bad in ["", "tpc", "256", "-1", "+6", "all"] {
+            assert_eq!(named(bad), None, "{bad}");
+        }
+    }
+}
