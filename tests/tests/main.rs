@@ -20,6 +20,7 @@ mod errors;
 mod hooks;
 mod hostile;
 mod intervals;
+mod journeys;
 mod link_layer;
 mod memory;
 mod offload;
