@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
     /// Measure for a while, then say where the bytes went.
     Report(ReportArgs),

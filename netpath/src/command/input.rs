@@ -28,9 +28,9 @@ impl Reports {
             return Ok(Self::new("stdin".to_owned(), Box::new(BufReader::new(io::stdin()))));
         }
         let name = path.display().to_string().escape_debug().to_string();
-        let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
-            true => Err(io::ErrorKind::IsADirectory.into()),
-            false => Ok(file),
+        let file = File::open(path).and_then(|file| {
+            let is_folder = file.metadata()?.is_dir();
+            if is_folder { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
         });
         let file = file.map_err(|error| anyhow::anyhow!("cannot read {name}: {}", reason(&error)))?;
         Ok(Self::new(name, Box::new(BufReader::new(file))))
