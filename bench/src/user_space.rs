@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Lab, output_within};
 use netpath::model::{Attach, DeviceClass, DeviceFacts, Direction, NodeInfo, Window};
 use netpath::path;
-use netpath::render::{self, table::Style, units::Units};
+use netpath::render::{self, block::Screen, report::View};
 use netpath::snapshot::{Connection, Counts, Device, Snapshot, Tuple};
 
 use crate::clock::{peak_memory_bytes, process_cpu_ns, reset_peak_memory};
@@ -100,8 +100,8 @@ pub fn child(observations: u32, rounds: u32) -> Result<()> {
         let (written, json_ms) = timed(|| render::json::write(&report, &mut io::sink()));
         written?;
         let cpu_ms = (process_cpu_ns() - cpu_start) / 1_000;
-        let style = Style { top: 20, colour: false, width: None, units: Units::Si, per_second: false };
-        let (written, table_ms) = timed(|| render::table::write(&report, &mut io::sink(), style));
+        let (view, screen) = (View { top: Some(20), ..View::default() }, Screen::default());
+        let (written, table_ms) = timed(|| render::table::write(&report, &mut io::sink(), &view, &screen));
         written?;
         black_box(report);
         // The first round warms up.

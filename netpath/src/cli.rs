@@ -95,15 +95,9 @@ pub struct ReportArgs {
     /// End after this many reports.
     #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Show this many conversations in the table.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
-    pub top: usize,
-    /// Show average bytes per second instead of sums.
-    #[arg(long)]
-    pub per_second: bool,
-    /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
-    #[arg(long, value_enum, default_value_t = Units::Si)]
-    pub units: Units,
+    /// What to show.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Add flows up by what they have in common, instead of listing conversations.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub group_by: Option<GroupBy>,
@@ -113,6 +107,40 @@ pub struct ReportArgs {
     /// What to measure.
     #[command(flatten)]
     pub measure: MeasureArgs,
+}
+
+/// What the table shows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What to show")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub struct ViewArgs {
+    /// Show this many conversations, groups or devices [default: as many as the terminal has room for].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Show each connection by itself, instead of merging a client's ports.
+    #[arg(long)]
+    pub flows: bool,
+    /// Show what each device counted, and why that differs from what netpath saw.
+    #[arg(long)]
+    pub devices: bool,
+    /// Show what is known of ENIs, and ipamd's numbers.
+    #[arg(long)]
+    pub enis: bool,
+    /// Show where the names of pods come from.
+    #[arg(long)]
+    pub names: bool,
+    /// Show all columns, and names in full.
+    #[arg(long)]
+    pub wide: bool,
+    /// Show everything: all blocks, columns and rows.
+    #[arg(long)]
+    pub all: bool,
+    /// Show average bytes per second instead of sums.
+    #[arg(long)]
+    pub per_second: bool,
+    /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
+    #[arg(long, value_enum, default_value_t = Units::Si)]
+    pub units: Units,
 }
 
 /// Options of `netpath devices`.
@@ -181,6 +209,8 @@ pub struct ManArgs {
 pub enum Format {
     /// For people.
     Table,
+    /// For tickets: GitHub's markdown.
+    Markdown,
     /// Schema `netpath.report/1`.
     Json,
 }

@@ -20,7 +20,9 @@ pub mod protocols;
 mod scope;
 pub mod select;
 mod topology;
+pub mod totals;
 pub mod uplink;
+pub mod verdict;
 mod workload;
 
 use crate::report::{Report, SCHEMA};

@@ -1,10 +1,15 @@
-//! Writes a report, one file a format.
+//! Writes reports, lists and findings, one file a format. What they have in common is laid out once, in `report`.
 
+pub mod block;
 pub mod devices;
 pub mod doctor;
 mod enis;
 pub mod explain;
 pub mod json;
+mod labels;
+pub mod markdown;
 mod reason;
+pub mod report;
 pub mod table;
+mod tone;
 pub mod units;

@@ -66,7 +66,7 @@ fn table_starts_with_the_answer() {
     let text = stdout(&output);
     let first = text.lines().next().unwrap();
     assert!(first.contains("ENI") && first.ends_with('.'), "{first}");
-    assert!(text.lines().any(|line| line.starts_with("lo ") && line.ends_with(" no")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("  lo ") && line.ends_with(" no")), "{text}");
 }
 
 #[test]

@@ -3,21 +3,24 @@
 //! In: a report. Out: a panic if a format fails, prints what a terminal obeys, or cannot be read again.
 
 use netpath::render::explain::{self, Selection};
-use netpath::render::table::Style;
+use netpath::render::block::Screen;
+use netpath::render::report::View;
 use netpath::render::units::{Scale, Units};
-use netpath::render::{json, table};
+use netpath::render::{json, markdown, table};
 use netpath::report::Report;
 
 use crate::printed;
 
 pub fn check(report: &Report) {
     for width in [None, Some(0), Some(100)] {
-        let style = Style { top: 10, colour: false, width, units: Units::Si, per_second: width.is_some() };
+        let view = View { all: width.is_none(), flows: width == Some(0), per_second: width.is_some(), ..View::default() };
+        let screen = Screen { width, height: width.map(|_| 24), ..Screen::default() };
         let mut text = Vec::new();
-        table::write(report, &mut text, style).expect("a table");
+        table::write(report, &mut text, &view, &screen).expect("a table");
+        markdown::write(report, &mut text, &view).expect("markdown");
         printed::check(&String::from_utf8(text).expect("text"));
     }
-    let devices = report.devices.iter().map(|device| Selection::Device(&device.name));
+    let devices = report.devices.iter().map(|device| Selection::Device(&device.facts.name));
     let flows = report.flows.iter().take(3).map(|flow| Selection::flows(&[flow.id.to_string()]).expect("a flow's id"));
     for selection in devices.take(3).chain(flows).chain([Selection::Device("\u{1b}[31m")]) {
         let scale = Scale::sums(Units::Si);

@@ -4,6 +4,7 @@
 //! In: the options. Out: reports on stdout or in a file, and the exit status of the command that was measured, if there was
 //! one. Everything that can be found wrong before measuring is found then, so that no window is lost to a mistyped path.
 
+use std::env;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -13,12 +14,16 @@ use super::input::Reports;
 use super::measure::{Plan, Windows, measure};
 use super::output::{Output, Reader};
 use super::resolve_ports;
-use crate::cli::{Format, ReportArgs};
+use crate::cli::{Format, ReportArgs, ViewArgs};
 use crate::path::select::Filter;
-use crate::render::table::Style;
+use crate::render::block::Screen;
+use crate::render::report::View;
 use crate::report::Report;
 use crate::sanitise::sanitise;
 use crate::{path, privilege, render};
+
+/// Columns of a report that goes to a file or pipe, without --wide.
+const PIPE_COLUMNS: usize = 100;
 
 /// Measures or reads, and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
@@ -31,8 +36,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         writes_file: matches!(output, Output::File { .. }),
         json_on_stdout: args.format == Format::Json && matches!(output, Output::Stdout),
     };
-    let style = style(args, &output);
-    let mut writer = Writer { args, filter, output, style, is_first: true };
+    let (view, screen) = (view(&args.view), screen(&output));
+    let mut writer = Writer { args, filter, output, view, screen, is_first: true };
     let Some(reports) = from else {
         return measure(&args.measure, plan, |snapshot| {
             let report = path::report(&snapshot);
@@ -69,7 +74,8 @@ struct Writer<'a> {
     args: &'a ReportArgs,
     filter: Filter,
     output: Output,
-    style: Style,
+    view: View,
+    screen: Screen,
     is_first: bool,
 }
 
@@ -81,14 +87,15 @@ impl Writer<'_> {
             path::group::group(&mut report, by);
         }
         let separate = !std::mem::replace(&mut self.is_first, false);
-        let style = self.style;
-        self.output.write(|mut out| match args.format {
+        let Self { output, view, screen, .. } = self;
+        output.write(|mut out| match args.format {
             Format::Table => {
                 if separate {
                     writeln!(out)?;
                 }
-                render::table::write(&report, &mut out, style)
+                render::table::write(&report, &mut out, view, screen)
             }
+            Format::Markdown => render::markdown::write(&report, &mut out, view),
             // One of many.
             Format::Json if report.window.interval_ns.is_some() => render::json::write_line(&report, &mut out),
             Format::Json => render::json::write(&report, &mut out),
@@ -96,15 +103,53 @@ impl Writer<'_> {
     }
 }
 
-/// Colours and the terminal's width where the report goes to a terminal.
-fn style(args: &ReportArgs, output: &Output) -> Style {
-    let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
-    let width = terminal.as_ref().and_then(Term::size_checked).map(|(_rows, columns)| columns);
-    Style {
+fn view(args: &ViewArgs) -> View {
+    View {
         top: args.top,
-        colour: terminal.is_some() && colors_enabled(),
-        width,
+        flows: args.flows,
+        devices: args.devices,
+        enis: args.enis,
+        names: args.names,
+        wide: args.wide,
+        all: args.all,
         units: args.units,
         per_second: args.per_second,
+    }
+}
+
+/// The terminal's size, and what it can show; for a file or pipe, lines of [`PIPE_COLUMNS`] or `COLUMNS`.
+fn screen(output: &Output) -> Screen {
+    let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
+    let size = terminal.as_ref().and_then(Term::size_checked);
+    let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    Screen {
+        width: Some(size.map_or_else(|| columns.unwrap_or(PIPE_COLUMNS), |(_, columns)| columns.into())),
+        height: size.map(|(rows, _)| rows.into()),
+        colour: terminal.is_some() && colors_enabled(),
+        unicode: is_utf8(|name| env::var(name).ok()),
+    }
+}
+
+/// Whether the locale's characters are UTF-8 (POSIX: the first of these that is set and not empty). Without any, as in a
+/// container, they are taken to be.
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_utf8;
+
+    #[test]
+    fn locales() {
+        let locale = |set: &[(&str, &str)]| {
+            is_utf8(|name| set.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(locale(&[]) && locale(&[("LANG", "en_US.UTF-8")]) && locale(&[("LC_ALL", ""), ("LANG", "C.utf8")]));
+        assert!(!locale(&[("LANG", "C")]) && !locale(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
     }
 }

@@ -99,7 +99,8 @@ pub fn accounting(duration_ns: u64, devices: &[Device], flows: &mut [Flow], topo
     let container_insights = outside::container_insights(duration_ns, devices);
     let total = container_insights.node_network_total_bytes;
     let terms = terms::terms(total, devices, flows, topology);
-    Accounting { container_insights, ec2: outside::ec2(devices), terms }
+    let term_bytes = terms.iter().map(|term| (term.name.to_string(), term.bytes)).collect();
+    Accounting { container_insights, ec2: outside::ec2(devices), terms, term_bytes }
 }
 
 /// What netpath knows of its own gaps.

@@ -72,7 +72,9 @@ fn key(one: &Conversation, id: Option<u64>) -> Key {
 
 /// A conversation of which these are the flows; there is one at least, in the order of the report.
 fn single(flows: &[&Flow]) -> Conversation {
-    let known = flows.iter().find(|flow| flow.from_initiator.is_some()).copied();
+    // Errors have other ends than what they are about.
+    let known =
+        flows.iter().filter(|flow| flow.from_initiator.is_some()).min_by_key(|flow| flow.about.is_some()).copied();
     let reference = known.unwrap_or(flows[0]);
     let initiates = reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
     let ends = |flow: &Flow| (flow.src, flow.sport, flow.dst, flow.dport);
@@ -108,6 +110,7 @@ fn single(flows: &[&Flow]) -> Conversation {
         packets: total(|flow| flow.packets, flows),
         sent_bytes: bytes(&sent),
         received_bytes: bytes(&received),
+        icmp_error_bytes: total(|flow| if flow.about.is_some() { flow.bytes } else { 0 }, flows),
         eni_tx_bytes: total(|flow| flow.eni_tx_bytes, flows),
         eni_rx_bytes: total(|flow| flow.eni_rx_bytes, flows),
     }
@@ -159,6 +162,7 @@ fn add(all: &mut Conversation, one: &Conversation) {
     for (whole, part) in [
         (&mut all.bytes, one.bytes),
         (&mut all.packets, one.packets),
+        (&mut all.icmp_error_bytes, one.icmp_error_bytes),
         (&mut all.eni_tx_bytes, one.eni_tx_bytes),
         (&mut all.eni_rx_bytes, one.eni_rx_bytes),
     ] {
@@ -167,14 +171,14 @@ fn add(all: &mut Conversation, one: &Conversation) {
 }
 
 fn merge_end(all: &mut End, one: &End) {
-    fn same<T: PartialEq>(all: &mut Option<T>, one: &Option<T>) {
-        if all != one {
+    fn same<T: PartialEq>(all: &mut Option<T>, one: Option<&T>) {
+        if all.as_ref() != one {
             *all = None;
         }
     }
-    same(&mut all.pod, &one.pod);
-    same(&mut all.service, &one.service);
-    same(&mut all.address, &one.address);
-    same(&mut all.port, &one.port);
-    same(&mut all.peer_kind, &one.peer_kind);
+    same(&mut all.pod, one.pod.as_ref());
+    same(&mut all.service, one.service.as_ref());
+    same(&mut all.address, one.address.as_ref());
+    same(&mut all.port, one.port.as_ref());
+    same(&mut all.peer_kind, one.peer_kind.as_ref());
 }

@@ -83,17 +83,10 @@ pub fn flows(
         let first = &hops[0];
         let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
-        let alone = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
-            let one = end(&ends[0]);
-            ends.iter().all(|other| end(other) == one).then_some(one)
-        };
+        let src_pod = names.source(common(&ends, |ends| ends.0), hops, topology);
+        let dst_pod = names.destination(common(&ends, |ends| ends.1), hops, topology);
         let in_tunnel = hops.iter().any(|hop| topology.is_tunnel(hop.ifindex));
-        let kind = |end: fn(&(IpAddr, IpAddr)) -> IpAddr| {
-            let first = peers.kind(end(&ends[0]), in_tunnel, topology);
-            ends.iter().all(|other| peers.kind(end(other), in_tunnel, topology) == first).then_some(first)
-        };
-        let src_pod = names.source(alone(|ends| ends.0), hops, topology);
-        let dst_pod = names.destination(alone(|ends| ends.1), hops, topology);
+        let kind = |address| peers.kind(address, in_tunnel, topology);
         let asked = entries.first().filter(|_| !flow.ambiguous);
         let asked = asked.map_or(first.tuple, |entry| snapshot.connections[entry.connection as usize].original);
         let service = names.service(asked.proto, asked.dst, asked.dport).map(ToOwned::to_owned);
@@ -112,8 +105,8 @@ pub fn flows(
             own: snapshot.own_connections.iter().any(|own| [*own, own.reversed()].contains(&first.tuple)),
             path: verdict.path,
             nat: nat(entries.iter().map(|entry| &snapshot.connections[entry.connection as usize])),
-            src_peer_kind: kind(|ends| ends.0),
-            dst_peer_kind: kind(|ends| ends.1),
+            src_peer_kind: common(&ends, |ends| kind(ends.0)),
+            dst_peer_kind: common(&ends, |ends| kind(ends.1)),
             eni_tx_bytes,
             eni_rx_bytes,
             reason: verdict.reason,
@@ -139,6 +132,12 @@ pub fn flows(
         });
     }
     result
+}
+
+/// What all ends have in common; there is one at least.
+fn common<T: PartialEq>(ends: &[(IpAddr, IpAddr)], of: impl Fn(&(IpAddr, IpAddr)) -> T) -> Option<T> {
+    let first = of(&ends[0]);
+    ends.iter().all(|other| of(other) == first).then_some(first)
 }
 
 /// Puts the hops of each flow in order: those of looped copies last.

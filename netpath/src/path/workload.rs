@@ -7,7 +7,7 @@
 /// The letters and digits of random suffixes (`k8s.io/apimachinery/pkg/util/rand`).
 const SUFFIX_CHARACTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
-/// Of a ReplicaSet's hash of its template, at most.
+/// Of a replica set's hash of its template, at most.
 const HASH_LENGTH: std::ops::RangeInclusive<usize> = 6..=10;
 
 /// `default/web` for the pod `default/web-5d4f8b7c9d-x2x9z`.

@@ -4,10 +4,10 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, Table, presets};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::block::{Block, Column, Screen};
 use super::enis;
 use crate::model::{DeviceClass, Eni, Ipam, Source};
 use crate::node::devices::{EniEvidence, Link};
@@ -77,20 +77,19 @@ pub fn table(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<
     for sentence in enis(links).into_iter().chain(misleading(links)) {
         writeln!(out, "{sentence}")?;
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
-        "NAME",
-        "INDEX",
-        "CLASS",
-        "KIND/DRIVER",
-        "MAC",
-        "ADDRESSES",
-        "POD ADDRESS",
-        "IN CONTAINER INSIGHTS",
-    ]);
+    let columns = vec![
+        Column::words(""),
+        Column::number("INDEX"),
+        Column::words("CLASS"),
+        Column::words("KIND/DRIVER"),
+        Column::words("MAC"),
+        Column::words("ADDRESSES"),
+        Column::words("POD ADDRESS"),
+        Column::words("IN CONTAINER INSIGHTS"),
+    ];
+    let mut table = Block { title: "DEVICES".to_owned(), columns, ..Block::default() };
     for link in links {
-        table.add_row([
+        table.row([
             sanitise(&link.name).into_owned(),
             link.ifindex.to_string(),
             class(link.class, 1).to_owned(),
@@ -101,21 +100,10 @@ pub fn table(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<
             (if counted(link) { "yes" } else { "no" }).to_owned(),
         ]);
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index == 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    writeln!(out)?;
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    for (heading, table) in enis::blocks(&known.enis, known.ipam.as_ref(), known.instance_id.as_deref()) {
-        writeln!(out, "\n{heading}")?;
-        for line in table.lines() {
-            writeln!(out, "{}", line.trim_end())?;
-        }
+    let enis = enis::blocks(&known.enis, known.ipam.as_ref(), known.instance_id.as_deref());
+    for block in [table].iter().chain(&enis) {
+        writeln!(out)?;
+        block.write(out, &Screen::default())?;
     }
     let warnings = enis::warnings(&known.enis, known.ipam.as_ref(), &known.sources);
     if !warnings.is_empty() {

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use super::table::device_class;
+use super::labels::device_class;
 use crate::doctor::devices::Device;
 use crate::doctor::{Diagnosis, Level};
 use crate::sanitise::sanitise;
@@ -24,9 +24,9 @@ pub fn json(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
 /// If `out` fails.
 pub fn table(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
     let verdict = match diagnosis.level {
-        Level::Ok => "A report of netpath would be right here.",
-        Level::Warn => "A report of netpath would be right here; what to know is marked WARN.",
-        Level::Fail => "A report of netpath would be wrong here, or there would be none.",
+        Level::Ok => "netpath can measure this node correctly.",
+        Level::Warn => "netpath can measure this node correctly. Check the WARN lines.",
+        Level::Fail => "netpath cannot measure this node correctly. Mend the FAIL lines first.",
     };
     writeln!(out, "{verdict}\n")?;
     for finding in &diagnosis.findings {

@@ -3,8 +3,7 @@
 //! In: what is known of them. Out: tables with their headings, and sentences about what is wrong. It prints no string from
 //! elsewhere unsanitised.
 
-use comfy_table::{CellAlignment, Table, presets};
-
+use super::block::{Block, Column};
 use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceName, SourceState};
 use crate::sanitise::sanitise;
 
@@ -20,14 +19,15 @@ const ALWAYS: [&str; 7] = [
 ];
 
 /// A table for each thing that there is something to say of, with its heading.
-pub fn blocks(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>) -> Vec<(String, Table)> {
+pub fn blocks(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>) -> Vec<Block> {
     let mut blocks = Vec::new();
     if enis.iter().any(is_known) {
-        let instance = instance.map_or_else(String::new, |id| format!("   of instance {}", sanitise(id)));
-        blocks.push((format!("ENIS{instance}"), interfaces(enis)));
+        let mut block = interfaces(enis);
+        block.notes.extend(instance.map(|id| format!("Of instance {}.", sanitise(id))));
+        blocks.push(block);
     }
     if let Some(ipam) = ipam {
-        blocks.push(("IPAMD   what the CNI metrics helper shows, of this node alone".to_owned(), metrics(ipam)));
+        blocks.push(metrics(ipam));
     }
     blocks
 }
@@ -38,14 +38,16 @@ fn is_known(eni: &Eni) -> bool {
     *eni != device
 }
 
-fn interfaces(enis: &[Eni]) -> Table {
-    let mut table = table(["DEVICE", "ENI", "INDEX", "ROLE", "ADDRESSES", "OF PODS", "PREFIXES", "OVER AN ALLOWANCE"]);
+fn interfaces(enis: &[Eni]) -> Block {
+    let headings = ["", "ENI", "INDEX", "ROLE", "ADDRESSES", "OF PODS", "PREFIXES", "OVER AN ALLOWANCE"];
+    let columns = headings.map(Column::words).into();
+    let mut table = Block { title: "ENIS".to_owned(), columns, ..Block::default() };
     for eni in enis {
         let index = eni.device_index.as_ref().map(|number| match &eni.network_card {
             Some(card) if card.value > 0 => format!("{} on card {}", number.value, card.value),
             _ => number.value.to_string(),
         });
-        table.add_row([
+        table.row([
             eni.device.as_deref().map_or_else(|| "not here".to_owned(), |name| sanitise(name).into_owned()),
             eni.id.as_ref().map_or_else(
                 || eni.mac.as_deref().map_or_else(unknown, |mac| format!("unknown, {}", sanitise(mac))),
@@ -62,15 +64,17 @@ fn interfaces(enis: &[Eni]) -> Table {
     table
 }
 
-fn metrics(ipam: &Ipam) -> Table {
-    let mut table = table(["METRIC", "VALUE", "IN THE WINDOW", "IPAMD'S NAME"]);
-    for column in [1, 2] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+fn metrics(ipam: &Ipam) -> Block {
+    let columns = vec![
+        Column::words(""),
+        Column::number("VALUE"),
+        Column::number("IN THE WINDOW"),
+        Column::words("IPAMD'S NAME"),
+    ];
+    let notes = vec!["What the CNI metrics helper shows, of this node alone.".to_owned()];
+    let mut table = Block { title: "IPAMD".to_owned(), columns, notes, ..Block::default() };
     for metric in ipam.metrics.iter().filter(|metric| metric.value > 0 || ALWAYS.contains(&metric.name.as_str())) {
-        table.add_row([
+        table.row([
             sanitise(metric.helper_name.as_deref().unwrap_or("-")).into_owned(),
             metric.value.to_string(),
             metric.in_window.map_or_else(unknown, |grown| format!("+{grown}")),
@@ -196,15 +200,6 @@ fn first_of(items: &[String]) -> String {
 
 fn unknown() -> String {
     "-".to_owned()
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
 }
 
 #[cfg(test)]

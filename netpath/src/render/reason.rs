@@ -1,15 +1,48 @@
-//! Why a flow's path is not known, or why it was dropped, in words.
+//! Why a flow's path is not known, or why it was dropped, in words; and what to run next.
 
 use crate::report::{Flow, PathReason};
 use crate::sanitise::sanitise;
 
 /// The flow's reason and what it is about, as a clause; `None` for a path that needs none.
 pub fn reason(flow: &Flow) -> Option<String> {
-    let clause = words(flow.reason?);
-    Some(match &flow.reason_detail {
-        Some(detail) => format!("{clause} ({})", sanitise(detail)),
-        None => clause.to_owned(),
-    })
+    flow.reason.map(|reason| clause(reason, flow.reason_detail.as_deref()))
+}
+
+/// A reason and what it is about.
+pub fn clause(reason: PathReason, detail: Option<&str>) -> String {
+    match detail {
+        Some(detail) => format!("{} ({})", words(reason), sanitise(detail)),
+        None => words(reason).to_owned(),
+    }
+}
+
+/// Commands that show more.
+pub fn next(reason: PathReason, flow: &Flow) -> String {
+    let device = flow.hops.first().map_or_else(|| "DEVICE".into(), |hop| sanitise(&hop.device));
+    match reason {
+        PathReason::NeverLeft => {
+            let (src, dst) = (flow.src, flow.dst);
+            format!("ip route get {dst} from {src} iif {device}; nft list ruleset")
+        }
+        PathReason::DroppedByFilter => format!("tc -s filter show dev {device} ingress"),
+        PathReason::DroppedByIpsecPolicy | PathReason::IpsecPolicy => "ip xfrm policy".to_owned(),
+        PathReason::PolicyRoute => "ip rule; ip route show table all type local".to_owned(),
+        PathReason::Tproxy
+        | PathReason::RewrittenWithoutConntrack
+        | PathReason::RedirectedByRule
+        | PathReason::QueuedToProcess
+        | PathReason::Synproxy
+        | PathReason::Answered => "nft list ruleset; iptables-save".to_owned(),
+        PathReason::VirtualServer => "ipvsadm -Ln".to_owned(),
+        PathReason::OtherProgram => format!("bpftool net show dev {device}"),
+        PathReason::ConntrackUnavailable | PathReason::ConntrackOverrun | PathReason::DiversionsUnread => {
+            "netpath doctor".to_owned()
+        }
+        PathReason::AmbiguousTranslation => "netpath report --duration 1s".to_owned(),
+        PathReason::RecordsLost => "netpath report --max-flows 1000000".to_owned(),
+        PathReason::LoopbackDestination => format!("sysctl net.ipv4.conf.{device}.route_localnet"),
+        PathReason::UnwatchedDevice | PathReason::OneSided => "netpath report --devices".to_owned(),
+    }
 }
 
 const fn words(reason: PathReason) -> &'static str {

@@ -47,7 +47,7 @@ impl Scale {
     /// What a column of such numbers is called.
     #[must_use]
     pub fn heading(self) -> &'static str {
-        if self.per.is_some() { "bytes/s" } else { "bytes" }
+        if self.per.is_some() { "BYTES/S" } else { "BYTES" }
     }
 
     /// Bytes with one decimal: "999 B", "1.0 kB", "10.7 MB", or as rates "10.7 MB/s". A rate over no time is "-".

@@ -2,6 +2,7 @@
 //!
 //! In: made by `path::account`. Out: serialised as it stands. It must not compute anything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -18,6 +19,9 @@ pub struct Accounting {
     pub ec2: Ec2,
     /// The parts of `node_network_total_bytes`; their sum is exactly that number.
     pub terms: Vec<Term>,
+    /// The same by name: bytes.
+    #[serde(default)]
+    pub term_bytes: BTreeMap<String, i64>,
 }
 
 /// `node_network_total_bytes` (Container Insights), from the kernel's device counters.

@@ -42,6 +42,8 @@ pub struct Conversation {
     pub sent_bytes: Option<u64>,
     /// What the client received; `null` if nothing was seen of it.
     pub received_bytes: Option<u64>,
+    /// Of `bytes`, ICMP errors about these connections.
+    pub icmp_error_bytes: u64,
     /// What left this node by ENIs.
     pub eni_tx_bytes: u64,
     /// What came in by ENIs.

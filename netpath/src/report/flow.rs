@@ -156,6 +156,18 @@ pub enum PeerKind {
 }
 
 impl PeerKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::PodHere,
+        Self::PodElsewhere,
+        Self::ThisNode,
+        Self::Vpc,
+        Self::Private,
+        Self::Internet,
+        Self::LinkLocal,
+        Self::Many,
+    ];
+
     /// Its name in the report.
     #[must_use]
     pub const fn name(self) -> &'static str {

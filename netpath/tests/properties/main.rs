@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use netpath::model::{DeviceClass, Direction};
 use netpath::path::report;
+use netpath::render::block::Screen;
+use netpath::render::report::View;
 use netpath::render::{json, table};
 use netpath::report::{CauseKind, PathClass, Report, TermKind};
 use netpath::snapshot::{Connection, Counts, Observation, PodRecord};
@@ -262,13 +264,15 @@ proptest! {
 
     /// A file may hold anything: counters at their limits, circular VLANs, two devices with one index, hostile names.
     #[test]
-    fn nothing_panics(snapshot in snapshot(u64::MAX), width in option::of(0..200u16), top in 0..5usize) {
+    fn nothing_panics(snapshot in snapshot(u64::MAX), width in option::of(0..200usize), top in 0..5usize) {
         let report = report(&snapshot);
         let mut text = Vec::new();
-        table::write(&report, &mut text, table::Style { top, colour: true, width, ..table::Style::default() }).unwrap();
+        let view = View { top: Some(top), all: top == 0, ..View::default() };
+        table::write(&report, &mut text, &view, &Screen { width, colour: true, ..Screen::default() }).unwrap();
         let text = String::from_utf8(text).unwrap();
         // The only escapes are netpath's own.
-        let stripped = text.replace("\u{1b}[1m", "").replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");
+        let own = ["[1m", "[0m", "[38;5;166m", "[38;5;32m", "[38;5;97m", "[38;5;161m", "[38;5;130m", "[38;5;28m"];
+        let stripped = own.iter().fold(text, |text, sequence| text.replace(&format!("\u{1b}{sequence}"), ""));
         prop_assert!(!stripped.contains('\u{1b}'), "{}", stripped);
 
         let mut text = Vec::new();

@@ -4,6 +4,7 @@
 //! described in `scenarios/README.md`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod documented;
 mod notation;
 mod selection;
 
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 use netpath::report::{PathClass, Report};
 use netpath::{path, render};
 use notation::{Scenario, flow_line, path_name, residual_lines};
+use render::block::Screen;
 use render::explain::{self, Selection};
-use render::table::Style;
+use render::report::View;
 use render::units::{Scale, Units};
 
 #[test]
@@ -38,10 +40,7 @@ fn every_scenario() {
 
     // Only now the output: a difference there ends the test.
     for (name, scenario, report) in reports {
-        let mut table = Vec::new();
-        render::table::write(&report, &mut table, Style { top: 20, colour: false, width: None, ..Style::default() })
-            .unwrap();
-        let text = String::from_utf8(table).unwrap();
+        let text = table(&report, &View { all: true, ..View::default() }, &Screen::default());
         insta::with_settings!({ description => scenario.what.as_str(), omit_expression => true }, {
             insta::assert_snapshot!(name, text);
         });
@@ -69,40 +68,44 @@ fn json() {
 }
 
 /// A table fits 120 columns. On a narrower terminal only the notes wrap: no address, number or name is broken.
+/// What a terminal of each size shows: no line is longer, and the smallest holds the answer.
 #[test]
-fn widths() {
-    let report = path::report(&read("hairpin").snapshot);
-    for width in [120, 80, 0] {
-        let mut table = Vec::new();
-        render::table::write(
-            &report,
-            &mut table,
-            Style { top: 20, colour: false, width: Some(width), ..Style::default() },
-        )
-        .unwrap();
-        let text = String::from_utf8(table).unwrap();
-        if width == 120 {
-            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
-            assert!(longest <= 120, "{longest}\n{text}");
-        }
-        for whole in ["10.0.0.21:40000", "172.20.0.10:80", "eniaa → eniaa", "RECEIVED", "DIFFERENCE"] {
-            assert!(text.contains(whole), "{whole} is broken at {width}\n{text}");
-        }
-        if width == 80 {
-            insta::assert_snapshot!("narrow", text);
-        }
+fn screens() {
+    let report = path::report(&read("busy_node").snapshot);
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
+        let screen = Screen { width: Some(width), height: Some(height), ..Screen::default() };
+        let text = table(&report, &View::default(), &screen);
+        let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= width, "{longest} columns of {width}\n{text}");
+        assert!(text.lines().count() < height, "{} lines of {height}\n{text}", text.lines().count());
+        insta::assert_snapshot!(format!("screen_{width}"), text);
     }
+    let ascii = table(&report, &View::default(), &Screen { unicode: false, width: Some(80), ..Screen::default() });
+    assert!(ascii.is_ascii(), "{ascii}");
+    let mut markdown = Vec::new();
+    render::markdown::write(&report, &mut markdown, &View { top: Some(3), ..View::default() }).unwrap();
+    insta::assert_snapshot!("markdown", String::from_utf8(markdown).unwrap());
+    insta::assert_snapshot!(
+        "flows",
+        table(&report, &View { flows: true, wide: true, ..View::default() }, &Screen::default())
+    );
 }
 
-/// With `--top 1` one conversation and one device are left, and colours come only when asked for.
+/// With `--top 1` one conversation is left, and colours come only when asked for.
 #[test]
 fn top_and_colour() {
     let report = path::report(&read("published_iperf").snapshot);
-    let mut table = Vec::new();
-    render::table::write(&report, &mut table, Style { top: 1, colour: true, width: None, ..Style::default() }).unwrap();
-    let text = String::from_utf8(table).unwrap();
-    assert!(text.contains("CONVERSATIONS\u{1b}[0m   1 of 2"), "{text}");
+    let view = View { top: Some(1), ..View::default() };
+    let text = table(&report, &view, &Screen { colour: true, ..Screen::default() });
+    assert!(text.contains("TOP 1 OF 2 CONVERSATIONS\u{1b}[0m"), "{text}");
     assert!(!text.contains("10.0.1.1"), "{text}");
+    assert!(!table(&report, &view, &Screen::default()).contains('\u{1b}'));
+}
+
+fn table(report: &Report, view: &View, screen: &Screen) -> String {
+    let mut text = Vec::new();
+    render::table::write(report, &mut text, view, screen).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 fn folder() -> PathBuf {
@@ -191,10 +194,8 @@ fn words(line: &str) -> String {
 #[test]
 fn rates_in_binary_units() {
     let report = path::report(&read("counters_with_causes").snapshot);
-    let mut table = Vec::new();
-    let style = Style { top: 20, units: Units::Iec, per_second: true, ..Style::default() };
-    render::table::write(&report, &mut table, style).unwrap();
-    let text = String::from_utf8(table).unwrap();
+    let view = View { units: Units::Iec, per_second: true, ..View::default() };
+    let text = table(&report, &view, &Screen::default());
     assert!(text.ends_with('\n') && !text.ends_with("\n\n"));
     insta::assert_snapshot!("rates", text);
 }

@@ -4,7 +4,8 @@ use netpath::cli::{Cli, Command};
 use netpath::path::{group, select};
 use netpath::report::{GroupBy, PathClass, Report};
 use netpath::{path, render};
-use render::table::Style;
+use render::block::Screen;
+use render::report::View;
 
 use clap::Parser as _;
 
@@ -198,7 +199,7 @@ fn tables() {
         ("by_device", "--group-by device --pod default/a"),
     ] {
         let mut table = Vec::new();
-        render::table::write(&report(options), &mut table, Style { top: 20, ..Style::default() }).unwrap();
+        render::table::write(&report(options), &mut table, &View::default(), &Screen::default()).unwrap();
         insta::assert_snapshot!(name, String::from_utf8(table).unwrap());
     }
 }

@@ -58,9 +58,10 @@ fn every_answer_is_minus_one_and_every_count_is_the_parsers() {
 }
 
 /// The verifier gives up after a million instructions. Old kernels' gave up on programs of which Linux 6.18 looked at 91,000.
+/// They look at more than it does: Linux 6.1 at 52,000 where it looks at 43,000.
 #[test]
 fn the_verifier_has_little_to_look_at() {
-    const MOST: u32 = 45_000;
+    const MOST: u32 = 60_000;
     let lab = Lab::builder().pod("client").start().unwrap();
     let run = || {
         for name in [map::RX, map::TX, map::RX_IP, map::TX_IP] {

@@ -19,10 +19,11 @@ const TOOLS: [&str; 10] = ["ip", "tc", "bridge", "nft", "conntrack", "ipvsadm", 
 
 /// What the lab's devices, rules and filters are made of. What they need is found in them, but for ciphers, which the kernel
 /// asks for by name.
-const MODULES: [&str; 43] = [
+const MODULES: [&str; 44] = [
     "veth",
     "tun",
     "sch_ingress",
+    "sch_tbf",
     "cls_bpf",
     "cls_u32",
     "nf_tables",

@@ -1,6 +1,7 @@
 //! Snapshots of what is shown of a node as the VPC CNI sets it up, and of everything that can be wrong with it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::super::block::Screen;
 use super::*;
 use crate::model::{Fact, IpamMetric, Origin};
 
@@ -85,9 +86,10 @@ fn source(name: SourceName, state: SourceState, reason: &str) -> Source {
 }
 
 fn text(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>, sources: &[Source]) -> String {
-    let lines = |(heading, table): (String, Table)| {
-        let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-        format!("{heading}\n{}\n", lines.join("\n"))
+    let lines = |block: Block| {
+        let mut text = Vec::new();
+        block.write(&mut text, &Screen::default()).unwrap();
+        String::from_utf8(text).unwrap()
     };
     let blocks = blocks(enis, ipam, instance).into_iter().map(lines);
     blocks.chain(warnings(enis, ipam, sources)).collect::<Vec<_>>().join("\n")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::table::cause;
+use super::super::labels::cause;
 use super::super::units::Scale;
 use super::listed;
 use crate::model::{Attach, DeviceClass, Direction};

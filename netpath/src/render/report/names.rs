@@ -1,11 +1,28 @@
-//! The lines about names that are missing, and why.
-//!
-//! In: what the report says of names. Out: sentences; none if every veth with traffic has its pod's name and every source
-//! that is there could be read.
+//! Names of pods: which are missing and why, and where they came from.
 
+use super::super::block::{Block, Column};
 use crate::model::{NameSource, NameSourceState};
 use crate::report::Names;
 use crate::sanitise::sanitise;
+
+/// Every source that was asked.
+pub(super) fn block(names: &Names) -> Block {
+    let columns = vec![Column::words(""), Column::number("NAMES"), Column::words("STATE")];
+    let mut block = Block { title: "SOURCES OF NAMES".to_owned(), columns, ..Block::default() };
+    for source in &names.sources {
+        let state = match source.state {
+            NameSourceState::Ok => "ok",
+            NameSourceState::Absent => "not on this node",
+            NameSourceState::Incomplete => "incomplete",
+            NameSourceState::Malformed => "malformed",
+            NameSourceState::Unreadable => "unreadable",
+            NameSourceState::Slow => "too slow",
+        };
+        let reason = source.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", sanitise(reason)));
+        block.row([source_name(source.source).to_owned(), source.count.to_string(), format!("{state}{reason}")]);
+    }
+    block
+}
 
 /// What is missing, and why.
 pub(super) fn missing(names: &Names) -> Vec<String> {

@@ -1,0 +1,32 @@
+//! The report as GitHub's markdown, for tickets and chats.
+
+use std::io::{self, Write};
+
+use super::block::{Block, escape};
+use super::report::{View, page};
+use crate::report::Report;
+
+/// Writes the report.
+///
+/// # Errors
+/// If `out` fails.
+pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<()> {
+    let page = page(report, view, None);
+    if let Some(warning) = &page.warning {
+        writeln!(out, "**{}**\n", escape(warning))?;
+    }
+    if let Some(verdict) = &page.verdict {
+        writeln!(out, "**{}**\n", escape(verdict))?;
+    }
+    writeln!(out, "{}\n", escape(&page.head))?;
+    let shown = view.rows(page.rows.rows.len());
+    let rows = Block { title: page.title(shown), rows: page.rows.rows[..shown].to_vec(), ..page.rows.clone() };
+    for block in page.answer.iter().chain([&rows]).chain(&page.more) {
+        block.write_markdown(out)?;
+        writeln!(out)?;
+    }
+    for line in page.good.iter().chain(&page.problems) {
+        writeln!(out, "- {}", escape(line))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! A report for people, before it is text: the answer first, then why CloudWatch says otherwise, then who talked to whom.
+//!
+//! In: a report, and what of it to show. Out: a [`Page`]. It computes nothing that is not in the report but sums and
+//! differences of what it shows, and every string from elsewhere is sanitised.
+
+mod answer;
+mod conntrack;
+mod conversations;
+mod devices;
+mod groups;
+mod health;
+mod names;
+mod trust;
+
+use super::block::Block;
+use super::enis;
+use super::units::{Scale, Units, duration};
+use crate::report::Report;
+use crate::sanitise::sanitise;
+
+/// How many rows are shown where nothing limits them.
+const DEFAULT_ROWS: usize = 20;
+
+/// What to show.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub struct View {
+    /// This many rows of conversations, groups, devices; `None`: as many as fit.
+    pub top: Option<usize>,
+    /// Each conversation by itself, with the client's port.
+    pub flows: bool,
+    /// The devices, also if nothing is wrong with them.
+    pub devices: bool,
+    /// What is known of ENIs and of ipamd.
+    pub enis: bool,
+    /// Where the names of pods came from.
+    pub names: bool,
+    /// All columns.
+    pub wide: bool,
+    /// All blocks, all columns, all rows.
+    pub all: bool,
+    /// Units of bytes.
+    pub units: Units,
+    /// Bytes a second instead of sums.
+    pub per_second: bool,
+}
+
+impl View {
+    pub(super) fn scale(&self, report: &Report) -> Scale {
+        if self.per_second { Scale::rates(self.units, report.window.duration_ns) } else { Scale::sums(self.units) }
+    }
+
+    /// How many rows, where there are so many.
+    pub(super) fn rows(&self, there: usize) -> usize {
+        there.min(if self.all { usize::MAX } else { self.top.unwrap_or(DEFAULT_ROWS) })
+    }
+}
+
+/// A report as it is laid out.
+pub struct Page {
+    /// Nothing in the report can be trusted: why.
+    pub warning: Option<String>,
+    /// Which node, and when.
+    pub head: String,
+    /// The answer in one sentence.
+    pub verdict: Option<String>,
+    /// Where the bytes went, and why CloudWatch says otherwise.
+    pub answer: Vec<Block>,
+    /// Conversations or groups, all of them.
+    pub rows: Block,
+    /// What the rows are.
+    pub noun: Noun,
+    /// Asked for, or with something wrong.
+    pub more: Vec<Block>,
+    /// All is well: one line.
+    pub good: Option<String>,
+    /// What to know about the report, and what to do.
+    pub problems: Vec<String>,
+}
+
+/// What a block of rows lists: one of them, and several.
+pub type Noun = [&'static str; 2];
+
+impl Page {
+    /// "TOP 3 OF 212 CONVERSATIONS", "1 CONVERSATION".
+    #[must_use]
+    pub fn title(&self, shown: usize) -> String {
+        let [one, several] = self.noun;
+        match self.rows.rows.len() {
+            1 => format!("1 {one}"),
+            there if shown < there => format!("TOP {shown} OF {there} {several}"),
+            there => format!("{there} {several}"),
+        }
+    }
+}
+
+/// Lays a report out. `width`: the screen's, if it is limited.
+#[must_use]
+pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
+    let scale = view.scale(report);
+    let (rows, noun) = match &report.grouping {
+        Some(grouping) => groups::block(grouping, scale),
+        None => conversations::block(report, view, width),
+    };
+    let mut more = Vec::new();
+    if view.devices || view.all || devices::is_odd(report) {
+        more.push(devices::block(report, view, scale));
+    }
+    if view.enis || view.all {
+        more.extend(enis::blocks(&report.enis, report.ipam.as_ref(), report.node.instance_id.as_deref()));
+    }
+    if view.names || view.all {
+        more.push(names::block(&report.names));
+    }
+    let problems = health::problems(report);
+    Page {
+        warning: trust::warning(&report.health),
+        head: head(report),
+        verdict: answer::verdict(report, scale),
+        answer: vec![answer::where_the_bytes_went(report, view, scale), answer::why(report, view, scale)],
+        rows,
+        noun,
+        more,
+        good: problems.is_empty().then(|| health::good(report)),
+        problems,
+    }
+}
+
+/// "node-1, Linux 6.1.0, 10.0 s from 2025-01-01 00:00:00 UTC".
+fn head(report: &Report) -> String {
+    let (host, kernel) = (sanitise(&report.node.hostname), sanitise(&report.node.kernel));
+    let started = sanitise(&report.window.started_at);
+    // Without fractions of a second.
+    let seconds = started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replacen('T', " ", 1);
+    format!("{host}, Linux {kernel}, {} from {seconds} UTC", duration(report.window.duration_ns))
+}

@@ -1,0 +1,157 @@
+//! The answer: one sentence, where the bytes went, and what `node_network_total_bytes` is made of.
+
+use super::super::block::{Block, Cell, Column};
+use super::super::labels;
+use super::super::tone::Tone;
+use super::super::units::{Scale, duration, share};
+use super::View;
+use crate::path::totals::parts;
+use crate::path::verdict;
+use crate::report::{CauseKind, EniHealth, PathClass, Report, TermKind, Totals};
+use crate::sanitise::sanitise;
+
+/// Less than this part of the whole has no line of its own, unless all is shown.
+const SMALL: u64 = 100;
+
+/// "CloudWatch shows 134.4 MB/s, 8.2 times EC2's 16.3 MB/s: 76 % stayed between pods of this node, counted twice."
+pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
+    if report.health.eni == EniHealth::None {
+        return None;
+    }
+    let Some(verdict) = verdict::verdict(report) else {
+        return Some(
+            "What CloudWatch and EC2 show is not known here: the counters of a device could not be read.".to_owned(),
+        );
+    };
+    let (cloudwatch, ec2) = (scale.rate(verdict.cloudwatch), scale.rate(verdict.ec2));
+    let compared = match verdict.ratio() {
+        None if verdict.cloudwatch > 0.0 => format!("CloudWatch shows {cloudwatch}, and EC2 nothing"),
+        None => return Some("CloudWatch and EC2 show nothing: no byte was counted.".to_owned()),
+        Some(ratio) if ratio < 1.05 => return Some(format!("CloudWatch shows {cloudwatch}, as EC2 does ({ec2}).")),
+        Some(ratio) => format!("CloudWatch shows {cloudwatch}, {} times EC2's {ec2}", times(ratio)),
+    };
+    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, labels::share_of_term(term)));
+    Some(format!("{compared}{}.", cause.unwrap_or_default()))
+}
+
+fn times(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
+}
+
+/// The totals by path.
+pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -> Block {
+    let all = view.all;
+    let sum = |totals: &Totals| totals.by_path.values().fold(0u64, |sum, total| sum.saturating_add(total.bytes));
+    let totals = report.selection.as_ref().map_or(&report.totals, |selection| &selection.totals);
+    let whole = sum(totals);
+    let mut block = Block {
+        title: "WHERE THE BYTES WENT".to_owned(),
+        columns: vec![Column::words(""), Column::number(scale.heading()), Column::number("SHARE")],
+        ..Block::default()
+    };
+    let parts = parts(report);
+    let mut row = |label: &str, bytes: u64, tone| {
+        let label = Cell { text: label.to_owned(), tone };
+        block.row([label, scale.bytes(bytes).into(), share(bytes, whole).into()]);
+    };
+    for path in PathClass::ALL {
+        let total = totals.by_path.get(&path).copied().unwrap_or_default();
+        let always = matches!(path, PathClass::Eni | PathClass::Local | PathClass::Host);
+        if always || total.flows > 0 {
+            row(labels::path(path), total.bytes, Tone::of(path));
+        }
+        let of_which = match path {
+            PathClass::Eni => vec![
+                ("of which between pods of this node", parts.eni_between_local_pods),
+                ("of which link-local (IMDS, DNS, NTP)", parts.eni_link_local),
+            ],
+            PathClass::Undelivered => vec![("of which came in by an ENI", parts.undelivered_from_eni)],
+            _ => Vec::new(),
+        };
+        for (label, bytes) in of_which.into_iter().filter(|(_, bytes)| *bytes > if all { 0 } else { whole / SMALL }) {
+            row(&format!("  {label}"), bytes, Tone::Plain);
+        }
+    }
+    // Not to be added to the sum: the first went inside packets that are in it, and the others are in it already.
+    for (label, total) in [
+        ("inside tunnels' and IPsec's packets above", totals.in_tunnels),
+        ("crossed an ENI a second time", totals.eni_again),
+        ("netpath's own, asking about a new ENI", totals.own),
+    ] {
+        if total.bytes > 0 {
+            block.row([label.to_owned(), scale.bytes(total.bytes)]);
+        }
+    }
+    if let Some(selection) = &report.selection {
+        let filters = selection.filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ");
+        let (these, node) = (scale.bytes(whole), scale.bytes(sum(&report.totals)));
+        block.notes.push(format!(
+            "Flows with {filters} only: {these} of the node's {node}. CloudWatch and devices: the whole node."
+        ));
+    }
+    block
+}
+
+/// The terms, as rates: CloudWatch shows one.
+pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
+    let rates = Scale::rates(view.units, report.window.duration_ns);
+    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| rates.bytes(count));
+    let accounting = &report.accounting;
+    let total = accounting.container_insights.node_network_total_bytes;
+    let mut block = Block {
+        title: "WHY CLOUDWATCH DISAGREES WITH EC2".to_owned(),
+        columns: vec![Column::words(""), Column::number("BYTES/S"), Column::number("SHARE")],
+        ..Block::default()
+    };
+    let part = |bytes: i64| total.map_or_else(String::new, |total| share(u64::try_from(bytes).unwrap_or(0), total));
+    let (mut small, mut small_count) = (0i64, 0);
+    let mut rows = Vec::new();
+    for term in accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni) {
+        let shown = view.all || matches!(term.name, TermKind::Eni | TermKind::Residual);
+        if !shown && total.is_some_and(|total| term.bytes.unsigned_abs() < total / SMALL) {
+            (small, small_count) = (small.saturating_add(term.bytes), small_count + 1);
+            rows.push((term, true));
+        } else {
+            rows.push((term, false));
+        }
+    }
+    for (term, is_small) in rows {
+        // One alone may as well have its name.
+        if is_small && small_count > 1 {
+            continue;
+        }
+        let label = match term.name {
+            TermKind::Eni => {
+                let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
+                format!("on ENIs (EC2: in {input}, out {output})")
+            }
+            TermKind::Cause(CauseKind::Sampling) => {
+                let within = report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)));
+                within.map_or_else(
+                    || labels::term(term.name).to_owned(),
+                    |within| format!("passed in the {within} of reading counters"),
+                )
+            }
+            name => labels::term(name).to_owned(),
+        };
+        let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
+        block.row([
+            Cell { text: format!("+ {label}"), tone },
+            rates.signed(term.bytes).into(),
+            part(term.bytes).into(),
+        ]);
+    }
+    if small_count > 1 {
+        block.row([format!("+ {small_count} small parts (--all)"), rates.signed(small), part(small)]);
+    }
+    let sum = Cell { text: "= node_network_total_bytes".to_owned(), tone: Tone::Strong };
+    block.row([sum, Cell::from(known(total)), Cell::from(total.map_or("", |_| "100 %"))]);
+    let vanished = accounting.container_insights.vanished_devices_bytes;
+    if vanished > 0 {
+        block.notes.push(format!(
+            "Devices that went away took their counters along: for {} of the total, netpath's count stands in.",
+            scale.bytes(vanished)
+        ));
+    }
+    block
+}

@@ -1,0 +1,114 @@
+//! Who talked to whom: one row each, most bytes first.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::block::{Block, Cell, Column, Row};
+use super::super::labels;
+use super::super::reason;
+use super::super::tone::Tone;
+use super::super::units::Scale;
+use super::{Noun, View};
+use crate::path::conversations::{Merge, conversations};
+use crate::report::{Conversation, End, PathClass, PeerKind, Report};
+use crate::sanitise::sanitise;
+
+/// From this width on there is room for both directions and ids.
+const WIDE: usize = 110;
+
+/// The rows, and what they are.
+pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Block, Noun) {
+    let scale = view.scale(report);
+    let is_wide = view.wide || view.all || width.is_some_and(|width| width >= WIDE);
+    let each;
+    let shown = if view.flows {
+        each = conversations(&report.flows, Merge::Nothing);
+        &each
+    } else {
+        &report.conversations
+    };
+    let mut columns = vec![Column::name(""), Column::name("TO"), Column::number(scale.heading())];
+    if is_wide {
+        columns.extend([Column::number("SENT"), Column::number("RECEIVED")]);
+    }
+    columns.extend([Column::number("CONNS"), Column::words("PATH"), Column::words("NAT")]);
+    if is_wide {
+        columns.push(Column::words("FLOWS"));
+    }
+    let rows = shown.iter().map(|one| row(one, report, scale, view.flows, is_wide)).collect();
+    (Block { columns, rows, ..Block::default() }, ["CONVERSATION", "CONVERSATIONS"])
+}
+
+fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: bool) -> Row {
+    let amount = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
+    // Of a client's port only the connection by itself is of interest.
+    let client = End { port: one.from.port.filter(|_| flows), ..one.from.clone() };
+    let mut cells = vec![
+        Cell::from(end(&client, "")),
+        format!("→ {}", end(&one.to, &protocol(one))).into(),
+        scale.bytes(one.bytes).into(),
+    ];
+    if is_wide {
+        cells.extend([amount(one.sent_bytes), amount(one.received_bytes)]);
+    }
+    let paths = one.paths.iter().map(|path| path.name()).collect::<Vec<_>>().join(", ");
+    let tone = one.paths.iter().copied().max().map_or(Tone::Plain, Tone::of);
+    cells.extend([one.connections.to_string().into(), Cell { text: paths, tone }, labels::nat(one.nat).into()]);
+    if is_wide {
+        cells.push(one.flows.iter().map(u64::to_string).collect::<Vec<_>>().join(", ").into());
+    }
+    Row { cells, details: details(one, report) }
+}
+
+/// "/udp" for all but TCP, and what is special about the address.
+fn protocol(one: &Conversation) -> String {
+    let proto = if one.proto == "tcp" { String::new() } else { format!("/{}", sanitise(&one.proto)) };
+    match one.scope {
+        Some(scope) => format!("{proto} ({})", labels::scope(scope)),
+        None => proto,
+    }
+}
+
+/// "default/web:80", "198.51.100.7:8080", "this node:53".
+fn end(end: &End, suffix: &str) -> String {
+    let name = end.service.as_deref().or(end.pod.as_deref()).map(|name| sanitise(name).into_owned());
+    let this_node = || (end.peer_kind == Some(PeerKind::ThisNode)).then(|| "this node".to_owned());
+    // A service's name has its port.
+    let port = end.port.filter(|_| end.service.is_none());
+    let text = match (name.or_else(this_node), end.address) {
+        (Some(name), _) => port.map_or(name.clone(), |port| format!("{name}:{port}")),
+        (None, Some(address)) => with_port(address, port),
+        (None, None) => port.map_or_else(|| "several".to_owned(), |port| format!("several:{port}")),
+    };
+    text + suffix
+}
+
+fn with_port(address: IpAddr, port: Option<u16>) -> String {
+    port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+}
+
+/// Why it was dropped or is unknown, and what to run next.
+fn details(one: &Conversation, report: &Report) -> Vec<String> {
+    let mut details = Vec::new();
+    if let Some(reason) = one.reason {
+        let flow = one
+            .flows
+            .iter()
+            .filter_map(|id| report.flows.iter().find(|flow| flow.id == *id))
+            .find(|flow| flow.reason.is_some());
+        let next = flow.map(|flow| reason::next(reason, flow));
+        let because = reason::clause(reason, one.reason_detail.as_deref());
+        details.push(match next {
+            Some(next) => format!("{because}; next: {next}"),
+            None => because,
+        });
+    }
+    if one.icmp_error_bytes > 0 {
+        details.push(format!("ICMP errors about it: {} bytes", one.icmp_error_bytes));
+    }
+    if one.local_pair_left_node && one.paths.contains(&PathClass::Eni) {
+        details.push(
+            "both ends are pods of this node, and yet it went by an ENI (branch ENIs, a load balancer)".to_owned(),
+        );
+    }
+    details
+}

@@ -1,0 +1,69 @@
+//! Flows added up, as `--group-by` asks: one row a group, most bytes first.
+
+use super::super::block::{Block, Cell, Column};
+use super::super::labels;
+use super::super::tone::Tone;
+use super::super::units::Scale;
+use super::Noun;
+use crate::report::{Group, GroupBy, Grouping, PathClass, PeerKind};
+use crate::sanitise::sanitise;
+
+/// The rows, and what they are.
+pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
+    let Grouping { by, groups } = grouping;
+    let (noun, nameless) = match by {
+        GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
+        GroupBy::Workload => (["WORKLOAD", "WORKLOADS"], "(no known pod)"),
+        GroupBy::Namespace => (["NAMESPACE", "NAMESPACES"], "(no known pod)"),
+        GroupBy::Path => (["PATH", "PATHS"], ""),
+        GroupBy::Service => (["SERVICE", "SERVICES"], "(no known service)"),
+        GroupBy::Peer => (["PEER", "PEERS"], "(not known)"),
+        GroupBy::Device => (["DEVICE", "DEVICES"], ""),
+    };
+    // Of devices, one order everywhere: what they received, and what they sent.
+    let [first, second] = if *by == GroupBy::Device { ["RX", "TX"] } else { ["SENT", "RECEIVED"] };
+    let columns = vec![
+        Column::name(""),
+        Column::number("FLOWS"),
+        Column::number("BYTES"),
+        Column::number(first),
+        Column::number(second),
+        Column::words("PATHS"),
+    ];
+    let mut block = Block { columns, ..Block::default() };
+    for group in groups {
+        let side = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
+        let sides = [side(group.sent_bytes), side(group.received_bytes)];
+        let [first, second] = if *by == GroupBy::Device {
+            let [tx, rx] = sides;
+            [rx, tx]
+        } else {
+            sides
+        };
+        let name = group.name.as_deref().map_or_else(|| nameless.to_owned(), |name| shown(*by, name));
+        block.row([
+            Cell::from(name),
+            group.flows.to_string().into(),
+            scale.bytes(group.bytes).into(),
+            first,
+            second,
+            paths(group, scale),
+        ]);
+    }
+    if matches!(by, GroupBy::Pod | GroupBy::Workload | GroupBy::Namespace) {
+        block.notes.push("Flows between two listed rows count in both; do not sum the column.".to_owned());
+    }
+    (block, noun)
+}
+
+fn shown(by: GroupBy, name: &str) -> String {
+    let peer = PeerKind::ALL.into_iter().find(|kind| by == GroupBy::Peer && kind.name() == name);
+    peer.map_or_else(|| sanitise(name).into_owned(), |kind| labels::peer(kind).to_owned())
+}
+
+/// Where the group's bytes went, in the order of the report.
+fn paths(group: &Group, scale: Scale) -> Cell {
+    let part = |(path, bytes): (&PathClass, &u64)| format!("{} {}", path.name(), scale.bytes(*bytes));
+    let most = group.by_path.iter().max_by_key(|(_, bytes)| **bytes).map_or(Tone::Plain, |(path, _)| Tone::of(*path));
+    Cell { text: group.by_path.iter().map(part).collect::<Vec<_>>().join(", "), tone: most }
+}

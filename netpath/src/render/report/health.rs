@@ -1,0 +1,71 @@
+//! What to know about the report: only what is wrong, what it means, and what to do.
+
+use super::super::enis;
+use super::{conntrack, names, trust};
+use crate::model::Attach;
+use crate::report::{Report, TermKind};
+use crate::sanitise::sanitise;
+
+/// That all is well.
+pub(super) fn good(report: &Report) -> String {
+    let watched = report.devices.iter().filter(|device| device.facts.attach != Attach::None).count();
+    format!("nothing lost, every byte explained, {watched} devices watched")
+}
+
+/// A sentence for each problem.
+pub(super) fn problems(report: &Report) -> Vec<String> {
+    let health = &report.health;
+    let mut lines: Vec<_> = trust::note(health).into_iter().chain(conntrack::lines(health)).collect();
+    if health.device_overruns > 0 {
+        lines.push(
+            "devices changed faster than netpath could read: some that came and went may not be listed; measure again"
+                .to_owned(),
+        );
+    }
+    if health.clsact_new_devices > 0 {
+        let lost = health.clsact_lost_packets.map_or_else(
+            || "packets sent at that moment were lost, and this kernel does not count them".to_owned(),
+            |lost| format!("{lost} packets sent at that moment were lost"),
+        );
+        let devices = health.clsact_new_devices;
+        lines.push(format!(
+            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc makes none)"
+        ));
+    }
+    lines.extend(names::missing(&report.names));
+    for (count, meaning, action) in [
+        (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
+        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
+        (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
+        (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
+        (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
+        (
+            health.ambiguous_flows,
+            "flows not followed through NAT, as their ports were used again",
+            "measure for a shorter time",
+        ),
+        (
+            health.unjoined_flows,
+            "flows with a path unknown, as a device is missing on it",
+            "their bytes may be in the report again, as another flow",
+        ),
+    ] {
+        if count > 0 {
+            lines.push(format!("{meaning}: {count} ({action})"));
+        }
+    }
+    lines.extend(enis::warnings(&report.enis, report.ipam.as_ref(), &report.sources));
+    let unexplained = report.accounting.terms.iter().find(|term| term.name == TermKind::Residual && term.bytes != 0);
+    if let Some(term) = unexplained {
+        lines.push(format!("unexplained: {} bytes of node_network_total_bytes (see DEVICES)", term.bytes));
+    }
+    if let Some(selection) = report.selection.as_ref().filter(|_| report.flows.is_empty()) {
+        let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join(", ");
+        lines.push(if there.is_empty() {
+            "no flow matches the filters (measure for longer)".to_owned()
+        } else {
+            format!("no flow matches the filters; there were: {there}")
+        });
+    }
+    lines
+}
