@@ -14,7 +14,7 @@ fn netpath(arguments: &[&str], stdin: &str) -> Output {
     command.args(arguments).stdin(File::open(stdin).unwrap()).output().unwrap()
 }
 
-fn stdout(output: Output) -> String {
+fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
 }
@@ -31,10 +31,10 @@ fn a_window_is_looked_at_again() {
 
     let written = fs::read_to_string(file).unwrap();
     let whole: Report = read(written.as_bytes()).unwrap();
-    assert!(stdout(netpath(&["report", "--from", file, "-f", "json"], "/dev/null")) == written, "nothing is lost");
-    assert!(stdout(netpath(&["report", "--from", "-", "-f", "json"], file)) == written);
-    assert!(stdout(netpath(&["report", "--from", file], "/dev/null")).contains(&pod.to_string()));
-    let some = stdout(netpath(&["report", "--from", "-", "-f", "json", "--proto", "udp", "--port", "9"], file));
+    assert!(stdout(&netpath(&["report", "--from", file, "-f", "json"], "/dev/null")) == written, "nothing is lost");
+    assert!(stdout(&netpath(&["report", "--from", "-", "-f", "json"], file)) == written);
+    assert!(stdout(&netpath(&["report", "--from", file], "/dev/null")).contains(&pod.to_string()));
+    let some = stdout(&netpath(&["report", "--from", "-", "-f", "json", "--proto", "udp", "--port", "9"], file));
     let some: Report = read(some.as_bytes()).unwrap();
     assert_eq!(some.flows.len(), 1);
     assert_eq!(some.path("host"), whole.path("host"));
@@ -44,7 +44,7 @@ fn a_window_is_looked_at_again() {
     // Limited again, it says that it was limited before.
     let limited = folder.path().join("limited.json");
     let limited = limited.to_str().unwrap();
-    stdout(netpath(&["report", "--from", file, "-f", "json", "-o", limited, "--proto", "udp"], "/dev/null"));
+    stdout(&netpath(&["report", "--from", file, "-f", "json", "-o", limited, "--proto", "udp"], "/dev/null"));
     let again = netpath(&["report", "--from", limited, "-f", "json", "--port", "1"], "/dev/null");
     assert!(text(&again.stderr).contains("the report has only the flows of --proto udp"), "{}", text(&again.stderr));
     let again: Report = read(&again.stdout).unwrap();
@@ -53,7 +53,7 @@ fn a_window_is_looked_at_again() {
         (selection.filters, selection.there),
         (vec!["--proto udp".to_owned(), "--port 1".to_owned()], vec!["ports of servers: 9".to_owned()])
     );
-    assert!(stdout(netpath(&["explain", "udp", ":9", "--from", "-"], limited)).contains(&format!("{pod}:9")));
+    assert!(stdout(&netpath(&["explain", "udp", ":9", "--from", "-"], limited)).contains(&format!("{pod}:9")));
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn many_reports_are_taken_in_their_order() {
     assert!(measured.unwrap().status().unwrap().success());
     let written = fs::read_to_string(file).unwrap();
     assert_eq!(written.lines().count(), 3);
-    assert!(stdout(netpath(&["report", "--from", "-", "-f", "json"], file)) == written);
-    let tables = stdout(netpath(&["report", "--from", file], "/dev/null"));
+    assert!(stdout(&netpath(&["report", "--from", "-", "-f", "json"], file)) == written);
+    let tables = stdout(&netpath(&["report", "--from", file], "/dev/null"));
     assert!(tables.lines().count() > 3);
 
     // The writer was ended in the middle of a line.
