@@ -35,15 +35,13 @@ fn a_command_that_cannot_be_started() {
         path.to_str().unwrap().to_owned()
     };
     let plain = file("plain", "text", 0o644);
-    let odd = file("odd", "\u{1}\u{2}", 0o755);
     let without_interpreter = file("without", "#!/no/such/shell\n", 0o755);
     for (command, status, why) in [
         ("no-such-command", 127, "no such command in PATH; check its name"),
         ("/no/such/command", 127, "no such file; check the path"),
         (&without_interpreter, 127, "its interpreter is missing"),
-        (&plain, 126, "make it executable (chmod +x)"),
+        (&plain, 126, "permission denied; make it executable (chmod +x)"),
         (folder.path().to_str().unwrap(), 126, "it is a directory"),
-        (&odd, 126, "it is no program"),
     ] {
         let output = measured(&lab, &[], &[command]);
         let stderr = text(&output.stderr);

@@ -123,7 +123,7 @@ fn an_unknown_format_lists_those_there_are() {
     let output = netpath(&lab, &["report", "--format", "xml"]);
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("'xml'") && stderr.contains("table, json"), "{stderr}");
+    assert!(stderr.contains("'xml'") && stderr.contains("table, markdown, json"), "{stderr}");
     assert!(output.stdout.is_empty());
 }
 

@@ -87,15 +87,15 @@ impl Writer<'_> {
             path::group::group(&mut report, by);
         }
         let separate = !std::mem::replace(&mut self.is_first, false);
-        let (view, screen) = (self.view, self.screen);
-        self.output.write(|mut out| match args.format {
+        let Self { output, view, screen, .. } = self;
+        output.write(|mut out| match args.format {
             Format::Table => {
                 if separate {
                     writeln!(out)?;
                 }
-                render::table::write(&report, &mut out, &view, &screen)
+                render::table::write(&report, &mut out, view, screen)
             }
-            Format::Markdown => render::markdown::write(&report, &mut out, &view),
+            Format::Markdown => render::markdown::write(&report, &mut out, view),
             // One of many.
             Format::Json if report.window.interval_ns.is_some() => render::json::write_line(&report, &mut out),
             Format::Json => render::json::write(&report, &mut out),

@@ -45,9 +45,6 @@ impl NotStarted {
             io::ErrorKind::NotFound => ("no such file; check the path after '--'", 127),
             io::ErrorKind::PermissionDenied if path.is_dir() => ("it is a directory; name a command after '--'", 126),
             io::ErrorKind::PermissionDenied => ("permission denied; make it executable (chmod +x)", 126),
-            _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                ("it is no program for this machine; check the command after '--'", 126)
-            }
             _ => return Self::because(program, format!("{error}; check the command after '--'"), 126),
         };
         Self::because(program, why.to_owned(), status)
