@@ -60,7 +60,7 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
         lines.push(format!("unexplained: {} bytes of node_network_total_bytes (see DEVICES)", term.bytes));
     }
     if let Some(selection) = report.selection.as_ref().filter(|_| report.flows.is_empty()) {
-        let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join(", ");
+        let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join("; ");
         lines.push(if there.is_empty() {
             "no flow matches the filters (measure for longer)".to_owned()
         } else {
