@@ -8,11 +8,11 @@
 mod printed;
 
 use libfuzzer_sys::fuzz_target;
+use netpath::model::DeviceClass;
+use netpath::model::Origin;
 use netpath::node::devices::Link;
 use netpath::node::enis::{Candidate, Known, imds, ipamd, join, metrics};
 use netpath::render::devices;
-use netpath::model::DeviceClass;
-use netpath::model::Origin;
 
 /// More than one instance has; what is asked of each; and what is asked of the instance.
 const QUESTIONS: usize = 256 * 6 + 3;
@@ -63,7 +63,13 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(ipam.metrics.len(), last.len());
     assert!(ipam.metrics.iter().all(|metric| metric.in_window.is_none_or(|grown| grown <= metric.value)));
 
-    let known = Known { instance_id: facts.instance_id, enis, ipam: Some(ipam), sources: Vec::new() };
+    let known = Known {
+        vpc_cidr_blocks: facts.vpc_cidr_blocks(),
+        instance_id: facts.instance_id,
+        enis,
+        ipam: Some(ipam),
+        sources: Vec::new(),
+    };
     for write in [devices::table, devices::json] {
         let mut text = Vec::new();
         write(&links, &known, &mut text).expect("a list");

@@ -4,9 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use netpath::doctor::facts;
+use netpath::model::NameSource;
 use netpath::node::diversions::{ipvs, legacy};
 use netpath::node::pods::{SourceReading, cri, ipam, logs, names, processes, services};
-use netpath::model::NameSource;
 
 fuzz_target!(|bytes: &[u8]| {
     let from_cri = frames(bytes).and_then(|(list, status)| cri::parse(list, status).ok());

@@ -2,8 +2,8 @@
 //!
 //! In: a report. Out: a panic if a format fails, prints what a terminal obeys, or cannot be read again.
 
-use netpath::render::explain::{self, Selection};
 use netpath::render::block::Screen;
+use netpath::render::explain::{self, Selection};
 use netpath::render::report::View;
 use netpath::render::units::{Scale, Units};
 use netpath::render::{json, markdown, table};
@@ -13,7 +13,8 @@ use crate::printed;
 
 pub fn check(report: &Report) {
     for width in [None, Some(0), Some(100)] {
-        let view = View { all: width.is_none(), flows: width == Some(0), per_second: width.is_some(), ..View::default() };
+        let view =
+            View { all: width.is_none(), flows: width == Some(0), per_second: width.is_some(), ..View::default() };
         let screen = Screen { width, height: width.map(|_| 24), ..Screen::default() };
         let mut text = Vec::new();
         table::write(report, &mut text, &view, &screen).expect("a table");
