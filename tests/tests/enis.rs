@@ -146,9 +146,10 @@ fn every_source_at_once() {
     let devices = list(&lab);
     assert_eq!((&devices.enis, &devices.sources), (&report.enis, &report.sources));
     assert_eq!(devices.instance_id.as_deref(), Some(INSTANCE));
-    for table in
-        [text(&lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(&lab, &["devices", "--eni", "eth*"])]
-    {
+    for table in [
+        text(&lab, &["report", "--enis", "--eni", "eth*", "--duration", "100ms"]),
+        text(&lab, &["devices", "--eni", "eth*"]),
+    ] {
         for part in [A, B, INSTANCE, "trunk", "2 of 18, 16 free", "eniAllocated", "awscni_eni_allocated"] {
             assert!(table.contains(part), "no {part} in:\n{table}");
         }

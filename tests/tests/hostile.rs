@@ -50,7 +50,7 @@ fn a_device_named_by_an_attacker() {
 
     let ok: [(&str, Vec<&OsStr>); 5] = [
         // By clsact, netpath cannot attach to it, and the table says so; otherwise it is idle, and not in the table.
-        ("report", [&[os("report"), os("--top"), os("100"), os("--clsact")], &window[..]].concat()),
+        ("report", [&[os("report"), os("--all"), os("--clsact")], &window[..]].concat()),
         ("devices", vec![os("devices"), os("--eni"), os("eth*")]),
         ("devices as JSON", vec![os("devices"), os("--format"), os("json")]),
         ("doctor as JSON", vec![os("doctor"), os("--eni"), os("eth*"), os("--format"), os("json")]),

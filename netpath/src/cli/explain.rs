@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::MeasureArgs;
-use crate::path::select::Condition;
 use crate::render::units::Units;
 
 /// Options of `netpath explain`.
@@ -23,7 +22,7 @@ pub struct ExplainArgs {
     #[arg(value_name = "FLOW", required_unless_present = "device")]
     pub flow: Vec<String>,
     /// Which device; wildcards: 'eni*'.
-    #[arg(long, value_name = "NAME", conflicts_with = "flow", value_parser = device)]
+    #[arg(long, value_name = "NAME", conflicts_with = "flow")]
     pub device: Option<String>,
     /// Read this report (JSON, as `netpath report` writes it) instead of measuring; '-' is stdin. Of many, the last one.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
@@ -39,9 +38,4 @@ pub struct ExplainArgs {
     /// What to measure.
     #[command(flatten)]
     pub measure: MeasureArgs,
-}
-
-/// As it is written, if a device can have such a name.
-fn device(text: &str) -> Result<String, String> {
-    Condition::device(text).map(|_| text.to_owned())
 }

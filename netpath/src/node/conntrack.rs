@@ -17,7 +17,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use self::collect::Order;
 use crate::model::Conntrack;
@@ -30,10 +30,12 @@ mod table;
 
 /// Follows connections over one window or several.
 ///
-/// A thread of its own does the reading. When this is dropped, it ends by itself within moments.
+/// A thread of its own does the reading. When this is dropped, it ends.
 #[derive(Debug)]
 pub struct Tracker {
-    orders: mpsc::Sender<Order>,
+    /// `None` once the worker is to end.
+    orders: Option<mpsc::Sender<Order>>,
+    worker: Option<JoinHandle<()>>,
 }
 
 /// Bounds on what a [`Tracker`] uses.
@@ -133,17 +135,17 @@ impl Tracker {
         let events_are_off = events_are_off(Path::new("/proc/sys/net"));
         let collector = collect::Collector::start(limits, events_are_off)?;
         let (orders, receiver) = mpsc::channel();
-        thread::Builder::new()
+        let worker = thread::Builder::new()
             .name("conntrack".into())
             .spawn(move || collector.run(&receiver))
             .map_err(|source| ConntrackError::Io { doing: "start a thread", source })?;
-        Ok(Self { orders })
+        Ok(Self { orders: Some(orders), worker: Some(worker) })
     }
 
     /// A window is about to end: connections that end from now on may have packets in the next one. Does not wait.
     pub fn near_boundary(&self) {
         // Without the worker, `cut` gives the reason.
-        let _ = self.orders.send(Order::NearBoundary);
+        self.order(Order::NearBoundary);
     }
 
     /// Ends a window and begins the next: reads what still waits, and dumps if events were lost, if there are none, or if this
@@ -153,11 +155,29 @@ impl Tracker {
     pub fn cut(&self, last: bool) -> Outcome {
         let (reply, outcome) = mpsc::channel();
         // If the worker is gone, so is the sender of the reply.
-        let _ = self.orders.send(Order::Cut { last, reply });
+        self.order(Order::Cut { last, reply });
         outcome.recv().unwrap_or_else(|_| {
             let source = io::Error::other("its thread failed");
             Outcome::unavailable(&ConntrackError::Io { doing: "read it", source })
         })
+    }
+}
+
+impl Tracker {
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // If the worker is gone, so is the receiver.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+/// Ends the worker, and waits for that: it has capabilities that the process gives up.
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.orders = None;
+        // What it had to say of a failure went to the last `cut`.
+        let _ = self.worker.take().map(JoinHandle::join);
     }
 }
 

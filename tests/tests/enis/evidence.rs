@@ -77,7 +77,7 @@ fn the_port_is_the_eni_and_not_the_bridge() {
     let report = unnamed(&lab);
     assert_eq!(["eth0", "br0"].map(|device| class(&report, device)), ["eni", "bridge"]);
     // Without IMDS, the route's device is what can be named.
-    let offline = run(&lab, &["report", "--offline", "--duration", "100ms"]);
+    let offline = run(&lab, &["report", "--offline", "--duration", "100ms", "--wide"]);
     let table = String::from_utf8(offline.stdout).unwrap();
     assert!(
         table.starts_with("THIS REPORT CANNOT BE TRUSTED: ") && table.lines().next().unwrap().contains("--eni br0"),
@@ -97,7 +97,7 @@ fn without_an_eni_nothing_is_claimed() {
         let found = diagnosis.finding("devices");
         assert_eq!((output.status.code(), found.level.as_str()), (Some(doctor.0), doctor.1), "{found}");
     };
-    let table = || text(&lab, &["report", "--duration", "100ms"]);
+    let table = || text(&lab, &["report", "--duration", "100ms", "--wide"]);
     let named = "the default route leaves by eth0 (a veth device); if that is the node's uplink, name it: --eni eth0";
     check("none", named, (1, "fail"));
     assert_eq!(

@@ -95,12 +95,8 @@ fn details(one: &Conversation, report: &Report) -> Vec<String> {
             .iter()
             .filter_map(|id| report.flows.iter().find(|flow| flow.id == *id))
             .find(|flow| flow.reason.is_some());
-        let next = flow.map(|flow| reason::next(reason, flow));
-        let because = reason::clause(reason, one.reason_detail.as_deref());
-        details.push(match next {
-            Some(next) => format!("{because}; next: {next}"),
-            None => because,
-        });
+        details.push(reason::clause(reason, one.reason_detail.as_deref()));
+        details.extend(flow.map(|flow| format!("next: {}", reason::next(reason, flow))));
     }
     if one.icmp_error_bytes > 0 {
         details.push(format!("ICMP errors about it: {} bytes", one.icmp_error_bytes));
