@@ -104,6 +104,37 @@ fn a_flow_moves_to_the_other_eni() {
     assert_eq!(window.report.path("eni").bytes, total);
 }
 
+/// An address passes from one pod to another, as the VPC CNI does after half a minute: each was delivered what it answered.
+#[test]
+fn an_address_moves_to_another_pod() {
+    let lab = Lab::builder().pod("client").pod("first").pod("second").start().unwrap();
+    let [client, first, second] = ["client", "first", "second"].map(|name| lab.pod(name));
+    let address = std::net::Ipv4Addr::new(10, 0, 0, 99);
+    for pod in [first, second] {
+        ip(&pod.namespace, &format!("address add {address}/32 dev eth0")).unwrap();
+        // Without ARP, every packet is of a flow.
+        let mac = pod.namespace.output("cat", &["/sys/class/net/eth0/address"]).unwrap();
+        let neighbour = format!("neigh add {address} lladdr {} dev {} nud permanent", mac.trim(), pod.veth);
+        ip(&lab.node.namespace, &neighbour).unwrap();
+    }
+    let route = |pod: &lab::Pod| ip(&lab.node.namespace, &format!("route replace {address} dev {}", pod.veth));
+    route(first).unwrap();
+    let servers = [first, second].map(|pod| UdpEcho::start(&pod.namespace, at(address, 80)).unwrap());
+    let window =
+        watch(&lab, || {
+            let asked = ask(&client.namespace, 0, at(address, 80), [100, 20], |number| {
+                if number == 10 { route(second) } else { Ok(()) }
+            })?;
+            assert_eq!(asked.answers, 20);
+            Ok(())
+        });
+    assert_eq!(servers.map(|server| server.stop().unwrap()), [10, 10]);
+    let veth = window.devices[&client.veth];
+    let bytes: u64 = window.flows().iter().map(|flow| flow.bytes).sum();
+    assert_eq!(bytes, veth.rx_bytes + veth.tx_bytes, "{:?}", window.flows());
+    assert!(window.flows().iter().all(|flow| flow.path == "local"), "{:?}", window.flows());
+}
+
 /// Packets of a macvlan pod pass no hook but the ENI's, and crossed it.
 #[test]
 fn a_macvlan_pod() {
