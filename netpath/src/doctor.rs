@@ -143,7 +143,9 @@ fn capabilities(facts: &Facts) -> Finding {
 
 fn lockdown(facts: &Facts) -> Finding {
     match facts.lockdown.as_deref() {
-        None => Finding::ok("lockdown", "not known, or not in this kernel (/sys/kernel/security/lockdown)"),
+        None => {
+            Finding::ok("lockdown", "skipped: this kernel has no /sys/kernel/security/lockdown, or it cannot be read")
+        }
         Some("none") => Finding::ok("lockdown", "none"),
         Some(mode) => {
             Finding::ok("lockdown", format!("{mode}: allows programs that, like netpath's, read nothing but packets"))
@@ -242,7 +244,7 @@ fn namespace(facts: &Facts) -> Finding {
         Namespace::Unknown => Finding::warn(
             "namespace",
             "not known whether this is the node's network: process 1 of the node cannot be looked at",
-            format!("nothing, if the devices below are the node's; else {enter}"),
+            format!("if the devices below are the node's, ignore this; otherwise {enter}"),
         ),
     }
 }

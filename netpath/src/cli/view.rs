@@ -9,7 +9,8 @@ use crate::render::units::Units;
 #[command(next_help_heading = "What to show")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct ViewArgs {
-    /// Show this many conversations, groups or devices [default: as many as the terminal has room for].
+    /// Show this many conversations, groups or devices [default: as many as the terminal has
+    /// room for, 20 at most].
     #[arg(short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
     /// Show each connection by itself, instead of merging a client's ports.

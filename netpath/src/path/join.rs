@@ -16,14 +16,17 @@
 //! Cost: one hash table over the distinct tuples, one look-up for each form of each connection, one sort. Of a tuple that many
 //! connections share, each observation looks at all of these.
 
+mod domains;
+mod shared;
 mod vrfs;
 
 use std::hash::BuildHasher as _;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use self::domains::Domains;
+use self::shared::Shared;
 use super::nat::NatStages;
 use super::topology::Topology;
 use crate::model::Direction;
@@ -159,7 +162,7 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
             ((domain, owner(seen.direction, ids, &candidates, &shared, &tuples)), as_index(index))
         })
         .collect();
-    vrfs::separate(&mut keys, observations, topology, domains.0.len() + 1);
+    vrfs::separate(&mut keys, observations, topology, domains.count() + 1);
     keys.sort_unstable();
 
     let mut joined = Joined { flows: Vec::new(), hops: Vec::with_capacity(observations.len()), entries: Vec::new() };
@@ -360,60 +363,6 @@ fn rank(entry: Entry, connections: &[Connection]) -> (Connection, bool) {
     (connections[entry.connection as usize], !entry.initiator)
 }
 
-/// Connections that share a tuple, and of which both were seen: which of its packets are whose is unknown.
-#[derive(Default)]
-struct Shared {
-    /// Union-find by connection; one that is not in it is its own root.
-    parent: HashMap<u32, u32>,
-    /// The connections of each root that has several.
-    members: HashMap<u32, Vec<u32>>,
-}
-
-impl Shared {
-    fn new(groups: impl Iterator<Item = Vec<Entry>>, connections: &[Connection]) -> Self {
-        let mut shared = Self::default();
-        for group in groups {
-            let Some((first, others)) = group.split_first() else { continue };
-            for entry in others {
-                let (one, other) = (shared.shorten(first.connection), shared.shorten(entry.connection));
-                // Both are in the map from now on.
-                shared.parent.insert(one.max(other), one.min(other));
-                shared.parent.entry(one.min(other)).or_insert(one.min(other));
-            }
-        }
-        for connection in shared.parent.keys().copied() {
-            shared.members.entry(shared.root(connection)).or_default().push(connection);
-        }
-        for list in shared.members.values_mut() {
-            list.sort_unstable_by_key(|&connection| connections[connection as usize]);
-        }
-        shared
-    }
-
-    fn root(&self, mut connection: u32) -> u32 {
-        while let Some(&parent) = self.parent.get(&connection).filter(|&&parent| parent != connection) {
-            connection = parent;
-        }
-        connection
-    }
-
-    /// The root, to which the connection is tied directly from now on.
-    fn shorten(&mut self, connection: u32) -> u32 {
-        let root = self.root(connection);
-        if root != connection {
-            self.parent.insert(connection, root);
-        }
-        root
-    }
-
-    /// Adds the entries that share tuples with one direction of a root, itself included.
-    fn extend(&self, entries: &mut Vec<Entry>, root: u32, initiator: bool) {
-        let own = std::slice::from_ref(&root);
-        let connections = self.members.get(&root).map_or(own, Vec::as_slice);
-        entries.extend(connections.iter().map(|&connection| Entry { connection, initiator }));
-    }
-}
-
 fn owner(direction: Direction, ids: Ids, candidates: &Candidates, shared: &Shared, tuples: &Tuples) -> Owner {
     let (id, order) = stages(direction, ids);
     let decided = candidates.seen(id, order, tuples).next();
@@ -427,39 +376,6 @@ fn owner(direction: Direction, ids: Ids, candidates: &Candidates, shared: &Share
         }
         (None, None) => Owner::Tuple { id, ambiguous },
         (None, Some(about)) => Owner::ErrorTuple { outer: ids.outer, about, ambiguous },
-    }
-}
-
-/// Numbers for where equal tuples mean the same packets: tags that no device of the node takes off, and for packets that no
-/// router forwards the link too.
-#[derive(Default)]
-struct Domains(HashMap<(Option<u32>, [u16; 2]), u32>);
-
-impl Domains {
-    fn of(&mut self, seen: &Observation, topology: &Topology) -> u32 {
-        let stays = stays_on_link(&seen.tuple);
-        let segment = topology.segment(seen.ifindex, seen.vlans);
-        if segment.vlans == [0, 0] && !stays {
-            return 0;
-        }
-        let link = (stays || segment.bridged).then_some(segment.link);
-        let next = as_index(self.0.len() + 1);
-        *self.0.entry((link, segment.vlans)).or_insert(next)
-    }
-}
-
-/// RFC 4291 (link-local unicast; multicast of interface and link scope), RFC 5771 (224.0.0.0/24), RFC 919 (broadcast).
-/// Not 169.254.0.0/16: a node does forward its pods' packets to the metadata service.
-fn stays_on_link(tuple: &Tuple) -> bool {
-    match (tuple.src, tuple.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            dst.is_broadcast() || src.is_unspecified() || dst.octets()[..3] == [224, 0, 0]
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let narrow = dst.is_multicast() && matches!(dst.segments()[0] & 0xf, 1 | 2);
-            src.is_unicast_link_local() || src.is_unspecified() || dst.is_unicast_link_local() || narrow
-        }
-        _ => false,
     }
 }
 

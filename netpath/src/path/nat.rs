@@ -9,8 +9,10 @@ use crate::snapshot::{Connection, Tuple};
 #[must_use]
 pub fn nat<'a>(connections: impl Iterator<Item = &'a Connection>) -> Nat {
     let changed = connections.map(|Connection { original, reply, .. }| {
+        // An identifier is shown as both ports, and belongs to the client.
+        let dport = if has_echo_id(original.proto) { reply.sport } else { original.dport };
         let snat = (original.src, original.sport) != (reply.dst, reply.dport);
-        (snat, (original.dst, original.dport) != (reply.src, reply.sport))
+        (snat, (original.dst, dport) != (reply.src, reply.sport))
     });
     match changed.fold((false, false), |one, other| (one.0 || other.0, one.1 || other.1)) {
         (false, false) => Nat::None,

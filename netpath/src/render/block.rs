@@ -195,9 +195,11 @@ impl Block {
             }
         }
         let Some(screen_width) = screen.width else { return widths };
+        let title = measure_text_width(&self.title).saturating_sub(INDENT);
+        let least = |index: usize| if index == 0 { title.max(LEAST_NAME) } else { LEAST_NAME };
         let gaps = INDENT + GAP * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > screen_width {
-            let shrinks = |index: &usize| self.columns[*index].shrinks && widths[*index] > LEAST_NAME;
+            let shrinks = |index: &usize| self.columns[*index].shrinks && widths[*index] > least(*index);
             let Some(widest) = (0..widths.len()).filter(shrinks).max_by_key(|&index| widths[index]) else { break };
             widths[widest] -= 1;
         }

@@ -190,7 +190,7 @@ fn enis(links: &[Link]) -> Vec<String> {
     }
     if reasons.is_empty() {
         return vec![
-            "netpath takes none of them for an ENI: none has the driver of an ENI or is Ethernet hardware. \
+            "netpath recognised no ENI: none has the driver of an ENI or is Ethernet hardware. \
              If one is, name it: --eni 'eth*'"
                 .to_owned(),
         ];

@@ -26,7 +26,7 @@ pub fn table(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
     let verdict = match diagnosis.level {
         Level::Ok => "netpath can measure this node correctly.",
         Level::Warn => "netpath can measure this node correctly. Check the WARN lines.",
-        Level::Fail => "netpath cannot measure this node correctly. Mend the FAIL lines first.",
+        Level::Fail => "netpath cannot measure this node correctly. Fix the FAIL lines first.",
     };
     writeln!(out, "{verdict}\n")?;
     for finding in &diagnosis.findings {

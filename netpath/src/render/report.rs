@@ -112,10 +112,10 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
     if view.names || view.all {
         more.push(names::block(&report.names));
     }
-    let problems = health::problems(report);
+    let (problems, warning) = (health::problems(report), trust::warning(&report.health));
     let nothing_matches = report.selection.is_some() && report.flows.is_empty();
     Page {
-        warning: trust::warning(&report.health),
+        warning: warning.clone(),
         head: head(report),
         verdict: answer::verdict(report, scale).filter(|_| !nothing_matches),
         answer: if nothing_matches {
@@ -126,7 +126,7 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
         rows,
         noun,
         more,
-        good: problems.is_empty().then(|| health::good(report)),
+        good: (problems.is_empty() && warning.is_none()).then(|| health::good(report)),
         problems,
     }
 }

@@ -8,7 +8,7 @@ use super::tone::Tone;
 use crate::report::Report;
 
 /// Rows that are shown also where the screen has no room for them.
-const LEAST_ROWS: usize = 3;
+const LEAST_ROWS: usize = 1;
 /// The line in which the shell asks for the next command.
 const PROMPT: usize = 1;
 
@@ -73,12 +73,20 @@ fn write_rest(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<
         writeln!(out)?;
         block.write(out, screen)?;
     }
-    if !page.more.is_empty() || page.good.is_none() {
-        writeln!(out)?;
-    }
     if let Some(good) = &page.good {
-        writeln!(out, "{}  {}", screen.styled("HEALTH", Tone::Strong), screen.styled(good, Tone::Good))?;
-    } else {
+        if !page.more.is_empty() {
+            writeln!(out)?;
+        }
+        for (number, line) in super::block::wrap(&format!("HEALTH  {good}"), screen.width).iter().enumerate() {
+            match line.strip_prefix("HEALTH  ").filter(|_| number == 0) {
+                Some(first) => {
+                    writeln!(out, "{}  {}", screen.styled("HEALTH", Tone::Strong), screen.styled(first, Tone::Good))?;
+                }
+                None => writeln!(out, "  {}", screen.styled(line, Tone::Good))?,
+            }
+        }
+    } else if !page.problems.is_empty() {
+        writeln!(out)?;
         writeln!(out, "{}", screen.styled("WHAT TO KNOW ABOUT THIS REPORT", Tone::Strong))?;
         for problem in &page.problems {
             write_wrapped(out, screen, problem, 2)?;

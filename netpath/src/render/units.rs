@@ -33,17 +33,6 @@ impl Scale {
         Self { units, per: Some(duration_ns) }
     }
 
-    /// What is written, for the head of the text.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match (self.units, self.per) {
-            (Units::Si, None) => "1 kB = 1000 bytes",
-            (Units::Iec, None) => "1 KiB = 1024 bytes",
-            (Units::Si, Some(_)) => "bytes a second on the average, 1 kB = 1000 bytes",
-            (Units::Iec, Some(_)) => "bytes a second on the average, 1 KiB = 1024 bytes",
-        }
-    }
-
     /// What a column of such numbers is called.
     #[must_use]
     pub fn heading(self) -> &'static str {

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Entry, join, stays_on_link};
+use super::domains::stays_on_link;
+use super::{Entry, join};
 use crate::model::Direction;
 use crate::path::topology::Topology;
 use crate::snapshot::{Connection, Counts, Observation, Tuple};

@@ -59,8 +59,11 @@ pub enum SelectionError {
 impl Selection<'_> {
     /// The flows that all of `words` are true of.
     pub fn flows(words: &[String]) -> Result<Self, SelectionError> {
-        let groups = words.iter().map(|word| conditions(word)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::Flows(Filter::new(groups)))
+        let groups = words.iter().map(|word| conditions(word.trim_end_matches(','))).collect::<Result<Vec<_>, _>>()?;
+        // Several ids, as the table has them for a conversation, are one or the other.
+        let is_id = |group: &Vec<Condition>| matches!(group[..], [Condition::Id(_)]);
+        let (ids, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_id);
+        Ok(Self::Flows(Filter::new(others.into_iter().chain([ids.concat()]))))
     }
 }
 

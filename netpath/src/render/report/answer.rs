@@ -30,7 +30,11 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
         Some(ratio) if ratio < 1.05 => return Some(format!("CloudWatch shows {cloudwatch}, as EC2 does ({ec2}).")),
         Some(ratio) => format!("CloudWatch shows {cloudwatch}, {} times EC2's {ec2}", times(ratio)),
     };
-    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, labels::share_of_term(term)));
+    let words = |term| match term {
+        TermKind::Unattributed if report.health.map_full_packets > 0 => "found no room in the flow table (--max-flows)",
+        term => labels::share_of_term(term),
+    };
+    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, words(term)));
     Some(format!("{compared}{}.", cause.unwrap_or_default()))
 }
 
@@ -132,6 +136,7 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
                     |within| format!("passed in the {within} of reading counters"),
                 )
             }
+            TermKind::Unattributed if report.health.map_full_packets > 0 => "in no flow, for want of room".to_owned(),
             name => labels::term(name).to_owned(),
         };
         let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
@@ -145,7 +150,7 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
         block.row([format!("+ {small_count} small parts (--all)"), rates.signed(small), part(small)]);
     }
     let sum = Cell { text: "= node_network_total_bytes".to_owned(), tone: Tone::Strong };
-    block.row([sum, Cell::from(known(total)), Cell::from(total.map_or("", |_| "100 %"))]);
+    block.row([sum, Cell::from(known(total)), Cell::from(total.map_or_else(String::new, |total| share(total, total)))]);
     let vanished = accounting.container_insights.vanished_devices_bytes;
     if vanished > 0 {
         block.notes.push(format!(

@@ -28,7 +28,7 @@ pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
         Column::number("BYTES"),
         Column::number(first),
         Column::number(second),
-        Column::words("PATHS"),
+        Column::name("PATHS"),
     ];
     let mut block = Block { columns, ..Block::default() };
     for group in groups {

@@ -3,13 +3,18 @@
 use super::super::enis;
 use super::{conntrack, names, trust};
 use crate::model::Attach;
-use crate::report::{Report, TermKind};
+use crate::report::{PathClass, Report, TermKind};
 use crate::sanitise::sanitise;
 
 /// That all is well.
 pub(super) fn good(report: &Report) -> String {
     let watched = report.devices.iter().filter(|device| device.facts.attach != Attach::None).count();
-    format!("nothing lost, every byte explained, {watched} devices watched")
+    let dropped = report.totals.by_path.get(&PathClass::Undelivered).copied().unwrap_or_default();
+    let note = match dropped.flows {
+        0 => format!("{watched} devices watched"),
+        _ => "for drops see --path undelivered".to_owned(),
+    };
+    format!("nothing missed, every byte explained; {note}")
 }
 
 /// A sentence for each problem.
@@ -39,11 +44,7 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
         (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
         (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
         (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
-        (
-            health.ambiguous_flows,
-            "flows not followed through NAT, as their ports were used again",
-            "measure for a shorter time",
-        ),
+        (health.ambiguous_flows, "flows not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
             "flows with a path unknown, as a device is missing on it",

@@ -5,9 +5,15 @@
 use crate::report::{EniHealth, Health};
 use crate::sanitise::sanitise;
 
-/// The report's first line, if nothing in the report can be trusted.
+/// The report's first line, if it cannot be trusted, or is not complete.
 pub(super) fn warning(health: &Health) -> Option<String> {
-    (health.eni == EniHealth::None).then(|| format!("THIS REPORT CANNOT BE TRUSTED: {}", reason(health)))
+    if health.eni == EniHealth::None {
+        return Some(format!("THIS REPORT CANNOT BE TRUSTED: {}", reason(health)));
+    }
+    let lost = health.map_full_packets.saturating_add(health.lost_packets);
+    (lost > 0).then(|| {
+        format!("THIS REPORT IS INCOMPLETE: {lost} packets found no room, and are in no flow; raise --max-flows")
+    })
 }
 
 /// A line among those on what to know, if there is nothing that could be wrong but something that may be missing.
