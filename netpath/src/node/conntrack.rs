@@ -161,9 +161,7 @@ impl Tracker {
             Outcome::unavailable(&ConntrackError::Io { doing: "read it", source })
         })
     }
-}
 
-impl Tracker {
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // If the worker is gone, so is the receiver.
@@ -176,7 +174,7 @@ impl Tracker {
 impl Drop for Tracker {
     fn drop(&mut self) {
         self.orders = None;
-        // What it had to say of a failure went to the last `cut`.
+        // If it panicked, the last `cut` returned that as an error.
         let _ = self.worker.take().map(JoinHandle::join);
     }
 }

@@ -159,7 +159,7 @@ impl PendingQuery {
         let (to_ask, own) = (endpoints.clone(), OwnConnections::default());
         let (of_thread, late) = (own.clone(), Round::late(&endpoints));
         let otherwise = late.clone();
-        // The thread has the same timeout, and some time to send what it has by then.
+        // The thread has the same timeout; a little more lets it send its facts.
         let within = TIMEOUT + Duration::from_millis(200);
         let round = Pending::spawn("enis", within, late, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

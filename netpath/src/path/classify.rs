@@ -154,7 +154,7 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     let from_pod = seen(Role::Pod, Direction::Rx);
     let (from_process, to_process) = (seen(Role::Process, Direction::Rx), seen(Role::Process, Direction::Tx));
     let to_pod = reaches_pod(flow.hops, topology, diverted);
-    let to_all = to.is_multicast() || topology.is_broadcast(to);
+    let to_all = topology.is_to_many(to);
 
     if out {
         let passes = into && !from_pod && !to_pod && !from_process && !topology.is_own(from);

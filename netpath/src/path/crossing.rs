@@ -63,7 +63,7 @@ impl Edge {
 #[must_use]
 pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, diverted: &Diverted) -> Crossing {
     let (mut tunnels, mut ends) = (Edge::default(), Edge::default());
-    let (mut enis, mut went_out) = (Vec::new(), Vec::new());
+    let (mut enis, mut unclear, mut for_pods) = (Vec::new(), Vec::new(), None::<Counts>);
     for hop in hops.iter().filter(|hop| !diverted.is_loop(hop)) {
         let role = topology.role(hop.ifindex);
         if diverted.is_decrypted(hop) || role != Role::Process && topology.is_tunnel(hop.ifindex) {
@@ -74,13 +74,17 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         } else if matches!(role, Role::Pod | Role::Process) && !is_copy(hop, hops, topology, diverted) {
             match hop.direction {
                 Direction::Rx => ends.add(hop.direction, without_returned(hop, hops)),
-                Direction::Tx => went_out.push(hop),
+                // A device that the packets were for, or one of which that is not known, as a port of a bridge.
+                Direction::Tx if topology.is_for(hop.ifindex, hop.tuple.dst) == Some(true) => {
+                    *for_pods.get_or_insert_default() += hop.counts;
+                }
+                Direction::Tx => unclear.push(hop),
             }
         }
     }
-    let for_pods = went_out.iter().filter(|hop| topology.is_for(hop.ifindex, hop.tuple.dst) == Some(true));
-    let for_pods = for_pods.fold(Counts::default(), |sum, hop| add(sum, hop.counts));
-    ends.left = delivered(went_out, ends.entered, topology);
+    if for_pods.is_some() || !unclear.is_empty() {
+        ends.left = Some(delivered(for_pods.unwrap_or_default(), unclear, ends.entered.unwrap_or_default()));
+    }
     let mut across = Edge::default();
     enis.sort_unstable_by_key(|&(base, direction, height, _)| (base, direction, height));
     for same in enis.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
@@ -88,7 +92,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         lowest.for_each(|&(_, direction, _, counts)| across.add(direction, counts));
     }
 
-    let stayed = stayed(ends, across, for_pods);
+    let stayed = stayed(ends, across, for_pods.unwrap_or_default());
     let (eni, again) = across.sides();
     let (tunnel, _) = tunnels.sides();
     let again = again.unwrap_or_default();
@@ -108,7 +112,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         };
     }
     // Without an edge it was seen within the node only. To many, each of them gets a copy.
-    let to_many = hops.iter().any(|hop| hop.tuple.dst.is_multicast() || topology.is_broadcast(hop.tuple.dst));
+    let to_many = hops.iter().any(|hop| topology.is_to_many(hop.tuple.dst));
     let ends = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
     let once = ends.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
     Crossing {
@@ -125,8 +129,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
 /// pod whose address it is, or to this node.
 pub fn is_copy(hop: &Observation, hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     let to = hop.tuple.dst;
-    let to_many = to.is_multicast() || topology.is_broadcast(to);
-    if hop.direction == Direction::Rx || to_many || topology.is_for(hop.ifindex, to) == Some(true) {
+    if hop.direction == Direction::Rx || topology.is_to_many(to) || topology.is_for(hop.ifindex, to) == Some(true) {
         return false;
     }
     let of_another = topology.pod(to).is_some_and(|pod| {
@@ -138,31 +141,23 @@ pub fn is_copy(hop: &Observation, hops: &[Observation], topology: &Topology, div
     of_another || topology.is_own(to) && !diverted.is_virtual_server(to)
 }
 
-/// What went out to pods, `Tx` hops by tuple. Of equal packets on devices that nothing is routed to, as ports of a bridge, it
-/// is not known which are copies: there are no more than entered, if more seem to have left.
-fn delivered(mut hops: Vec<&Observation>, entered: Option<Counts>, topology: &Topology) -> Option<Counts> {
-    let routed = |hop: &Observation| topology.is_for(hop.ifindex, hop.tuple.dst) == Some(true);
-    hops.sort_unstable_by_key(|hop| hop.tuple);
-    let (mut certain, mut possible) = (Counts::default(), Counts::default());
-    for equal in hops.chunk_by(|one, other| one.tuple == other.tuple) {
-        let copies = equal.iter().filter(|hop| !routed(hop)).map(|hop| hop.counts);
-        let largest = copies.clone().max_by_key(|counts| counts.bytes).unwrap_or_default();
-        for counts in equal.iter().filter(|hop| routed(hop)).map(|hop| hop.counts) {
-            certain += counts;
-            possible += counts;
-        }
-        certain += largest;
-        copies.for_each(|counts| possible += counts);
+/// What went into pods: `for_pods`, and of equal packets at the `unclear` hops at least one copy. There are no more than
+/// entered, if more seem to have left.
+fn delivered(for_pods: Counts, mut unclear: Vec<&Observation>, entered: Counts) -> Counts {
+    unclear.sort_unstable_by_key(|hop| hop.tuple);
+    let (mut least, mut most) = (for_pods, for_pods);
+    for equal in unclear.chunk_by(|one, other| one.tuple == other.tuple) {
+        let copies = equal.iter().map(|hop| hop.counts);
+        least += copies.clone().max_by_key(|counts| counts.bytes).unwrap_or_default();
+        copies.for_each(|counts| most += counts);
     }
-    let most = entered.unwrap_or_default();
-    let left = if possible.bytes <= most.bytes {
-        possible
-    } else if certain.bytes >= most.bytes {
-        certain
-    } else {
+    if most.bytes <= entered.bytes {
         most
-    };
-    (!hops.is_empty()).then_some(left)
+    } else if least.bytes >= entered.bytes {
+        least
+    } else {
+        entered
+    }
 }
 
 /// What came out of a pod, less what had gone into it by the same device and was sent on unchanged: a pod that routes.
@@ -187,11 +182,6 @@ fn stayed(ends: Edge, across: Edge, for_pods: Counts) -> Counts {
 
 fn lesser(one: Counts, other: Counts) -> Counts {
     if one.bytes < other.bytes { one } else { other }
-}
-
-fn add(mut one: Counts, other: Counts) -> Counts {
-    one += other;
-    one
 }
 
 fn less(counts: Counts, other: Counts) -> Counts {

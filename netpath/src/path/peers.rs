@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::scope::is_link_local;
 use super::topology::Topology;
 use crate::report::PeerKind;
 
@@ -28,13 +29,13 @@ impl Peers {
     /// Where the address is. `in_tunnel`: a tunnel's device shows its packets.
     #[must_use]
     pub fn kind(&self, address: IpAddr, in_tunnel: bool, topology: &Topology) -> PeerKind {
-        if address.is_multicast() || topology.is_broadcast(address) {
+        if topology.is_to_many(address) {
             PeerKind::Many
         } else if topology.pod(address).is_some() {
             PeerKind::PodHere
         } else if topology.is_own(address) {
             PeerKind::ThisNode
-        } else if is_link_local(address) {
+        } else if is_link_local(address) || is_ec2_local(address) {
             PeerKind::LinkLocal
         } else if in_tunnel && is_private(address) {
             PeerKind::PodElsewhere
@@ -48,12 +49,9 @@ impl Peers {
     }
 }
 
-/// RFC 3927, RFC 4291, and `fd00:ec2::/32`, where EC2 has its link-local services for IPv6.
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.segments()[..2] == [0xfd00, 0xec2],
-    }
+/// `fd00:ec2::/32`, where EC2 has its link-local services for IPv6.
+fn is_ec2_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[..2] == [0xfd00, 0xec2])
 }
 
 /// RFC 1918, RFC 6598, RFC 4193.

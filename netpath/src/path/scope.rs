@@ -42,7 +42,8 @@ fn service(address: IpAddr) -> Option<Scope> {
     services.into_iter().find(|(v4, v6, _)| address == *v4 || address == *v6).map(|(_, _, scope)| scope)
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+/// RFC 3927, RFC 4291.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),

@@ -217,6 +217,12 @@ impl<'a> Topology<'a> {
         matches!(address, IpAddr::V4(v4) if v4.is_broadcast() || self.broadcast.contains(&v4))
     }
 
+    /// Whether packets to the address go to many at once: multicast, broadcast.
+    #[must_use]
+    pub fn is_to_many(&self, address: IpAddr) -> bool {
+        address.is_multicast() || self.is_broadcast(address)
+    }
+
     /// Whether a packet could have left, or entered, by a device where netpath did not see it.
     #[must_use]
     pub fn hides_traffic(&self) -> bool {

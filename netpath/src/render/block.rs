@@ -100,7 +100,7 @@ impl Column {
     }
 }
 
-/// A row, and what is said below it.
+/// A row, and sentences below it.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     /// As many as the block has columns, or fewer.
@@ -185,9 +185,10 @@ impl Block {
 
     /// How wide the columns are, so that a line fits the screen if it can.
     fn widths(&self, screen: &Screen) -> Vec<usize> {
+        let title = measure_text_width(&self.title).saturating_sub(INDENT);
         let mut widths: Vec<usize> = self.columns.iter().map(|column| measure_text_width(column.heading)).collect();
         if let Some(first) = widths.first_mut() {
-            *first = measure_text_width(&self.title).saturating_sub(INDENT);
+            *first = title;
         }
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(&row.cells) {
@@ -195,7 +196,6 @@ impl Block {
             }
         }
         let Some(screen_width) = screen.width else { return widths };
-        let title = measure_text_width(&self.title).saturating_sub(INDENT);
         let least = |index: usize| if index == 0 { title.max(LEAST_NAME) } else { LEAST_NAME };
         let gaps = INDENT + GAP * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > screen_width {

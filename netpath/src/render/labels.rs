@@ -1,7 +1,14 @@
 //! The words for what the report has as values: short enough for a cell, and the same in every format.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::model::DeviceClass;
 use crate::report::{CauseKind, Nat, PathClass, PeerKind, Scope, TermKind};
+
+/// `10.0.0.21:80`, `[fd00::1]:80`, `10.0.0.21`.
+pub fn address_and_port(address: IpAddr, port: Option<u16>) -> String {
+    port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+}
 
 /// What the bytes of a path did.
 pub const fn path(path: PathClass) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::block::{Block, escape};
+use super::block::escape;
 use super::report::{View, page};
 use crate::report::Report;
 
@@ -19,8 +19,7 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<(
         writeln!(out, "**{}**\n", escape(verdict))?;
     }
     writeln!(out, "{}\n", escape(&page.head))?;
-    let shown = view.rows(page.rows.rows.len());
-    let rows = Block { title: page.title(shown), rows: page.rows.rows[..shown].to_vec(), ..page.rows.clone() };
+    let rows = page.rows.titled();
     for block in page.answer.iter().chain([&rows]).chain(&page.more).filter(|block| !block.rows.is_empty()) {
         block.write_markdown(out)?;
         writeln!(out)?;

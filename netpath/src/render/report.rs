@@ -66,10 +66,8 @@ pub struct Page {
     pub verdict: Option<String>,
     /// Where the bytes went, and why CloudWatch says otherwise.
     pub answer: Vec<Block>,
-    /// Conversations or groups, all of them.
-    pub rows: Block,
-    /// What the rows are.
-    pub noun: Noun,
+    /// Conversations or groups.
+    pub rows: Rows,
     /// Asked for, or with something wrong.
     pub more: Vec<Block>,
     /// All is well: one line.
@@ -78,19 +76,28 @@ pub struct Page {
     pub problems: Vec<String>,
 }
 
-/// What a block of rows lists: one of them, and several.
-pub type Noun = [&'static str; 2];
+/// Rows with the most bytes, of which there may be more than are laid out.
+pub struct Rows {
+    /// Those that may be shown, still without a title.
+    pub block: Block,
+    /// What one of them is called, and what several are.
+    pub noun: [&'static str; 2],
+    /// How many there are.
+    pub there: usize,
+}
 
-impl Page {
-    /// "TOP 3 OF 212 CONVERSATIONS", "1 CONVERSATION".
+impl Rows {
+    /// The block under its title: "TOP 3 OF 212 CONVERSATIONS", "1 CONVERSATION".
     #[must_use]
-    pub fn title(&self, shown: usize) -> String {
-        let [one, several] = self.noun;
-        match self.rows.rows.len() {
+    pub fn titled(self) -> Block {
+        let Self { block, noun: [one, several], there } = self;
+        let shown = block.rows.len();
+        let title = match there {
             1 => format!("1 {one}"),
             there if shown < there => format!("TOP {shown} OF {there} {several}"),
             there => format!("{there} {several}"),
-        }
+        };
+        Block { title, ..block }
     }
 }
 
@@ -98,9 +105,9 @@ impl Page {
 #[must_use]
 pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
     let scale = view.scale(report);
-    let (rows, noun) = match &report.grouping {
-        Some(grouping) => groups::block(grouping, scale),
-        None => conversations::block(report, view, width),
+    let rows = match &report.grouping {
+        Some(grouping) => groups::rows(grouping, view, scale),
+        None => conversations::rows(report, view, width),
     };
     let mut more = Vec::new();
     if view.devices || view.all || devices::is_odd(report) {
@@ -115,7 +122,8 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
     let (problems, warning) = (health::problems(report), trust::warning(&report.health));
     let nothing_matches = report.selection.is_some() && report.flows.is_empty();
     Page {
-        warning: warning.clone(),
+        good: (problems.is_empty() && warning.is_none()).then(|| health::good(report)),
+        warning,
         head: head(report),
         verdict: answer::verdict(report, scale).filter(|_| !nothing_matches),
         answer: if nothing_matches {
@@ -124,9 +132,7 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
             vec![answer::where_the_bytes_went(report, view, scale), answer::why(report, view, scale)]
         },
         rows,
-        noun,
         more,
-        good: (problems.is_empty() && warning.is_none()).then(|| health::good(report)),
         problems,
     }
 }

@@ -1,9 +1,10 @@
 //! The report as text: columns that fit the screen, and as many rows as it has room for.
 
 use std::io::{self, Write};
+use std::iter::{once, repeat};
 
-use super::block::{Block, Screen, write_wrapped};
-use super::report::{Page, View, page};
+use super::block::{Screen, wrap, write_wrapped};
+use super::report::{Page, Rows, View, page};
 use super::tone::Tone;
 use crate::report::Report;
 
@@ -25,7 +26,7 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View, screen: &Screen
     write_rest(&page, &mut after, &screen)?;
     out.write_all(&before)?;
     let used = lines(&before) + lines(&after) + PROMPT;
-    write_rows(&page, out, view, &screen, screen.height.map(|height| height.saturating_sub(used)))?;
+    write_rows(page.rows, out, view, &screen, screen.height.map(|height| height.saturating_sub(used)))?;
     out.write_all(&after)
 }
 
@@ -35,12 +36,12 @@ fn lines(text: &[u8]) -> usize {
 
 fn write_answer(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
     if let Some(warning) = &page.warning {
-        for line in super::block::wrap(&screen.text(warning), screen.width) {
+        for line in wrap(&screen.text(warning), screen.width) {
             writeln!(out, "{}", screen.styled(&line, Tone::Bad))?;
         }
     }
     writeln!(out, "{}", page.head)?;
-    for line in page.verdict.iter().flat_map(|verdict| super::block::wrap(&screen.text(verdict), screen.width)) {
+    for line in page.verdict.iter().flat_map(|verdict| wrap(&screen.text(verdict), screen.width)) {
         writeln!(out, "{}", screen.styled(&line, Tone::Strong))?;
     }
     writeln!(out)?;
@@ -52,20 +53,22 @@ fn write_answer(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Resul
 }
 
 /// As many rows as asked for, or as the screen has room for.
-fn write_rows(page: &Page, out: &mut impl Write, view: &View, screen: &Screen, room: Option<usize>) -> io::Result<()> {
-    let there = page.rows.rows.len();
-    if there == 0 {
+fn write_rows(
+    mut rows: Rows,
+    out: &mut impl Write,
+    view: &View,
+    screen: &Screen,
+    room: Option<usize>,
+) -> io::Result<()> {
+    if rows.there == 0 {
         return Ok(());
     }
-    let mut shown = view.rows(there);
     if let Some(room) = room.filter(|_| view.top.is_none() && !view.all) {
-        let first = |count: usize| Block { rows: page.rows.rows[..count].to_vec(), ..page.rows.clone() };
-        while shown > LEAST_ROWS && first(shown).height(screen) > room {
-            shown -= 1;
+        while rows.block.rows.len() > LEAST_ROWS && rows.block.height(screen) > room {
+            rows.block.rows.pop();
         }
     }
-    let rows = page.rows.rows[..shown].to_vec();
-    Block { title: page.title(shown), rows, ..page.rows.clone() }.write(out, screen)
+    rows.titled().write(out, screen)
 }
 
 fn write_rest(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
@@ -77,13 +80,9 @@ fn write_rest(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<
         if !page.more.is_empty() {
             writeln!(out)?;
         }
-        for (number, line) in super::block::wrap(&format!("HEALTH  {good}"), screen.width).iter().enumerate() {
-            match line.strip_prefix("HEALTH  ").filter(|_| number == 0) {
-                Some(first) => {
-                    writeln!(out, "{}  {}", screen.styled("HEALTH", Tone::Strong), screen.styled(first, Tone::Good))?;
-                }
-                None => writeln!(out, "  {}", screen.styled(line, Tone::Good))?,
-            }
+        let width = screen.width.map(|width| width.saturating_sub("HEALTH  ".len()));
+        for (label, line) in once("HEALTH").chain(repeat("      ")).zip(wrap(good, width)) {
+            writeln!(out, "{}  {}", screen.styled(label, Tone::Strong), screen.styled(&line, Tone::Good))?;
         }
     } else if !page.problems.is_empty() {
         writeln!(out)?;

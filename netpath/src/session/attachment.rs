@@ -58,7 +58,7 @@ pub fn detach(attacher: Attacher, purpose: Purpose) -> anyhow::Result<()> {
     }
     // This thread asks the kernel for nothing more. Those that follow conntrack and names have their own, and end.
     privilege::after_measuring(purpose)?;
-    // The kernel takes a grace period for each program that it lets go of, some seconds for hundreds of devices. The
+    // The kernel takes a grace period for each program that it detaches, some seconds for hundreds of devices. The
     // report need not wait for that; the end of the process does. Without a thread it happens right here.
     let _ = std::thread::Builder::new().name("detach".into()).spawn(move || drop(attacher));
     Ok(())

@@ -5,10 +5,10 @@ use std::io;
 
 use anyhow::Result;
 use lab::traffic::{Serve, TcpServer, UdpEcho, ask, send_datagrams};
-use lab::{Eni, Lab, ip};
+use lab::{Eni, Lab, Pod, ip};
 use socket2::{Domain, Socket, Type};
 
-use super::watch::{at, watch};
+use super::watch::{Window, at, watch};
 
 const SERVICE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 20, 0, 10);
 
@@ -21,6 +21,15 @@ fn forward(lab: &Lab, proto: &str, backend: std::net::Ipv4Addr) -> Result<()> {
            chain pre {{ type nat hook prerouting priority dstnat; ip daddr {SERVICE} {proto} dport 80 dnat to {backend}:80; }}
          }}"
     ))
+}
+
+/// All flows stayed between pods, and have the bytes that the pod's veth moved. Returns these.
+fn local_bytes(window: &Window, pod: &Pod) -> u64 {
+    let veth = window.devices[&pod.veth];
+    let bytes: u64 = window.flows().iter().map(|flow| flow.bytes).sum();
+    assert_eq!(bytes, veth.rx_bytes + veth.tx_bytes, "{:?}", window.flows());
+    assert!(window.flows().iter().all(|flow| flow.path == "local"), "{:?}", window.flows());
+    bytes
 }
 
 /// The port's former connection went to another backend, and conntrack still has it; but its packets were before the window.
@@ -71,10 +80,7 @@ fn a_services_backend_changes() {
         Ok(())
     });
     assert_eq!(servers.map(|server| server.stop().unwrap()), [10, 10]);
-    let veth = window.devices[&client.veth];
-    let bytes: u64 = window.flows().iter().map(|flow| flow.bytes).sum();
-    assert_eq!(bytes, veth.rx_bytes + veth.tx_bytes, "{:?}", window.flows());
-    assert!(window.flows().iter().all(|flow| flow.path == "local"), "{:?}", window.flows());
+    let bytes = local_bytes(&window, client);
     assert_eq!(window.report.path("local").bytes, bytes);
 }
 
@@ -117,7 +123,7 @@ fn an_address_moves_to_another_pod() {
         let neighbour = format!("neigh add {address} lladdr {} dev {} nud permanent", mac.trim(), pod.veth);
         ip(&lab.node.namespace, &neighbour).unwrap();
     }
-    let route = |pod: &lab::Pod| ip(&lab.node.namespace, &format!("route replace {address} dev {}", pod.veth));
+    let route = |pod: &Pod| ip(&lab.node.namespace, &format!("route replace {address} dev {}", pod.veth));
     route(first).unwrap();
     let servers = [first, second].map(|pod| UdpEcho::start(&pod.namespace, at(address, 80)).unwrap());
     let window =
@@ -129,10 +135,7 @@ fn an_address_moves_to_another_pod() {
             Ok(())
         });
     assert_eq!(servers.map(|server| server.stop().unwrap()), [10, 10]);
-    let veth = window.devices[&client.veth];
-    let bytes: u64 = window.flows().iter().map(|flow| flow.bytes).sum();
-    assert_eq!(bytes, veth.rx_bytes + veth.tx_bytes, "{:?}", window.flows());
-    assert!(window.flows().iter().all(|flow| flow.path == "local"), "{:?}", window.flows());
+    local_bytes(&window, client);
 }
 
 /// Packets of a macvlan pod pass no hook but the ENI's, and crossed it.

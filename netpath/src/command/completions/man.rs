@@ -1,4 +1,4 @@
-//! Man pages: the command line, and what it does not say of itself.
+//! Man pages: the command line, and what clap does not know of it.
 //!
 //! In: clap's description of the command line. Out: a page for netpath and for each subcommand, as `man(7)` wants it.
 

@@ -133,7 +133,7 @@ impl End {
     ///
     /// A signal ends a measurement. That of a command ends with the command: a terminal sends Ctrl-C and Ctrl-\\ to both, and
     /// every other signal is handed on. A command that is in a group of its own gets none from the terminal, so that all are
-    /// handed on. When its time is up, it is told to end.
+    /// handed on. When its time is up, it gets SIGTERM.
     pub async fn reached(&mut self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Never(signals) => {

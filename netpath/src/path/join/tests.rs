@@ -63,7 +63,7 @@ fn joined(backends: usize, reversed: bool) -> (usize, bool, Vec<Connection>) {
     (joined.flows.len(), asking.ambiguous, of_asking)
 }
 
-/// What was seen decides between any number of translations of a tuple, in whatever order conntrack lists them.
+/// Observations decide between any number of translations of a tuple, whatever the order of conntrack's entries.
 #[test]
 fn many_translations() {
     for many in [1, 2, 3, 16, 17, 2_000] {

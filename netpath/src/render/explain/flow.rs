@@ -1,8 +1,8 @@
 //! One flow in sentences: what it moved, where it went, who counted it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 
+use super::super::labels::address_and_port;
 use super::super::reason::reason;
 use super::super::units::Scale;
 use super::{direction, listed, times};
@@ -12,11 +12,12 @@ use crate::sanitise::sanitise;
 
 /// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
 pub(super) fn ends(flow: &Flow) -> String {
-    format!("{} {} → {}", sanitise(&flow.proto), end(flow.src, flow.sport), end(flow.dst, flow.dport))
-}
-
-fn end(address: IpAddr, port: Option<u16>) -> String {
-    port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+    format!(
+        "{} {} → {}",
+        sanitise(&flow.proto),
+        address_and_port(flow.src, flow.sport),
+        address_and_port(flow.dst, flow.dport)
+    )
 }
 
 /// Everything that is to be said of a flow, ending with a newline.
@@ -70,7 +71,7 @@ fn pods(flow: &Flow) -> Option<String> {
 /// What an ICMP error is about.
 fn quoted(flow: &Flow) -> Option<String> {
     let about = flow.about.as_ref()?;
-    let (src, dst) = (end(about.src, about.sport), end(about.dst, about.dport));
+    let (src, dst) = (address_and_port(about.src, about.sport), address_and_port(about.dst, about.dport));
     Some(format!("It is about {} {src} → {dst}.", sanitise(&about.proto)))
 }
 
@@ -81,8 +82,8 @@ fn translated(flow: &Flow) -> Option<String> {
     let hop = flow.hops.iter().filter(|_| flow.about.is_none()).find(other)?;
     Some(format!(
         "NAT makes it {} → {} on {}.",
-        end(hop.src, hop.sport),
-        end(hop.dst, hop.dport),
+        address_and_port(hop.src, hop.sport),
+        address_and_port(hop.dst, hop.dport),
         sanitise(&hop.device)
     ))
 }

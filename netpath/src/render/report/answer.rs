@@ -7,7 +7,7 @@ use super::super::units::{Scale, duration, share};
 use super::View;
 use crate::path::totals::parts;
 use crate::path::verdict;
-use crate::report::{CauseKind, EniHealth, PathClass, Report, TermKind, Totals};
+use crate::report::{CauseKind, EniHealth, PathClass, Report, Term, TermKind, Totals};
 use crate::sanitise::sanitise;
 
 /// Less than this part of the whole has no line of its own, unless all is shown.
@@ -108,22 +108,15 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
         ..Block::default()
     };
     let part = |bytes: i64| total.map_or_else(String::new, |total| share(u64::try_from(bytes).unwrap_or(0), total));
-    let (mut small, mut small_count) = (0i64, 0);
-    let mut rows = Vec::new();
-    for term in accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni) {
+    let is_small = |term: &&Term| {
         let shown = view.all || matches!(term.name, TermKind::Eni | TermKind::Residual);
-        if !shown && total.is_some_and(|total| term.bytes.unsigned_abs() < total / SMALL) {
-            (small, small_count) = (small.saturating_add(term.bytes), small_count + 1);
-            rows.push((term, true));
-        } else {
-            rows.push((term, false));
-        }
-    }
-    for (term, is_small) in rows {
-        // One alone may as well have its name.
-        if is_small && small_count > 1 {
-            continue;
-        }
+        !shown && total.is_some_and(|total| term.bytes.unsigned_abs() < total / SMALL)
+    };
+    let terms = || accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni);
+    let small_count = terms().filter(is_small).count();
+    // One alone may as well have its name.
+    let are_merged = small_count > 1;
+    for term in terms().filter(|term| !(are_merged && is_small(term))) {
         let label = match term.name {
             TermKind::Eni => {
                 let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
@@ -146,7 +139,8 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
             part(term.bytes).into(),
         ]);
     }
-    if small_count > 1 {
+    if are_merged {
+        let small = terms().filter(is_small).fold(0i64, |sum, term| sum.saturating_add(term.bytes));
         block.row([format!("+ {small_count} small parts (--all)"), rates.signed(small), part(small)]);
     }
     let sum = Cell { text: "= node_network_total_bytes".to_owned(), tone: Tone::Strong };

@@ -1,13 +1,11 @@
 //! Who talked to whom: one row each, most bytes first.
 
-use std::net::{IpAddr, SocketAddr};
-
 use super::super::block::{Block, Cell, Column, Row};
-use super::super::labels;
+use super::super::labels::{self, address_and_port};
 use super::super::reason;
 use super::super::tone::Tone;
 use super::super::units::Scale;
-use super::{Noun, View};
+use super::{Rows, View};
 use crate::path::conversations::{Merge, conversations};
 use crate::report::{Conversation, End, PathClass, PeerKind, Report};
 use crate::sanitise::sanitise;
@@ -16,11 +14,11 @@ use crate::sanitise::sanitise;
 const WIDE: usize = 110;
 
 /// The rows, and what they are.
-pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Block, Noun) {
+pub(super) fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
     let scale = view.scale(report);
     let is_wide = view.wide || view.all || width.is_some_and(|width| width >= WIDE);
     let each;
-    let shown = if view.flows {
+    let all = if view.flows {
         each = conversations(&report.flows, Merge::Nothing);
         &each
     } else {
@@ -34,17 +32,18 @@ pub(super) fn block(report: &Report, view: &View, width: Option<usize>) -> (Bloc
     if is_wide {
         columns.push(Column::words("FLOWS"));
     }
+    let shown = &all[..view.rows(all.len())];
     let rows = shown.iter().map(|one| row(one, report, scale, view.flows, is_wide)).collect();
-    (Block { columns, rows, ..Block::default() }, ["CONVERSATION", "CONVERSATIONS"])
+    let block = Block { columns, rows, ..Block::default() };
+    Rows { block, noun: ["CONVERSATION", "CONVERSATIONS"], there: all.len() }
 }
 
 fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: bool) -> Row {
     let amount = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
-    // Of a client's port only the connection by itself is of interest.
-    let client = End { port: one.from.port.filter(|_| flows), ..one.from.clone() };
     let mut cells = vec![
-        Cell::from(end(&client, "")),
-        format!("→ {}", end(&one.to, &protocol(one))).into(),
+        // Of a client's port only the connection by itself is of interest.
+        Cell::from(end(&one.from, one.from.port.filter(|_| flows))),
+        format!("→ {}{}", end(&one.to, one.to.port), protocol(one)).into(),
         scale.bytes(one.bytes).into(),
     ];
     if is_wide {
@@ -69,21 +68,16 @@ fn protocol(one: &Conversation) -> String {
 }
 
 /// "default/web:80", "198.51.100.7:8080", "this node:53".
-fn end(end: &End, suffix: &str) -> String {
+fn end(end: &End, port: Option<u16>) -> String {
     let name = end.service.as_deref().or(end.pod.as_deref()).map(|name| sanitise(name).into_owned());
     let this_node = || (end.peer_kind == Some(PeerKind::ThisNode)).then(|| "this node".to_owned());
     // A service's name has its port.
-    let port = end.port.filter(|_| end.service.is_none());
-    let text = match (name.or_else(this_node), end.address) {
+    let port = port.filter(|_| end.service.is_none());
+    match (name.or_else(this_node), end.address) {
         (Some(name), _) => port.map_or(name.clone(), |port| format!("{name}:{port}")),
-        (None, Some(address)) => with_port(address, port),
+        (None, Some(address)) => address_and_port(address, port),
         (None, None) => port.map_or_else(|| "several".to_owned(), |port| format!("several:{port}")),
-    };
-    text + suffix
-}
-
-fn with_port(address: IpAddr, port: Option<u16>) -> String {
-    port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+    }
 }
 
 /// Why it was dropped or is unknown, and what to run next.

@@ -4,12 +4,12 @@ use super::super::block::{Block, Cell, Column};
 use super::super::labels;
 use super::super::tone::Tone;
 use super::super::units::Scale;
-use super::Noun;
+use super::{Rows, View};
 use crate::report::{Group, GroupBy, Grouping, PathClass, PeerKind};
 use crate::sanitise::sanitise;
 
 /// The rows, and what they are.
-pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
+pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
     let Grouping { by, groups } = grouping;
     let (noun, nameless) = match by {
         GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
@@ -31,7 +31,7 @@ pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
         Column::name("PATHS"),
     ];
     let mut block = Block { columns, ..Block::default() };
-    for group in groups {
+    for group in &groups[..view.rows(groups.len())] {
         let side = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
         let sides = [side(group.sent_bytes), side(group.received_bytes)];
         let [first, second] = if *by == GroupBy::Device {
@@ -53,7 +53,7 @@ pub(super) fn block(grouping: &Grouping, scale: Scale) -> (Block, Noun) {
     if matches!(by, GroupBy::Pod | GroupBy::Workload | GroupBy::Namespace) {
         block.notes.push("Flows between two listed rows count in both; do not sum the column.".to_owned());
     }
-    (block, noun)
+    Rows { block, noun, there: groups.len() }
 }
 
 fn shown(by: GroupBy, name: &str) -> String {
