@@ -8,6 +8,7 @@
 
 pub mod map;
 pub mod parse;
+pub mod trace;
 pub mod wire;
 
 use parse::Part;

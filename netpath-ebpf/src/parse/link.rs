@@ -21,6 +21,13 @@ impl Link {
     const FOUND: u64 = 1 << 31;
     const MOST: u64 = 0x7fff;
 
+    /// Bytes before the IP header, from the packet's start.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(self) -> u32 {
+        self.end
+    }
+
     #[inline(always)]
     fn word(self) -> u64 {
         u64::from(self.tag.0) << 32
