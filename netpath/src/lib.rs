@@ -20,3 +20,4 @@ pub mod report;
 pub mod sanitise;
 pub mod session;
 pub mod snapshot;
+pub mod trace;

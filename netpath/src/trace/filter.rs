@@ -1,0 +1,1 @@
+//! Compiles a filter (written by the filter work).

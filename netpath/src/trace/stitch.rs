@@ -1,0 +1,1 @@
+//! Puts events together.
