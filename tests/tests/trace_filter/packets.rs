@@ -27,7 +27,8 @@ const OTHERS: [u8; 6] = [2, 4, 47, 50, 89, 136];
 pub const ADDRESSES_V4: [&str; 8] =
     ["10.0.0.21", "10.0.0.22", "10.0.1.1", "10.1.2.3", "192.0.2.1", "198.51.100.7", "32.1.13.184", "172.20.0.10"];
 /// The last but one looks like 10.0.0.21 but for its family.
-pub const ADDRESSES_V6: [&str; 6] = ["2001:db8::21", "2001:db8::22", "2001:db8:1::1", "fd00::10", "a00:15::", "fe80::1"];
+pub const ADDRESSES_V6: [&str; 6] =
+    ["2001:db8::21", "2001:db8::22", "2001:db8:1::1", "fd00::10", "a00:15::", "fe80::1"];
 pub const PORTS: [u16; 8] = [22, 53, 80, 443, 8080, 40_000, 47_620, 0];
 pub const SEQUENCES: [u32; 4] = [75_297, 0, 1, u32::MAX];
 pub const FLAGS: [u8; 9] = [0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0xc2, 0x00];
@@ -51,12 +52,22 @@ pub fn frame(random: &mut Random) -> Frame {
         7..9 if is_v4 => ICMP,
         7..9 => ICMPV6,
         // Also each ICMP in the other's packets.
-        _ if random.once_in(4) => if is_v4 { ICMPV6 } else { ICMP },
+        _ if random.once_in(4) => {
+            if is_v4 {
+                ICMPV6
+            } else {
+                ICMP
+            }
+        }
         _ => random.of(&OTHERS),
     };
     let payload = transport(random, protocol);
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-    if is_v4 { ipv4(random, &mut frame, protocol, &payload) } else { ipv6(random, &mut frame, protocol, &payload) }
+    if is_v4 {
+        ipv4(random, &mut frame, protocol, &payload)
+    } else {
+        ipv6(random, &mut frame, protocol, &payload)
+    }
     Frame(frame)
 }
 
@@ -64,7 +75,8 @@ fn ipv4(random: &mut Random, frame: &mut Vec<u8>, protocol: u8, payload: &[u8]) 
     frame.extend([0x08, 0x00]);
     let options = if random.once_in(4) { 4 * (1 + random.below(10)) } else { 0 };
     // Don't fragment; the first of several; a later one; the last one.
-    let fragment = if random.once_in(4) { random.of(&[0x2000_u16, 0x2001, 0x00b9, 0x1fff]) } else { random.of(&[0x4000, 0]) };
+    let fragment =
+        if random.once_in(4) { random.of(&[0x2000_u16, 0x2001, 0x00b9, 0x1fff]) } else { random.of(&[0x4000, 0]) };
     let total = u16::try_from(20 + options + payload.len()).unwrap();
     frame.extend([0x40 | u8::try_from(5 + options / 4).unwrap(), 0]);
     frame.extend(total.to_be_bytes());
