@@ -30,6 +30,7 @@ mod pods;
 mod privilege;
 mod published;
 mod queues;
+mod random;
 mod reconcile;
 mod stress;
 mod trace_filter;

@@ -18,30 +18,9 @@ use netpath_ebpf::trace::Sighting;
 use netpath_ebpf::{Direction, Hook};
 
 use self::packets::Frame;
+use crate::random::Random;
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// splitmix64 (Steele, Lea, Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ mixed >> 31) >> 33).unwrap() % limit
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    /// Once in so many times.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-}
 
 /// A node without any names.
 struct Nameless;
@@ -149,7 +128,7 @@ impl Oracle {
 
 #[test]
 fn generated_filters_accept_what_tcpdump_accepts() {
-    let mut random = Random(15);
+    let mut random = Random::new();
     let oracle = Oracle::new(&mut random, 400);
     let (mut compared, mut accepted, mut told_apart) = (0, 0, 0);
     while compared < 400 {
@@ -169,7 +148,7 @@ fn generated_filters_accept_what_tcpdump_accepts() {
 
 #[test]
 fn published_filters_accept_what_tcpdump_accepts() {
-    let oracle = Oracle::new(&mut Random(16), 1_000);
+    let oracle = Oracle::new(&mut Random::new(), 1_000);
     for text in filters::PUBLISHED {
         let filter = parse(text).and_then(|expression| expression.compile(&Nameless));
         let filter = filter.unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -181,7 +160,7 @@ fn published_filters_accept_what_tcpdump_accepts() {
 /// What netpath refuses of tcpdump's own language is refused with a reason, and what both refuse is no filter anywhere.
 #[test]
 fn what_is_no_filter_for_tcpdump_is_none_here() {
-    let oracle = Oracle::new(&mut Random(17), 1);
+    let oracle = Oracle::new(&mut Random::new(), 1);
     for text in filters::REFUSED {
         let mut command = Command::new("tcpdump");
         command.args(["-n", "-Z", "root", "-r"]).arg(oracle.file.path()).arg("--").arg(text);

@@ -1,7 +1,7 @@
 //! Filters in the language that tcpdump and netpath have in common.
 
-use super::Random;
 use super::packets::{ADDRESSES_V4, ADDRESSES_V6, FLAGS, PORTS, SEQUENCES};
+use crate::random::Random;
 
 /// As people write them.
 pub const PUBLISHED: [&str; 40] = [

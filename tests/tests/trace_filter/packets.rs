@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::Random;
+use crate::random::Random;
 
 /// A frame, from its Ethernet header on.
 pub struct Frame(pub Vec<u8>);
