@@ -64,9 +64,9 @@ pub fn frame(random: &mut Random) -> Frame {
     let payload = transport(random, protocol);
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     if is_v4 {
-        ipv4(random, &mut frame, protocol, &payload)
+        ipv4(random, &mut frame, protocol, &payload);
     } else {
-        ipv6(random, &mut frame, protocol, &payload)
+        ipv6(random, &mut frame, protocol, &payload);
     }
     Frame(frame)
 }

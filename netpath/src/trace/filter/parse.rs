@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
     match parser.peek() {
         None => Ok(Expression(expression)),
         Some(token) if token.kind == Kind::Close => Err(token.word.error("no parenthesis is open: leave it out")),
-        Some(token) => Err(parser.misplaced(token)),
+        Some(token) => Err(misplaced(token)),
     }
 }
 
@@ -96,7 +96,7 @@ impl<'a> Parser<'a> {
                 self.next += 1;
                 Ok(())
             }
-            Some(token) => Err(self.misplaced(token)),
+            Some(token) => Err(misplaced(token)),
             None => Err(opened.error("close it with )")),
         }
     }
@@ -153,10 +153,10 @@ impl<'a> Parser<'a> {
             }
             Kind::Word if head::is_word(&token.word.text) => self.headed(&token.word),
             Kind::Word | Kind::Escaped => {
-                let Some(head) = head else { return Err(self.misplaced(token)) };
+                let Some(head) = head else { return Err(misplaced(token)) };
                 Ok((Logic::Is(self.value(head, &token.word)?), Some(head)))
             }
-            _ => Err(self.misplaced(token)),
+            _ => Err(misplaced(token)),
         }
     }
 
@@ -211,21 +211,21 @@ impl<'a> Parser<'a> {
         }
         head.value(word)
     }
+}
 
-    /// An error about a token that cannot stand where it does.
-    fn misplaced(&self, token: &Token) -> FilterError {
-        let word = &token.word;
-        let is_word = matches!(token.kind, Kind::Word);
-        if let Some(why) = head::elsewhere(&word.text).filter(|_| is_word) {
-            return word.error(why);
-        }
-        if matches!(token.kind, Kind::Word | Kind::Escaped) && head::is_value(&word.text) {
-            let advice = "a word such as host, net, port or pod belongs before it: add it, or the word that joins them";
-            return word.error(advice);
-        }
-        if is_word && !head::is_word(&word.text) {
-            return word.unknown("no word of the filter", "words", head::words());
-        }
-        word.error("it cannot stand here: join conditions with and, or; write not before a condition")
+/// An error about a token that cannot stand where it does.
+fn misplaced(token: &Token) -> FilterError {
+    let word = &token.word;
+    let is_word = matches!(token.kind, Kind::Word);
+    if let Some(why) = head::elsewhere(&word.text).filter(|_| is_word) {
+        return word.error(why);
     }
+    if matches!(token.kind, Kind::Word | Kind::Escaped) && head::is_value(&word.text) {
+        let advice = "a word such as host, net, port or pod belongs before it: add it, or the word that joins them";
+        return word.error(advice);
+    }
+    if is_word && !head::is_word(&word.text) {
+        return word.unknown("no word of the filter", "words", head::words());
+    }
+    word.error("it cannot stand here: join conditions with and, or; write not before a condition")
 }
