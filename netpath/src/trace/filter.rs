@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_ebpf::trace::{Sighting, TESTS, Test, accepts, facts};
+use netpath_ebpf::trace::{ACCEPT, Sighting, TESTS, Test, accepts, facts};
 use thiserror::Error;
 
 use self::logic::Logic;
@@ -44,7 +44,8 @@ pub trait Names {
     fn pod(&self, name: &str) -> Vec<IpAddr>;
     /// The addresses of all pods of a namespace.
     fn namespace(&self, name: &str) -> Vec<IpAddr>;
-    /// Where the service `NS/NAME` is reached: protocol (IANA number), address, port.
+    /// Where the service `NS/NAME` is reached, or one port of it by the port's name (`NS/NAME:NAME`): protocol (IANA number),
+    /// address, port.
     fn service(&self, name: &str) -> Vec<(u8, IpAddr, u16)>;
     /// The index of a device.
     fn device(&self, name: &str) -> Option<u32>;
@@ -61,7 +62,7 @@ pub enum Named {
     Pod,
     /// `NS`.
     Namespace,
-    /// `NS/NAME`.
+    /// `NS/NAME`, or `NS/NAME:PORT`.
     Service,
     /// As `ip link` has it.
     Device,
@@ -92,6 +93,14 @@ impl Expression {
         required_pods(&self.0)
     }
 
+    /// Whether it has a pod, a namespace or a service.
+    #[must_use]
+    pub fn needs_names(&self) -> bool {
+        self.0.has(&|primitive| {
+            matches!(primitive, Primitive::Pod(..) | Primitive::Namespace(..) | Primitive::Service(..))
+        })
+    }
+
     /// Limits it to packets of these pods (`NS/NAME`), if there are any.
     #[must_use]
     pub fn with_pods(self, pods: &[String]) -> Self {
@@ -112,6 +121,12 @@ impl Expression {
 }
 
 impl Filter {
+    /// Whether it accepts every packet.
+    #[must_use]
+    pub fn accepts_all(&self) -> bool {
+        self.tests[0].then == ACCEPT && self.tests[0].otherwise == ACCEPT
+    }
+
     /// Whether it accepts a packet, as the kernel finds.
     #[must_use]
     pub fn accepts(&self, packet: &Sighting) -> bool {

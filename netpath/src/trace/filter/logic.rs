@@ -52,6 +52,15 @@ impl<T> Logic<T> {
         if flat.len() == 1 { flat.remove(0) } else { Self::Any(flat) }
     }
 
+    /// Whether one of its parts, negated or not, is this.
+    pub fn has(&self, is_it: &impl Fn(&T) -> bool) -> bool {
+        match self {
+            Self::Is(one) => is_it(one),
+            Self::Not(inner) => inner.has(is_it),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.has(is_it)),
+        }
+    }
+
     pub fn is_always(&self) -> bool {
         matches!(self, Self::All(parts) if parts.is_empty())
     }

@@ -22,9 +22,10 @@ const PODS: [(&str, &[&str]); 5] = [
     ("odd/six", &["a00:16::"]),
     ("tcp/port", &["10.0.0.24"]),
 ];
-const SERVICES: [(&str, u8, &str, u16); 5] = [
+const SERVICES: [(&str, u8, &str, u16); 6] = [
     ("default/web", 6, "172.20.0.10", 80),
     ("default/web", 6, "172.20.0.10", 443),
+    ("default/web:secure", 6, "172.20.0.10", 443),
     ("kube-system/dns", 17, "172.20.0.53", 53),
     ("kube-system/dns", 6, "172.20.0.53", 53),
     ("kube-system/dns", 17, "fd00::53", 53),
@@ -192,7 +193,13 @@ fn names_of_this_node() {
     let service = packet(6, ("172.20.0.10", 443), ("10.0.0.21", 5000));
     check(
         &service,
-        &["svc default/web", "svc default/web:443", "src svc default/web:https", "pod default/web or default/client"],
+        &[
+            "svc default/web",
+            "svc default/web:443",
+            "svc default/web:secure",
+            "src svc default/web:https",
+            "pod default/web or default/client",
+        ],
         &["dst svc default/web", "svc default/web:80", "svc kube-system/dns", "pod default/web"],
     );
     let dns = packet(17, ("2001:db8::21", 5000), ("fd00::53", 53));
@@ -272,7 +279,27 @@ fn nothing_accepts_everything() {
     for text in ["", "  \n"] {
         for family in ["10.0.0.1", "2001:db8::1"] {
             assert_eq!(accepts(text, &packet(47, (family, 0), (family, 0))), Ok(true));
+            assert!(parse(text).expect("a filter").compile(&Node).expect("no names").accepts_all());
         }
+    }
+}
+
+#[test]
+fn names_are_needed_or_not() {
+    for (text, needed, all) in [
+        ("", false, true),
+        ("tcp or not tcp", false, false),
+        ("portrange 0-65535", false, false),
+        ("len >= 0", false, true),
+        ("not len >= 0", false, false),
+        ("dev eth0 and port 25", false, false),
+        ("tcp and not (udp or ns default)", true, false),
+        ("svc default/web", true, false),
+        ("not pod default/web", true, false),
+    ] {
+        let expression = parse(text).expect(text);
+        let filter = expression.compile(&Node).expect(text);
+        assert_eq!((expression.needs_names(), filter.accepts_all()), (needed, all), "{text}");
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::Logic;
 enum To {
     Accept,
     Reject,
-    /// The test that was placed as the so-manieth.
+    /// This one of the tests that are placed.
     Placed(usize),
 }
 

@@ -44,8 +44,13 @@ fn named_port(names: &impl Names, text: &str) -> Option<u16> {
     }
 }
 
-/// Protocols, addresses and ports of a service, or of one port of it: `NS/NAME`, `NS/NAME:PORT`.
+/// Protocols, addresses and ports of a service, or of one port of it, by number, by the service's name for it or by a common one:
+/// `NS/NAME`, `NS/NAME:PORT`.
 pub fn service(names: &impl Names, word: &Word) -> Result<Vec<(u8, IpAddr, u16)>, FilterError> {
+    let named = names.service(&word.text);
+    if !named.is_empty() {
+        return Ok(named);
+    }
     let (name, port) = match word.text.split_once(':') {
         Some((name, port)) => (name, Some(port)),
         None => (word.text.as_str(), None),

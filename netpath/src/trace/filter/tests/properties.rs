@@ -11,21 +11,10 @@ use super::super::words::Word;
 use super::super::{End, Expression, Field, Logic, Names, Ports, Primitive};
 use super::{DEVICES, Node, PODS, SERVICES, packet};
 
-const ADDRESSES: [&str; 14] = [
-    "10.0.0.21",
-    "10.0.0.22",
-    "10.0.0.23",
-    "10.0.0.24",
-    "172.20.0.10",
-    "172.20.0.53",
-    "198.51.100.7",
-    "a00:16::",
-    "a00:15::",
-    "2001:db8::21",
-    "2001:db8::22",
-    "fd00::53",
-    "ac14:35::",
-    "::",
+/// Of each family; some look like one of the other.
+const ADDRESSES: [[&str; 7]; 2] = [
+    ["10.0.0.21", "10.0.0.22", "10.0.0.23", "10.0.0.24", "172.20.0.10", "172.20.0.53", "198.51.100.7"],
+    ["a00:16::", "a00:15::", "2001:db8::21", "2001:db8::22", "fd00::53", "ac14:35::", "::"],
 ];
 
 fn ends(packet: &Sighting) -> [(IpAddr, Option<u16>); 2] {
@@ -103,14 +92,14 @@ fn says(expression: &Logic<Primitive>, packet: &Sighting) -> bool {
 
 /// A packet as the parser makes them: what it does not have is 0.
 fn packets() -> impl Strategy<Value = Sighting> {
-    let address = || select(&ADDRESSES[..]);
+    let addresses =
+        select(&ADDRESSES[..]).prop_flat_map(|of_family| (select(of_family.to_vec()), select(of_family.to_vec())));
     let port = || select(vec![0_u16, 53, 80, 443, 5000, 65_535]);
     let of_tcp = (select(vec![0_u8, 1, 2, 0x12, 0x18, 0xff]), select(vec![0_u32, 1, 75_297, u32::MAX]));
     let rest = (select(vec![0_u8, 8, 128, 3]), 0..3_u8, select(vec![2_u32, 7, 9]), select(vec![0_u32, 60, 100, 1514]));
     let protocol = select(vec![1_u8, 6, 17, 58, 132, 47, 136]);
-    (protocol, address(), address(), port(), port(), of_tcp, rest).prop_filter_map(
-        "of one family",
-        |(protocol, source, destination, sport, dport, (flags, seq), (icmp, fragment, device, len))| {
+    (protocol, addresses, port(), port(), of_tcp, rest).prop_map(
+        |(protocol, (source, destination), sport, dport, (flags, seq), (icmp, fragment, device, len))| {
             let mut packet = packet(protocol, (source, sport), (destination, dport));
             packet.fragment = fragment;
             let is_icmp = protocol == if packet.family == 4 { 1 } else { 58 };
@@ -121,7 +110,7 @@ fn packets() -> impl Strategy<Value = Sighting> {
                 packet.seq = if protocol == 6 || is_echo { seq } else { 0 };
             }
             (packet.hook, packet.len_bytes) = (device << 1 | packet.hook & 1, len);
-            (source.contains(':') == destination.contains(':')).then_some(packet)
+            packet
         },
     )
 }
@@ -129,7 +118,7 @@ fn packets() -> impl Strategy<Value = Sighting> {
 fn primitives() -> impl Strategy<Value = Primitive> {
     let end = || select(vec![End::Either, End::Both, End::Source, End::Destination]);
     let name = |names: Vec<&'static str>| select(names).prop_map(|name| Word::new(name, 0));
-    let net = (select(&ADDRESSES[..]), 0..=128_u8).prop_map(|(address, len)| {
+    let net = (select(ADDRESSES.as_flattened()), 0..=128_u8).prop_map(|(address, len)| {
         let address: IpAddr = address.parse().expect("an address");
         let len = if len > 64 { 128 } else { len };
         IpNet::new(address, len.min(if address.is_ipv4() { 32 } else { 128 })).expect("a network").trunc()
@@ -171,23 +160,25 @@ fn expressions() -> impl Strategy<Value = Logic<Primitive>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { max_global_rejects: 128, ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn the_chain_accepts_what_the_expression_says(
         expression in expressions(),
         packets in prop::collection::vec(packets(), 32),
     ) {
-        if let Ok(filter) = Expression(expression.clone()).compile(&Node) {
-            for (at, test) in filter.tests.iter().enumerate() {
-                for next in [test.then, test.otherwise] {
-                    prop_assert!(next == ACCEPT || next == REJECT || usize::from(next) > at && usize::from(next) < TESTS);
-                }
+        // Some have too many tests. More than a few would fail here.
+        let filter = Expression(expression.clone()).compile(&Node);
+        prop_assume!(filter.is_ok());
+        let filter = filter.expect("it is");
+        for (at, test) in filter.tests.iter().enumerate() {
+            for next in [test.then, test.otherwise] {
+                prop_assert!(next == ACCEPT || next == REJECT || usize::from(next) > at && usize::from(next) < TESTS);
             }
-            prop_assert!(filter.members.is_sorted());
-            for packet in packets {
-                prop_assert_eq!(filter.accepts(&packet), says(&expression, &packet), "{:?}", packet);
-            }
+        }
+        prop_assert!(filter.members.is_sorted());
+        for packet in packets {
+            prop_assert_eq!(filter.accepts(&packet), says(&expression, &packet), "{:?}", packet);
         }
     }
 
