@@ -64,16 +64,16 @@ static NETPATH_SETS: HashMap<[u32; 5], u32, 4_096> = HashMap::new();
 #[btf_map]
 static NETPATH_NAT: LruHashMap<Ends, Ends, 16_384> = LruHashMap::new();
 #[btf_map]
-static NETPATH_SETTINGS: Array<Settings, 1> = Array::new();
+static NETPATH_CONFIG: Array<Settings, 1> = Array::new();
 /// Number and trips of the present window of the rate.
 #[btf_map]
 static NETPATH_RATE: Array<[u64; 2], 1> = Array::new();
 #[btf_map]
 static NETPATH_EVENTS: RingBuf<Event, 16_777_216> = RingBuf::new();
 
-/// Set when the first trip begins: until then no packet is looked for in the trail.
+/// Whether a trip began: until then no packet is looked for in the trail. Whether the trace is over: then nothing is sent.
 #[unsafe(no_mangle)]
-static mut NETPATH_TRIPS: u32 = 0;
+static mut NETPATH_TRACE: [u32; 2] = [0; 2];
 
 /// Set before loading, by the running kernel's BTF.
 #[unsafe(no_mangle)]
@@ -81,25 +81,25 @@ static NETPATH_OFFSETS: SkbOffsets = SkbOffsets { head: 0, network_header: 0, pr
 
 /// TC ingress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_rx(ctx: TcContext) -> i32 {
+pub fn netpath_hop_rx(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Rx, true)
 }
 
 /// TC egress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_tx(ctx: TcContext) -> i32 {
+pub fn netpath_hop_tx(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Tx, true)
 }
 
 /// TC ingress of a device without link layer. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_rx_ip(ctx: TcContext) -> i32 {
+pub fn netpath_hoprxip(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Rx, false)
 }
 
 /// TC egress of a device without link layer. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_tx_ip(ctx: TcContext) -> i32 {
+pub fn netpath_hoptxip(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Tx, false)
 }
 
@@ -134,8 +134,7 @@ fn trace(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     // SAFETY: the helper only reads a clock.
     scratch.now.at_ns = unsafe { bpf_ktime_get_ns() };
     let accepted = is_accepted(scratch);
-    // SAFETY: a word that changes once.
-    if accepted || unsafe { (&raw const NETPATH_TRIPS).read_volatile() } != 0 {
+    if accepted || flag(0) {
         netpath_hop(skb, u32::from(accepted));
     }
     if let Some(back) = look_back(address) {
@@ -239,7 +238,7 @@ fn is_accepted(scratch: &mut Scratch) -> bool {
     if netpath_filter() != 0 {
         return true;
     }
-    let Some(settings) = NETPATH_SETTINGS.get(0) else { return false };
+    let Some(settings) = NETPATH_CONFIG.get(0) else { return false };
     if settings.translations == 0 {
         return false;
     }
@@ -265,7 +264,7 @@ extern "C" fn netpath_filter() -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
-    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0).filter(|_| !flag(1)) else { return 0 };
     // SAFETY: as in `trace`.
     let scratch = unsafe { &mut *scratch };
     let (address, hook) = (scratch.now.skb, scratch.now.hook);
@@ -326,8 +325,14 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
     }
     let _ = NETPATH_TRAIL.insert(address, trail, 0);
     // SAFETY: a word that changes once.
-    unsafe { (&raw mut NETPATH_TRIPS).write_volatile(1) };
+    unsafe { (&raw mut NETPATH_TRACE[0]).write_volatile(1) };
     1
+}
+
+#[inline(always)]
+fn flag(index: usize) -> bool {
+    // SAFETY: a word that changes once.
+    unsafe { (&raw const NETPATH_TRACE[index]).read_volatile() != 0 }
 }
 
 const EMPTY: Event = Event {
@@ -382,7 +387,7 @@ fn new_trip() -> Option<u64> {
 /// Whether a new trip is sent. Two CPUs that begin a window at once may let a few more through.
 #[inline(always)]
 fn fate(now: &Sighting) -> Option<Fate> {
-    let settings = NETPATH_SETTINGS.get(0)?;
+    let settings = NETPATH_CONFIG.get(0)?;
     let rate = NETPATH_RATE.get_ptr_mut(0)?;
     if settings.sample > 1 && (now.fingerprint >> 32) as u32 % settings.sample != 0 {
         return Some(Fate::SampledOut);
@@ -408,7 +413,7 @@ fn fate(now: &Sighting) -> Option<Fate> {
 #[unsafe(no_mangle)]
 extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
     let (Some(scratch), Some(state), Some(settings)) =
-        (NETPATH_SCRATCH.get_ptr_mut(0), NETPATH_STATE.get_ptr_mut(0), NETPATH_SETTINGS.get(0))
+        (NETPATH_SCRATCH.get_ptr_mut(0), NETPATH_STATE.get_ptr_mut(0), NETPATH_CONFIG.get(0))
     else {
         return 1;
     };
@@ -499,8 +504,7 @@ fn note_sent(state: *mut CpuState, sent: bool) -> u32 {
 /// Notes the end of a packet that is on a trip. It is recognised by its headers, since an address is reused at once.
 #[inline(always)]
 fn freed(address: u64, location: u64, reason: u32) {
-    // SAFETY: a word that changes once.
-    if unsafe { (&raw const NETPATH_TRIPS).read_volatile() } == 0 {
+    if !flag(0) || flag(1) {
         return;
     }
     let Some(trail) = NETPATH_TRAIL.get_ptr(address) else { return };

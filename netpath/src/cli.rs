@@ -4,6 +4,7 @@ mod explain;
 mod filter;
 mod measure;
 mod time;
+mod trace;
 mod view;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{EniArgs, MeasureArgs};
+pub use self::trace::{TraceArgs, TraceFormat};
 pub use self::view::ViewArgs;
 use crate::report::GroupBy;
 
@@ -37,6 +39,8 @@ pub enum Command {
     Report(Box<ReportArgs>),
     /// Say in sentences which numbers a flow or a device moved, and why.
     Explain(ExplainArgs),
+    /// Follow single packets through this node, hop by hop, through NAT, and say where and why they end.
+    Trace(Box<TraceArgs>),
     /// List the network devices and what netpath takes them for (needs no root).
     Devices(DevicesArgs),
     /// Say whether a report would be right here, and what to do if not (needs no root, sees more with it).

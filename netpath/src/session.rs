@@ -11,6 +11,7 @@ mod foreign;
 mod hook_watcher;
 mod ledger;
 mod node;
+pub mod trace;
 mod tracked;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};

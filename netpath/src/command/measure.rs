@@ -14,10 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::yield_now;
 use tokio::time::{Instant, interval, sleep_until};
 
-pub use self::end::NotStarted;
-use self::end::{End, Run};
+pub use self::end::{End, NotStarted, Run};
 use self::schedule::Schedule;
-use self::signals::Signals;
+pub use self::signals::Signals;
 use super::output::Reader;
 use crate::cli::MeasureArgs;
 use crate::descriptors;

@@ -118,7 +118,7 @@ fn view(args: &ViewArgs) -> View {
 }
 
 /// The terminal's size, and what it can show; for a file or pipe, lines of [`PIPE_COLUMNS`] or `COLUMNS`.
-fn screen(output: &Output) -> Screen {
+pub(super) fn screen(output: &Output) -> Screen {
     let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
     let size = terminal.as_ref().and_then(Term::size_checked);
     let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());

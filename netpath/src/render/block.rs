@@ -36,7 +36,7 @@ impl Screen {
         if self.unicode || text.is_ascii() {
             return Cow::Borrowed(text);
         }
-        Cow::Owned(text.replace('→', "->").replace('…', self.ellipsis()).replace('·', "-").replace('×', "x"))
+        Cow::Owned(text.replace('→', "->").replace('…', self.ellipsis()).replace('·', "-").replace('×', "x").replace('µ', "u"))
     }
 
     fn ellipsis(&self) -> &'static str {

@@ -1,0 +1,3 @@
+//! Trips in each format.
+
+pub mod text;
