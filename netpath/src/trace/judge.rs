@@ -122,11 +122,11 @@ impl Judge {
         }
         let end = seen.seq.wrapping_add(seen.payload_bytes).wrapping_add(controls);
         let segments = self.sent.entry(ends).or_default();
-        let before = segments.range(..=seen.seq).next_back().map(|(_, segment)| *segment);
-        if let Some(before) = before
-            && before.end.wrapping_sub(seen.seq).cast_signed() > 0
+        let before = segments.range(..=seen.seq).next_back();
+        if let Some((begin, before)) = before
+            && seen.seq.wrapping_sub(*begin) < before.end.wrapping_sub(*begin)
         {
-            return Some(before);
+            return Some(*before);
         }
         segments.insert(seen.seq, Segment { end, trip: self.trips, at_ns: seen.at_ns });
         self.order.push_back((ends, seen.seq));
