@@ -32,5 +32,6 @@ mod published;
 mod queues;
 mod reconcile;
 mod stress;
+mod trace;
 mod translation;
 mod wiring;
