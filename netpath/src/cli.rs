@@ -127,6 +127,9 @@ pub struct DoctorArgs {
     /// Format of the findings.
     #[arg(short, long, value_enum, default_value_t = DoctorFormat::Table)]
     pub format: DoctorFormat,
+    /// Where the host's files are, to find out whether this is the node's network [default: /host in a pod].
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
     /// Which devices to take for ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
@@ -206,6 +209,17 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    /// Help and man pages are for every locale.
+    #[test]
+    fn help_is_ascii() {
+        let mut command = <Cli as clap::CommandFactory>::command();
+        command.build();
+        for one in [&mut command.clone()].into_iter().chain(command.get_subcommands_mut()) {
+            let help = one.render_long_help().to_string();
+            assert!(help.is_ascii(), "{help}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub const SCHEMA: &str = "netpath.doctor/1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// It could not be looked at, and a report does not depend on it.
+    Skipped,
     /// As it should be.
     Ok,
     /// A report would be right, and lack something; or it cannot be told from here.
@@ -43,6 +45,10 @@ pub struct Finding {
 }
 
 impl Finding {
+    fn skipped(check: &'static str, found: impl Into<String>) -> Self {
+        Self { level: Level::Skipped, ..Self::ok(check, found) }
+    }
+
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, level: Level::Ok, found: found.into(), todo: None }
     }
@@ -143,9 +149,7 @@ fn capabilities(facts: &Facts) -> Finding {
 
 fn lockdown(facts: &Facts) -> Finding {
     match facts.lockdown.as_deref() {
-        None => {
-            Finding::ok("lockdown", "skipped: this kernel has no /sys/kernel/security/lockdown, or it cannot be read")
-        }
+        None => Finding::skipped("lockdown", "not known: /sys/kernel/security/lockdown is missing or cannot be read"),
         Some("none") => Finding::ok("lockdown", "none"),
         Some(mode) => {
             Finding::ok("lockdown", format!("{mode}: allows programs that, like netpath's, read nothing but packets"))

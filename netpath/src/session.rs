@@ -239,7 +239,7 @@ impl Session {
         }
         let known = self.answers.resolve(&candidates);
         let duration = closed.at - self.start.boundary.at;
-        log::info!("a window of {duration:?} is closed: {} flows at hooks", flow_counts.len());
+        log::info!("a window of {:.1} s is closed: {} flows at hooks", duration.as_secs_f64(), flow_counts.len());
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
         let snapshot = Snapshot {
@@ -284,7 +284,7 @@ impl Session {
     }
 
     fn apply(&mut self, event: LinkEvent, when: When) {
-        log::debug!("{event:?}");
+        log::debug!("{event}");
         match event {
             LinkEvent::Appeared(link) => {
                 let (ifindex, class) = (link.ifindex, link.class);

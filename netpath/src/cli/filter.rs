@@ -27,7 +27,7 @@ pub struct FilterArgs {
     /// Only flows with this port, at any hop: a number, or a name such as https.
     #[arg(long, value_name = "PORT", value_parser = Condition::port)]
     pub port: Vec<Condition>,
-    /// Only flows of this protocol: tcp, udp, icmp, …, or its number.
+    /// Only flows of this protocol, by name, such as tcp, udp or icmp, or by its number.
     #[arg(long, value_name = "NAME", value_parser = Condition::proto)]
     pub proto: Vec<Condition>,
     /// Only flows that went this way.

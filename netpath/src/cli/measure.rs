@@ -9,12 +9,13 @@ use clap::builder::FalseyValueParser;
 
 use super::time::duration;
 use crate::node::enis::{self, Endpoints};
+use crate::pattern::Pattern;
 
 /// What to measure, and for how long.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to measure")]
 pub struct MeasureArgs {
-    /// How long to measure: 10 (seconds), 500ms, 1m30s, 1h [default: 10s, without --interval]. With COMMAND, how long it may
+    /// How long to measure: 10 (seconds), 500ms, 1m30s, 1h [default: 10s]. With COMMAND, how long it may
     /// run at most: then the window closes, the command and its children get SIGTERM (SIGKILL 5 seconds later), and the exit
     /// status is 124, as of timeout(1).
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
@@ -48,7 +49,7 @@ pub struct MeasureArgs {
 pub struct EniArgs {
     /// Take devices whose name matches for ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
     /// IMDS names). May be given more than once. The host's ends of pods' veth pairs are refused, whatever their name.
-    #[arg(long = "eni", value_name = "GLOB")]
+    #[arg(long = "eni", value_name = "GLOB", value_parser = glob)]
     pub globs: Vec<String>,
     /// Where the VPC CNI's ipamd serves its introspection: the variable `INTROSPECTION_BIND_ADDRESS` of aws-node.
     #[arg(long = "ipamd-introspection", value_name = "ADDRESS:PORT", default_value_t = enis::INTROSPECTION, hide_short_help = true)]
@@ -60,6 +61,10 @@ pub struct EniArgs {
     /// has for them.
     #[arg(long, env = "NETPATH_OFFLINE", value_parser = FalseyValueParser::new())]
     pub offline: bool,
+}
+
+fn glob(text: &str) -> Result<String, String> {
+    Pattern::new(text).map(|_| text.to_owned()).map_err(|why| format!("{why}; write it like 'eth*' or 'ens5'"))
 }
 
 impl EniArgs {

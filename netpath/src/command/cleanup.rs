@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::output::Output;
 use crate::cli::CleanupArgs;
 use crate::kernel::stale_filters::{self, OwnFilter};
+use crate::locale;
 use crate::model::Direction;
 use crate::node::devices::{self, EniChoice};
 use crate::sanitise::sanitise;
@@ -51,6 +52,7 @@ fn write(
             Direction::Tx => "tx",
         };
         let name = sanitise(names.get(&filter.ifindex).unwrap_or(&"?"));
+        let name = locale::text(&name);
         let OwnFilter { program, priority, handle, .. } = filter;
         writeln!(out, "{done}: {program} on {name} {direction} (priority {priority}, handle {handle:#x})")?;
     }

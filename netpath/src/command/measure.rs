@@ -72,7 +72,7 @@ async fn run(
     let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(&args.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
-    let progress = progress(&end);
+    let progress = progress(&end).with_message(seen(&session));
     let mut redraw = interval(REDRAW_EVERY);
     let mut was_late = false;
     let status = loop {
@@ -99,8 +99,8 @@ async fn run(
                 }
             }
             _ = redraw.tick() => {
+                progress.set_message(seen(&session));
                 progress.set_position(progress.elapsed().as_secs());
-                progress.set_message(format!("{} devices, {} flows", session.attached(), session.flows()));
             }
             changed = session.follow() => {
                 changed?;
@@ -167,6 +167,11 @@ fn late_warning(late: Duration) -> String {
          longer --interval",
         late.as_secs_f64()
     )
+}
+
+/// "12 devices, 345 flows".
+fn seen(session: &Session) -> String {
+    format!("{} devices, {} flows", session.attached(), session.flows())
 }
 
 /// A line on stderr; nothing where stderr is no terminal.

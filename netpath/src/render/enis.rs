@@ -39,8 +39,10 @@ fn is_known(eni: &Eni) -> bool {
 }
 
 fn interfaces(enis: &[Eni]) -> Block {
-    let headings = ["", "ENI", "INDEX", "ROLE", "ADDRESSES", "OF PODS", "PREFIXES", "OVER AN ALLOWANCE"];
-    let columns = headings.map(Column::words).into();
+    let [device, id, index] = ["", "ENI", "INDEX"].map(Column::words);
+    let [role_, addresses, pods, prefixes, over] =
+        ["ROLE", "ADDRESSES", "POD ADDRESSES", "PREFIXES", "OVER AN ALLOWANCE"].map(Column::folding);
+    let columns = vec![device, id, index, role_, addresses, pods, prefixes, over];
     let mut table = Block { title: "ENIS".to_owned(), columns, ..Block::default() };
     for eni in enis {
         let index = eni.device_index.as_ref().map(|number| match &eni.network_card {
@@ -69,7 +71,7 @@ fn metrics(ipam: &Ipam) -> Block {
         Column::words(""),
         Column::number("VALUE"),
         Column::number("IN THE WINDOW"),
-        Column::words("IPAMD'S NAME"),
+        Column::folding("IPAMD'S NAME"),
     ];
     let notes = vec!["What the CNI metrics helper shows, of this node alone.".to_owned()];
     let mut table = Block { title: "IPAMD".to_owned(), columns, notes, ..Block::default() };
@@ -108,14 +110,14 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
     }
     for source in sources {
         if matches!(source.state, SourceState::Refused | SourceState::TimedOut | SourceState::Malformed) {
-            let (name, missing) = match source.name {
-                SourceName::Imds => ("the instance metadata service", "ENI ids and addresses may be missing"),
-                SourceName::IpamdEnis => ("ipamd's introspection", "addresses of pods by ENI may be missing"),
-                SourceName::IpamdMetrics => ("ipamd's metrics endpoint", "its numbers are missing"),
-                SourceName::Altnames => ("the devices' alternative names", "ENI ids may be missing"),
+            let missing = match source.name {
+                SourceName::Imds => "ENI ids and addresses may be missing",
+                SourceName::IpamdEnis => "addresses of pods by ENI may be missing",
+                SourceName::IpamdMetrics => "its numbers are missing",
+                SourceName::Altnames => "ENI ids may be missing",
             };
             let reason = source.reason.as_deref().unwrap_or("it gave no reason");
-            lines.push(format!("{} was asked, but {} ({missing})", name, sanitise(reason)));
+            lines.push(format!("{} was asked, but {} ({missing})", source.name, sanitise(reason)));
         }
     }
     lines
@@ -164,7 +166,7 @@ fn allowances(allowances: Allowances) -> String {
         (false, _) => over.join(", "),
     };
     match allowances.conntrack_allowance_available {
-        Some(left) => format!("{text}; {left} connections left"),
+        Some(left) => format!("{text}, {left} connections left"),
         None => text,
     }
 }

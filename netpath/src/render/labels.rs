@@ -58,6 +58,17 @@ pub const fn share_of_term(term: TermKind) -> &'static str {
     }
 }
 
+/// [`TermKind::Unattributed`] where the flow table was full.
+pub const NO_ROOM: &str = "in no flow, for want of room";
+
+/// The same, as the end of "76 % …".
+pub const SHARE_WITHOUT_ROOM: &str = "found no room in the flow table (--max-flows)";
+
+/// [`CauseKind::Sampling`] where it is known how long that took.
+pub fn sampling(within: &str) -> String {
+    format!("passed in the {within} of reading counters")
+}
+
 /// Why the kernel's count differs from netpath's.
 pub const fn cause(kind: CauseKind) -> &'static str {
     match kind {
@@ -92,6 +103,9 @@ pub const fn scope(scope: Scope) -> &'static str {
         Scope::Broadcast => "broadcast",
     }
 }
+
+/// What parentheses around a device's name mean.
+pub const IN_PARENTHESES: &str = "Devices in parentheses are not in node_network_total_bytes.";
 
 /// What NAT changes.
 pub const fn nat(nat: Nat) -> &'static str {

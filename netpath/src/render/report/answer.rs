@@ -7,7 +7,7 @@ use super::super::units::{Scale, duration, share};
 use super::View;
 use crate::path::totals::parts;
 use crate::path::verdict;
-use crate::report::{CauseKind, EniHealth, PathClass, Report, Term, TermKind, Totals};
+use crate::report::{CauseKind, EniHealth, PathClass, Report, Selection, Term, TermKind, Totals};
 use crate::sanitise::sanitise;
 
 /// Less than this part of the whole has no line of its own, unless all is shown.
@@ -31,11 +31,31 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
         Some(ratio) => format!("CloudWatch shows {cloudwatch}, {} times EC2's {ec2}", times(ratio)),
     };
     let words = |term| match term {
-        TermKind::Unattributed if report.health.map_full_packets > 0 => "found no room in the flow table (--max-flows)",
+        TermKind::Unattributed if report.health.map_full_packets > 0 => labels::SHARE_WITHOUT_ROOM,
         term => labels::share_of_term(term),
     };
     let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, words(term)));
     Some(format!("{compared}{}.", cause.unwrap_or_default()))
+}
+
+/// "Flows with --path eni only:", and what the file was limited to before.
+fn limits(selection: &Selection) -> String {
+    let is_new = |filter: &&String| !selection.filtered_before.contains(filter);
+    let new: Vec<&String> = selection.filters.iter().filter(is_new).collect();
+    if selection.filtered_before.is_empty() {
+        return format!("Flows with {} only:", listed(&new));
+    }
+    let before = before(selection);
+    if new.is_empty() { format!("{before}:") } else { format!("{before}; of these, flows with {} only:", listed(&new)) }
+}
+
+/// "The file has only flows with --pod default/web".
+pub(super) fn before(selection: &Selection) -> String {
+    format!("The file has only flows with {}", listed(&selection.filtered_before.iter().collect::<Vec<_>>()))
+}
+
+fn listed(filters: &[&String]) -> String {
+    filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ")
 }
 
 fn times(ratio: f64) -> String {
@@ -87,10 +107,10 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
         }
     }
     if let Some(selection) = &report.selection {
-        let filters = selection.filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ");
         let (these, node) = (scale.bytes(whole), scale.bytes(sum(&report.totals)));
         block.notes.push(format!(
-            "Flows with {filters} only: {these} of the node's {node}. CloudWatch and devices: the whole node."
+            "{} {these} of the node's {node}. CloudWatch and devices: the whole node.",
+            limits(selection)
         ));
     }
     block
@@ -124,12 +144,9 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
             }
             TermKind::Cause(CauseKind::Sampling) => {
                 let within = report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)));
-                within.map_or_else(
-                    || labels::term(term.name).to_owned(),
-                    |within| format!("passed in the {within} of reading counters"),
-                )
+                within.map_or_else(|| labels::term(term.name).to_owned(), |within| labels::sampling(&within))
             }
-            TermKind::Unattributed if report.health.map_full_packets > 0 => "in no flow, for want of room".to_owned(),
+            TermKind::Unattributed if report.health.map_full_packets > 0 => labels::NO_ROOM.to_owned(),
             name => labels::term(name).to_owned(),
         };
         let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };

@@ -1,9 +1,9 @@
 //! What to know about the report: only what is wrong, what it means, and what to do.
 
 use super::super::enis;
-use super::{conntrack, names, trust};
+use super::{answer, conntrack, names, trust};
 use crate::model::Attach;
-use crate::report::{PathClass, Report, TermKind};
+use crate::report::{PathClass, Report, Selection, TermKind};
 use crate::sanitise::sanitise;
 
 /// That all is well.
@@ -43,7 +43,7 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
         (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
         (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
         (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
-        (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
+        (health.blind_devices, "devices not (fully) watched", "see DEVICES TO LOOK AT"),
         (health.ambiguous_flows, "flows not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
@@ -60,13 +60,20 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     if let Some(term) = unexplained {
         lines.push(format!("unexplained: {} bytes of node_network_total_bytes (see DEVICES)", term.bytes));
     }
-    if let Some(selection) = report.selection.as_ref().filter(|_| report.flows.is_empty()) {
-        let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join("; ");
-        lines.push(if there.is_empty() {
-            "no flow matches the filters (measure for longer)".to_owned()
-        } else {
-            format!("no flow matches the filters; there were: {there}")
-        });
-    }
+    lines.extend(report.selection.as_ref().filter(|_| report.flows.is_empty()).map(nothing_matches));
     lines
+}
+
+fn nothing_matches(selection: &Selection) -> String {
+    let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join("; ");
+    let before = if selection.filtered_before.is_empty() {
+        String::new()
+    } else {
+        format!(". {}; to look for others, measure again without", answer::before(selection))
+    };
+    match (there.is_empty(), before.is_empty()) {
+        (false, _) => format!("no flow matches the filters; there were: {there}{before}"),
+        (true, true) => "no flow was seen (measure again while there is traffic)".to_owned(),
+        (true, false) => format!("no flow matches the filters{before}"),
+    }
 }

@@ -7,7 +7,7 @@ use crate::sanitise::sanitise;
 
 /// Every source that was asked.
 pub(super) fn block(names: &Names) -> Block {
-    let columns = vec![Column::words(""), Column::number("NAMES"), Column::name("STATE")];
+    let columns = vec![Column::words(""), Column::number("NAMES"), Column::folding("STATE")];
     let mut block = Block { title: "SOURCES OF NAMES".to_owned(), columns, ..Block::default() };
     for source in &names.sources {
         let state = match source.state {
