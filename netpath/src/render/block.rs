@@ -419,7 +419,7 @@ mod tests {
             "DEVICES  POD ADDRESS\n  ens5   -\n    addresses: 10.0.0.5/24, fe80::1/64\n  eth0   10.0.0.21\n"
         );
         assert_eq!(
-            text(20),
+            text(18),
             "DEVICES\n  ens5\n    addresses:\n    10.0.0.5/24,\n    fe80::1/64\n  eth0\n    pod address:\n    10.0.0.21\n"
         );
     }

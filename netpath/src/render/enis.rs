@@ -39,10 +39,16 @@ fn is_known(eni: &Eni) -> bool {
 }
 
 fn interfaces(enis: &[Eni]) -> Block {
-    let [device, id, index] = ["", "ENI", "INDEX"].map(Column::words);
-    let [role_, addresses, pods, prefixes, over] =
-        ["ROLE", "ADDRESSES", "POD ADDRESSES", "PREFIXES", "OVER AN ALLOWANCE"].map(Column::folding);
-    let columns = vec![device, id, index, role_, addresses, pods, prefixes, over];
+    let columns = vec![
+        Column::words(""),
+        Column::words("ENI"),
+        Column::folding("INDEX"),
+        Column::words("ROLE"),
+        Column::folding("ADDRESSES"),
+        Column::folding("POD ADDRESSES"),
+        Column::folding("PREFIXES"),
+        Column::folding("OVER AN ALLOWANCE"),
+    ];
     let mut table = Block { title: "ENIS".to_owned(), columns, ..Block::default() };
     for eni in enis {
         let index = eni.device_index.as_ref().map(|number| match &eni.network_card {

@@ -22,7 +22,7 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
     match reason {
         PathReason::NeverLeft => {
             let (src, dst) = (flow.src, flow.dst);
-            format!("ip route get {dst} from {src} iif {device}; ip neigh show to {dst}; nft list ruleset")
+            format!("ip route get {dst} from {src} iif {device}; ip neigh; nft list ruleset")
         }
         PathReason::DroppedByFilter => format!("tc -s filter show dev {device} ingress"),
         PathReason::DroppedByIpsecPolicy | PathReason::IpsecPolicy => "ip xfrm policy".to_owned(),
@@ -33,7 +33,7 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
         | PathReason::QueuedToProcess
         | PathReason::Synproxy => "nft list ruleset; iptables-save".to_owned(),
         // The node also answers for a neighbour that does not.
-        PathReason::Answered => format!("ip neigh show to {}; nft list ruleset; iptables-save", flow.dst),
+        PathReason::Answered => "ip neigh; nft list ruleset; iptables-save".to_owned(),
         PathReason::VirtualServer => "ipvsadm -Ln".to_owned(),
         PathReason::OtherProgram => format!("bpftool net show dev {device}"),
         PathReason::ConntrackUnavailable | PathReason::ConntrackOverrun | PathReason::DiversionsUnread => {

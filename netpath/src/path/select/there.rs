@@ -37,10 +37,10 @@ pub(super) fn there(report: &Report, filter: &Filter) -> Vec<String> {
     lines
 }
 
-/// "1 flow", "12 flows", "no flow".
+/// "1 flow", "12 flows", "no flows".
 fn count(flows: usize) -> String {
     match flows {
-        0 => "no flow".to_owned(),
+        0 => "no flows".to_owned(),
         1 => "1 flow".to_owned(),
         flows => format!("{flows} flows"),
     }
@@ -84,13 +84,14 @@ fn between(parties: &[Party; 2], report: &Report) -> Vec<String> {
         let is_at = |flow: &&Flow| [Side::Source, Side::Destination].into_iter().any(|side| party.is_at(side, flow));
         report.flows.iter().filter(is_at).count()
     };
-    let counts = parties.each_ref().map(|party| (party, flows_of(party)));
-    let mut lines: Vec<String> =
-        counts.iter().map(|(party, flows)| format!("{} of {party}", count(*flows))).collect();
-    if counts.iter().all(|(_, flows)| *flows > 0) {
-        lines.push("none between these two".to_owned());
-        return lines;
+    let [one, other] = parties;
+    let [of_one, of_other] = [one, other].map(flows_of);
+    let first = format!("{} of {one}", count(of_one));
+    if of_one > 0 && of_other > 0 {
+        return vec![format!("{first}, {of_other} of {other}, and none between the two")];
     }
+    let of_other = if of_other > 0 { of_other.to_string() } else { "none".to_owned() };
+    let mut lines = vec![format!("{first} and {of_other} of {other}")];
     let services = |flow: &Flow| flow.service.iter().cloned().collect::<Vec<_>>();
     let others = |flow: &Flow| {
         let ends = [(&flow.src_pod, flow.src, flow.src_peer_kind), (&flow.dst_pod, flow.dst, flow.dst_peer_kind)];

@@ -34,7 +34,7 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
         TermKind::Unattributed if report.health.map_full_packets > 0 => labels::SHARE_WITHOUT_ROOM,
         term => labels::share_of_term(term),
     };
-    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, words(term)));
+    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", percent(part), words(term)));
     Some(format!("{compared}{}.", cause.unwrap_or_default()))
 }
 
@@ -56,6 +56,11 @@ pub(super) fn before(selection: &Selection) -> String {
 
 fn listed(filters: &[&String]) -> String {
     filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ")
+}
+
+/// Rounded as in the table: nothing short of all is 100 %.
+fn percent(part: f64) -> f64 {
+    if part < 1.0 { (part * 100.0).min(99.0) } else { 100.0 }
 }
 
 fn times(ratio: f64) -> String {
