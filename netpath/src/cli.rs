@@ -35,11 +35,11 @@ pub struct Cli {
 pub enum Command {
     /// Measure for a while, then say where the bytes went.
     Report(Box<ReportArgs>),
-    /// Say in sentences which numbers a flow or a device moved, and why.
+    /// Explain in sentences which numbers a flow or a device moved, and why.
     Explain(ExplainArgs),
-    /// List the network devices and what netpath takes them for (needs no root).
+    /// List the network devices and what each one is (needs no root).
     Devices(DevicesArgs),
-    /// Say whether a report would be right here, and what to do if not (needs no root, sees more with it).
+    /// Check whether netpath can measure this node correctly, and say what to fix (needs no root, sees more with it).
     Doctor(DoctorArgs),
     /// Remove what a killed netpath left attached (only on kernels before 6.6, or after --clsact).
     Cleanup(CleanupArgs),
@@ -72,7 +72,7 @@ Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all ot
 when it is closed; a command runs with what it would have without netpath.
 Kernel memory with the defaults: 42 MB and 0.5 MB a CPU, whatever the traffic (43 MB on 2 CPUs, 90 MB on 96).
 Each flow that --max-flows makes room for takes another 0.5 kB.
-The process itself takes 35 MB, and 1 kB for each flow at a device. It tells eight times --max-flows of them apart in a window
+The process itself takes 35 MB, and 1 kB for each flow at a device. It can hold eight times --max-flows of them in a window
 (524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]
 pub struct ReportArgs {
     /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
@@ -88,7 +88,7 @@ pub struct ReportArgs {
         "no_new_qdisc",
     ])]
     pub from: Option<PathBuf>,
-    /// Report again and again, each time on as long a window: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
+    /// Report repeatedly, on windows of this length: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
     /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report a line.
     #[arg(long, value_name = "TIME", value_parser = time::interval)]
     pub interval: Option<Duration>,
@@ -115,14 +115,14 @@ pub struct DevicesArgs {
     /// Format of the list.
     #[arg(short, long, value_enum, default_value_t = DevicesFormat::Table)]
     pub format: DevicesFormat,
-    /// Which devices to take for ENIs.
+    /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
 }
 
 /// Options of `netpath doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 if a report would be right, 1 if it would be wrong or there would be none.")]
+#[command(after_help = "Exit status: 0 if netpath can measure this node correctly, 1 if not.")]
 pub struct DoctorArgs {
     /// Format of the findings.
     #[arg(short, long, value_enum, default_value_t = DoctorFormat::Table)]
@@ -130,7 +130,7 @@ pub struct DoctorArgs {
     /// Where the host's files are, to find out whether this is the node's network [default: /host in a pod].
     #[arg(long, value_name = "DIR")]
     pub host_root: Option<PathBuf>,
-    /// Which devices to take for ENIs.
+    /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
 }

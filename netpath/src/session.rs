@@ -114,7 +114,7 @@ impl Session {
             let _ = stale_filters::find(links).and_then(|found| stale_filters::remove(&found));
         }
         let hook_watcher = HookWatcher::new(monitor.links().iter().map(|link| link.ifindex))
-            .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
+            .context("cannot read the devices' hooks; check that 'tc filter show' works")?;
         // Before a thread is started that would inherit them.
         privilege::while_measuring(options.purpose)?;
         // Before anything is counted, so that no connection that is seen is unknown.

@@ -20,14 +20,14 @@ pub struct MeasureArgs {
     /// status is 124, as of timeout(1).
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Which devices to take for ENIs.
+    /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
     /// Where the host's files are, for the names of pods [default: found by netpath: /, or /host or /proc/1/root in a pod].
     #[arg(long, value_name = "DIR")]
     pub host_root: Option<PathBuf>,
-    /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each. Eight times as many, of both
-    /// together, are told apart in a window.
+    /// How many flows the kernel can hold between two drains, for IPv4 and for IPv6 each. A window can hold eight
+    /// times as many, of both together.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
     /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX. It is done at once, where TCX
@@ -44,10 +44,10 @@ pub struct MeasureArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
-/// Which devices to take for ENIs, and whom to ask about them.
+/// Which devices to treat as ENIs, and whom to ask about them.
 #[derive(Debug, Args)]
 pub struct EniArgs {
-    /// Take devices whose name matches for ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
+    /// Treat devices whose name matches as ENIs, instead of deciding by evidence (driver, place on a bus, hardware addresses that
     /// IMDS names). May be given more than once. The host's ends of pods' veth pairs are refused, whatever their name.
     #[arg(long = "eni", value_name = "GLOB", value_parser = glob)]
     pub globs: Vec<String>,

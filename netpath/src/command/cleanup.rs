@@ -57,12 +57,12 @@ fn write(
         writeln!(out, "{done}: {program} on {name} {direction} (priority {priority}, handle {handle:#x})")?;
     }
     if unused.is_empty() {
-        writeln!(out, "nothing to remove: no netpath that has ended left a filter in this network namespace")?;
+        writeln!(out, "nothing to remove: no earlier netpath left a filter in this network namespace")?;
     } else {
         writeln!(out, "kept: the clsact qdiscs, since others may use them; without filters they do nothing")?;
     }
     if used > 0 {
-        writeln!(out, "kept: {used} filters of a netpath that is running")?;
+        writeln!(out, "kept: {used} filters of a running netpath")?;
     }
     Ok(())
 }
@@ -80,6 +80,6 @@ mod tests {
     #[test]
     fn nothing() {
         assert!(text(&[], 0, false).starts_with("nothing to remove"));
-        assert!(text(&[], 4, false).ends_with("\nkept: 4 filters of a netpath that is running\n"));
+        assert!(text(&[], 4, false).ends_with("\nkept: 4 filters of a running netpath\n"));
     }
 }

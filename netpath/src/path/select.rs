@@ -76,10 +76,6 @@ pub fn select(report: &mut Report, filter: &Filter) {
             filters.push(condition);
         }
     }
-    report.selection = Some(Selection {
-        filters,
-        filtered_before: before,
-        totals: account::totals(&report.flows),
-        there,
-    });
+    report.selection =
+        Some(Selection { filters, filtered_before: before, totals: account::totals(&report.flows), there });
 }

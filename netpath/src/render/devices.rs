@@ -180,7 +180,7 @@ fn enis(links: &[Link]) -> Vec<String> {
         let driver = link.driver.as_deref().map(sanitise);
         let reason = match (link.eni_evidence, driver) {
             (None, _) => continue,
-            (Some(EniEvidence::Named), _) => "--eni says so".to_owned(),
+            (Some(EniEvidence::Named), _) => "--eni names it".to_owned(),
             (Some(EniEvidence::Imds), _) => "the instance metadata service names its hardware address".to_owned(),
             (Some(EniEvidence::Driver), driver) => format!("the driver is {}", driver.unwrap_or_default()),
             (Some(EniEvidence::Hardware), Some(driver)) => {
@@ -195,14 +195,14 @@ fn enis(links: &[Link]) -> Vec<String> {
     }
     if reasons.is_empty() {
         return vec![
-            "netpath recognised no ENI: none has the driver of an ENI or is Ethernet hardware. \
-             If one is, name it: --eni 'eth*'"
+            "netpath recognised no ENI: no device has an ENI's driver or is Ethernet hardware. \
+             If one is an ENI, name it: --eni 'eth*'"
                 .to_owned(),
         ];
     }
     let sentence = |(reason, links): (String, Vec<&Link>)| {
         format!(
-            "netpath takes {} for {}, because {reason}.",
+            "netpath treats {} as {}, because {reason}.",
             names(&links),
             if links.len() == 1 { "an ENI" } else { "ENIs" }
         )

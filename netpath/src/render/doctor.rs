@@ -39,7 +39,7 @@ pub fn table(diagnosis: &Diagnosis, out: &mut impl Write, screen: &Screen) -> io
     let worth = |device: &&Device| device.found.is_some() || !(device.rx.is_empty() && device.tx.is_empty());
     let devices: Vec<&Device> = diagnosis.devices.iter().filter(worth).collect();
     let measured = diagnosis.devices.iter().filter(|device| device.measured).count();
-    writeln!(out, "\nWHO ELSE IS ON THE DEVICES   {} of {measured} measured", devices.len())?;
+    writeln!(out, "\nOTHER PROGRAMS ON DEVICES   on {} of {measured} measured", devices.len())?;
     for device in devices {
         let what = format!("{} ({})", sanitise(&device.name), device_class(device.class));
         write_hanging(out, screen, &format!("  {:<7}  ", level(device.level)), &what)?;

@@ -23,7 +23,7 @@ pub fn blocks(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>) -> Vec<
     let mut blocks = Vec::new();
     if enis.iter().any(is_known) {
         let mut block = interfaces(enis);
-        block.notes.extend(instance.map(|id| format!("Of instance {}.", sanitise(id))));
+        block.notes.extend(instance.map(|id| format!("Instance {}.", sanitise(id))));
         blocks.push(block);
     }
     if let Some(ipam) = ipam {
@@ -79,7 +79,7 @@ fn metrics(ipam: &Ipam) -> Block {
         Column::number("IN THE WINDOW"),
         Column::folding("IPAMD'S NAME"),
     ];
-    let notes = vec!["What the CNI metrics helper shows, of this node alone.".to_owned()];
+    let notes = vec!["As the CNI metrics helper shows them, for this node alone.".to_owned()];
     let mut table = Block { title: "IPAMD".to_owned(), columns, notes, ..Block::default() };
     for metric in ipam.metrics.iter().filter(|metric| metric.value > 0 || ALWAYS.contains(&metric.name.as_str())) {
         table.row([

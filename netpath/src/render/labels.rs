@@ -59,10 +59,10 @@ pub const fn share_of_term(term: TermKind) -> &'static str {
 }
 
 /// [`TermKind::Unattributed`] where the flow table was full.
-pub const NO_ROOM: &str = "in no flow, for want of room";
+pub const NO_ROOM: &str = "in no flow, as the table was full";
 
 /// The same, as the end of "76 % …".
-pub const SHARE_WITHOUT_ROOM: &str = "found no room in the flow table (--max-flows)";
+pub const SHARE_WITHOUT_ROOM: &str = "did not fit into the flow table (--max-flows)";
 
 /// [`CauseKind::Sampling`] where it is known how long that took.
 pub fn sampling(within: &str) -> String {

@@ -283,6 +283,10 @@ fn the_command_explains_a_written_report() {
         "{text}"
     );
     assert!(text.ends_with("One more flow matches; it moved 23.1 kB (see --top).\n"), "{text}");
+    let mut in_c = std::process::Command::new(env!("CARGO_BIN_EXE_netpath"));
+    in_c.args(["explain", "10.0.0.22:5201", "--from"]).arg(&path).env("LC_ALL", "C");
+    let text = String::from_utf8(in_c.output().unwrap().stdout).unwrap();
+    assert!(text.is_ascii() && text.starts_with("tcp 10.0.0.21:46480 -> 10.0.0.22:5201 moved "), "{text}");
     let (code, text, _) = run(&["--device", "eth0"]);
     assert!(code == Some(0) && text.starts_with("eth0 is an ENI."), "{text}");
     let (code, text, error) = run(&["udp"]);

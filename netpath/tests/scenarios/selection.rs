@@ -106,7 +106,10 @@ fn what_there_is_instead() {
         ["pods: default/a, default/b", "protocols: tcp"],
         "each kind once"
     );
-    assert_eq!(there("--pod default/a --path eni"), ["2 flows with --pod default/a alone", "2 flows with --path eni alone"]);
+    assert_eq!(
+        there("--pod default/a --path eni"),
+        ["2 flows with --pod default/a alone", "2 flows with --path eni alone"]
+    );
     assert_eq!(there("--namespace x"), ["namespaces: default"]);
     assert_eq!(there("--device eth9"), ["devices: eniaa, enibb, eth0"]);
     assert_eq!(there("--service a/b"), ["services: none is known"]);

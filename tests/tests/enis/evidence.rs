@@ -102,9 +102,7 @@ fn without_an_eni_nothing_is_claimed() {
     check("none", named, (1, "fail"));
     assert_eq!(
         table().lines().next().unwrap(),
-        format!(
-            "THIS REPORT CANNOT BE TRUSTED: no device is taken for an ENI, so that no byte is counted as crossing one; {named}"
-        )
+        format!("THIS REPORT CANNOT BE TRUSTED: netpath recognised no ENI, so no byte counts as crossing one; {named}")
     );
     // IPv6 alone, policy routing alone, several next hops.
     on_node(&lab, "route del default");
@@ -121,7 +119,7 @@ fn without_an_eni_nothing_is_claimed() {
     check("no_uplink", "there is no default route", (0, "warn"));
     let table = table();
     assert!(
-        !table.contains("CANNOT BE TRUSTED") && table.contains("  no device is taken for an ENI, and there is no"),
+        !table.contains("CANNOT BE TRUSTED") && table.contains("  netpath recognised no ENI, and there is no"),
         "{table}"
     );
 }

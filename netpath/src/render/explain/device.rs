@@ -83,7 +83,7 @@ fn went(path: PathClass) -> &'static str {
 fn counted(device: &Device, scale: Scale) -> String {
     match (device.counted_by_container_insights, device.facts.kernel) {
         (false, _) => {
-            "Container Insights skips it, for its name: cAdvisor ignores lo…, veth…, docker… and nerdctl….".to_owned()
+            "Container Insights skips it because of its name: cAdvisor ignores names that begin with lo, veth, docker or nerdctl.".to_owned()
         }
         (true, Some(kernel)) => {
             let total = kernel.rx_bytes.saturating_add(kernel.tx_bytes);

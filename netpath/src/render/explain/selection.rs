@@ -44,9 +44,7 @@ pub enum SelectionError {
         there: String,
     },
     /// The report has no such flow.
-    #[error(
-        "no flow of this window matches; those with the most bytes: {there}; name one of them"
-    )]
+    #[error("no flow of this window matches; those with the most bytes: {there}; name one of them")]
     NoFlow {
         /// The flows with the most bytes.
         there: String,

@@ -20,7 +20,7 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
     }
     let Some(verdict) = verdict::verdict(report) else {
         return Some(
-            "What CloudWatch and EC2 show is not known here: the counters of a device could not be read.".to_owned(),
+            "What CloudWatch and EC2 show is not known: the counters of a device could not be read.".to_owned(),
         );
     };
     let (cloudwatch, ec2) = (scale.rate(verdict.cloudwatch), scale.rate(verdict.ec2));
@@ -60,7 +60,7 @@ fn listed(filters: &[&String]) -> String {
 
 /// Rounded as in the table: nothing short of all is 100 %.
 fn percent(part: f64) -> f64 {
-    if part < 1.0 { (part * 100.0).min(99.0) } else { 100.0 }
+    if part < 1.0 { (part * 100.0).min(99.0) } else { part * 100.0 }
 }
 
 fn times(ratio: f64) -> String {
@@ -103,7 +103,7 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
     }
     // Not to be added to the sum: the first went inside packets that are in it, and the others are in it already.
     for (label, total) in [
-        ("inside tunnels' and IPsec's packets above", totals.in_tunnels),
+        ("inside tunnel and IPsec packets above", totals.in_tunnels),
         ("crossed an ENI a second time", totals.eni_again),
         ("netpath's own, asking about a new ENI", totals.own),
     ] {
@@ -170,7 +170,7 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
     let vanished = accounting.container_insights.vanished_devices_bytes;
     if vanished > 0 {
         block.notes.push(format!(
-            "Devices that went away took their counters along: for {} of the total, netpath's count stands in.",
+            "Removed devices took their counters with them: {} of the total is netpath's own count.",
             scale.bytes(vanished)
         ));
     }

@@ -40,13 +40,13 @@ pub(super) fn block(report: &Report, view: &View, scale: Scale) -> Block {
     let rows = busy[..shown].iter().map(|(_, device)| row(device, scale)).collect();
     let mut block = Block { title, columns, rows, ..Block::default() };
     block.notes.push(format!(
-        "RX, TX: as netpath saw it. DIFFERENCE: the kernel's counters minus that. {}",
+        "RX, TX: what netpath saw. DIFFERENCE: the kernel's counters minus that. {}",
         labels::IN_PARENTHESES
     ));
     let veth_like_eni =
         |device: &Device| device.facts.class == DeviceClass::Veth && device.facts.name.starts_with("eni");
     if busy[..shown].iter().any(|(_, device)| veth_like_eni(device)) {
-        block.notes.push("A veth is the host's end of a pod's veth pair, also if its name starts with eni.".to_owned());
+        block.notes.push("A veth is the host's end of a pod's veth pair, even if its name starts with eni.".to_owned());
     }
     block
 }

@@ -34,21 +34,21 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
         );
         let devices = health.clsact_new_devices;
         lines.push(format!(
-            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc makes none)"
+            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc avoids them)"
         ));
     }
     lines.extend(names::missing(&report.names));
     for (count, meaning, action) in [
-        (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
+        (health.map_full_packets, "packets in no flow, as the flow table was full", "raise --max-flows"),
         (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
         (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
         (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
-        (health.blind_devices, "devices not (fully) watched", "see DEVICES TO LOOK AT"),
+        (health.blind_devices, "devices not (fully) watched", "see DEVICES"),
         (health.ambiguous_flows, "flows not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
-            "flows with a path unknown, as a device is missing on it",
-            "their bytes may be in the report again, as another flow",
+            "flows with an unknown path, as a device on it was not seen",
+            "their bytes may also count as another flow",
         ),
     ] {
         if count > 0 {

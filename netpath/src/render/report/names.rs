@@ -30,19 +30,19 @@ pub(super) fn missing(names: &Names) -> Vec<String> {
     let is_broken = |state| !matches!(state, NameSourceState::Ok | NameSourceState::Absent);
     for source in names.sources.iter().filter(|source| is_broken(source.state)) {
         let reason = source.reason.as_deref().map_or_else(|| "no reason is known".into(), sanitise);
-        lines.push(format!("names are missing that {} would have: {reason}", source_name(source.source)));
+        lines.push(format!("names from {} are missing: {reason}", source_name(source.source)));
     }
     let asked = !names.sources.is_empty();
     if asked && names.unknown_veths > 0 {
         let why = if names.sources.iter().all(|source| source.state == NameSourceState::Absent) {
             "this node keeps no record of pods where netpath looked; name the folder of the host's files with --host-root"
         } else {
-            "no source of names has their pods"
+            "no source of names knows their pods"
         };
         lines.push(format!("veths without a pod's name: {} ({why})", names.unknown_veths));
     }
     for (count, meaning) in [
-        (names.disputed_veths, "veths without a pod's name, as sources give them to different pods"),
+        (names.disputed_veths, "veths without a pod's name, as sources disagree on the pod"),
         (names.disputed_addresses, "addresses without a pod's name, as several pods had them in this window"),
     ] {
         if count > 0 {
