@@ -126,7 +126,7 @@ async fn run(
 
 async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) -> anyhow::Result<Session> {
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
-    let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
+    let attaching = ProgressBar::no_length().with_style(style("{msg}")).with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Session` gives up.
     attaching.tick();
     let options = Options {
@@ -183,5 +183,9 @@ fn progress(end: &End) -> ProgressBar {
         End::Never { .. } => (ProgressBar::no_length(), "measuring, {elapsed}: {msg}; Ctrl-C ends"),
         End::With { .. } => (ProgressBar::no_length(), "measuring while the command runs, {elapsed}: {msg}"),
     };
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar.with_style(style(template))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

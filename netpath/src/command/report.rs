@@ -71,7 +71,7 @@ impl Writer<'_> {
                 }
                 render::table::write(&report, &mut out, view, screen)
             }
-            Format::Markdown => render::markdown::write(&report, &mut out, view),
+            Format::Markdown => render::markdown::write(&report, &mut out, view, screen),
             // One of many.
             Format::Json if report.window.interval_ns.is_some() => render::json::write_line(&report, &mut out),
             Format::Json => render::json::write(&report, &mut out),

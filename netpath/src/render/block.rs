@@ -255,7 +255,8 @@ impl Block {
     }
 
     /// Writes it as a table of GitHub's markdown. What stands below a row as text is in a column of its own.
-    pub fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn write_markdown(&self, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
+        let escape = |text: &str| escape(&screen.text(text));
         let mut columns = self.columns.clone();
         if self.rows.iter().any(|row| !row.details.is_empty()) {
             columns.push(Column::words("NOTES"));
@@ -430,7 +431,7 @@ mod tests {
         block.row(["a"]);
         block.rows[0].details = vec!["pod default/web".to_owned(), "an ENI".to_owned()];
         let mut out = Vec::new();
-        block.write_markdown(&mut out).expect("a Vec takes everything");
+        block.write_markdown(&mut out, &Screen::default()).expect("a Vec takes everything");
         let text = String::from_utf8(out).expect("UTF-8");
         assert_eq!(text, "| A | NOTES |\n| --- | --- |\n| a | pod default/web; an ENI |\n");
     }
@@ -440,7 +441,7 @@ mod tests {
         let mut block = Block { title: "A".to_owned(), columns: vec![Column::name("")], ..Block::default() };
         block.row(["a|b<script>"]);
         let mut out = Vec::new();
-        block.write_markdown(&mut out).expect("a Vec takes everything");
+        block.write_markdown(&mut out, &Screen::default()).expect("a Vec takes everything");
         assert_eq!(String::from_utf8(out).expect("UTF-8"), "| A |\n| --- |\n| a\\|b\\<script\\> |\n");
     }
 }

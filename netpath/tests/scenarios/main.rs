@@ -83,7 +83,12 @@ fn screens() {
     let ascii = table(&report, &View::default(), &Screen { unicode: false, width: Some(80), ..Screen::default() });
     assert!(ascii.is_ascii(), "{ascii}");
     let mut markdown = Vec::new();
-    render::markdown::write(&report, &mut markdown, &View { top: Some(3), ..View::default() }).unwrap();
+    let in_ascii = Screen { unicode: false, ..Screen::default() };
+    render::markdown::write(&report, &mut markdown, &View { all: true, ..View::default() }, &in_ascii).unwrap();
+    assert!(markdown.is_ascii());
+    markdown.clear();
+    render::markdown::write(&report, &mut markdown, &View { top: Some(3), ..View::default() }, &Screen::default())
+        .unwrap();
     insta::assert_snapshot!("markdown", String::from_utf8(markdown).unwrap());
     insta::assert_snapshot!(
         "flows",

@@ -249,6 +249,7 @@ fn tables() {
         insta::assert_snapshot!(name, table(&report(options)));
     }
     let mut markdown = Vec::new();
-    render::markdown::write(&report(""), &mut markdown, &View { devices: true, ..View::default() }).unwrap();
+    render::markdown::write(&report(""), &mut markdown, &View { devices: true, ..View::default() }, &Screen::default())
+        .unwrap();
     insta::assert_snapshot!("markdown_devices", String::from_utf8(markdown).unwrap());
 }
