@@ -11,6 +11,9 @@ use super::{Condition, Filter, Party, Side, Way, namespace};
 use crate::path::conversations::is_icmp;
 use crate::report::{Flow, Nat, PeerKind, Report};
 
+/// The names that a flow has.
+type Names<'a> = &'a dyn Fn(&Flow) -> Vec<String>;
+
 /// How many of a kind are named.
 const NAMED: usize = 8;
 
@@ -48,7 +51,7 @@ fn count(flows: usize) -> String {
 
 /// What flows have in place of what is asked for.
 fn of_kind(condition: &Condition, report: &Report) -> Vec<String> {
-    let each = |what, names: &dyn Fn(&Flow) -> Vec<String>| vec![named(report, what, names)];
+    let each = |what, names: Names<'_>| vec![named(report, what, names)];
     match condition {
         Condition::Id(_) => vec![format!("ids: 1 to {}", report.flows.iter().map(|flow| flow.id).max().unwrap_or(0))],
         Condition::Proto(_) => each("protocols", &|flow| vec![flow.proto.clone()]),
@@ -102,10 +105,11 @@ fn between(parties: &[Party; 2], report: &Report) -> Vec<String> {
         });
         words.collect::<Vec<_>>()
     };
-    let kinds: [(&str, &dyn Fn(&Flow) -> Vec<String>); 3] =
-        [("pods", &pods), ("services", &services), ("others", &others)];
-    let there = kinds.into_iter().filter(|(_, names)| report.flows.iter().any(|flow| !names(flow).is_empty()));
-    lines.extend(there.map(|(what, names)| named(report, what, names)));
+    for (what, names) in [("pods", &pods as Names<'_>), ("services", &services), ("others", &others)] {
+        if report.flows.iter().any(|flow| !names(flow).is_empty()) {
+            lines.push(named(report, what, names));
+        }
+    }
     lines
 }
 
@@ -126,7 +130,7 @@ fn pods(flow: &Flow) -> Vec<String> {
 }
 
 /// The names that flows have, by their bytes: "pods: default/web, default/db and 3 more".
-fn named(report: &Report, what: &str, names: &dyn Fn(&Flow) -> Vec<String>) -> String {
+fn named(report: &Report, what: &str, names: Names<'_>) -> String {
     let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
     for flow in &report.flows {
         for name in names(flow) {

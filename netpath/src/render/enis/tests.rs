@@ -107,7 +107,9 @@ fn a_node() {
 fn a_node_on_80_columns() {
     let screen = Screen { width: Some(80), ..Screen::default() };
     let mut text = Vec::new();
-    blocks(&enis(), Some(&ipam()), None).iter().for_each(|block| block.write(&mut text, &screen).unwrap());
+    for block in blocks(&enis(), Some(&ipam()), None) {
+        block.write(&mut text, &screen).unwrap();
+    }
     let text = String::from_utf8(text).unwrap();
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
