@@ -110,7 +110,7 @@ fn what_it_says_of_this_machine() {
     let max =
         lab.node.namespace.run(|| fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap()).unwrap();
     assert!(found("conntrack").contains(&format!("of {} connections", max.trim())), "{diagnosis}");
-    assert!(found("devices").starts_with("2 to measure, 1 of them ENIs"), "{diagnosis}");
+    assert!(found("devices").starts_with("2 to measure, including 1 ENI"), "{diagnosis}");
     // The lab's node is not this machine's network; where this test runs in a container, that cannot be told.
     assert_eq!(diagnosis.finding("namespace").level, "warn", "{diagnosis}");
 }

@@ -126,7 +126,7 @@ async fn run(
 
 async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) -> anyhow::Result<Session> {
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
-    let attaching = ProgressBar::no_length().with_style(style("{msg}")).with_message("attaching to the devices");
+    let attaching = shown(ProgressBar::no_length()).with_style(style("{msg}")).with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Session` gives up.
     attaching.tick();
     let options = Options {
@@ -183,7 +183,12 @@ fn progress(end: &End) -> ProgressBar {
         End::Never { .. } => (ProgressBar::no_length(), "measuring, {elapsed}: {msg}; Ctrl-C ends"),
         End::With { .. } => (ProgressBar::no_length(), "measuring while the command runs, {elapsed}: {msg}"),
     };
-    bar.with_style(style(template))
+    shown(bar).with_style(style(template))
+}
+
+/// The bar, unless log lines would be written into it.
+fn shown(bar: ProgressBar) -> ProgressBar {
+    if log::log_enabled!(log::Level::Info) { ProgressBar::hidden() } else { bar }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -138,7 +138,8 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
         ),
         (_, 0) => without_eni(facts, measured),
-        (_, enis) => Finding::ok("devices", format!("{measured} to measure, {enis} of them ENIs")),
+        (_, 1) => Finding::ok("devices", format!("{measured} to measure, including 1 ENI")),
+        (_, enis) => Finding::ok("devices", format!("{measured} to measure, including {enis} ENIs")),
     });
     let hidden = |device: &Inspected| device.hooks.as_ref().is_ok_and(|hooks| hooks.rx.tcx.is_none());
     if facts.tcx() && facts.devices.iter().any(hidden) {

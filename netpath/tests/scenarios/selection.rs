@@ -118,7 +118,7 @@ fn what_there_is_instead() {
     assert_eq!(there("--path transit"), ["paths: local, eni, vpc"]);
     assert!(there("--ip 192.0.2.1")[0].starts_with("addresses: 10.0.0."));
     // Of two: which is not there, and who is.
-    let others = "others: 10.0.0.5 (this_node), 10.0.1.1 (vpc)";
+    let others = "others: 10.0.0.5 (this node), 10.0.1.1 (vpc)";
     assert_eq!(
         there("--between default/a default/x"),
         ["2 flows of default/a and none of default/x", "pods: default/a, default/b", others]
@@ -137,7 +137,7 @@ fn what_there_is_instead() {
     select::select(&mut report, &select::Filter::new([vec![select::Condition::Path(select::Way::To(PeerKind::Vpc))]]));
     assert_eq!(
         report.selection.unwrap().there,
-        ["paths: eni, internet", "no CIDR blocks of the VPC, which the instance metadata service did not give"]
+        ["paths: eni, internet (what is in the VPC is not known: the instance metadata service gave no CIDR blocks)"]
     );
 }
 

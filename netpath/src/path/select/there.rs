@@ -98,9 +98,9 @@ fn between(parties: &[Party; 2], report: &Report) -> Vec<String> {
     let services = |flow: &Flow| flow.service.iter().cloned().collect::<Vec<_>>();
     let others = |flow: &Flow| {
         let ends = [(&flow.src_pod, flow.src, flow.src_peer_kind), (&flow.dst_pod, flow.dst, flow.dst_peer_kind)];
-        let nameless = ends.into_iter().filter(|(pod, ..)| pod.is_none());
+        let nameless = ends.into_iter().filter(|(pod, _, kind)| pod.is_none() && *kind != Some(PeerKind::Many));
         let words = nameless.map(|(_, address, kind)| match kind {
-            Some(kind) => format!("{address} ({})", kind.name()),
+            Some(kind) => format!("{address} ({})", kind.name().replace('_', " ")),
             None => address.to_string(),
         });
         words.collect::<Vec<_>>()
@@ -114,15 +114,15 @@ fn between(parties: &[Party; 2], report: &Report) -> Vec<String> {
 }
 
 fn paths(way: Way, report: &Report) -> Vec<String> {
-    let mut lines = vec![named(report, "paths", &|flow| {
+    let mut line = named(report, "paths", &|flow| {
         let ways = [PeerKind::Internet, PeerKind::Vpc];
         let peers = ways.into_iter().filter(|kind| Condition::Path(Way::To(*kind)).matches(flow));
         [flow.path.name()].into_iter().chain(peers.map(PeerKind::name)).map(str::to_owned).collect()
-    })];
+    });
     if way == Way::To(PeerKind::Vpc) && report.node.vpc_cidr_blocks.is_empty() {
-        lines.push("no CIDR blocks of the VPC, which the instance metadata service did not give".to_owned());
+        line.push_str(" (what is in the VPC is not known: the instance metadata service gave no CIDR blocks)");
     }
-    lines
+    vec![line]
 }
 
 fn pods(flow: &Flow) -> Vec<String> {

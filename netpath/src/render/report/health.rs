@@ -20,7 +20,9 @@ pub(super) fn good(report: &Report) -> String {
 /// A sentence for each problem.
 pub(super) fn problems(report: &Report) -> Vec<String> {
     let health = &report.health;
-    let mut lines: Vec<_> = trust::note(health).into_iter().chain(conntrack::lines(health)).collect();
+    // Why there is no row comes before all else.
+    let empty = report.selection.as_ref().filter(|_| report.flows.is_empty()).map(nothing_matches);
+    let mut lines: Vec<_> = empty.into_iter().chain(trust::note(health)).chain(conntrack::lines(health)).collect();
     if health.device_overruns > 0 {
         lines.push(
             "devices changed faster than netpath could read: some that came and went may not be listed; measure again"
@@ -60,7 +62,6 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     if let Some(term) = unexplained {
         lines.push(format!("unexplained: {} bytes of node_network_total_bytes (see DEVICES)", term.bytes));
     }
-    lines.extend(report.selection.as_ref().filter(|_| report.flows.is_empty()).map(nothing_matches));
     lines
 }
 
