@@ -4,6 +4,7 @@
 //! elsewhere unsanitised.
 
 use super::block::{Block, Column};
+use super::labels::counted;
 use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceName, SourceState};
 use crate::sanitise::sanitise;
 
@@ -102,16 +103,16 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
         }
         for (count, meaning, action) in eni.allowances.map(exceeded).into_iter().flatten() {
             if let Some(count) = count.filter(|count| *count > 0) {
-                let packets = if count == 1 { "packet" } else { "packets" };
-                lines.push(format!("{name}: EC2 queued or dropped {count} {packets} over the {meaning} ({action})"));
+                let packets = counted(count, "packet");
+                lines.push(format!("{name}: EC2 queued or dropped {packets} over the {meaning} ({action})"));
             }
         }
     }
     let without = ipam.and_then(|ipam| ipam.metrics.iter().find(|one| one.name == "awscni_no_available_ip_addresses"));
     if let Some(count) = without.and_then(|metric| metric.in_window).filter(|count| *count > 0) {
         lines.push(format!(
-            "ipamd had no address for {count} {} (check the subnet's free addresses, and maxIPAddresses)",
-            if count == 1 { "pod" } else { "pods" }
+            "ipamd had no address for {} (check the subnet's free addresses, and maxIPAddresses)",
+            counted(count, "pod")
         ));
     }
     for source in sources {

@@ -10,6 +10,12 @@ pub fn address_and_port(address: IpAddr, port: Option<u16>) -> String {
     port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
 }
 
+/// "1 packet", "12 packets", "2 addresses".
+pub fn counted(count: u64, what: &str) -> String {
+    let plural = if what.ends_with('s') { "es" } else { "s" };
+    format!("{count} {what}{}", if count == 1 { "" } else { plural })
+}
+
 /// What the bytes of a path did.
 pub const fn path(path: PathClass) -> &'static str {
     match path {

@@ -1,6 +1,7 @@
 //! What to know about the report: only what is wrong, what it means, and what to do.
 
 use super::super::enis;
+use super::super::labels::counted;
 use super::{answer, conntrack, names, trust};
 use crate::model::Attach;
 use crate::report::{PathClass, Report, Selection, TermKind};
@@ -32,29 +33,28 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     if health.clsact_new_devices > 0 {
         let lost = health.clsact_lost_packets.map_or_else(
             || "packets sent at that moment were lost, and this kernel does not count them".to_owned(),
-            |lost| format!("{lost} packets sent at that moment were lost"),
+            |lost| format!("packets lost that were sent at that moment: {lost}"),
         );
-        let devices = health.clsact_new_devices;
-        lines.push(format!(
-            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc avoids them)"
-        ));
+        let qdiscs = counted(health.clsact_new_devices, "new clsact qdisc");
+        lines.push(format!("{qdiscs}, which interrupt a device's queue; {lost} (--no-new-qdisc avoids them)"));
     }
     lines.extend(names::missing(&report.names));
-    for (count, meaning, action) in [
-        (health.map_full_packets, "packets in no flow, as the flow table was full", "raise --max-flows"),
-        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
-        (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
-        (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
-        (health.blind_devices, "devices not (fully) watched", "see DEVICES"),
-        (health.ambiguous_flows, "flows not joined across NAT: source port reused", "measure for a shorter time"),
+    for (count, what, meaning, action) in [
+        (health.map_full_packets, "packet", "in no flow, as the flow table was full", "raise --max-flows"),
+        (health.lost_packets, "packet", "on more devices than netpath has counters for", "report this as a bug"),
+        (health.unparsed_packets, "packet", "in no flow: netpath cannot read such packets", "look at them with tcpdump"),
+        (health.orphan_fragment_packets, "fragment", "in no flow, as the first one was not seen", "check the path MTU"),
+        (health.blind_devices, "device", "not (fully) watched", "see DEVICES"),
+        (health.ambiguous_flows, "flow", "not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
-            "flows with an unknown path, as a device on it was not seen",
-            "their bytes may also count as another flow",
+            "flow",
+            "with an unknown path, as a device on it was not seen",
+            "the bytes may also count as another flow",
         ),
     ] {
         if count > 0 {
-            lines.push(format!("{meaning}: {count} ({action})"));
+            lines.push(format!("{} {meaning} ({action})", counted(count, what)));
         }
     }
     lines.extend(enis::warnings(&report.enis, report.ipam.as_ref(), &report.sources));

@@ -1,6 +1,7 @@
 //! Names of pods: which are missing and why, and where they came from.
 
 use super::super::block::{Block, Column};
+use super::super::labels::counted;
 use crate::model::{NameSource, NameSourceState};
 use crate::report::Names;
 use crate::sanitise::sanitise;
@@ -39,14 +40,18 @@ pub(super) fn missing(names: &Names) -> Vec<String> {
         } else {
             "no source of names knows their pods"
         };
-        lines.push(format!("veths without a pod's name: {} ({why})", names.unknown_veths));
+        lines.push(format!("{} without a pod's name ({why})", counted(names.unknown_veths, "veth")));
     }
-    for (count, meaning) in [
-        (names.disputed_veths, "veths without a pod's name, as sources disagree on the pod"),
-        (names.disputed_addresses, "addresses without a pod's name, as several pods had them in this window"),
+    for (count, what, why) in [
+        (names.disputed_veths, counted(names.disputed_veths, "veth"), "sources disagree on the pod"),
+        (
+            names.disputed_addresses,
+            counted(names.disputed_addresses, "pod address"),
+            "several pods had the same one in this window",
+        ),
     ] {
         if count > 0 {
-            lines.push(format!("{meaning}: {count} (measure for a shorter time)"));
+            lines.push(format!("{what} without a name, as {why} (measure for a shorter time)"));
         }
     }
     lines

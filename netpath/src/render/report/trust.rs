@@ -2,6 +2,7 @@
 //!
 //! In: the report's health. Out: lines.
 
+use super::super::labels::counted;
 use crate::report::{EniHealth, Health};
 use crate::sanitise::sanitise;
 
@@ -12,7 +13,8 @@ pub(super) fn warning(health: &Health) -> Option<String> {
     }
     let lost = health.map_full_packets.saturating_add(health.lost_packets);
     (lost > 0).then(|| {
-        format!("THIS REPORT IS INCOMPLETE: {lost} packets did not fit into the flow table; raise --max-flows")
+        let lost = counted(lost, "packet");
+        format!("THIS REPORT IS INCOMPLETE: {lost} did not fit into the flow table; raise --max-flows")
     })
 }
 
