@@ -86,7 +86,7 @@ fn without_proc_or_sys_it_names_them() {
     assert!(output.status.success(), "the report itself needs none: {}", String::from_utf8_lossy(&output.stderr));
     let doctor = without_folder(&lab, "/sys", &["doctor", "--eni", "eth*"]);
     assert_eq!(doctor.status.code(), Some(1), "it agrees");
-    assert!(String::from_utf8_lossy(&doctor.stdout).contains("FAIL  CPUs "));
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("FAIL     CPUs "));
 }
 
 #[test]

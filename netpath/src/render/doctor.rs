@@ -3,6 +3,7 @@
 //! In: a diagnosis. Out: text. The table sanitises what it prints; JSON escapes it, so that it reads the same.
 
 use std::io::{self, Write};
+use std::iter::{once, repeat};
 
 use super::block::{Screen, write_hanging, write_wrapped};
 use super::labels::device_class;
@@ -39,13 +40,14 @@ pub fn table(diagnosis: &Diagnosis, out: &mut impl Write, screen: &Screen) -> io
     let worth = |device: &&Device| device.found.is_some() || !(device.rx.is_empty() && device.tx.is_empty());
     let devices: Vec<&Device> = diagnosis.devices.iter().filter(worth).collect();
     let measured = diagnosis.devices.iter().filter(|device| device.measured).count();
-    writeln!(out, "\nOTHER PROGRAMS ON DEVICES   on {} of {measured} measured", devices.len())?;
+    writeln!(out, "\nOTHER PROGRAMS ON DEVICES   {} of {measured} measured", devices.len())?;
     for device in devices {
         let what = format!("{} ({})", sanitise(&device.name), device_class(device.class));
         write_hanging(out, screen, &format!("  {:<7}  ", level(device.level)), &what)?;
         for (hook, programs) in [("ingress", &device.rx), ("egress", &device.tx)] {
-            if !programs.is_empty() {
-                write_hanging(out, screen, &format!("{INDENT}{hook:<7}  "), &sanitise(&programs.join(", ")))?;
+            // In the order in which packets meet them.
+            for (program, hook) in programs.iter().zip(once(hook).chain(repeat(""))) {
+                write_hanging(out, screen, &format!("{INDENT}{hook:<7}  "), &sanitise(program))?;
             }
         }
         if let Some(found) = &device.found {

@@ -96,6 +96,25 @@ fn screens() {
     );
 }
 
+/// Every block of every scenario, in ASCII. What is longer than a line is one word, as an address is.
+#[test]
+fn eighty_columns_are_enough() {
+    let screen = Screen { width: Some(80), unicode: false, ..Screen::default() };
+    let view = View { devices: true, enis: true, names: true, flows: true, ..View::default() };
+    let mut count = 0;
+    for file in std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let text =
+                table(&path::report(&read(file.file_stem().unwrap().to_str().unwrap()).snapshot), &view, &screen);
+            let too_long = |line: &&str| line.len() > 80 && line.trim().contains(' ');
+            assert_eq!(text.lines().filter(too_long).collect::<Vec<_>>(), Vec::<&str>::new(), "{}", file.display());
+            assert!(text.is_ascii(), "{text}");
+            count += 1;
+        }
+    }
+    assert!(count >= 30);
+}
+
 /// With `--top 1` one conversation is left, and colours come only when asked for.
 #[test]
 fn top_and_colour() {

@@ -163,7 +163,7 @@ fn a_report_limited_twice() {
     let mut none = report.clone();
     select::select(&mut none, &select::Filter::new([vec![select::Condition::port("443").unwrap()]]));
     let table = self::table(&none);
-    let words = "there were: ports of servers: 5201. The file has only flows with --path local --port 5201; to look for others, ";
+    let words = "there were: ports of servers: 5201. The file has only flows with --path local --port 5201; for others, measure again";
     assert!(table.contains(words) && table.matches("--path local").count() == 1, "{table}");
     select::select(&mut report, &select::Filter::new([vec![select::Condition::port("5201").unwrap()]]));
     assert_eq!(report.selection.clone().unwrap().filters, ["--path local", "--port 5201"]);

@@ -46,7 +46,7 @@ fn what_imds_names_is_an_eni() {
     assert_eq!(["eth0", "eth1", veth, "spare0"].map(evidence), [Some("imds"), Some("imds"), None, None]);
     let doctor: Diagnosis = read(&run(&lab, &["doctor", "--format", "json"]).stdout).unwrap();
     let found = doctor.finding("devices");
-    assert!(found.level == "ok" && found.found.ends_with("2 of them ENIs"), "{found}");
+    assert!(found.level == "ok" && found.found.ends_with("including 2 ENIs"), "{found}");
 
     // What crosses it is said to.
     let window = text(&lab, &["report", "--format", "json", "--", "ping", "-c", "3", "-i", "0.1", "10.0.0.1"]);

@@ -55,7 +55,7 @@ pub enum SelectionError {
     /// The report has no such flow, and was written with some flows only.
     #[error(
         "no flow of this report matches, and it has only flows with {filters}; those with the most bytes: {there}; name one \
-         of them, or measure again without that filter"
+         of them, or measure again"
     )]
     Filtered {
         /// The options that it was written with.

@@ -42,7 +42,12 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     for (count, what, meaning, action) in [
         (health.map_full_packets, "packet", "in no flow, as the flow table was full", "raise --max-flows"),
         (health.lost_packets, "packet", "on more devices than netpath has counters for", "report this as a bug"),
-        (health.unparsed_packets, "packet", "in no flow: netpath cannot read such packets", "look at them with tcpdump"),
+        (
+            health.unparsed_packets,
+            "packet",
+            "in no flow: netpath cannot read such packets",
+            "look at them with tcpdump",
+        ),
         (health.orphan_fragment_packets, "fragment", "in no flow, as the first one was not seen", "check the path MTU"),
         (health.blind_devices, "device", "not (fully) watched", "see DEVICES"),
         (health.ambiguous_flows, "flow", "not joined across NAT: source port reused", "measure for a shorter time"),
@@ -70,7 +75,7 @@ fn nothing_matches(selection: &Selection) -> String {
     let before = if selection.filtered_before.is_empty() {
         String::new()
     } else {
-        format!(". {}; to look for others, measure again without", answer::before(selection))
+        format!(". {}; for others, measure again", answer::before(selection))
     };
     match (there.is_empty(), before.is_empty()) {
         (false, _) => format!("no flow matches the filters; there were: {there}{before}"),
