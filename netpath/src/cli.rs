@@ -45,7 +45,7 @@ pub enum Command {
     Cleanup(CleanupArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
-    /// Write man pages, one a subcommand.
+    /// Write man pages, one per subcommand.
     Man(ManArgs),
 }
 
@@ -61,19 +61,19 @@ Examples:
                                               for as long as the command runs; its exit status is passed on
   netpath report --interval 10s                a report every ten seconds, until Ctrl-C
   netpath report --interval 1s --count 60 --format json | jq -c .totals
-                                              one report a line, as it comes
+                                              one report per line, as it comes
   netpath report --pod 'default/web-*' --path eni
                                               what these pods moved over an ENI
   netpath report --between default/web 10.0.0.0/16 --nat any
   netpath report --group-by namespace         sums instead of conversations
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
-Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all others before the window is open, and these
-when it is closed; a command runs with what it would have without netpath.
-Kernel memory with the defaults: 42 MB and 0.5 MB a CPU, whatever the traffic (43 MB on 2 CPUs, 90 MB on 96).
-Each flow that --max-flows makes room for takes another 0.5 kB.
-The process itself takes 35 MB, and 1 kB for each flow at a device. It can hold eight times --max-flows of them in a window
-(524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]
+Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. netpath drops all others before the
+window opens, and these when it closes; a command keeps what it would have without netpath.
+Kernel memory with the defaults: 42 MB and 0.5 MB per CPU, whatever the traffic (43 MB on 2 CPUs,
+90 MB on 96). Each flow that --max-flows makes room for takes another 0.5 kB.
+The process itself takes 35 MB, and 1 kB for each flow at a device, of which a window can hold eight
+times --max-flows (524,288 by default, which is 0.6 GB); packets of later ones count as in no flow.")]
 pub struct ReportArgs {
     /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -89,7 +89,7 @@ pub struct ReportArgs {
     ])]
     pub from: Option<PathBuf>,
     /// Report repeatedly, on windows of this length: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
-    /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report a line.
+    /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report per line.
     #[arg(long, value_name = "TIME", value_parser = time::interval)]
     pub interval: Option<Duration>,
     /// End after this many reports.
@@ -98,7 +98,7 @@ pub struct ReportArgs {
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Add flows up by what they have in common, instead of listing conversations.
+    /// Sum flows by what they have in common, instead of listing conversations.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub group_by: Option<GroupBy>,
     /// Which flows to report.

@@ -33,7 +33,7 @@ pub struct FilterArgs {
     /// Only flows that went this way.
     #[arg(long, value_enum, value_name = "PATH")]
     pub path: Vec<Way>,
-    /// Only flows of which NAT changes this.
+    /// Only flows that NAT changes in this way.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub nat: Vec<NatFilter>,
     /// Only flows that passed this device; wildcards: 'eni*'.

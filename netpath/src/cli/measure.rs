@@ -30,13 +30,13 @@ pub struct MeasureArgs {
     /// times as many, of both together.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
-    /// Attach legacy filters (clsact), as on kernels before 6.6, though this one has TCX. It is done at once, where TCX
-    /// takes some 25 ms a device, but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
+    /// Attach legacy filters (clsact), as on kernels before 6.6, even if this one has TCX. That is quicker (TCX takes some
+    /// 25 ms per device), but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
     /// without a clsact qdisc gets one: the kernel then loses what the device sends for about a millisecond. What waits in a
     /// queue is never thrown away: netpath waits until it is empty, and does not measure a device whose queue stays in use.
     #[arg(long)]
     pub clsact: bool,
-    /// Make no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
+    /// Create no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
     #[arg(long)]
     pub no_new_qdisc: bool,
     /// Measure while this command runs, and pass its exit status on: 127 if there is no such command, 126 if it cannot be run.
@@ -57,8 +57,8 @@ pub struct EniArgs {
     /// Where the VPC CNI's ipamd serves its metrics.
     #[arg(long = "ipamd-metrics", value_name = "ADDRESS:PORT", default_value_t = enis::METRICS, hide_short_help = true)]
     pub metrics: SocketAddr,
-    /// Send no packet: ask neither the instance metadata service nor ipamd. ENIs then have no more names than the kernel
-    /// has for them.
+    /// Send no packet: ask neither the instance metadata service nor ipamd. ENIs then have only the names that the
+    /// kernel has for them.
     #[arg(long, env = "NETPATH_OFFLINE", value_parser = FalseyValueParser::new())]
     pub offline: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::labels::cause;
+use super::super::labels::{self, cause};
 use super::super::units::Scale;
 use super::listed;
 use crate::model::{Attach, DeviceClass, Direction};
@@ -151,7 +151,7 @@ fn difference(word: &str, residual: &Residual, scale: Scale) -> String {
             Some(bytes) => format!("{}: {}", cause(why.name), scale.signed(bytes)),
             None => why.packets.map_or_else(
                 || format!("{}: an unknown number of bytes", cause(why.name)),
-                |packets| format!("{}: {packets} packets of unknown size", cause(why.name)),
+                |packets| format!("{}: {} of unknown size", cause(why.name), labels::counted(packets, "packet")),
             ),
         })
         .collect();
