@@ -11,6 +11,7 @@ mod output;
 mod report;
 mod screen;
 
+use std::env;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -28,7 +29,10 @@ use crate::{locale, logging};
 /// when it cannot be run, 127 when there is none.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     logging::start(cli.verbose);
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
@@ -53,6 +57,20 @@ pub fn main() -> ExitCode {
         }
         error.downcast_ref::<NotStarted>().map_or(ExitCode::FAILURE, |error| ExitCode::from(error.status))
     })
+}
+
+/// Prints help, the version, or what clap finds wrong; values from the command line in it are made safe.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_safe = |value: &str| sanitise(value) == value && locale::text(value) == value;
+    if !error.use_stderr() || env::args_os().all(|value| is_safe(&value.to_string_lossy())) {
+        // With clap's colours.
+        error.exit();
+    }
+    for line in error.render().to_string().lines() {
+        // Its terminal may be gone.
+        let _ = writeln!(io::stderr(), "{}", locale::text(&sanitise(line)));
+    }
+    ExitCode::from(USAGE)
 }
 
 /// The exit status of a command line that is wrong, as clap has it.

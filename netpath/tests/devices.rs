@@ -110,9 +110,12 @@ fn usage_errors_have_one_status() {
         (&["explain", ":no-such-port"], "no port is named 'no-such-port' in /etc/services; give its number"),
         (&["explain", "tpc"], "'tpc' is no flow id, address"),
         (&["report", "--pod", "web"], "write it like default/web"),
+        (&["report", "--pod", "\u{1b}[2J\u{202e}web"], "\\u{202e}web"),
+        (&["report", "--no-\u{1b}c\u{202e}"], "\\u{202e}"),
     ] {
         let output = netpath(arguments);
         let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty() && !text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
         assert!(output.status.code() == Some(2) && text.contains(part), "{arguments:?}: {text}");
     }
 }
