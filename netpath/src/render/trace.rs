@@ -1,0 +1,3 @@
+//! Writes trips, one file a format.
+
+pub mod pcapng;
