@@ -23,10 +23,12 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
-use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Network, Packet, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6};
+use netpath_ebpf::parse::{
+    EtherType, EthernetHeader, Header, Network, Packet, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6,
+};
 use netpath_ebpf::trace::{
-    CpuState, Ends, Event, EventKind, Facts, Fate, LOOK_BACK, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, Settings, Sighting,
-    SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
+    CpuState, Ends, Event, EventKind, Facts, Fate, LOOK_BACK, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, Settings,
+    Sighting, SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
 };
 use netpath_ebpf::{Direction, Hook};
 
@@ -124,7 +126,8 @@ fn trace(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     let scratch = unsafe { &mut *scratch };
     let address = number(skb, scratch);
     let direction = direction as u32;
-    let parsed = ethernet && netpath_plain(skb, direction) != 0 || netpath_sight(skb, direction, u32::from(ethernet)) != 0;
+    let parsed =
+        ethernet && netpath_plain(skb, direction) != 0 || netpath_sight(skb, direction, u32::from(ethernet)) != 0;
     if !parsed {
         return NEXT;
     }
@@ -428,9 +431,8 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
         captured = bounded(u64::from(scratch.now.len_bytes.min(settings.snaplen_bytes)));
         if captured != 0 {
             // SAFETY: the helper writes so many bytes, for which there is room, or fails.
-            let failed = unsafe {
-                bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32)
-            };
+            let failed =
+                unsafe { bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32) };
             if failed != 0 {
                 captured = 0;
             }
@@ -532,7 +534,12 @@ fn freed(address: u64, location: u64, reason: u32) {
     }
     // SAFETY: the helper reads the event.
     let failed = unsafe {
-        bpf_ringbuf_output((&raw const NETPATH_EVENTS).cast_mut().cast(), (&raw mut event).cast(), size_of::<Event>() as u64, 0)
+        bpf_ringbuf_output(
+            (&raw const NETPATH_EVENTS).cast_mut().cast(),
+            (&raw mut event).cast(),
+            size_of::<Event>() as u64,
+            0,
+        )
     };
     note_sent(state, failed == 0);
 }

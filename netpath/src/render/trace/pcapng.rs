@@ -6,8 +6,12 @@
 //! libpcap refuses interfaces with different link types or snap lengths, so all are Ethernet: a packet of a device without link
 //! layer gets a header of zeros, and is 14 bytes longer for it.
 //!
+//! A hop whose bytes were not kept is rebuilt from another of its trip, with its own addresses, ports and time to live. Its hardware
+//! addresses are zeros; its checksums, and what an ICMP error quotes, are those of the other hop. Its comment says "rebuilt". A VLAN
+//! tag that the kernel keeps beside the packet is in none.
+//!
 //! The packets of a trip follow each other in time. The trips come as they are complete, so a packet may be older than the one
-//! before it: `reordercap` sorts a file.
+//! before it: Wireshark sorts by its column of times, `reordercap` sorts a file in which no device came later (4.0 fails on others).
 
 mod comment;
 mod frame;
@@ -177,7 +181,7 @@ impl<W: Write> PcapngWriter<W> {
         Ok(())
     }
 
-    /// Passes on what was written, so that who reads a pipe sees it.
+    /// Passes on what was written, so that who reads a pipe sees it. Until then it is held back for fewer system calls.
     pub fn flush(&mut self) -> io::Result<()> {
         self.blocks.get_mut().flush()
     }

@@ -13,6 +13,9 @@ pub const ETHERNET_LEN: u32 = 14;
 const ADDRESSES_LEN: usize = 12;
 /// IPv6 extension headers that are looked behind, as many as the parser does.
 const MAX_EXTENSIONS: usize = 8;
+/// Of the offset of a fragment, in IPv4 and in IPv6.
+const OFFSET_V4: u16 = 0x1fff;
+const OFFSET_V6: u16 = 0xfff8;
 
 /// A packet of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,7 +125,7 @@ fn put_ports(packet: &mut [u8], hop: &Hop) {
 fn transport(packet: &[u8]) -> Option<(u8, usize)> {
     let byte = |at: usize| packet.get(at).copied();
     if byte(0)? >> 4 == 4 {
-        let is_later = u16::from_be_bytes(array(packet, 6)?) & 0x1fff != 0;
+        let is_later = u16::from_be_bytes(array(packet, 6)?) & OFFSET_V4 != 0;
         return (!is_later).then_some((byte(9)?, usize::from(byte(0)? & 0xf) * 4));
     }
     let (mut next, mut at) = (byte(6)?, 40);
@@ -131,7 +134,7 @@ fn transport(packet: &[u8]) -> Option<(u8, usize)> {
         let len = match next {
             0 | 43 | 60 => (words + 1) * 8,
             51 => (words + 2) * 4,
-            44 if u16::from_be_bytes(array(packet, at + 2)?) & 0xfff8 == 0 => 8,
+            44 if u16::from_be_bytes(array(packet, at + 2)?) & OFFSET_V6 == 0 => 8,
             44 => return None,
             protocol => return Some((protocol, at)),
         };

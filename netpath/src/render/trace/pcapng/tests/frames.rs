@@ -74,7 +74,7 @@ fn whether_a_device_has_a_link_layer_is_seen() {
     assert!(!frame::has_link(&Hop { class: DeviceClass::Tunnel, ..unseen }));
 }
 
-/// UDP from fd00::1 to fd00::2 behind extension headers, the first of which is named by its number.
+/// UDP from `fd00::1` to `fd00::2` behind extension headers, the first of which is named by its number.
 fn udp_v6(extensions: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let numbers: Vec<u8> = extensions.iter().map(|(number, _)| *number).chain([17]).collect();
     let address = |last| [[0xfd, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, last]].concat();
