@@ -167,4 +167,3 @@ fn is_network_within(skb: *mut __sk_buff, linear_len: u32, offset: u32) -> bool 
     // SAFETY: the helper writes one byte.
     unsafe { bpf_skb_load_bytes_relative(skb.cast(), last, (&raw mut byte).cast(), 1, BPF_HDR_START_NET) == 0 }
 }
-

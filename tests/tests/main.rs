@@ -26,6 +26,7 @@ mod memory;
 mod offload;
 mod others;
 mod paths;
+mod pcapng;
 mod pods;
 mod privilege;
 mod published;

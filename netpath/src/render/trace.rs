@@ -1,3 +1,4 @@
-//! Trips in each format.
+//! Trips in each format, but for JSON, which is the model as it stands.
 
+pub mod pcapng;
 pub mod text;
