@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use netpath_ebpf::trace::MAX_SNAPLEN;
 
 use super::time::duration;
+use crate::render::trace::pcapng::HopChoice;
 
 /// Options of `netpath trace`.
 #[derive(Debug, Args)]
@@ -81,17 +82,6 @@ pub struct TraceArgs {
     /// Trace while this command runs, and pass its exit status on.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
-}
-
-/// Which hops are written as pcapng.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HopChoice {
-    /// The first of each packet.
-    First,
-    /// The last of each packet.
-    Last,
-    /// All.
-    All,
 }
 
 /// An output format of `netpath trace`.

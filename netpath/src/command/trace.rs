@@ -3,8 +3,10 @@
 //! In: the options. Out: trips on stdout or in a file, the summary, and the exit status of the command that was traced, if there
 //! was one.
 
+use std::cell::RefCell;
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,13 +15,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::measure::{End, Run, Signals};
 use super::output::{Output, Reader};
-use super::report::screen;
+use super::screen::screen;
 use crate::cli::{TraceArgs, TraceFormat};
 use crate::descriptors;
 use crate::node::port_names;
 use crate::privilege::{self, Purpose};
 use crate::render::block::Screen;
 use crate::render::json;
+use crate::render::trace::pcapng::PcapngWriter;
 use crate::render::trace::text;
 use crate::session::trace::{Options, TraceSession};
 use crate::snapshot::Snapshot;
@@ -66,7 +69,7 @@ async fn trace(args: &TraceArgs, filter: &Expression, output: Output) -> anyhow:
     session.begin(&compiled, filter.required_pods())?;
     let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(&args.command, Some(args.duration.unwrap_or(DEFAULT_DURATION)), run, signals, files)?;
-    let mut writer = Writer::new(args, output);
+    let mut writer = Writer::new(args, output, &mut session)?;
     let mut write = interval(WRITE_EVERY);
     write.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let status = loop {
@@ -136,16 +139,52 @@ impl Names for Node<'_> {
 struct Writer<'a> {
     args: &'a TraceArgs,
     output: Output,
-    screen: Screen,
+    format: Format,
     shown: u64,
     hops: u64,
     not_shown: u64,
 }
 
+/// How trips are written.
+enum Format {
+    Text(Screen),
+    Json,
+    /// What it writes, and where to.
+    Pcapng(Box<PcapngWriter<Buffer>>, Buffer),
+}
+
+/// Bytes on their way to the output.
+#[derive(Clone, Default)]
+struct Buffer(Rc<RefCell<Vec<u8>>>);
+
+impl io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl<'a> Writer<'a> {
-    fn new(args: &'a TraceArgs, output: Output) -> Self {
-        let screen = screen(&output);
-        Self { args, output, screen, shown: 0, hops: 0, not_shown: 0 }
+    fn new(args: &'a TraceArgs, output: Output, session: &mut TraceSession) -> anyhow::Result<Self> {
+        let format = match args.format {
+            TraceFormat::Text => Format::Text(screen(&output)),
+            TraceFormat::Json => Format::Json,
+            TraceFormat::Pcapng => {
+                let buffer = Buffer::default();
+                let filter = args.filter.join(" ");
+                let mut writer =
+                    PcapngWriter::new(buffer.clone(), &filter, args.snaplen, session.interfaces(), args.hop)?;
+                writer.names(&session.addresses())?;
+                Format::Pcapng(Box::new(writer), buffer)
+            }
+        };
+        let mut writer = Self { args, output, format, shown: 0, hops: 0, not_shown: 0 };
+        // A reader of a pipe sees what it is about to get.
+        writer.trips(Vec::new())?;
+        Ok(writer)
     }
 
     /// Whether as many trips were written as were asked for.
@@ -156,7 +195,7 @@ impl<'a> Writer<'a> {
     fn trips(&mut self, trips: Vec<Trip>) -> anyhow::Result<Reader> {
         let mut wanted = Vec::new();
         for trip in trips {
-            let is_drop = trip.end == TripEnd::Dropped || trip.location.is_some();
+            let is_drop = trip.end == TripEnd::Dropped || trip.end == TripEnd::Unknown && trip.location.is_some();
             if self.is_full() || self.args.drops && !is_drop {
                 self.not_shown += 1;
                 continue;
@@ -165,41 +204,43 @@ impl<'a> Writer<'a> {
             self.hops += trip.hops.len() as u64;
             wanted.push(trip);
         }
-        if wanted.is_empty() {
-            return Ok(Reader::Reads);
-        }
-        let (format, screen) = (self.args.format, self.screen);
-        self.write(|out| {
-            for trip in wanted {
-                match format {
-                    TraceFormat::Text => text::trip(&trip, screen, out)?,
-                    TraceFormat::Json => json::write_line(&Line::Trip(Box::new(trip)), &mut &mut *out)?,
-                    TraceFormat::Pcapng => todo!(),
-                }
+        let Self { output, format, .. } = self;
+        match format {
+            Format::Text(screen) => {
+                write(output, |out| wanted.iter().try_for_each(|trip| text::trip(trip, *screen, out)))
             }
-            Ok(())
-        })
+            Format::Json => write(output, |mut out| {
+                wanted.into_iter().try_for_each(|trip| json::write_line(&Line::Trip(Box::new(trip)), &mut out))
+            }),
+            Format::Pcapng(writer, buffer) => {
+                wanted.iter().try_for_each(|trip| writer.trip(trip)).and_then(|()| writer.flush())?;
+                write(output, |out| out.write_all(&buffer.0.take()))
+            }
+        }
     }
 
-    fn finish(&mut self, summary: Summary) -> anyhow::Result<()> {
-        let summary = Summary { trips: self.shown, not_shown: self.not_shown, hops: self.hops, ..summary };
-        let (format, screen) = (self.args.format, self.screen);
-        self.write(|out| match format {
-            TraceFormat::Text => text::summary(&summary, screen, out),
-            TraceFormat::Json => {
-                json::write_line(&SummaryLine { schema: SCHEMA.to_owned(), summary }, &mut &mut *out)
+    fn finish(self, summary: Summary) -> anyhow::Result<()> {
+        let Self { mut output, format, shown, hops, not_shown, .. } = self;
+        let summary = Summary { trips: shown, not_shown, hops, ..summary };
+        match format {
+            Format::Text(screen) => write(&mut output, |out| text::summary(&summary, screen, out))?,
+            Format::Json => {
+                let line = SummaryLine { schema: SCHEMA.to_owned(), summary };
+                write(&mut output, |mut out| json::write_line(&line, &mut out))?
             }
-            TraceFormat::Pcapng => todo!(),
-        })?;
+            Format::Pcapng(writer, buffer) => {
+                writer.finish(&summary)?;
+                write(&mut output, |out| out.write_all(&buffer.0.take()))?
+            }
+        };
         Ok(())
     }
+}
 
-    fn write(&mut self, render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<Reader> {
-        let Self { output, .. } = self;
-        if matches!(output, Output::File { .. }) {
-            privilege::to_write_a_file(|| output.write(render))
-        } else {
-            output.write(render)
-        }
+fn write(output: &mut Output, render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<Reader> {
+    if matches!(output, Output::File { .. }) {
+        privilege::to_write_a_file(|| output.write(render))
+    } else {
+        output.write(render)
     }
 }

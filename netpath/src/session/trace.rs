@@ -22,12 +22,13 @@ use crate::kernel::symbols::{SymbolFile, Symbols};
 use crate::kernel::trace::{self, Tracer};
 use crate::model::Window;
 use crate::node::conntrack::{Limits, Tracker};
-use crate::node::devices::{EniChoice, Link, LinkEvent, LinkMonitor};
+use crate::node::devices::{EniChoice, Layer, Link, LinkEvent, LinkMonitor};
 use crate::node::pods::{Follower, HostRoot};
 use crate::node::source::Pending;
 use crate::path::names::Names;
 use crate::path::topology::{Role, Topology};
 use crate::privilege::{self, Purpose};
+use crate::render::trace::pcapng::Interface;
 use crate::snapshot::{self, Device, Diversions, Snapshot, Tuple};
 use crate::trace::filter::Filter;
 use crate::trace::judge::{Judge, Kernel, Node};
@@ -173,6 +174,34 @@ impl TraceSession {
             anyhow::bail!("netpath is attached to no device: {why}");
         }
         Ok(())
+    }
+
+    /// The devices there are, for a file of packets.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<Interface> {
+        let devices: Vec<&Device> = self.facts.devices.iter().collect();
+        let topology = Topology::new(&devices, &self.facts.diversions.local_routes, false);
+        let names = Names::new(&self.facts, &devices, &topology);
+        let watched = self.monitor.links().into_iter().filter(|link| self.attached.contains(&link.ifindex));
+        let interface = |link: Link| Interface {
+            description: names.veth(link.ifindex).map(|pod| pod.full()),
+            ethernet: link.layer == Layer::Ethernet,
+            ifindex: link.ifindex,
+            name: link.name,
+        };
+        watched.map(interface).collect()
+    }
+
+    /// Names of addresses, pods' and services'.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(IpAddr, String)> {
+        let names = &self.facts.names;
+        let pods = names.pods.iter().flat_map(|pod| {
+            pod.addresses.iter().map(|address| (*address, format!("{}/{}", pod.namespace, pod.name)))
+        });
+        let services = names.services.iter().map(|one| (one.address, one.name.clone()));
+        let all: BTreeMap<IpAddr, String> = services.chain(pods).collect();
+        all.into_iter().collect()
     }
 
     /// How many devices are watched.

@@ -6,6 +6,7 @@ use crate::model::Direction;
 use crate::render::block::Screen;
 use crate::render::labels::address_and_port;
 use crate::render::tone::Tone;
+use crate::render::units::elapsed;
 use crate::sanitise::sanitise;
 use crate::trace::{End, Hop, Summary, Translation, Trip};
 
@@ -96,14 +97,14 @@ fn details(trip: &Trip) -> String {
     if let Some(original) = trip.retransmission_of {
         text += &format!(", retransmission of #{original}");
         if let Some(after) = trip.retransmitted_after_ns {
-            text += &format!(", {} later", time(after));
+            text += &format!(", {} later", elapsed(after));
         }
     }
     text
 }
 
 fn hop(trip: &Trip, index: usize, hop: &Hop) -> String {
-    let since = if index == 0 { String::new() } else { format!("+{} ", time(hop.since_ns)) };
+    let since = if index == 0 { String::new() } else { format!("+{} ", elapsed(hop.since_ns)) };
     let place = format!("{since}{} {}", sanitise(&hop.device), match hop.direction {
         Direction::Rx => "rx",
         Direction::Tx => "tx",
@@ -123,7 +124,7 @@ fn hop(trip: &Trip, index: usize, hop: &Hop) -> String {
 }
 
 fn ending(trip: &Trip) -> Vec<(Tone, String)> {
-    let after = trip.freed_after_ns.map(|ns| format!("+{} ", time(ns))).unwrap_or_default();
+    let after = trip.freed_after_ns.map(|ns| format!("+{} ", elapsed(ns))).unwrap_or_default();
     let place = trip.location.as_deref().map(|place| format!(" at {}", sanitise(place))).unwrap_or_default();
     let mut lines = Vec::new();
     match trip.end {
@@ -144,16 +145,4 @@ fn ending(trip: &Trip) -> Vec<(Tone, String)> {
         lines.push((Tone::Warning, note.clone()));
     }
     lines
-}
-
-/// "21.3 µs", "204 ms".
-fn time(ns: u64) -> String {
-    let (unit, name) = match ns {
-        0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (1_000, "µs"),
-        1_000_000..1_000_000_000 => (1_000_000, "ms"),
-        _ => (1_000_000_000, "s"),
-    };
-    let tenths = u128::from(ns) * 10 / unit;
-    format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
