@@ -9,10 +9,10 @@
 mod filter;
 mod print;
 
-pub use filter::{ACCEPT, Facts, Kind, REJECT, TESTS, Test, accepts, fact, facts};
+pub use filter::{ACCEPT, Facts, Kind, REJECT, SET_MEMBERS, TESTS, Test, accepts, fact, facts};
 pub use print::{Prints, prints};
 
-use crate::parse::{Fragment, Header, Packet, Parsed};
+use crate::parse::{Fragment, Header, Network, Packet, Parsed, Start, ipv4, ipv6, network};
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 
 /// Packets that each CPU remembers, whether the filter accepts them or not: a trip's first hop is known when the filter first
@@ -115,6 +115,26 @@ impl Sighting {
     #[must_use]
     pub const fn protocol(&self) -> u32 {
         self.tag & 0xff
+    }
+
+    /// Fills in what belongs to any packet that starts with `start` and ends at `end`, wherever its headers are; false if it is
+    /// not IP, or not whole enough. What a packet does not have in it (`skb`, `at_ns`, `len_bytes`) stays as it is.
+    #[inline(always)]
+    pub fn read<P: Packet + ?Sized>(&mut self, packet: &P, start: Start, hook: Hook, end: u32) -> bool {
+        match network(packet, start) {
+            Ok(Network::V4(link)) => {
+                let Ok(parsed) = ipv4(packet, link, hook) else { return false };
+                let Some(prints) = prints(packet, link.end(), true, end) else { return false };
+                self.set_v4(&parsed, &prints);
+            }
+            Ok(Network::V6(link)) => {
+                let Ok(parsed) = ipv6(packet, link, hook) else { return false };
+                let Some(prints) = prints(packet, link.end(), false, end) else { return false };
+                self.set_v6(&parsed, &prints);
+            }
+            Err(_) => return false,
+        }
+        true
     }
 
     /// Fills in what belongs to an IPv4 packet.

@@ -23,9 +23,9 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
-use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Network, Packet, PlainTag, Start, ipv4, ipv6, network, plain_v4, plain_v6};
+use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Packet, PlainTag, Start, plain_v4, plain_v6};
 use netpath_ebpf::trace::{
-    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, Settings, Sighting,
+    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, SET_MEMBERS, Settings, Sighting,
     SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
 };
 use netpath_ebpf::{Direction, Hook};
@@ -60,7 +60,7 @@ static NETPATH_STATE: PerCpuArray<CpuState, 2> = PerCpuArray::new();
 static NETPATH_TESTS: Array<[Test; TESTS], 1> = Array::new();
 /// Members of the sets that tests name: the number of the set, and an address.
 #[btf_map]
-static NETPATH_SETS: HashMap<[u32; 5], u32, 4_096> = HashMap::new();
+static NETPATH_SETS: HashMap<[u32; 5], u32, SET_MEMBERS> = HashMap::new();
 /// What NAT makes of a packet's ends elsewhere on this node.
 #[btf_map]
 static NETPATH_NAT: LruHashMap<Ends, Ends, 16_384> = LruHashMap::new();
@@ -222,20 +222,7 @@ extern "C" fn netpath_sight(skb: *mut __sk_buff, direction: u32, ethernet: u32, 
     // SAFETY: the kernel passes a valid context.
     let (hook, end) = unsafe { (Hook::new((*skb).ifindex, direction_of(direction)), (*skb).len) };
     let packet = SkbReader::<false> { skb };
-    match network(&packet, start) {
-        Ok(Network::V4(link)) => {
-            let Ok(parsed) = ipv4(&packet, link, hook) else { return 0 };
-            let Some(prints) = prints(&packet, link.end(), true, end) else { return 0 };
-            now.set_v4(&parsed, &prints);
-        }
-        Ok(Network::V6(link)) => {
-            let Ok(parsed) = ipv6(&packet, link, hook) else { return 0 };
-            let Some(prints) = prints(&packet, link.end(), false, end) else { return 0 };
-            now.set_v6(&parsed, &prints);
-        }
-        Err(_) => return 0,
-    }
-    1
+    u32::from(now.read(&packet, start, hook, end))
 }
 
 /// Whether the filter accepts the packet, as it is here or (if not) as it is elsewhere on this node.

@@ -106,6 +106,7 @@ fn trip(number: u64, hops: Vec<Hop>, end: End) -> Trip {
         trip: number,
         at: String::new(),
         proto: "udp".to_owned(),
+        protocol: 6,
         length: hops[0].len_bytes,
         payload: 0,
         seq: None,

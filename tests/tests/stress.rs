@@ -9,11 +9,13 @@ use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use lab::report::Device;
 use lab::traffic::{UdpSink, send_datagrams};
 use lab::{Counters, Lab, Namespace, counters, ip_batch, netpath_hooks, resident_kb, signal, wait_until};
+
+use crate::random::Random;
 
 /// A frame with 100 bytes in UDP over IPv4.
 const FRAME_BYTES: u64 = 14 + 20 + 8 + 100;
@@ -74,26 +76,6 @@ fn sent(device: &Device) -> [Option<u64>; 4] {
 
 fn datagrams(count: u64) -> [Option<u64>; 4] {
     [count, count * FRAME_BYTES, count, count * FRAME_BYTES].map(Some)
-}
-
-/// xorshift64 (Marsaglia, 2003).
-struct Random(u64);
-
-impl Random {
-    /// With a seed of its own, which is printed: `SEED=…` repeats it.
-    fn new() -> Self {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-        let seed = std::env::var("SEED").map_or_else(|_| u64::try_from(now()).unwrap(), |seed| seed.parse().unwrap());
-        println!("SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
 }
 
 /// Every device is in the report: counted to the byte, if it stayed; otherwise at least as one that was not counted.

@@ -7,6 +7,8 @@ use super::Sighting;
 
 /// Tests of a filter at most. A power of two.
 pub const TESTS: usize = 64;
+/// Addresses in all sets of a filter at most.
+pub const SET_MEMBERS: usize = 4_096;
 /// The chain ends here: the packet is accepted.
 pub const ACCEPT: u8 = 255;
 /// The chain ends here: it is not.
@@ -21,7 +23,7 @@ pub mod fact {
     pub const SOURCE: u8 = 0;
     /// Destination address: four words, network byte order.
     pub const DESTINATION: u8 = 4;
-    /// IP version, protocol (bits 8 to 15), type of an ICMP message (16 to 23).
+    /// IP version, protocol (bits 8 to 15), type of an ICMP message (16 to 23), and [`super::Sighting::fragment`] (24, 25).
     pub const PROTOCOL: u8 = 8;
     /// Source port; [`NO_PORT`] of protocols other than TCP, UDP and SCTP, and of later fragments.
     pub const SOURCE_PORT: u8 = 9;
@@ -58,7 +60,7 @@ pub fn facts(packet: &Sighting) -> Facts {
         d1,
         d2,
         d3,
-        u32::from(packet.family) | protocol << 8 | u32::from(packet.icmp_type) << 16,
+        u32::from(packet.family) | protocol << 8 | u32::from(packet.icmp_type) << 16 | u32::from(packet.fragment) << 24,
         port(packet.ports.src_be),
         port(packet.ports.dst_be),
         u32::from(packet.tcp_flags),

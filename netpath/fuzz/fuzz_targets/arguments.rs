@@ -1,11 +1,12 @@
-//! Any words that say which flows or devices are meant: what is shown of them must mean the same when it is read again, and
-//! what is said against them must be fit to print.
+//! Any words that say which flows, devices or packets are meant: what is shown of them must mean the same when it is read again,
+//! and what is said against them must be fit to print. The chain of a filter must end.
 //!
-//! In: a word a line.
+//! In: a word a line; all of them are a filter, too.
 #![no_main]
 
 mod printed;
 
+use std::net::IpAddr;
 use std::slice;
 use std::sync::LazyLock;
 
@@ -16,6 +17,7 @@ use netpath::pattern::Pattern;
 use netpath::render::explain::{self, Selection};
 use netpath::render::units::{Scale, Units};
 use netpath::report::Report;
+use netpath::trace::filter::{self, Named, Names};
 
 /// A report to look into.
 static REPORT: LazyLock<Report> =
@@ -33,7 +35,54 @@ const OPTIONS: [(&str, Read); 7] = [
     ("--proto ", Condition::proto),
 ];
 
+/// A node on which every name means something, but for those that begin with x.
+struct Node;
+
+impl Node {
+    fn addresses(name: &str) -> Vec<IpAddr> {
+        let known = !name.starts_with('x');
+        (0..name.len()).filter(|_| known).map(|at| IpAddr::from([10, 0, (at >> 8) as u8, at as u8])).collect()
+    }
+}
+
+impl Names for Node {
+    fn pod(&self, name: &str) -> Vec<IpAddr> {
+        Self::addresses(name)
+    }
+    fn namespace(&self, name: &str) -> Vec<IpAddr> {
+        Self::addresses(name)
+    }
+    fn service(&self, name: &str) -> Vec<(u8, IpAddr, u16)> {
+        Self::addresses(name).into_iter().map(|address| (6, address, 80)).collect()
+    }
+    fn device(&self, name: &str) -> Option<u32> {
+        u32::try_from(Self::addresses(name).len()).ok()
+    }
+    fn port(&self, name: &str) -> Option<u16> {
+        u16::try_from(Self::addresses(name).len()).ok()
+    }
+    fn known(&self, _: Named) -> Vec<String> {
+        vec!["default/web".to_owned(), "\u{1b}[2J".to_owned()]
+    }
+}
+
+/// A chain leads forward only; from 254 on it ends.
+fn check_filter(text: &str) {
+    match filter::parse(text).and_then(|expression| expression.compile(&Node)) {
+        Ok(filter) => {
+            for (at, test) in filter.tests.iter().enumerate() {
+                for next in [test.then, test.otherwise].map(usize::from) {
+                    assert!(next > at && (next < filter.tests.len() || next >= 254));
+                }
+            }
+            assert!(filter.members.is_sorted());
+        }
+        Err(why) => printed::check(&why.to_string()),
+    }
+}
+
 fuzz_target!(|text: &str| {
+    check_filter(text);
     let words: Vec<String> = text.split('\n').map(str::to_owned).collect();
     for word in &words {
         for (option, read) in OPTIONS {

@@ -4,7 +4,9 @@
 //! was one.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,7 +28,7 @@ use crate::render::trace::pcapng::PcapngWriter;
 use crate::render::trace::text;
 use crate::session::trace::{Options, TraceSession};
 use crate::snapshot::Snapshot;
-use crate::trace::filter::{self, Expression, Names};
+use crate::trace::filter::{self, Expression, Named, Names};
 use crate::trace::{End as TripEnd, Line, SCHEMA, Summary, SummaryLine, Trip};
 
 /// How long a trace is, if nothing ends it otherwise.
@@ -110,17 +112,17 @@ struct Node<'a> {
 }
 
 impl Names for Node<'_> {
-    fn pod(&self, name: &str) -> Vec<std::net::IpAddr> {
+    fn pod(&self, name: &str) -> Vec<IpAddr> {
         let pods = self.facts.names.pods.iter();
         pods.filter(|pod| format!("{}/{}", pod.namespace, pod.name) == name).flat_map(|pod| pod.addresses.clone()).collect()
     }
 
-    fn namespace(&self, name: &str) -> Vec<std::net::IpAddr> {
+    fn namespace(&self, name: &str) -> Vec<IpAddr> {
         let pods = self.facts.names.pods.iter();
         pods.filter(|pod| pod.namespace == name).flat_map(|pod| pod.addresses.clone()).collect()
     }
 
-    fn service(&self, name: &str) -> Vec<(u8, std::net::IpAddr, u16)> {
+    fn service(&self, name: &str) -> Vec<(u8, IpAddr, u16)> {
         let services = self.facts.names.services.iter();
         let is_it = |full: &str| full == name || full.rsplit_once(':').is_some_and(|(service, _)| service == name);
         services.filter(|one| is_it(&one.name)).map(|one| (one.proto, one.address, one.port)).collect()
@@ -132,6 +134,17 @@ impl Names for Node<'_> {
 
     fn port(&self, name: &str) -> Option<u16> {
         port_names::port(self.args.host_root.as_deref(), name)
+    }
+
+    fn known(&self, kind: Named) -> Vec<String> {
+        let Snapshot { names, devices, .. } = self.facts;
+        let names: BTreeSet<String> = match kind {
+            Named::Pod => names.pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect(),
+            Named::Namespace => names.pods.iter().map(|pod| pod.namespace.clone()).collect(),
+            Named::Service => names.services.iter().map(|service| service.name.clone()).collect(),
+            Named::Device => devices.iter().map(|device| device.facts.name.clone()).collect(),
+        };
+        names.into_iter().collect()
     }
 }
 

@@ -31,13 +31,19 @@ pub fn name(number: u8) -> String {
 /// The report's name of the protocol that a user means: by a known name in any case, or by its number.
 #[must_use]
 pub fn named(text: &str) -> Option<String> {
+    number(text).map(name)
+}
+
+/// The number of the protocol that a user means, likewise.
+#[must_use]
+pub fn number(text: &str) -> Option<u8> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok().map(name);
+        return text.parse().ok();
     }
     let text = text.to_ascii_lowercase();
-    // As /etc/protocols has it.
-    let text = if text == "ipv6-icmp" { "icmpv6" } else { &text };
-    KNOWN.into_iter().find(|(_, known)| *known == text).map(|(_, known)| known.to_owned())
+    // As /etc/protocols and tcpdump have it.
+    let text = if matches!(&*text, "ipv6-icmp" | "icmp6") { "icmpv6" } else { &text };
+    KNOWN.into_iter().find(|(_, known)| *known == text).map(|(number, _)| number)
 }
 
 /// All names that are known: "icmp, igmp, …".

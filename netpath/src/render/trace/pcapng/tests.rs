@@ -67,6 +67,7 @@ fn trip() -> Trip {
         trip: 17,
         at: String::new(),
         proto: "tcp".to_owned(),
+        protocol: 6,
         length: 1514,
         payload: 1448,
         seq: Some(75297),
