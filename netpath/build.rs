@@ -1,9 +1,10 @@
-//! Builds the eBPF object that netpath embeds, with the toolchain that `cargo xtask setup` found. It installs nothing.
+//! Builds the eBPF objects that netpath embeds, with the toolchain that `cargo xtask setup` found. It installs nothing.
 //!
-//! In: the crate `netpath-ebpf`, the toolchain's state file, and `NETPATH_EBPF`. Out: the object's path in
-//! `NETPATH_EBPF_OBJECT`, for `include_bytes_aligned!`. `NETPATH_EBPF=none` deliberately builds without an object, for
-//! those who only work on the rest: then the cfg `netpath_without_ebpf` is set. `NETPATH_EBPF=/absolute/path` takes an
-//! object that was built before.
+//! In: the crate `netpath-ebpf`, the toolchain's state file, and `NETPATH_EBPF`. Out: the objects' paths in
+//! `NETPATH_EBPF_OBJECT` (what counts) and `NETPATH_TRACE_OBJECT` (what traces), for `include_bytes_aligned!`.
+//! `NETPATH_EBPF=none` deliberately builds without objects, for those who only work on the rest: then the cfg
+//! `netpath_without_ebpf` is set. `NETPATH_EBPF=/absolute/folder` takes the objects `netpath-ebpf` and `trace` that were
+//! built before.
 
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     println!("cargo::rustc-check-cfg=cfg(netpath_without_ebpf)");
     println!("cargo::rerun-if-env-changed=NETPATH_EBPF");
-    let object = match env::var_os("NETPATH_EBPF").filter(|value| !value.is_empty()) {
+    let objects = match env::var_os("NETPATH_EBPF").filter(|value| !value.is_empty()) {
         Some(value) if value == "none" => {
             println!("cargo::rustc-cfg=netpath_without_ebpf");
             return Ok(());
@@ -40,24 +41,32 @@ fn run() -> Result<()> {
         Some(value) => prebuilt(value.into())?,
         None => build()?,
     };
-    println!("cargo::rustc-env=NETPATH_EBPF_OBJECT={}", object.display());
+    for ((_, variable), object) in OBJECTS.iter().zip(objects) {
+        println!("cargo::rustc-env={variable}={}", object.display());
+    }
     Ok(())
 }
 
-/// The object at `path`, which the user named.
-fn prebuilt(path: PathBuf) -> Result<PathBuf> {
-    ensure!(path.is_absolute(), "NETPATH_EBPF is neither 'none' nor an absolute path to an eBPF object");
-    check_object(&path).context("NETPATH_EBPF names no eBPF object")?;
-    println!("cargo::rerun-if-changed={}", path.display());
-    Ok(path)
+/// Each object, and the variable that has its path.
+const OBJECTS: [(&str, &str); 2] = [("netpath-ebpf", "NETPATH_EBPF_OBJECT"), ("trace", "NETPATH_TRACE_OBJECT")];
+
+/// The objects in `folder`, which the user named.
+fn prebuilt(folder: PathBuf) -> Result<[PathBuf; 2]> {
+    ensure!(folder.is_absolute(), "NETPATH_EBPF is neither 'none' nor an absolute path to a folder with eBPF objects");
+    let objects = OBJECTS.map(|(name, _)| folder.join(name));
+    for object in &objects {
+        check_object(object).context("NETPATH_EBPF names a folder without netpath's eBPF objects")?;
+        rerun_if_changed(object);
+    }
+    Ok(objects)
 }
 
-/// Builds the object.
-fn build() -> Result<PathBuf> {
+/// Builds the objects.
+fn build() -> Result<[PathBuf; 2]> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("run this with cargo")?);
     let workspace = here.parent().context("netpath is no member of a workspace")?;
     let sources = workspace.join("netpath-ebpf");
-    for path in ["src", "Cargo.toml", "build.rs"].map(|name| sources.join(name)).iter().filter(|path| path.exists()) {
+    for path in ["src", "trace", "Cargo.toml", "build.rs"].map(|name| sources.join(name)).iter().filter(|path| path.exists()) {
         rerun_if_changed(path);
     }
     for name in ["Cargo.toml", "Cargo.lock"] {
@@ -76,16 +85,23 @@ fn build() -> Result<PathBuf> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("run this with cargo")?;
     let target_directory = PathBuf::from(env::var_os("OUT_DIR").context("run this with cargo")?).join("netpath-ebpf");
     let mut command = toolchain.compiler.build(&toolchain.linker, &sources, &target_directory, &arch);
-    command.args(["--package", "netpath-ebpf", "--bin", "netpath-ebpf", "--features", "bpf"]);
+    command.args(["--package", "netpath-ebpf", "--features", "bpf"]);
+    for (name, _) in OBJECTS {
+        command.args(["--bin", name]);
+    }
     // Cargo reads a build script's stdout; the compiler's messages come by stderr.
     let status = command.stdout(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(
         status.success(),
         "the eBPF programs do not build, see above; if that is not for their source, run `cargo xtask setup`"
     );
-    let object = target_directory.join(TARGET).join("release/netpath-ebpf");
-    check_object(&object)?;
-    without_debug_sections(&object)
+    let built = |name| {
+        let object = target_directory.join(TARGET).join("release").join(name);
+        check_object(&object)?;
+        without_debug_sections(&object)
+    };
+    let [(counting, _), (tracing, _)] = OBJECTS;
+    Ok([built(counting)?, built(tracing)?])
 }
 
 /// Copies `object` without its DWARF, which is most of it and nothing to the kernel. BTF, which was made from it, stays.

@@ -8,8 +8,20 @@ pub const TX: &str = "netpath_tx";
 pub const RX_IP: &str = "netpath_rx_ip";
 /// Egress of a device without link layer.
 pub const TX_IP: &str = "netpath_tx_ip";
-/// Every program.
-pub const PROGRAMS: [&str; 4] = [RX, TX, RX_IP, TX_IP];
+/// Ingress of a device with Ethernet headers, for a trace.
+pub const HOP_RX: &str = "netpath_hop_rx";
+/// Egress of a device with Ethernet headers, for a trace.
+pub const HOP_TX: &str = "netpath_hop_tx";
+/// Ingress of a device without link layer, for a trace.
+pub const HOP_RX_IP: &str = "netpath_hoprxip";
+/// Egress of a device without link layer, for a trace.
+pub const HOP_TX_IP: &str = "netpath_hoptxip";
+/// Every program on a device's hooks.
+pub const PROGRAMS: [&str; 8] = [RX, TX, RX_IP, TX_IP, HOP_RX, HOP_TX, HOP_RX_IP, HOP_TX_IP];
+/// The end of packets, on kernels that give no reason.
+pub const FREED: &str = "netpath_freed";
+/// The end of packets, with the reason.
+pub const DROPPED: &str = "netpath_dropped";
 
 /// `KeyV4` → `Counts`, one map an epoch.
 pub const V4: [&str; 2] = ["NETPATH_V4_0", "NETPATH_V4_1"];
@@ -30,3 +42,20 @@ pub const EPOCH: &str = ".bss";
 pub const LOST: &str = "NETPATH_LOST";
 /// `FragmentKey` → `FragmentValue`.
 pub const FRAGMENTS: &str = "NETPATH_FRAG";
+
+/// Of a trace: `Settings`.
+pub const TRACE_SETTINGS: &str = "NETPATH_CONFIG";
+/// Of a trace: the filter, `[Test; TESTS]`.
+pub const TRACE_TESTS: &str = "NETPATH_TESTS";
+/// Of a trace: number of a set and address, as five words; the value means nothing.
+pub const TRACE_SETS: &str = "NETPATH_SETS";
+/// Of a trace: `Ends` here → `Ends` elsewhere.
+pub const TRACE_NAT: &str = "NETPATH_NAT";
+/// Of a trace: two `CpuState` on each CPU.
+pub const TRACE_STATE: &str = "NETPATH_STATE";
+/// Of a trace: the ring buffer with `Event`s, each with bytes of its packet behind it.
+pub const TRACE_EVENTS: &str = "NETPATH_EVENTS";
+/// Of a trace: a global variable, `SkbOffsets`.
+pub const TRACE_OFFSETS: &str = "NETPATH_OFFSETS";
+/// Of a trace: the programs' variables that change, two words: whether a trip began, and whether the trace is over.
+pub const TRACE_FLAGS: &str = ".bss";

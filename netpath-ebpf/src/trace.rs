@@ -16,8 +16,12 @@ use crate::parse::{Fragment, Header, Network, Packet, Parsed, Start, ipv4, ipv6,
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 
 /// Packets that each CPU remembers, whether the filter accepts them or not: a trip's first hop is known when the filter first
-/// accepts the packet at its second. `__netif_receive_skb_list_core` runs ingress for a whole batch before the rest.
-pub const LOOK_BACK: usize = 256;
+/// accepts the packet at its second. `__netif_receive_skb_list_core` runs ingress for a whole batch of up to 64 before the rest.
+///
+/// There are so many blocks of so many, since the kernel takes no more than 32 KiB as a per-CPU value.
+pub const BACK_BLOCKS: usize = 4;
+/// Packets in each block: pairs, of which a packet takes the place of the older one.
+pub const BACK_PLACES: usize = 256;
 /// The most bytes of a packet that an event carries: a jumbo frame.
 pub const MAX_SNAPLEN: usize = 9_216;
 /// Hooks of one trip that are told apart.
@@ -75,7 +79,7 @@ pub struct Sighting {
     pub padding: u8,
 }
 
-const _: () = assert!(size_of::<Sighting>() == 104 && size_of::<Sighting>() * LOOK_BACK <= 32_768);
+const _: () = assert!(size_of::<Sighting>() == 104 && size_of::<Sighting>() * BACK_PLACES <= 32_768);
 
 /// The ends of a packet as one hook has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

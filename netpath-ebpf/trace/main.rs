@@ -25,8 +25,8 @@ use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
 use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Packet, PlainTag, Start, plain_v4, plain_v6};
 use netpath_ebpf::trace::{
-    CpuState, Ends, Event, EventKind, Facts, Fate, LOOK_BACK, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, Settings,
-    Sighting, SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
+    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, SET_MEMBERS, Settings, Sighting,
+    SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
 };
 use netpath_ebpf::{Direction, Hook};
 
@@ -40,7 +40,8 @@ const NEXT: i32 = -1;
 struct Scratch {
     /// The context's address, which the verifier lets nobody calculate with before it was stored.
     skb: u64,
-    now: Sighting,
+    /// The packet's place in the look-back.
+    place: u32,
     /// What the filter looks at.
     facts: Facts,
     event: Event,
@@ -50,7 +51,7 @@ struct Scratch {
 #[btf_map]
 static NETPATH_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
-static NETPATH_BACK: PerCpuArray<[Sighting; LOOK_BACK], 1> = PerCpuArray::new();
+static NETPATH_BACK: PerCpuArray<[Sighting; BACK_PLACES], BACK_BLOCKS> = PerCpuArray::new();
 #[btf_map]
 static NETPATH_TRAIL: LruHashMap<u64, Trail, 16_384> = LruHashMap::new();
 #[btf_map]
@@ -59,21 +60,21 @@ static NETPATH_STATE: PerCpuArray<CpuState, 2> = PerCpuArray::new();
 static NETPATH_TESTS: Array<[Test; TESTS], 1> = Array::new();
 /// Members of the sets that tests name: the number of the set, and an address.
 #[btf_map]
-static NETPATH_SETS: HashMap<[u32; 5], u32, 4_096> = HashMap::new();
+static NETPATH_SETS: HashMap<[u32; 5], u32, SET_MEMBERS> = HashMap::new();
 /// What NAT makes of a packet's ends elsewhere on this node.
 #[btf_map]
 static NETPATH_NAT: LruHashMap<Ends, Ends, 16_384> = LruHashMap::new();
 #[btf_map]
-static NETPATH_SETTINGS: Array<Settings, 1> = Array::new();
+static NETPATH_CONFIG: Array<Settings, 1> = Array::new();
 /// Number and trips of the present window of the rate.
 #[btf_map]
 static NETPATH_RATE: Array<[u64; 2], 1> = Array::new();
 #[btf_map]
 static NETPATH_EVENTS: RingBuf<Event, 16_777_216> = RingBuf::new();
 
-/// Set when the first trip begins: until then no packet is looked for in the trail.
+/// Whether a trip began: until then no packet is looked for in the trail. Whether the trace is over: then nothing is sent.
 #[unsafe(no_mangle)]
-static mut NETPATH_TRIPS: u32 = 0;
+static mut NETPATH_TRACE: [u32; 2] = [0; 2];
 
 /// Set before loading, by the running kernel's BTF.
 #[unsafe(no_mangle)]
@@ -81,25 +82,25 @@ static NETPATH_OFFSETS: SkbOffsets = SkbOffsets { head: 0, network_header: 0, pr
 
 /// TC ingress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_rx(ctx: TcContext) -> i32 {
+pub fn netpath_hop_rx(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Rx, true)
 }
 
 /// TC egress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_tx(ctx: TcContext) -> i32 {
+pub fn netpath_hop_tx(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Tx, true)
 }
 
 /// TC ingress of a device without link layer. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_rx_ip(ctx: TcContext) -> i32 {
+pub fn netpath_hoprxip(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Rx, false)
 }
 
 /// TC egress of a device without link layer. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
-pub fn netpath_trace_tx_ip(ctx: TcContext) -> i32 {
+pub fn netpath_hoptxip(ctx: TcContext) -> i32 {
     trace(ctx.skb.skb, Direction::Tx, false)
 }
 
@@ -123,24 +124,24 @@ fn trace(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     // SAFETY: this CPU's own element; TC programs run with softirqs disabled and not in hard interrupts.
     let scratch = unsafe { &mut *scratch };
     let address = number(skb, scratch);
-    let direction = direction as u32;
-    let parsed =
-        ethernet && netpath_plain(skb, direction) != 0 || netpath_sight(skb, direction, u32::from(ethernet)) != 0;
-    if !parsed {
+    let Some(place) = place(address) else { return NEXT };
+    // The packet is written where it is remembered: to copy it would take longer than all the rest.
+    let Some(now) = remembered(place) else { return NEXT };
+    now.skb = 0;
+    if !(ethernet && plain(skb, direction, now))
+        && netpath_sight(skb, direction as u32, u32::from(ethernet), place) == 0
+    {
         return NEXT;
     }
-    scratch.now.skb = address;
+    now.skb = address;
     // SAFETY: the kernel passes a valid context.
-    scratch.now.len_bytes = unsafe { (*skb).len };
+    now.len_bytes = unsafe { (*skb).len };
     // SAFETY: the helper only reads a clock.
-    scratch.now.at_ns = unsafe { bpf_ktime_get_ns() };
-    let accepted = is_accepted(scratch);
-    // SAFETY: a word that changes once.
-    if accepted || unsafe { (&raw const NETPATH_TRIPS).read_volatile() } != 0 {
+    now.at_ns = unsafe { bpf_ktime_get_ns() };
+    let accepted = is_accepted(scratch, now);
+    if accepted || flag(0) {
+        scratch.place = place;
         netpath_hop(skb, u32::from(accepted));
-    }
-    if let Some(back) = look_back(address) {
-        *back = scratch.now;
     }
     NEXT
 }
@@ -156,38 +157,44 @@ fn number(skb: *mut __sk_buff, scratch: &mut Scratch) -> u64 {
     }
 }
 
-/// The look-back's slot for a packet's address.
+/// Of the two places that a packet with this address may have in the look-back: the one that has not its hop before; otherwise
+/// that of the older packet.
 #[inline(always)]
-fn look_back(address: u64) -> Option<&'static mut Sighting> {
-    let back = NETPATH_BACK.get_ptr_mut(0)?;
-    // Structures are as large as a few cache lines: their addresses differ above that.
-    let slot = ((address >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize & (LOOK_BACK - 1);
-    // SAFETY: within the element, which is this CPU's own.
-    Some(unsafe { &mut *back.cast::<Sighting>().add(slot) })
+fn place(address: u64) -> Option<u32> {
+    let first = (address >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54 << 1 & (BACK_PLACES * BACK_BLOCKS - 1) as u64;
+    let first = first as u32;
+    let (one, other) = (remembered(first)?, remembered(first | 1)?);
+    let second = one.skb == address || other.skb != address && other.at_ns < one.at_ns;
+    Some(first | u32::from(second))
 }
 
-/// Reads a plain packet: TCP or UDP, all headers in the linear part; 0 if it is not plain.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn netpath_plain(skb: *mut __sk_buff, direction: u32) -> u32 {
-    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `trace`.
-    let now = unsafe { &mut (*scratch).now };
+/// The packet that is remembered in a place of the look-back.
+#[inline(always)]
+fn remembered(place: u32) -> Option<&'static mut Sighting> {
+    let block = NETPATH_BACK.get_ptr_mut(place / BACK_PLACES as u32)?;
+    let index = place as usize & (BACK_PLACES - 1);
+    // SAFETY: within the element, which is this CPU's own.
+    Some(unsafe { &mut *block.cast::<Sighting>().add(index) })
+}
+
+/// Reads a plain packet: TCP or UDP, all headers in the linear part.
+#[inline(always)]
+fn plain(skb: *mut __sk_buff, direction: Direction, now: &mut Sighting) -> bool {
     // SAFETY: the kernel passes a valid context.
     let (ifindex, tag_offloaded, end) = unsafe { ((*skb).ifindex, (*skb).vlan_present != 0, (*skb).len) };
     if tag_offloaded {
-        return 0;
+        return false;
     }
-    let (linear, hook) = (Linear::of(skb), Hook::new(ifindex, direction_of(direction)));
+    let (linear, hook) = (Linear::of(skb), Hook::new(ifindex, direction));
     if let Some(parsed) = plain_v4(&linear, PlainTag::NONE, hook) {
-        let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, true, end) else { return 0 };
+        let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, true, end) else { return false };
         now.set_v4(&parsed, &prints);
-        return 1;
+        return true;
     }
-    let Some(parsed) = plain_v6(&linear, PlainTag::NONE, hook) else { return 0 };
-    let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, false, end) else { return 0 };
+    let Some(parsed) = plain_v6(&linear, PlainTag::NONE, hook) else { return false };
+    let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, false, end) else { return false };
     now.set_v6(&parsed, &prints);
-    1
+    true
 }
 
 /// A direction that went through a global function's argument.
@@ -209,10 +216,8 @@ impl Packet for LinearReader<'_> {
 /// Reads any packet; 0 if it is not IP, or not whole.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn netpath_sight(skb: *mut __sk_buff, direction: u32, ethernet: u32) -> u32 {
-    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `trace`.
-    let now = unsafe { &mut (*scratch).now };
+extern "C" fn netpath_sight(skb: *mut __sk_buff, direction: u32, ethernet: u32, place: u32) -> u32 {
+    let Some(now) = remembered(place) else { return 0 };
     let start = Start::of_word(netpath_start(skb, ethernet));
     // SAFETY: the kernel passes a valid context.
     let (hook, end) = unsafe { (Hook::new((*skb).ifindex, direction_of(direction)), (*skb).len) };
@@ -222,19 +227,19 @@ extern "C" fn netpath_sight(skb: *mut __sk_buff, direction: u32, ethernet: u32) 
 
 /// Whether the filter accepts the packet, as it is here or (if not) as it is elsewhere on this node.
 #[inline(always)]
-fn is_accepted(scratch: &mut Scratch) -> bool {
-    scratch.facts = facts(&scratch.now);
+fn is_accepted(scratch: &mut Scratch, now: &Sighting) -> bool {
+    scratch.facts = facts(now);
     if netpath_filter() != 0 {
         return true;
     }
-    let Some(settings) = NETPATH_SETTINGS.get(0) else { return false };
+    let Some(settings) = NETPATH_CONFIG.get(0) else { return false };
     if settings.translations == 0 {
         return false;
     }
-    let ends = scratch.now.ends();
+    let ends = now.ends();
     let Some(elsewhere) = NETPATH_NAT.get_ptr(ends) else { return false };
     // SAFETY: an element of the map. Should it be reused in this moment, it has the ends of another connection.
-    scratch.facts = facts(&scratch.now.with_ends(unsafe { &*elsewhere }));
+    scratch.facts = facts(&now.with_ends(unsafe { &*elsewhere }));
     netpath_filter() != 0
 }
 
@@ -253,16 +258,17 @@ extern "C" fn netpath_filter() -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
-    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = NETPATH_SCRATCH.get_ptr_mut(0).filter(|_| !flag(1)) else { return 0 };
     // SAFETY: as in `trace`.
     let scratch = unsafe { &mut *scratch };
-    let (address, hook) = (scratch.now.skb, scratch.now.hook);
+    let Some(now) = remembered(scratch.place) else { return 0 };
+    let (address, hook) = (now.skb, now.hook);
     let mut address_of = 0;
     if let Some(trail) = NETPATH_TRAIL.get_ptr_mut(address) {
         // SAFETY: an element of the map. Should it be reused in this moment, for which 16,384 trips have to begin, the
         // fingerprint is another's.
         let trail = unsafe { &mut *trail };
-        if trail.fingerprint == scratch.now.fingerprint {
+        if trail.fingerprint == now.fingerprint {
             let mut at = 0;
             while at < TRIP_HOOKS {
                 if trail.hooks[at] == hook {
@@ -284,19 +290,20 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
     if accepted == 0 {
         return 0;
     }
-    let (Some(trip), Some(fate)) = (new_trip(), fate(&scratch.now)) else { return 0 };
+    let (Some(trip), Some(fate)) = (new_trip(), fate(now)) else { return 0 };
     let mut trail = Trail {
         trip,
-        fingerprint: scratch.now.fingerprint,
-        header_print: scratch.now.header_print,
+        fingerprint: now.fingerprint,
+        header_print: now.header_print,
         hooks: [0; TRIP_HOOKS],
         fate: fate as u32,
         lost: 0,
     };
     scratch.event = Event { trip, address_of, ..EMPTY };
-    if let Some(back) = look_back(address)
+    // The other place of the two.
+    if let Some(back) = remembered(scratch.place ^ 1)
         && back.skb == address
-        && back.fingerprint == scratch.now.fingerprint
+        && back.fingerprint == now.fingerprint
         && back.hook != hook
     {
         trail.hooks[0] = back.hook;
@@ -314,8 +321,14 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
     }
     let _ = NETPATH_TRAIL.insert(address, trail, 0);
     // SAFETY: a word that changes once.
-    unsafe { (&raw mut NETPATH_TRIPS).write_volatile(1) };
+    unsafe { (&raw mut NETPATH_TRACE[0]).write_volatile(1) };
     1
+}
+
+#[inline(always)]
+fn flag(index: usize) -> bool {
+    // SAFETY: a word that changes once.
+    unsafe { (&raw const NETPATH_TRACE[index]).read_volatile() != 0 }
 }
 
 const EMPTY: Event = Event {
@@ -370,7 +383,7 @@ fn new_trip() -> Option<u64> {
 /// Whether a new trip is sent. Two CPUs that begin a window at once may let a few more through.
 #[inline(always)]
 fn fate(now: &Sighting) -> Option<Fate> {
-    let settings = NETPATH_SETTINGS.get(0)?;
+    let settings = NETPATH_CONFIG.get(0)?;
     let rate = NETPATH_RATE.get_ptr_mut(0)?;
     if settings.sample > 1 && (now.fingerprint >> 32) as u32 % settings.sample != 0 {
         return Some(Fate::SampledOut);
@@ -396,7 +409,7 @@ fn fate(now: &Sighting) -> Option<Fate> {
 #[unsafe(no_mangle)]
 extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
     let (Some(scratch), Some(state), Some(settings)) =
-        (NETPATH_SCRATCH.get_ptr_mut(0), NETPATH_STATE.get_ptr_mut(0), NETPATH_SETTINGS.get(0))
+        (NETPATH_SCRATCH.get_ptr_mut(0), NETPATH_STATE.get_ptr_mut(0), NETPATH_CONFIG.get(0))
     else {
         return 1;
     };
@@ -409,15 +422,17 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
     event.kind = kind;
     let mut captured = 0_u64;
     if kind == EventKind::HopBefore as u32 {
-        let Some(back) = look_back(scratch.now.skb) else { return 1 };
-        event.seen = *back;
+        let Some(before) = remembered(scratch.place ^ 1) else { return 1 };
+        event.seen = *before;
     } else {
-        event.seen = scratch.now;
-        captured = bounded(u64::from(scratch.now.len_bytes.min(settings.snaplen_bytes)));
+        let Some(now) = remembered(scratch.place) else { return 1 };
+        event.seen = *now;
+        captured = bounded(u64::from(now.len_bytes.min(settings.snaplen_bytes)));
         if captured != 0 {
             // SAFETY: the helper writes so many bytes, for which there is room, or fails.
-            let failed =
-                unsafe { bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32) };
+            let failed = unsafe {
+                bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32)
+            };
             if failed != 0 {
                 captured = 0;
             }
@@ -486,8 +501,7 @@ fn note_sent(state: *mut CpuState, sent: bool) -> u32 {
 /// Notes the end of a packet that is on a trip. It is recognised by its headers, since an address is reused at once.
 #[inline(always)]
 fn freed(address: u64, location: u64, reason: u32) {
-    // SAFETY: a word that changes once.
-    if unsafe { (&raw const NETPATH_TRIPS).read_volatile() } == 0 {
+    if !flag(0) || flag(1) {
         return;
     }
     let Some(trail) = NETPATH_TRAIL.get_ptr(address) else { return };
@@ -519,12 +533,7 @@ fn freed(address: u64, location: u64, reason: u32) {
     }
     // SAFETY: the helper reads the event.
     let failed = unsafe {
-        bpf_ringbuf_output(
-            (&raw const NETPATH_EVENTS).cast_mut().cast(),
-            (&raw mut event).cast(),
-            size_of::<Event>() as u64,
-            0,
-        )
+        bpf_ringbuf_output((&raw const NETPATH_EVENTS).cast_mut().cast(), (&raw mut event).cast(), size_of::<Event>() as u64, 0)
     };
     note_sent(state, failed == 0);
 }

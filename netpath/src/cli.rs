@@ -4,6 +4,7 @@ mod explain;
 mod filter;
 mod measure;
 mod time;
+mod trace;
 mod view;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{EniArgs, MeasureArgs};
+pub use self::trace::{TraceArgs, TraceFormat};
 pub use self::view::ViewArgs;
 use crate::report::GroupBy;
 
@@ -35,17 +37,19 @@ pub struct Cli {
 pub enum Command {
     /// Measure for a while, then say where the bytes went.
     Report(Box<ReportArgs>),
-    /// Say in sentences which numbers a flow or a device moved, and why.
+    /// Explain in sentences which numbers a flow or a device moved, and why.
     Explain(ExplainArgs),
-    /// List the network devices and what netpath takes them for (needs no root).
+    /// Follow single packets through this node, hop by hop, through NAT, and say where and why they end.
+    Trace(Box<TraceArgs>),
+    /// List the network devices and what each one is (needs no root).
     Devices(DevicesArgs),
-    /// Say whether a report would be right here, and what to do if not (needs no root, sees more with it).
+    /// Check whether netpath can measure this node correctly, and say what to fix (needs no root, sees more with it).
     Doctor(DoctorArgs),
     /// Remove what a killed netpath left attached (only on kernels before 6.6, or after --clsact).
     Cleanup(CleanupArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
-    /// Write man pages, one a subcommand.
+    /// Write man pages, one per subcommand.
     Man(ManArgs),
 }
 
@@ -61,19 +65,19 @@ Examples:
                                               for as long as the command runs; its exit status is passed on
   netpath report --interval 10s                a report every ten seconds, until Ctrl-C
   netpath report --interval 1s --count 60 --format json | jq -c .totals
-                                              one report a line, as it comes
+                                              one report per line, as it comes
   netpath report --pod 'default/web-*' --path eni
                                               what these pods moved over an ENI
   netpath report --between default/web 10.0.0.0/16 --nat any
   netpath report --group-by namespace         sums instead of conversations
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
-Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. It gives up all others before the window is open, and these
-when it is closed; a command runs with what it would have without netpath.
-Kernel memory with the defaults: 42 MB and 0.5 MB a CPU, whatever the traffic (43 MB on 2 CPUs, 90 MB on 96).
-Each flow that --max-flows makes room for takes another 0.5 kB.
-The process itself takes 35 MB, and 1 kB for each flow at a device. It tells eight times --max-flows of them apart in a window
-(524,288 by default, which is 0.6 GB); packets of later ones are counted as in no flow.")]
+Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. netpath drops all others before the
+window opens, and these when it closes; a command keeps what it would have without netpath.
+Kernel memory with the defaults: 42 MB and 0.5 MB per CPU, whatever the traffic (43 MB on 2 CPUs,
+90 MB on 96). Each flow that --max-flows makes room for takes another 0.5 kB.
+The process itself takes 35 MB, and 1 kB for each flow at a device, of which a window can hold eight
+times --max-flows (524,288 by default, which is 0.6 GB); packets of later ones count as in no flow.")]
 pub struct ReportArgs {
     /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -88,8 +92,8 @@ pub struct ReportArgs {
         "no_new_qdisc",
     ])]
     pub from: Option<PathBuf>,
-    /// Report again and again, each time on as long a window: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
-    /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report a line.
+    /// Report repeatedly, on windows of this length: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
+    /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report per line.
     #[arg(long, value_name = "TIME", value_parser = time::interval)]
     pub interval: Option<Duration>,
     /// End after this many reports.
@@ -98,7 +102,7 @@ pub struct ReportArgs {
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Add flows up by what they have in common, instead of listing conversations.
+    /// Sum flows by what they have in common, instead of listing conversations.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub group_by: Option<GroupBy>,
     /// Which flows to report.
@@ -115,19 +119,22 @@ pub struct DevicesArgs {
     /// Format of the list.
     #[arg(short, long, value_enum, default_value_t = DevicesFormat::Table)]
     pub format: DevicesFormat,
-    /// Which devices to take for ENIs.
+    /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
 }
 
 /// Options of `netpath doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 if a report would be right, 1 if it would be wrong or there would be none.")]
+#[command(after_help = "Exit status: 0 if netpath can measure this node correctly, 1 if not.")]
 pub struct DoctorArgs {
     /// Format of the findings.
     #[arg(short, long, value_enum, default_value_t = DoctorFormat::Table)]
     pub format: DoctorFormat,
-    /// Which devices to take for ENIs.
+    /// Where the host's files are, to find out whether this is the node's network [default: /host in a pod].
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
+    /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
 }
@@ -206,6 +213,17 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    /// Help and man pages are for every locale.
+    #[test]
+    fn help_is_ascii() {
+        let mut command = <Cli as clap::CommandFactory>::command();
+        command.build();
+        for one in [&mut command.clone()].into_iter().chain(command.get_subcommands_mut()) {
+            let help = one.render_long_help().to_string();
+            assert!(help.is_ascii(), "{help}");
+        }
     }
 
     #[test]

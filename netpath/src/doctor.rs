@@ -21,6 +21,8 @@ pub const SCHEMA: &str = "netpath.doctor/1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// It could not be looked at, and a report does not depend on it.
+    Skipped,
     /// As it should be.
     Ok,
     /// A report would be right, and lack something; or it cannot be told from here.
@@ -43,6 +45,10 @@ pub struct Finding {
 }
 
 impl Finding {
+    fn skipped(check: &'static str, found: impl Into<String>) -> Self {
+        Self { level: Level::Skipped, ..Self::ok(check, found) }
+    }
+
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, level: Level::Ok, found: found.into(), todo: None }
     }
@@ -120,11 +126,11 @@ fn kernel(facts: &Facts) -> Finding {
         ),
         Some(_) if facts.tcx() => Finding::ok(
             "kernel",
-            format!("Linux {release}: TCX, so netpath's programs go first and are gone with the process"),
+            format!("Linux {release}: TCX, so netpath's programs run first and end with the process"),
         ),
         Some(_) => Finding::ok(
             "kernel",
-            format!("Linux {release}: no TCX (Linux 6.6), so netpath's programs become filters of clsact qdiscs"),
+            format!("Linux {release}: no TCX (Linux 6.6), so netpath attaches filters to clsact qdiscs"),
         ),
     }
 }
@@ -137,18 +143,16 @@ fn btf(facts: &Facts) -> Finding {
 fn capabilities(facts: &Facts) -> Finding {
     match &facts.missing_capabilities {
         Some(missing) => Finding::fail("capabilities", format!("missing {missing}"), AS_ROOT),
-        None => Finding::ok("capabilities", "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or what stands in for them"),
+        None => Finding::ok("capabilities", "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or their equivalents"),
     }
 }
 
 fn lockdown(facts: &Facts) -> Finding {
     match facts.lockdown.as_deref() {
-        None => {
-            Finding::ok("lockdown", "skipped: this kernel has no /sys/kernel/security/lockdown, or it cannot be read")
-        }
+        None => Finding::skipped("lockdown", "not known: /sys/kernel/security/lockdown is missing or cannot be read"),
         Some("none") => Finding::ok("lockdown", "none"),
         Some(mode) => {
-            Finding::ok("lockdown", format!("{mode}: allows programs that, like netpath's, read nothing but packets"))
+            Finding::ok("lockdown", format!("{mode}: netpath's programs are allowed, as they read only packets"))
         }
     }
 }
@@ -158,8 +162,8 @@ fn cpus(facts: &Facts) -> Finding {
         Some(cpus) => Finding::ok("CPUs", format!("{cpus} at most")),
         None => Finding::fail(
             "CPUs",
-            format!("not known how many there are: {POSSIBLE_CPUS} cannot be read"),
-            "mount /sys, and let netpath read it",
+            format!("not known how many: {POSSIBLE_CPUS} cannot be read"),
+            "mount /sys where netpath can read it",
         ),
     }
 }
@@ -172,10 +176,10 @@ fn files(facts: &Facts) -> Finding {
     match facts.file_limit {
         Some(limit) if limit < need => Finding::fail(
             "files",
-            format!("netpath needs {need} open files for {measured} devices, and may have {limit}"),
+            format!("netpath needs {need} open files for {measured} devices, but may have only {limit}"),
             format!("raise the hard limit to {need} at least ('ulimit -Hn', LimitNOFILE of systemd)"),
         ),
-        _ => Finding::ok("files", format!("netpath report opens {need} at most for the devices below")),
+        _ => Finding::ok("files", format!("netpath report opens at most {need} for the devices below")),
     }
 }
 
@@ -187,22 +191,22 @@ fn memory(facts: &Facts) -> Finding {
     if let Some(limit) = less(facts.locked_limit) {
         return Finding::fail(
             "memory",
-            format!("netpath needs {wants}, and may lock {} MB", megabytes(limit)),
+            format!("netpath needs {wants}, but may lock only {} MB", megabytes(limit)),
             "raise the limit (ulimit -l unlimited), or run netpath as root",
         );
     }
     if let Some(limit) = less(facts.cgroup_limit) {
         return Finding::fail(
             "memory",
-            format!("netpath needs {wants}, and its cgroup may have {} MB", megabytes(limit)),
-            "raise the memory limit of the pod, or give netpath report a smaller --max-flows",
+            format!("netpath needs {wants}, but its cgroup allows only {} MB", megabytes(limit)),
+            "raise the memory limit of the pod, or run netpath report with a smaller --max-flows",
         );
     }
     if let Some(available) = less(facts.available) {
         return Finding::fail(
             "memory",
-            format!("netpath needs {wants}, and {} MB are available", megabytes(available)),
-            "give netpath report a smaller --max-flows",
+            format!("netpath needs {wants}, but only {} MB are available", megabytes(available)),
+            "run netpath report with a smaller --max-flows",
         );
     }
     Finding::ok("memory", format!("netpath report takes {wants}, whatever the traffic"))
@@ -216,12 +220,12 @@ fn conntrack(facts: &Facts) -> Finding {
         Conntrack::Absent => Finding::warn(
             "conntrack",
             "not loaded: NAT cannot be followed",
-            "nothing, if this node does no NAT; else 'modprobe nf_conntrack_netlink'",
+            "if this node does no NAT, ignore this; otherwise run 'modprobe nf_conntrack_netlink'",
         ),
         Conntrack::There { events: false, .. } => Finding::warn(
             "conntrack",
             "its events are off: connections that begin and end in the window are not seen",
-            "'sysctl -w net.netfilter.nf_conntrack_events=1'",
+            "run 'sysctl -w net.netfilter.nf_conntrack_events=1'",
         ),
         Conntrack::There { count, max, .. } if ConntrackTable::nearly_full(count, max) => Finding::warn(
             "conntrack",
@@ -235,15 +239,15 @@ fn conntrack(facts: &Facts) -> Finding {
 }
 
 fn namespace(facts: &Facts) -> Finding {
-    let enter = "give the pod hostNetwork: true ('kubectl debug node/NODE' does), or 'nsenter -t 1 -n netpath …'";
+    let enter = "set hostNetwork: true in the pod ('kubectl debug node/NODE' does), or run 'nsenter -t 1 -n netpath …'";
     match facts.namespace {
         Namespace::Nodes => Finding::ok("namespace", "the node's own network"),
         Namespace::Other => {
-            Finding::warn("namespace", "not the node's network: netpath sees the devices of this one only", enter)
+            Finding::warn("namespace", "not the node's network: netpath sees only the devices of this one", enter)
         }
         Namespace::Unknown => Finding::warn(
             "namespace",
-            "not known whether this is the node's network: process 1 of the node cannot be looked at",
+            "not known whether this is the node's network: the node's process 1 is not visible",
             format!("if the devices below are the node's, ignore this; otherwise {enter}"),
         ),
     }

@@ -4,6 +4,7 @@
 
 pub mod attach;
 mod bpf;
+pub mod btf;
 pub mod drain;
 pub mod error;
 pub mod flow_counts;
@@ -11,3 +12,5 @@ pub mod hooks;
 mod lease;
 pub mod load;
 pub mod stale_filters;
+pub mod symbols;
+pub mod trace;

@@ -8,6 +8,7 @@ pub mod command;
 pub mod descriptors;
 pub mod doctor;
 pub mod kernel;
+pub mod locale;
 pub mod logging;
 pub mod model;
 pub mod netlink;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use env_logger::{Builder, Env};
 
+use crate::locale;
 use crate::sanitise::sanitise;
 
 /// The environment variable: a level (`info`), or levels by module (`netpath::session=debug`).
@@ -21,7 +22,7 @@ pub fn start(verbose: u8) {
     builder.format(|out, record| {
         let level = record.level().as_str().to_ascii_lowercase();
         // Names of devices and messages of other programs may be in it.
-        writeln!(out, "netpath: {level}: {}", sanitise(&record.args().to_string()))
+        writeln!(out, "netpath: {level}: {}", locale::text(&sanitise(&record.args().to_string())))
     });
     builder.init();
 }

@@ -12,4 +12,5 @@ mod reason;
 pub mod report;
 pub mod table;
 mod tone;
+pub mod trace;
 pub mod units;

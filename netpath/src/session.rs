@@ -11,6 +11,7 @@ mod foreign;
 mod hook_watcher;
 mod ledger;
 mod node;
+pub mod trace;
 mod tracked;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -114,7 +115,7 @@ impl Session {
             let _ = stale_filters::find(links).and_then(|found| stale_filters::remove(&found));
         }
         let hook_watcher = HookWatcher::new(monitor.links().iter().map(|link| link.ifindex))
-            .context("cannot ask the kernel who is on the devices' hooks; check that tc filter show works")?;
+            .context("cannot read the devices' hooks; check that 'tc filter show' works")?;
         // Before a thread is started that would inherit them.
         privilege::while_measuring(options.purpose)?;
         // Before anything is counted, so that no connection that is seen is unknown.
@@ -239,7 +240,7 @@ impl Session {
         }
         let known = self.answers.resolve(&candidates);
         let duration = closed.at - self.start.boundary.at;
-        log::info!("a window of {duration:?} is closed: {} flows at hooks", flow_counts.len());
+        log::info!("a window of {:.1} s is closed: {} flows at hooks", duration.as_secs_f64(), flow_counts.len());
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
         let snapshot = Snapshot {
@@ -284,7 +285,7 @@ impl Session {
     }
 
     fn apply(&mut self, event: LinkEvent, when: When) {
-        log::debug!("{event:?}");
+        log::debug!("{event}");
         match event {
             LinkEvent::Appeared(link) => {
                 let (ifindex, class) = (link.ifindex, link.class);

@@ -3,6 +3,7 @@
 //! In: a filter, events. Out: trips, plain data. Pure: no I/O, no clock. `kernel::trace` loads the programs, `render::trace` writes trips.
 
 pub mod filter;
+pub mod judge;
 pub mod stitch;
 mod trip;
 

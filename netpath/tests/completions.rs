@@ -57,6 +57,7 @@ fn each_subcommand_has_a_man_page() {
         let options = indented.filter_map(|(line, _)| line.split_whitespace().find(|word| word.starts_with("--")));
         let options: Vec<&str> = options.collect();
         assert!(options.contains(&"--help"), "{help}");
+        assert!(page.is_ascii() && help.is_ascii(), "for every locale: {help}");
         let plain = page.replace('\\', "");
         for option in options.iter().map(|option| option.trim_end_matches("...")) {
             assert!(plain.contains(&format!("fB{option}fR")), "no {option} in {name}");

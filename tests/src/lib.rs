@@ -34,6 +34,7 @@ mod records;
 pub mod report;
 mod schema;
 mod topology;
+pub mod trace;
 pub mod traffic;
 mod tun;
 mod wait;

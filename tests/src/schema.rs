@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Each document by the name that it has in itself, and its schema.
-const SCHEMAS: [(&str, &str); 3] = [
+const SCHEMAS: [(&str, &str); 4] = [
     ("netpath.report/1", include_str!("../../docs/schema/netpath.report-1.json")),
     ("netpath.devices/1", include_str!("../../docs/schema/netpath.devices-1.json")),
+    ("netpath.trace/1", include_str!("../../docs/schema/netpath.trace-1.json")),
     ("netpath.doctor/1", include_str!("../../docs/schema/netpath.doctor-1.json")),
 ];
 

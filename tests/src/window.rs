@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::process;
+use crate::trace::Trace;
 use crate::{Lab, Report, read};
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -65,6 +66,21 @@ impl Lab {
         let mut window = OpenWindow::start(command)?;
         window.wait_until_open()?;
         Ok(window)
+    }
+}
+
+impl Lab {
+    /// Starts `netpath trace --format json` with these arguments, and returns once it is attached. It ends with
+    /// [`OpenWindow::trace`].
+    ///
+    /// # Errors
+    /// When netpath does not start.
+    pub fn open_trace(&self, arguments: &[&str]) -> Result<OpenWindow> {
+        let mut command = self.netpath(&["trace", "--format", "json", "--eni", "eth*"])?;
+        command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
+        let mut trace = OpenWindow::start(command)?;
+        trace.wait_until_open()?;
+        Ok(trace)
     }
 }
 
@@ -145,6 +161,14 @@ impl OpenWindow {
     /// When netpath fails, or writes no JSON.
     pub fn report(self) -> Result<Report> {
         read(&self.finish()?.0)
+    }
+
+    /// Ends the trace, and reads its lines.
+    ///
+    /// # Errors
+    /// When netpath fails, or writes no JSON.
+    pub fn trace(self) -> Result<Trace> {
+        Trace::read(&self.finish()?.0)
     }
 
     /// Closes the command's standard input, which ends it and the window: what netpath wrote, what it said, and how it ended.

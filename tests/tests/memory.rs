@@ -37,7 +37,7 @@ fn the_help_states_the_kernels_memory() {
     let stated = stated.split_whitespace().collect::<Vec<_>>().join(" ");
     let (fixed, rest) = stated.split_once(" and ").unwrap();
     let fixed_mb = number_before(&format!("{fixed} "), " MB");
-    let cpu_mb = number_before(rest, " MB a CPU");
+    let cpu_mb = number_before(rest, " MB per CPU");
 
     let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
     let last: f64 = possible.trim().rsplit(['-', ',']).next().unwrap().parse().unwrap();

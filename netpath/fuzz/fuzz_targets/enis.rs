@@ -12,6 +12,7 @@ use netpath::model::DeviceClass;
 use netpath::model::Origin;
 use netpath::node::devices::Link;
 use netpath::node::enis::{Candidate, Known, imds, ipamd, join, metrics};
+use netpath::render::block::Screen;
 use netpath::render::devices;
 
 /// More than one instance has; what is asked of each; and what is asked of the instance.
@@ -70,9 +71,10 @@ fuzz_target!(|bytes: &[u8]| {
         ipam: Some(ipam),
         sources: Vec::new(),
     };
-    for write in [devices::table, devices::json] {
-        let mut text = Vec::new();
-        write(&links, &known, &mut text).expect("a list");
-        printed::check(std::str::from_utf8(&text).expect("text"));
+    let mut text = Vec::new();
+    for width in [None, Some(0), Some(80)] {
+        devices::table(&links, &known, &mut text, &Screen { width, ..Screen::default() }).expect("a list");
     }
+    devices::json(&links, &known, &mut text).expect("a list");
+    printed::check(std::str::from_utf8(&text).expect("text"));
 });

@@ -15,11 +15,13 @@ pub fn check(report: &Report) {
     for width in [None, Some(0), Some(100)] {
         let view =
             View { all: width.is_none(), flows: width == Some(0), per_second: width.is_some(), ..View::default() };
-        let screen = Screen { width, height: width.map(|_| 24), ..Screen::default() };
+        let screen = Screen { width, height: width.map(|_| 24), unicode: width != Some(0), ..Screen::default() };
         let mut text = Vec::new();
         table::write(report, &mut text, &view, &screen).expect("a table");
-        markdown::write(report, &mut text, &view).expect("markdown");
-        printed::check(&String::from_utf8(text).expect("text"));
+        markdown::write(report, &mut text, &view, &screen).expect("markdown");
+        let text = String::from_utf8(text).expect("text");
+        assert!(screen.unicode || text.is_ascii(), "more than ASCII");
+        printed::check(&text);
     }
     let devices = report.devices.iter().map(|device| Selection::Device(&device.facts.name));
     let flows = report.flows.iter().take(3).map(|flow| Selection::flows(&[flow.id.to_string()]).expect("a flow's id"));

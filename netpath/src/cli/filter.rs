@@ -27,13 +27,13 @@ pub struct FilterArgs {
     /// Only flows with this port, at any hop: a number, or a name such as https.
     #[arg(long, value_name = "PORT", value_parser = Condition::port)]
     pub port: Vec<Condition>,
-    /// Only flows of this protocol: tcp, udp, icmp, …, or its number.
+    /// Only flows of this protocol, by name, such as tcp, udp or icmp, or by its number.
     #[arg(long, value_name = "NAME", value_parser = Condition::proto)]
     pub proto: Vec<Condition>,
     /// Only flows that went this way.
     #[arg(long, value_enum, value_name = "PATH")]
     pub path: Vec<Way>,
-    /// Only flows of which NAT changes this.
+    /// Only flows that NAT changes in this way.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub nat: Vec<NatFilter>,
     /// Only flows that passed this device; wildcards: 'eni*'.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::output::Output;
 use crate::cli::CleanupArgs;
 use crate::kernel::stale_filters::{self, OwnFilter};
+use crate::locale;
 use crate::model::Direction;
 use crate::node::devices::{self, EniChoice};
 use crate::sanitise::sanitise;
@@ -51,16 +52,17 @@ fn write(
             Direction::Tx => "tx",
         };
         let name = sanitise(names.get(&filter.ifindex).unwrap_or(&"?"));
+        let name = locale::text(&name);
         let OwnFilter { program, priority, handle, .. } = filter;
         writeln!(out, "{done}: {program} on {name} {direction} (priority {priority}, handle {handle:#x})")?;
     }
     if unused.is_empty() {
-        writeln!(out, "nothing to remove: no netpath that has ended left a filter in this network namespace")?;
+        writeln!(out, "nothing to remove: no earlier netpath left a filter in this network namespace")?;
     } else {
         writeln!(out, "kept: the clsact qdiscs, since others may use them; without filters they do nothing")?;
     }
     if used > 0 {
-        writeln!(out, "kept: {used} filters of a netpath that is running")?;
+        writeln!(out, "kept: {used} filters of a running netpath")?;
     }
     Ok(())
 }
@@ -78,6 +80,6 @@ mod tests {
     #[test]
     fn nothing() {
         assert!(text(&[], 0, false).starts_with("nothing to remove"));
-        assert!(text(&[], 4, false).ends_with("\nkept: 4 filters of a netpath that is running\n"));
+        assert!(text(&[], 4, false).ends_with("\nkept: 4 filters of a running netpath\n"));
     }
 }

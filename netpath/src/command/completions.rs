@@ -4,12 +4,14 @@
 
 mod man;
 
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use clap::CommandFactory as _;
 
 use super::output::Output;
+use super::reason_not_made;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 
 /// Writes the completion script.
@@ -28,6 +30,8 @@ pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(&args.folder)?;
         man::pages(Cli::command()).into_iter().try_for_each(|(name, page)| std::fs::write(args.folder.join(name), page))
     };
-    write().with_context(|| format!("cannot write man pages to {folder}; name a folder that you may write to"))?;
+    write().map_err(|error: io::Error| {
+        anyhow!("cannot write man pages to {folder}: {}; name a folder that you may write to", reason_not_made(&error))
+    })?;
     Ok(ExitCode::SUCCESS)
 }

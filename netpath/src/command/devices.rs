@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use super::output::Output;
+use super::screen::screen;
 use crate::cli::{DevicesArgs, DevicesFormat};
 use crate::node::devices::{self, EniChoice};
 use crate::node::enis::{Candidate, PendingQuery};
@@ -18,8 +19,9 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let links = devices::list(&choice.with_macs(answers.macs()))?;
     let candidates: Vec<_> = links.iter().map(|link| Candidate { link, allowances: None }).collect();
     let known = answers.resolve(&candidates);
+    let screen = screen(&Output::Stdout);
     Output::Stdout.write(|mut out| match args.format {
-        DevicesFormat::Table => render::devices::table(&links, &known, &mut out),
+        DevicesFormat::Table => render::devices::table(&links, &known, &mut out, &screen),
         DevicesFormat::Json => render::devices::json(&links, &known, &mut out),
     })?;
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use super::output::Output;
+use super::screen::screen;
 use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::doctor::facts::Facts;
 use crate::doctor::{Level, diagnose};
@@ -18,9 +19,10 @@ use crate::render;
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let choice = EniChoice::new(&args.eni.globs)?;
     let macs = PendingQuery::start(args.eni.endpoints().imds_alone()).wait().macs();
-    let diagnosis = diagnose(&Facts::gather(&choice.with_macs(macs))?);
+    let diagnosis = diagnose(&Facts::gather(&choice.with_macs(macs), args.host_root.as_deref())?);
+    let screen = screen(&Output::Stdout);
     Output::Stdout.write(|mut out| match args.format {
-        DoctorFormat::Table => render::doctor::table(&diagnosis, &mut out),
+        DoctorFormat::Table => render::doctor::table(&diagnosis, &mut out, &screen),
         DoctorFormat::Json => render::doctor::json(&diagnosis, &mut out),
     })?;
     Ok(if diagnosis.level == Level::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -10,9 +10,11 @@ use anyhow::Context as _;
 use super::input::Reports;
 use super::measure::{Plan, measure};
 use super::output::{Output, Reader};
-use super::resolve_ports;
+use super::screen::screen;
+use super::{Usage, resolve_ports};
 use crate::cli::{ExplainArgs, MeasureArgs};
 use crate::path;
+use crate::render::block::{Screen, write_wrapped};
 use crate::render::explain::{self, Selection};
 use crate::render::units::Scale;
 use crate::report::Report;
@@ -23,7 +25,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut output = Output::open(None)?;
     let mut selection = match &args.device {
         Some(device) => Selection::Device(device),
-        None => Selection::flows(&args.flow)?,
+        None => Selection::flows(&args.flow).map_err(|error| Usage(error.to_string()))?,
     };
     if let Selection::Flows(filter) = &mut selection {
         resolve_ports(filter, &args.measure)?;
@@ -33,7 +35,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         None => measured(&args.measure)?,
     };
     let text = explain::text(&report, &selection, args.top, Scale::sums(args.units))?;
-    output.write(|out| out.write_all(text.as_bytes()))?;
+    let screen = screen(&output);
+    // What goes to a file or pipe has a line for each flow or device.
+    let screen = Screen { width: screen.width.filter(|_| screen.height.is_some()), ..screen };
+    output.write(|mut out| text.lines().try_for_each(|line| write_wrapped(&mut out, &screen, line, 0)))?;
     Ok(status)
 }
 

@@ -45,11 +45,11 @@ impl Reports {
         let which = if *count == 1 { String::new() } else { format!(" after {} reports", count - 1) };
         let report = report.map_err(|error| match error.io_error_kind() {
             Some(kind) => anyhow::anyhow!("cannot read {name}: {}", reason(&kind.into())),
-            None => anyhow::Error::new(error).context(format!("{name} is no report{which}; {FIX}")),
+            None => anyhow::Error::new(error).context(format!("{name} is not a report{which}; {FIX}")),
         })?;
         ensure!(
             report.schema == SCHEMA,
-            "{name} is of schema {}, not {SCHEMA}; write one with this netpath",
+            "{name} has schema {}, not {SCHEMA}; write one with this netpath",
             report.schema.escape_debug()
         );
         Ok(report)
@@ -108,15 +108,18 @@ mod tests {
         assert_eq!(read(&format!("{one}\n{two}\n")), ["one", "two"]);
         // The writer was killed.
         let broken = read(&format!("{one}\n{}", &two[..two.len() / 2]));
-        assert!(broken.len() == 2 && broken[1].starts_with("FILE is no report after 1 reports; write"), "{broken:?}");
+        assert!(
+            broken.len() == 2 && broken[1].starts_with("FILE is not a report after 1 reports; write"),
+            "{broken:?}"
+        );
     }
 
     #[test]
     fn what_is_no_report() {
         assert_eq!(read("")[0], "FILE is empty; write a report with netpath report --format json");
-        assert!(read("{}")[0].starts_with("FILE is no report; write one with netpath report --format json"));
+        assert!(read("{}")[0].starts_with("FILE is not a report; write one with netpath report --format json"));
         let other = report("one").replace("netpath.report/1", "netpath.report/9\\u001b");
-        assert!(read(&other)[0].contains("FILE is of schema"), "{:?}", read(&other));
+        assert!(read(&other)[0].contains("FILE has schema"), "{:?}", read(&other));
         for (path, why) in [("/no/such", "cannot read /no/such: no such file"), ("/proc", "/proc: it is a directory")] {
             let error = Reports::open(Path::new(path)).err().expect("an error").to_string();
             assert!(error.ends_with(why), "{error}");

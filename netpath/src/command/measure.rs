@@ -14,10 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::yield_now;
 use tokio::time::{Instant, interval, sleep_until};
 
-pub use self::end::NotStarted;
-use self::end::{End, Run};
+pub use self::end::{End, NotStarted, Run};
 use self::schedule::Schedule;
-use self::signals::Signals;
+pub use self::signals::Signals;
 use super::output::Reader;
 use crate::cli::MeasureArgs;
 use crate::descriptors;
@@ -72,7 +71,7 @@ async fn run(
     let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(&args.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
-    let progress = progress(&end);
+    let progress = progress(&end).with_message(seen(&session));
     let mut redraw = interval(REDRAW_EVERY);
     let mut was_late = false;
     let status = loop {
@@ -99,8 +98,8 @@ async fn run(
                 }
             }
             _ = redraw.tick() => {
+                progress.set_message(seen(&session));
                 progress.set_position(progress.elapsed().as_secs());
-                progress.set_message(format!("{} devices, {} flows", session.attached(), session.flows()));
             }
             changed = session.follow() => {
                 changed?;
@@ -126,7 +125,7 @@ async fn run(
 
 async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) -> anyhow::Result<Session> {
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
-    let attaching = ProgressBar::new_spinner().with_message("attaching to the devices");
+    let attaching = shown(ProgressBar::no_length()).with_style(style("{msg}")).with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Session` gives up.
     attaching.tick();
     let options = Options {
@@ -169,6 +168,11 @@ fn late_warning(late: Duration) -> String {
     )
 }
 
+/// "12 devices, 345 flows".
+fn seen(session: &Session) -> String {
+    format!("{} devices, {} flows", session.attached(), session.flows())
+}
+
 /// A line on stderr; nothing where stderr is no terminal.
 fn progress(end: &End) -> ProgressBar {
     let (bar, template) = match end {
@@ -178,5 +182,14 @@ fn progress(end: &End) -> ProgressBar {
         End::Never { .. } => (ProgressBar::no_length(), "measuring, {elapsed}: {msg}; Ctrl-C ends"),
         End::With { .. } => (ProgressBar::no_length(), "measuring while the command runs, {elapsed}: {msg}"),
     };
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    shown(bar).with_style(style(template))
+}
+
+/// The bar, unless log lines would be written into it.
+fn shown(bar: ProgressBar) -> ProgressBar {
+    if log::log_enabled!(log::Level::Info) { ProgressBar::hidden() } else { bar }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

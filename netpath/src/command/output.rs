@@ -17,7 +17,7 @@ use anyhow::{anyhow, bail, ensure};
 use tempfile::NamedTempFile;
 
 use self::folder::Folder;
-use super::reason;
+use super::{reason, reason_not_made};
 
 /// An opened destination.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Output {
                     .prefix(".netpath-")
                     .permissions(Permissions::from_mode(0o666))
                     .tempfile_in(folder.path())
-                    .map_err(|error| fix(&reason(&error)))?;
+                    .map_err(|error| fix(&reason_not_made(&error)))?;
                 Ok(Self::File { beside, folder, name, path: path.to_owned() })
             }
         }

@@ -4,26 +4,19 @@
 //! In: the options. Out: reports on stdout or in a file, and the exit status of the command that was measured, if there was
 //! one. Everything that can be found wrong before measuring is found then, so that no window is lost to a mistyped path.
 
-use std::env;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-
-use console::{Term, colors_enabled};
 
 use super::input::Reports;
 use super::measure::{Plan, Windows, measure};
 use super::output::{Output, Reader};
 use super::resolve_ports;
+use super::screen::screen;
 use crate::cli::{Format, ReportArgs, ViewArgs};
 use crate::path::select::Filter;
 use crate::render::block::Screen;
 use crate::render::report::View;
 use crate::report::Report;
-use crate::sanitise::sanitise;
 use crate::{path, privilege, render};
-
-/// Columns of a report that goes to a file or pipe, without --wide.
-const PIPE_COLUMNS: usize = 100;
 
 /// Measures or reads, and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
@@ -45,28 +38,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         });
     };
     for report in reports {
-        let report = report?;
-        if writer.is_first && !writer.filter.is_empty() {
-            warn_of_earlier_filters(&report);
-        }
-        if writer.write(report)? == Reader::Gone {
+        if writer.write(report?)? == Reader::Gone {
             break;
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A report cannot have more flows than it was written with.
-fn warn_of_earlier_filters(report: &Report) {
-    if let Some(selection) = &report.selection {
-        let filters: Vec<_> = selection.filters.iter().map(|filter| sanitise(filter)).collect();
-        // Its terminal may be gone.
-        let _ = writeln!(
-            io::stderr(),
-            "netpath: the report has only the flows of {}; measure again for others",
-            filters.join(" ")
-        );
-    }
 }
 
 /// Writes one report after the other.
@@ -95,7 +71,7 @@ impl Writer<'_> {
                 }
                 render::table::write(&report, &mut out, view, screen)
             }
-            Format::Markdown => render::markdown::write(&report, &mut out, view),
+            Format::Markdown => render::markdown::write(&report, &mut out, view, screen),
             // One of many.
             Format::Json if report.window.interval_ns.is_some() => render::json::write_line(&report, &mut out),
             Format::Json => render::json::write(&report, &mut out),
@@ -114,42 +90,5 @@ fn view(args: &ViewArgs) -> View {
         all: args.all,
         units: args.units,
         per_second: args.per_second,
-    }
-}
-
-/// The terminal's size, and what it can show; for a file or pipe, lines of [`PIPE_COLUMNS`] or `COLUMNS`.
-fn screen(output: &Output) -> Screen {
-    let terminal = Some(Term::stdout()).filter(|term| matches!(output, Output::Stdout) && term.is_term());
-    let size = terminal.as_ref().and_then(Term::size_checked);
-    let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    Screen {
-        width: Some(size.map_or_else(|| columns.unwrap_or(PIPE_COLUMNS), |(_, columns)| columns.into())),
-        height: size.map(|(rows, _)| rows.into()),
-        colour: terminal.is_some() && colors_enabled(),
-        unicode: is_utf8(|name| env::var(name).ok()),
-    }
-}
-
-/// Whether the locale's characters are UTF-8 (POSIX: the first of these that is set and not empty). Without any, as in a
-/// container, they are taken to be.
-fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());
-    locale.is_none_or(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_utf8;
-
-    #[test]
-    fn locales() {
-        let locale = |set: &[(&str, &str)]| {
-            is_utf8(|name| set.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned()))
-        };
-        assert!(locale(&[]) && locale(&[("LANG", "en_US.UTF-8")]) && locale(&[("LC_ALL", ""), ("LANG", "C.utf8")]));
-        assert!(!locale(&[("LANG", "C")]) && !locale(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
     }
 }

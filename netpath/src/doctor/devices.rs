@@ -49,7 +49,7 @@ pub fn judge(device: &Inspected, tcx: bool) -> Device {
         _ if !measured => (Level::Ok, None, None),
         Err(error) => (
             Level::Warn,
-            Some(format!("not known who is on its hooks: {error}")),
+            Some(format!("its hooks cannot be read: {error}")),
             Some("check that 'tc filter show' works".to_owned()),
         ),
         Ok(hooks) => {
@@ -82,15 +82,15 @@ pub(super) fn is_measured(class: DeviceClass) -> bool {
 fn obstacle(qdisc: Option<FilterQdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<(Level, String, &'static str)> {
     if tcx {
         let full = hooks.iter().any(|hook| hook.tcx.as_ref().is_some_and(|all| all.len() >= MOST_PROGRAMS));
-        let found = format!("blind: {MOST_PROGRAMS} programs are on a hook, and there is room for no more");
-        return full.then_some((Level::Fail, found, "find out who attaches so many ('bpftool net')"));
+        let found = format!("blind: {MOST_PROGRAMS} programs are on a hook, which has room for no more");
+        return full.then_some((Level::Fail, found, "find out what attaches so many ('bpftool net')"));
     }
     if qdisc == Some(FilterQdisc::Ingress) {
-        let found = "blind: somebody's ingress qdisc is in the place of clsact".to_owned();
+        let found = "blind: another program's ingress qdisc is in the place of clsact".to_owned();
         return Some((
             Level::Fail,
             found,
-            "find out whose it is ('tc filter show'), and do without it or without this device",
+            "find out whose it is ('tc filter show'), and remove it, or ignore this device",
         ));
     }
     let ahead = |hook: &&Hook| {
@@ -102,8 +102,8 @@ fn obstacle(qdisc: Option<FilterQdisc>, hooks: [&Hook; 2], tcx: bool) -> Option<
 }
 
 fn may_be_blind(first: &str) -> (Level, String, &'static str) {
-    let found = format!("may be blind: {first} runs before netpath's, and what it drops or redirects is not seen");
-    (Level::Warn, found, "compare the device's own counters in netpath's report")
+    let found = format!("may be blind: {first} runs first, and netpath does not see what it drops or redirects");
+    (Level::Warn, found, "compare with the device's own counters (netpath report --devices)")
 }
 
 /// "XDP program 47".
@@ -138,7 +138,8 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "run netpath in the node's own network namespace (hostNetwork, or nsenter -t 1 -n)",
         ),
         (_, 0) => without_eni(facts, measured),
-        (_, enis) => Finding::ok("devices", format!("{measured} to measure, {enis} of them ENIs")),
+        (_, 1) => Finding::ok("devices", format!("{measured} to measure, including 1 ENI")),
+        (_, enis) => Finding::ok("devices", format!("{measured} to measure, including {enis} ENIs")),
     });
     let hidden = |device: &Inspected| device.hooks.as_ref().is_ok_and(|hooks| hooks.rx.tcx.is_none());
     if facts.tcx() && facts.devices.iter().any(hidden) {
@@ -184,10 +185,10 @@ pub fn queues(facts: &Facts) -> Option<Finding> {
     Some(Finding::warn(
         "queues",
         format!(
-            "no clsact qdisc yet on {}{more}: netpath makes one when the queue is empty, and loses what the device sends for about a \
-             millisecond; {waiting}",
+            "no clsact qdisc yet on {}{more}: netpath adds one when the queue is empty, and what the device sends in that \
+             millisecond is lost; {waiting}",
             names.join(", ")
         ),
-        "nothing, if that does no harm; else netpath report --no-new-qdisc, which measures the other devices only",
+        "if that does no harm, ignore this; otherwise run netpath report --no-new-qdisc, which measures only the other devices",
     ))
 }

@@ -19,6 +19,7 @@ use crate::kernel::load;
 use crate::netlink::qdiscs;
 use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{self, EniChoice, Link};
+use crate::node::pods::HostRoot;
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
 const MAP_BYTES: u64 = 42_000_000;
@@ -114,11 +115,15 @@ impl Facts {
         MAP_BYTES + MAP_BYTES_PER_CPU * self.cpus.unwrap_or(1)
     }
 
-    /// Looks at everything.
+    /// Looks at everything. `host_root`: where the host's files are, if the user says so.
     ///
     /// # Errors
-    /// If there is no /proc, or the devices cannot be listed.
-    pub fn gather(eni: &EniChoice) -> anyhow::Result<Self> {
+    /// If there is no /proc, the devices cannot be listed, or the host's files are not where the user says.
+    pub fn gather(eni: &EniChoice, host_root: Option<&Path>) -> anyhow::Result<Self> {
+        // As a report does, which fails without it.
+        if let Some(given) = host_root {
+            HostRoot::find(Some(given))?;
+        }
         let release = read("/proc/sys/kernel/osrelease").context("cannot read /proc; mount it")?;
         let kernel = KernelVersion::current().ok();
         Ok(Self {
@@ -139,7 +144,7 @@ impl Facts {
             cpus: read(POSSIBLE_CPUS).as_deref().map(cpus),
             file_limit: descriptors::highest_limit(),
             conntrack: conntrack(Path::new("/proc/sys/net")),
-            namespace: namespace(Path::new("/")),
+            namespace: namespace(Path::new("/"), host_root.unwrap_or(Path::new("/host"))),
             devices: inspect(devices::list(eni)?)?,
             default_routes: Uplinks::read().ok().map(|uplinks| uplinks.devices()),
             waiting: qdiscs::read().ok().map(|qdiscs| qdiscs.waiting),
@@ -209,12 +214,12 @@ fn conntrack(sysctl_net: &Path) -> Conntrack {
     }
 }
 
-fn namespace(root: &Path) -> Namespace {
+fn namespace(root: &Path, host: &Path) -> Namespace {
     let name = |path: &str| fs::read_link(root.join(path)).ok();
     // The first pid namespace has a fixed number (include/linux/proc_ns.h, PROC_PID_INIT_INO). In another one, process 1
     // is a container's, and the node's is to be found where a debug pod has the node's files.
     let in_first = name("proc/self/ns/pid").is_some_and(|name| name.as_os_str() == "pid:[4026531836]");
-    let nodes = name(if in_first { "proc/1/ns/net" } else { "host/proc/1/ns/net" });
+    let nodes = if in_first { name("proc/1/ns/net") } else { fs::read_link(host.join("proc/1/ns/net")).ok() };
     match (name("proc/self/ns/net"), nodes) {
         (Some(own), Some(nodes)) if own == nodes => Namespace::Nodes,
         (Some(_), Some(_)) => Namespace::Other,
@@ -243,7 +248,7 @@ mod tests {
                 fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
                 std::os::unix::fs::symlink(name, path).expect("a link");
             }
-            namespace(root.path())
+            namespace(root.path(), &root.path().join("host"))
         };
         let (first, own) = (("proc/self/ns/pid", "pid:[4026531836]"), ("proc/self/ns/net", "net:[1]"));
         assert_eq!(of(&[first, own, ("proc/1/ns/net", "net:[1]")]), Namespace::Nodes);

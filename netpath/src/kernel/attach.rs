@@ -14,8 +14,6 @@ use aya::Ebpf;
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
-use netpath_ebpf::map;
-
 use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
@@ -32,9 +30,19 @@ pub struct Attacher {
     // Dropped first: filters go before the lease that names their owner.
     links: HashMap<u32, [Attached; 2]>,
     ebpf: Ebpf,
+    programs: HookPrograms,
     /// Attaches legacy filters; `None` if links are TCX.
     clsact: Option<Clsact>,
     kernel: KernelVersion,
+}
+
+/// Names of the programs for each kind of device: ingress, egress.
+#[derive(Clone, Copy, Debug)]
+pub struct HookPrograms {
+    /// Of devices with Ethernet headers.
+    pub ethernet: [&'static str; 2],
+    /// Of devices without link layer.
+    pub ip: [&'static str; 2],
 }
 
 /// A program on a hook, until this is dropped.
@@ -78,9 +86,9 @@ pub enum AttachError {
 }
 
 impl Attacher {
-    pub(super) fn new(ebpf: Ebpf, kernel: KernelVersion) -> io::Result<Self> {
+    pub(super) fn new(ebpf: Ebpf, programs: HookPrograms, kernel: KernelVersion) -> io::Result<Self> {
         let clsact = if kernel < TCX { Some(Clsact::new(kernel)?) } else { None };
-        Ok(Self { links: HashMap::new(), ebpf, clsact, kernel })
+        Ok(Self { links: HashMap::new(), ebpf, programs, clsact, kernel })
     }
 
     /// Attaches legacy filters from now on, though the kernel has TCX.
@@ -126,9 +134,9 @@ impl Attacher {
             None => return Err(Exhausted::Process.into()),
         }
         let [rx, tx] = match layer {
-            Layer::Ethernet => [map::RX, map::TX],
+            Layer::Ethernet => self.programs.ethernet,
             // What begins with neither will be counted as unparsed.
-            Layer::Ip | Layer::Unknown => [map::RX_IP, map::TX_IP],
+            Layer::Ip | Layer::Unknown => self.programs.ip,
         };
         let rx = self.attach_one(rx, (ifindex, name), Direction::Rx)?;
         let tx = self.attach_one(tx, (ifindex, name), Direction::Tx)?;

@@ -27,7 +27,7 @@ pub enum LoadError {
     MemoryLimit,
     /// The kernel has no memory for the maps.
     #[error(
-        "the kernel has no memory for netpath's eBPF maps; raise the memory limit of the pod (cgroup), or give netpath report a smaller --max-flows"
+        "the kernel has no memory for netpath's eBPF maps; raise the memory limit of the pod (cgroup), or run netpath report with a smaller --max-flows"
     )]
     NoMemory,
     /// Maps, programs and sockets are open files.

@@ -9,7 +9,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use netpath_ebpf::map;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::attach::Attacher;
+use super::attach::{Attacher, HookPrograms};
 use super::drain::Drain;
 use super::error::{LoadError, WITHOUT_MEMLOCK, explained};
 
@@ -24,12 +24,18 @@ pub fn has_object() -> bool {
 
 /// Loads the object with room for `max_flows` flows of each address family, and as many ICMP errors, and its programs.
 pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
+    let kernel = prepare(OBJECT)?;
+    load_object(max_flows, kernel).map_err(|error| explained(error, kernel))
+}
+
+/// What comes before an object is loaded: whether it can be, and the limit on locked memory.
+pub(super) fn prepare(object: &[u8]) -> Result<KernelVersion, LoadError> {
     let kernel = KernelVersion::current().map_err(|error| LoadError::KernelVersion(error.to_string()))?;
-    can_load(OBJECT, kernel, missing_capabilities())?;
+    can_load(object, kernel, missing_capabilities())?;
     if kernel < WITHOUT_MEMLOCK {
         raise_memory_limit();
     }
-    load_object(max_flows, kernel).map_err(|error| explained(error, kernel))
+    Ok(kernel)
 }
 
 fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain), LoadError> {
@@ -40,9 +46,9 @@ fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain
         }
     }
     let mut ebpf: Ebpf = loader.load(OBJECT)?;
-    load_programs(&mut ebpf)?;
+    load_programs(&mut ebpf, &COUNTING)?;
     let drain = Drain::new(&mut ebpf)?;
-    Ok((Attacher::new(ebpf, kernel).map_err(LoadError::Clsact)?, drain))
+    Ok((Attacher::new(ebpf, COUNTING, kernel).map_err(LoadError::Clsact)?, drain))
 }
 
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
@@ -55,14 +61,17 @@ fn raise_memory_limit() {
     }
 }
 
+/// The programs that count.
+const COUNTING: HookPrograms = HookPrograms { ethernet: [map::RX, map::TX], ip: [map::RX_IP, map::TX_IP] };
+
 /// Loads the programs for devices with Ethernet headers, both at once: the verifier takes most of a start, and works on as
 /// many CPUs as it is given programs. Those for other devices are loaded when there is one.
-fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    for name in map::PROGRAMS {
+pub(super) fn load_programs(ebpf: &mut Ebpf, programs: &HookPrograms) -> Result<(), LoadError> {
+    for name in programs.ethernet.into_iter().chain(programs.ip) {
         ebpf.program(name).ok_or_else(|| LoadError::Layout(format!("no program {name}")))?;
     }
     std::thread::scope(|scope| {
-        let named = |(name, program)| Some(([map::RX, map::TX].into_iter().find(|needed| *needed == name)?, program));
+        let named = |(name, program)| Some((programs.ethernet.into_iter().find(|needed| *needed == name)?, program));
         let loading: Vec<_> = ebpf
             .programs_mut()
             .filter_map(named)

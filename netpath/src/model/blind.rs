@@ -52,11 +52,11 @@ impl fmt::Display for Blind {
                 let hook = hook(*direction);
                 write!(
                     f,
-                    "its {hook} hook lost netpath's program while it measured: somebody took it off; now there: {present}"
+                    "its {hook} hook lost netpath's program in the window: another program removed it; now there: {present}"
                 )
             }
             Self::Unchecked { reason } => {
-                write!(f, "it could not be checked that netpath's programs stayed on its hooks: {reason}")
+                write!(f, "netpath could not check that its programs stayed on the hooks: {reason}")
             }
             Self::Ahead { direction, programs, hidden_bytes } => {
                 write!(f, "before netpath on its {} hook: {}; ", hook(*direction), programs.join(", "))?;
@@ -64,7 +64,7 @@ impl fmt::Display for Blind {
                     Some(bytes) => write!(f, "{bytes} bytes that the device counted did not reach netpath"),
                     None => write!(
                         f,
-                        "without the device's counters it cannot be told whether packets were kept from netpath"
+                        "without the device's counters, netpath cannot tell whether packets were kept from it"
                     ),
                 }
             }

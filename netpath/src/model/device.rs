@@ -1,5 +1,7 @@
 //! What a device is, and what is known of it.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,16 @@ pub enum Attach {
     Clsact,
     /// Not attached.
     None,
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "TCX",
+            Self::Clsact => "filters of a clsact qdisc",
+            Self::None => "nothing",
+        })
+    }
 }
 
 /// What a snapshot and a report know of a device alike. Counts are of the window: end minus start.

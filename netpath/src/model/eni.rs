@@ -1,6 +1,7 @@
 //! ENIs, what the VPC CNI's address management says of them, and which sources answered: the same in a snapshot and in a
 //! report. Plain data. Every fact names its origin; what no source told is `None`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
@@ -172,6 +173,18 @@ pub enum SourceName {
     IpamdEnis,
     /// ipamd's metrics endpoint.
     IpamdMetrics,
+}
+
+/// In words: what is asked.
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Altnames => "the devices' alternative names",
+            Self::Imds => "the instance metadata service",
+            Self::IpamdEnis => "ipamd's introspection",
+            Self::IpamdMetrics => "ipamd's metrics endpoint",
+        })
+    }
 }
 
 /// How asking a source went.

@@ -16,6 +16,7 @@ mod monitor;
 mod tables;
 pub mod uplink;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::Context as _;
@@ -111,6 +112,18 @@ pub enum LinkEvent {
     /// Messages were lost. The devices were read again; the differences follow as events. Devices that
     /// came and went meanwhile were never seen.
     Lost,
+}
+
+/// As a log has it.
+impl fmt::Display for LinkEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Appeared(link) => write!(f, "{} ({}) is there", link.name, link.ifindex),
+            Self::Changed(link) => write!(f, "{} ({}) has changed", link.name, link.ifindex),
+            Self::Gone { ifindex, .. } => write!(f, "the device with index {ifindex} is gone"),
+            Self::Lost => f.write_str("messages about devices were lost, and the devices were read again"),
+        }
+    }
 }
 
 impl Link {

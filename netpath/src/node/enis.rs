@@ -329,7 +329,10 @@ fn answered<T>(reading: Option<&Reading<T>>) -> bool {
 }
 
 fn source(name: SourceName, error: Option<&Failure>) -> Source {
-    log::debug!("{name:?}: {error:?}");
+    match error {
+        Some(error) => log::debug!("{name} was asked, but {}", error.reason),
+        None => log::debug!("{name} answered"),
+    }
     let state = error.map_or(SourceState::Ok, |error| error.state);
     Source { name, state, reason: error.map(|error| error.reason.clone()) }
 }

@@ -70,9 +70,12 @@ pub fn select(report: &mut Report, filter: &Filter) {
     report.flows.retain(|flow| filter.matches(flow));
     report.conversations = conversations(&report.flows, Merge::ClientPorts);
     let before = report.selection.take().map(|selection| selection.filters).unwrap_or_default();
-    report.selection = Some(Selection {
-        filters: before.into_iter().chain(filter.0.iter().flatten().map(ToString::to_string)).collect(),
-        totals: account::totals(&report.flows),
-        there,
-    });
+    let mut filters = before.clone();
+    for condition in filter.0.iter().flatten().map(ToString::to_string) {
+        if !filters.contains(&condition) {
+            filters.push(condition);
+        }
+    }
+    report.selection =
+        Some(Selection { filters, filtered_before: before, totals: account::totals(&report.flows), there });
 }

@@ -1,4 +1,4 @@
-//! What it means that no device is taken for an ENI, and what to do.
+//! What it means that netpath recognised no ENI, and what to do.
 //!
 //! In: the devices, and by which of them default routes leave. Out: [`EniHealth`], and sentences. Pure.
 
@@ -37,10 +37,10 @@ pub fn health(devices: &[Device], default_routes: Option<&[u32]>) -> (EniHealth,
 /// kind or driver.
 #[must_use]
 pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) -> Advice {
-    let no_eni = "no device is taken for an ENI";
+    let no_eni = "netpath recognised no ENI";
     if !has_default_route {
         return Advice {
-            found: format!("{no_eni}, and there is no default route: nothing is seen to leave this network"),
+            found: format!("{no_eni}, and there is no default route: nothing can be seen to leave this network"),
             todo: "if a device is an ENI, name it with --eni".to_owned(),
         };
     }
@@ -48,7 +48,7 @@ pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) ->
         .iter()
         .map(|(name, kind)| kind.map_or_else(|| (*name).to_owned(), |kind| format!("{name} (a {kind} device)")))
         .collect();
-    let wrong = format!("{no_eni}, so that no byte is counted as crossing one");
+    let wrong = format!("{no_eni}, so no byte counts as crossing one");
     if words.is_empty() {
         return Advice {
             found: format!("{wrong}, though there is a default route"),
@@ -76,7 +76,7 @@ mod tests {
         };
         assert_eq!(
             said(true, &[("eth0", Some("veth"))]),
-            "no device is taken for an ENI, so that no byte is counted as crossing one; the default route leaves by eth0 (a \
+            "netpath recognised no ENI, so no byte counts as crossing one; the default route leaves by eth0 (a \
              veth device); if that is the node's uplink, name it: --eni eth0"
         );
         assert!(

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use console::measure_text_width;
 
 use super::tone::Tone;
+use crate::locale::ascii;
 
 /// Where text is written to.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,10 @@ impl Default for Screen {
 }
 
 impl Screen {
-    /// The text with plain ASCII in place of netpath's own symbols, where that is all the screen has.
+    /// The text in ASCII, where that is all the screen has.
     #[must_use]
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.unicode || text.is_ascii() {
-            return Cow::Borrowed(text);
-        }
-        Cow::Owned(text.replace('→', "->").replace('…', self.ellipsis()).replace('·', "-").replace('×', "x"))
+        if self.unicode { Cow::Borrowed(text) } else { ascii(text) }
     }
 
     fn ellipsis(&self) -> &'static str {
@@ -78,25 +76,33 @@ pub struct Column {
     pub right: bool,
     /// It may be shortened.
     pub shrinks: bool,
+    /// Where lines are too short for it, its cells stand below their rows.
+    pub folds: bool,
 }
 
 impl Column {
     /// Of names, which may be shortened.
     #[must_use]
     pub const fn name(heading: &'static str) -> Self {
-        Self { heading, right: false, shrinks: true }
+        Self { heading, right: false, shrinks: true, folds: false }
     }
 
     /// Of words.
     #[must_use]
     pub const fn words(heading: &'static str) -> Self {
-        Self { heading, right: false, shrinks: false }
+        Self { heading, right: false, shrinks: false, folds: false }
+    }
+
+    /// Of words that stand below the row where lines are too short.
+    #[must_use]
+    pub const fn folding(heading: &'static str) -> Self {
+        Self { heading, right: false, shrinks: false, folds: true }
     }
 
     /// Of numbers.
     #[must_use]
     pub const fn number(heading: &'static str) -> Self {
-        Self { heading, right: true, shrinks: false }
+        Self { heading, right: true, shrinks: false, folds: false }
     }
 }
 
@@ -136,18 +142,54 @@ impl Block {
     /// How many lines it takes.
     #[must_use]
     pub fn height(&self, screen: &Screen) -> usize {
+        let block = self.folded(screen);
         let wrapped = |text: &String| wrap(text, screen.width.map(|width| width.saturating_sub(2 * INDENT))).len();
-        let details: usize = self.rows.iter().flat_map(|row| &row.details).map(wrapped).sum();
-        1 + self.rows.len() + details + self.notes.iter().map(wrapped).sum::<usize>()
+        let details: usize = block.rows.iter().flat_map(|row| &row.details).map(wrapped).sum();
+        1 + block.rows.len() + details + block.notes.iter().map(wrapped).sum::<usize>()
+    }
+
+    /// The block with so many of its folding columns below their rows, the widest first, that the others fit.
+    fn folded(&self, screen: &Screen) -> Cow<'_, Self> {
+        let Some(width) = screen.width else { return Cow::Borrowed(self) };
+        let mut widths = self.natural_widths(screen);
+        let mut kept: Vec<usize> = (0..self.columns.len()).collect();
+        while line_width(&widths) > width {
+            let folding = (0..kept.len()).filter(|&index| self.columns[kept[index]].folds);
+            let Some(widest) = folding.max_by_key(|&index| widths[index]) else { break };
+            kept.remove(widest);
+            widths.remove(widest);
+        }
+        if kept.len() == self.columns.len() {
+            return Cow::Borrowed(self);
+        }
+        let rows = self.rows.iter().map(|row| self.fold(row, &kept)).collect();
+        let columns = kept.iter().map(|&index| self.columns[index]).collect();
+        Cow::Owned(Self { title: self.title.clone(), columns, rows, notes: self.notes.clone() })
+    }
+
+    /// The row with its other cells below it: "addresses: 10.0.0.5/24". Cells without anything are left out.
+    fn fold(&self, row: &Row, kept: &[usize]) -> Row {
+        let mut cells = Vec::new();
+        let mut below = Vec::new();
+        for (index, (cell, column)) in row.cells.iter().zip(&self.columns).enumerate() {
+            if kept.contains(&index) {
+                cells.push(cell.clone());
+            } else if !matches!(cell.text.as_str(), "" | "-") {
+                below.push(format!("{}: {}", column.heading.to_lowercase(), cell.text));
+            }
+        }
+        let below = Some(below.join("; ")).filter(|below| !below.is_empty());
+        Row { cells, details: below.into_iter().chain(row.details.iter().cloned()).collect() }
     }
 
     /// Writes it as text.
     pub fn write(&self, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
-        let widths = self.widths(screen);
-        self.write_headings(out, screen, &widths)?;
-        for row in &self.rows {
+        let block = self.folded(screen);
+        let widths = block.widths(screen);
+        block.write_headings(out, screen, &widths)?;
+        for row in &block.rows {
             let mut line = String::new();
-            for ((cell, column), width) in row.cells.iter().zip(&self.columns).zip(&widths) {
+            for ((cell, column), width) in row.cells.iter().zip(&block.columns).zip(&widths) {
                 let text = shorten(&screen.text(&cell.text), *width, screen.ellipsis());
                 let padding = " ".repeat(width.saturating_sub(measure_text_width(&text)));
                 let text = screen.styled(&text, cell.tone);
@@ -161,7 +203,7 @@ impl Block {
                 write_wrapped(out, screen, detail, 2 * INDENT)?;
             }
         }
-        for note in &self.notes {
+        for note in &block.notes {
             write_wrapped(out, screen, note, INDENT)?;
         }
         Ok(())
@@ -183,8 +225,8 @@ impl Block {
         writeln!(out, "{}", line.trim_end())
     }
 
-    /// How wide the columns are, so that a line fits the screen if it can.
-    fn widths(&self, screen: &Screen) -> Vec<usize> {
+    /// How wide the columns are where nothing is shortened.
+    fn natural_widths(&self, screen: &Screen) -> Vec<usize> {
         let title = measure_text_width(&self.title).saturating_sub(INDENT);
         let mut widths: Vec<usize> = self.columns.iter().map(|column| measure_text_width(column.heading)).collect();
         if let Some(first) = widths.first_mut() {
@@ -195,10 +237,16 @@ impl Block {
                 *width = (*width).max(measure_text_width(&screen.text(&cell.text)));
             }
         }
+        widths
+    }
+
+    /// How wide the columns are, so that a line fits the screen if it can.
+    fn widths(&self, screen: &Screen) -> Vec<usize> {
+        let mut widths = self.natural_widths(screen);
         let Some(screen_width) = screen.width else { return widths };
+        let title = measure_text_width(&self.title).saturating_sub(INDENT);
         let least = |index: usize| if index == 0 { title.max(LEAST_NAME) } else { LEAST_NAME };
-        let gaps = INDENT + GAP * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > screen_width {
+        while line_width(&widths) > screen_width {
             let shrinks = |index: &usize| self.columns[*index].shrinks && widths[*index] > least(*index);
             let Some(widest) = (0..widths.len()).filter(shrinks).max_by_key(|&index| widths[index]) else { break };
             widths[widest] -= 1;
@@ -206,23 +254,35 @@ impl Block {
         widths
     }
 
-    /// Writes it as a table of GitHub's markdown.
-    pub fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes it as a table of GitHub's markdown. What stands below a row as text is in a column of its own.
+    pub fn write_markdown(&self, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
+        let escape = |text: &str| escape(&screen.text(text));
+        let mut columns = self.columns.clone();
+        if self.rows.iter().any(|row| !row.details.is_empty()) {
+            columns.push(Column::words("NOTES"));
+        }
         let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
         let title = |(index, column): (usize, &Column)| escape(if index == 0 { &self.title } else { column.heading });
-        writeln!(out, "{}", line(self.columns.iter().enumerate().map(title).collect()))?;
+        writeln!(out, "{}", line(columns.iter().enumerate().map(title).collect()))?;
         let rule = |column: &Column| if column.right { "---:" } else { "---" }.to_owned();
-        writeln!(out, "{}", line(self.columns.iter().map(rule).collect()))?;
+        writeln!(out, "{}", line(columns.iter().map(rule).collect()))?;
         for row in &self.rows {
             let mut cells: Vec<String> = row.cells.iter().map(|cell| escape(cell.text.trim())).collect();
             cells.resize(self.columns.len(), String::new());
+            cells.push(escape(&row.details.join("; ")));
+            cells.truncate(columns.len());
             writeln!(out, "{}", line(cells))?;
         }
-        for text in self.rows.iter().flat_map(|row| &row.details).chain(&self.notes) {
+        for text in &self.notes {
             writeln!(out, "\n{}", escape(text))?;
         }
         Ok(())
     }
+}
+
+/// Columns of a line with cells of these widths.
+fn line_width(widths: &[usize]) -> usize {
+    INDENT + GAP * widths.len().saturating_sub(1) + widths.iter().sum::<usize>()
 }
 
 /// Makes text safe within a table of markdown, where it may hold anything.
@@ -238,9 +298,21 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Writes a sentence in lines that fit.
-pub(super) fn write_wrapped(out: &mut impl Write, screen: &Screen, text: &str, indent: usize) -> io::Result<()> {
+pub fn write_wrapped(out: &mut impl Write, screen: &Screen, text: &str, indent: usize) -> io::Result<()> {
     for line in wrap(&screen.text(text), screen.width.map(|width| width.saturating_sub(indent))) {
         writeln!(out, "{:indent$}{line}", "")?;
+    }
+    Ok(())
+}
+
+/// Writes a sentence behind something; its further lines begin below its first.
+pub(super) fn write_hanging(out: &mut impl Write, screen: &Screen, before: &str, text: &str) -> io::Result<()> {
+    let before = screen.text(before);
+    let indent = measure_text_width(&before);
+    let mut before: &str = &before;
+    for line in wrap(&screen.text(text), screen.width.map(|width| width.saturating_sub(indent))) {
+        writeln!(out, "{before:indent$}{line}")?;
+        before = "";
     }
     Ok(())
 }
@@ -326,11 +398,50 @@ mod tests {
     }
 
     #[test]
+    fn columns_fold_where_they_do_not_fit() {
+        let columns = vec![Column::words(""), Column::folding("ADDRESSES"), Column::folding("POD ADDRESS")];
+        let mut block = Block { title: "DEVICES".to_owned(), columns, ..Block::default() };
+        block.row(["ens5", "10.0.0.5/24, fe80::1/64", "-"]);
+        block.row(["eth0", "-", "10.0.0.21"]);
+        let text = |width| {
+            let screen = Screen { width: Some(width), ..Screen::default() };
+            let mut out = Vec::new();
+            block.write(&mut out, &screen).expect("a Vec takes everything");
+            let text = String::from_utf8(out).expect("UTF-8");
+            assert_eq!(text.lines().count(), block.height(&screen), "{text}");
+            text
+        };
+        assert_eq!(
+            text(50),
+            "DEVICES  ADDRESSES                POD ADDRESS\n  ens5   10.0.0.5/24, fe80::1/64  -\n  eth0   -                        10.0.0.21\n"
+        );
+        assert_eq!(
+            text(40),
+            "DEVICES  POD ADDRESS\n  ens5   -\n    addresses: 10.0.0.5/24, fe80::1/64\n  eth0   10.0.0.21\n"
+        );
+        assert_eq!(
+            text(18),
+            "DEVICES\n  ens5\n    addresses:\n    10.0.0.5/24,\n    fe80::1/64\n  eth0\n    pod address:\n    10.0.0.21\n"
+        );
+    }
+
+    #[test]
+    fn markdown_has_what_stands_below_a_row() {
+        let mut block = Block { title: "A".to_owned(), columns: vec![Column::name("")], ..Block::default() };
+        block.row(["a"]);
+        block.rows[0].details = vec!["pod default/web".to_owned(), "an ENI".to_owned()];
+        let mut out = Vec::new();
+        block.write_markdown(&mut out, &Screen::default()).expect("a Vec takes everything");
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(text, "| A | NOTES |\n| --- | --- |\n| a | pod default/web; an ENI |\n");
+    }
+
+    #[test]
     fn markdown_is_escaped() {
         let mut block = Block { title: "A".to_owned(), columns: vec![Column::name("")], ..Block::default() };
         block.row(["a|b<script>"]);
         let mut out = Vec::new();
-        block.write_markdown(&mut out).expect("a Vec takes everything");
+        block.write_markdown(&mut out, &Screen::default()).expect("a Vec takes everything");
         assert_eq!(String::from_utf8(out).expect("UTF-8"), "| A |\n| --- |\n| a\\|b\\<script\\> |\n");
     }
 }

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::block::{Block, Column, Screen};
-use super::enis;
+use super::block::{Block, Column, Screen, write_wrapped};
+use super::{enis, labels};
 use crate::model::{DeviceClass, Eni, Ipam, Source};
 use crate::node::devices::{EniEvidence, Link};
 use crate::node::enis::Known;
@@ -72,47 +72,52 @@ pub fn json(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<(
 ///
 /// # Errors
 /// If `out` fails.
-pub fn table(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}", sum(links))?;
-    for sentence in enis(links).into_iter().chain(misleading(links)) {
-        writeln!(out, "{sentence}")?;
-    }
-    let columns = vec![
-        Column::words(""),
-        Column::number("INDEX"),
-        Column::words("CLASS"),
-        Column::words("KIND/DRIVER"),
-        Column::words("MAC"),
-        Column::words("ADDRESSES"),
-        Column::words("POD ADDRESS"),
-        Column::words("IN CONTAINER INSIGHTS"),
-    ];
-    let mut table = Block { title: "DEVICES".to_owned(), columns, ..Block::default() };
-    for link in links {
-        table.row([
-            sanitise(&link.name).into_owned(),
-            link.ifindex.to_string(),
-            class(link.class, 1).to_owned(),
-            sanitise(link.kind.as_deref().or(link.driver.as_deref()).unwrap_or("-")).into_owned(),
-            sanitise(link.mac.as_deref().unwrap_or("-")).into_owned(),
-            some_of(&link.addresses),
-            if link.class == DeviceClass::Veth { some_of(&link.routed) } else { "-".to_owned() },
-            (if counted(link) { "yes" } else { "no" }).to_owned(),
-        ]);
+pub fn table(links: &[Link], known: &Known, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
+    for sentence in [sum(links)].into_iter().chain(enis(links)).chain(misleading(links)) {
+        write_wrapped(out, screen, &sentence, 0)?;
     }
     let enis = enis::blocks(&known.enis, known.ipam.as_ref(), known.instance_id.as_deref());
-    for block in [table].iter().chain(&enis) {
+    for block in [devices(links)].iter().chain(&enis) {
         writeln!(out)?;
-        block.write(out, &Screen::default())?;
+        block.write(out, screen)?;
     }
     let warnings = enis::warnings(&known.enis, known.ipam.as_ref(), &known.sources);
     if !warnings.is_empty() {
         writeln!(out)?;
     }
     for warning in warnings {
-        writeln!(out, "{warning}.")?;
+        write_wrapped(out, screen, &format!("{warning}."), 0)?;
     }
     Ok(())
+}
+
+fn devices(links: &[Link]) -> Block {
+    let columns = vec![
+        Column::words(""),
+        Column::number("INDEX"),
+        Column::words("CLASS"),
+        Column::words("KIND/DRIVER"),
+        Column::folding("MAC"),
+        Column::folding("ADDRESSES"),
+        Column::folding("POD ADDRESS"),
+    ];
+    let mut block = Block { title: "DEVICES".to_owned(), columns, ..Block::default() };
+    for link in links {
+        let name = sanitise(&link.name);
+        block.row([
+            if counted(link) { name.into_owned() } else { format!("({name})") },
+            link.ifindex.to_string(),
+            class(link.class, 1).to_owned(),
+            sanitise(link.kind.as_deref().or(link.driver.as_deref()).unwrap_or("-")).into_owned(),
+            sanitise(link.mac.as_deref().unwrap_or("-")).into_owned(),
+            some_of(&link.addresses),
+            if link.class == DeviceClass::Veth { some_of(&link.routed) } else { "-".to_owned() },
+        ]);
+    }
+    if !links.iter().all(counted) {
+        block.notes.push(labels::IN_PARENTHESES.to_owned());
+    }
+    block
 }
 
 fn counted(link: &Link) -> bool {
@@ -175,7 +180,7 @@ fn enis(links: &[Link]) -> Vec<String> {
         let driver = link.driver.as_deref().map(sanitise);
         let reason = match (link.eni_evidence, driver) {
             (None, _) => continue,
-            (Some(EniEvidence::Named), _) => "--eni says so".to_owned(),
+            (Some(EniEvidence::Named), _) => "--eni names it".to_owned(),
             (Some(EniEvidence::Imds), _) => "the instance metadata service names its hardware address".to_owned(),
             (Some(EniEvidence::Driver), driver) => format!("the driver is {}", driver.unwrap_or_default()),
             (Some(EniEvidence::Hardware), Some(driver)) => {
@@ -190,14 +195,14 @@ fn enis(links: &[Link]) -> Vec<String> {
     }
     if reasons.is_empty() {
         return vec![
-            "netpath recognised no ENI: none has the driver of an ENI or is Ethernet hardware. \
-             If one is, name it: --eni 'eth*'"
+            "netpath recognised no ENI: no device has an ENI's driver or is Ethernet hardware. \
+             If one is an ENI, name it: --eni 'eth*'"
                 .to_owned(),
         ];
     }
     let sentence = |(reason, links): (String, Vec<&Link>)| {
         format!(
-            "netpath takes {} for {}, because {reason}.",
+            "netpath treats {} as {}, because {reason}.",
             names(&links),
             if links.len() == 1 { "an ENI" } else { "ENIs" }
         )

@@ -4,6 +4,7 @@
 //! elsewhere unsanitised.
 
 use super::block::{Block, Column};
+use super::labels::counted;
 use crate::model::{Allowances, Eni, EniRole, Ipam, PodAddresses, Source, SourceName, SourceState};
 use crate::sanitise::sanitise;
 
@@ -23,7 +24,7 @@ pub fn blocks(enis: &[Eni], ipam: Option<&Ipam>, instance: Option<&str>) -> Vec<
     let mut blocks = Vec::new();
     if enis.iter().any(is_known) {
         let mut block = interfaces(enis);
-        block.notes.extend(instance.map(|id| format!("Of instance {}.", sanitise(id))));
+        block.notes.extend(instance.map(|id| format!("Instance {}.", sanitise(id))));
         blocks.push(block);
     }
     if let Some(ipam) = ipam {
@@ -39,8 +40,16 @@ fn is_known(eni: &Eni) -> bool {
 }
 
 fn interfaces(enis: &[Eni]) -> Block {
-    let headings = ["", "ENI", "INDEX", "ROLE", "ADDRESSES", "OF PODS", "PREFIXES", "OVER AN ALLOWANCE"];
-    let columns = headings.map(Column::words).into();
+    let columns = vec![
+        Column::words(""),
+        Column::words("ENI"),
+        Column::folding("INDEX"),
+        Column::words("ROLE"),
+        Column::folding("ADDRESSES"),
+        Column::folding("POD ADDRESSES"),
+        Column::folding("PREFIXES"),
+        Column::folding("OVER AN ALLOWANCE"),
+    ];
     let mut table = Block { title: "ENIS".to_owned(), columns, ..Block::default() };
     for eni in enis {
         let index = eni.device_index.as_ref().map(|number| match &eni.network_card {
@@ -69,9 +78,9 @@ fn metrics(ipam: &Ipam) -> Block {
         Column::words(""),
         Column::number("VALUE"),
         Column::number("IN THE WINDOW"),
-        Column::words("IPAMD'S NAME"),
+        Column::folding("IPAMD'S NAME"),
     ];
-    let notes = vec!["What the CNI metrics helper shows, of this node alone.".to_owned()];
+    let notes = vec!["As the CNI metrics helper shows them, for this node alone.".to_owned()];
     let mut table = Block { title: "IPAMD".to_owned(), columns, notes, ..Block::default() };
     for metric in ipam.metrics.iter().filter(|metric| metric.value > 0 || ALWAYS.contains(&metric.name.as_str())) {
         table.row([
@@ -94,28 +103,28 @@ pub fn warnings(enis: &[Eni], ipam: Option<&Ipam>, sources: &[Source]) -> Vec<St
         }
         for (count, meaning, action) in eni.allowances.map(exceeded).into_iter().flatten() {
             if let Some(count) = count.filter(|count| *count > 0) {
-                let packets = if count == 1 { "packet" } else { "packets" };
-                lines.push(format!("{name}: EC2 queued or dropped {count} {packets} over the {meaning} ({action})"));
+                let packets = counted(count, "packet");
+                lines.push(format!("{name}: EC2 queued or dropped {packets} over the {meaning} ({action})"));
             }
         }
     }
     let without = ipam.and_then(|ipam| ipam.metrics.iter().find(|one| one.name == "awscni_no_available_ip_addresses"));
     if let Some(count) = without.and_then(|metric| metric.in_window).filter(|count| *count > 0) {
         lines.push(format!(
-            "ipamd had no address for {count} {} (check the subnet's free addresses, and maxIPAddresses)",
-            if count == 1 { "pod" } else { "pods" }
+            "ipamd had no address for {} (check the subnet's free addresses, and maxIPAddresses)",
+            counted(count, "pod")
         ));
     }
     for source in sources {
         if matches!(source.state, SourceState::Refused | SourceState::TimedOut | SourceState::Malformed) {
-            let (name, missing) = match source.name {
-                SourceName::Imds => ("the instance metadata service", "ENI ids and addresses may be missing"),
-                SourceName::IpamdEnis => ("ipamd's introspection", "addresses of pods by ENI may be missing"),
-                SourceName::IpamdMetrics => ("ipamd's metrics endpoint", "its numbers are missing"),
-                SourceName::Altnames => ("the devices' alternative names", "ENI ids may be missing"),
+            let missing = match source.name {
+                SourceName::Imds => "ENI ids and addresses may be missing",
+                SourceName::IpamdEnis => "addresses of pods by ENI may be missing",
+                SourceName::IpamdMetrics => "its numbers are missing",
+                SourceName::Altnames => "ENI ids may be missing",
             };
             let reason = source.reason.as_deref().unwrap_or("it gave no reason");
-            lines.push(format!("{} was asked, but {} ({missing})", name, sanitise(reason)));
+            lines.push(format!("{} was asked, but {} ({missing})", source.name, sanitise(reason)));
         }
     }
     lines
@@ -164,7 +173,7 @@ fn allowances(allowances: Allowances) -> String {
         (false, _) => over.join(", "),
     };
     match allowances.conntrack_allowance_available {
-        Some(left) => format!("{text}; {left} connections left"),
+        Some(left) => format!("{text}, {left} connections left"),
         None => text,
     }
 }

@@ -15,9 +15,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     pretty(report, out)
 }
 
-/// Writes the report as one line.
-pub fn write_line(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(Escaped(&mut *out), report)?;
+/// Writes anything as one line.
+pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(Escaped(&mut *out), value)?;
     writeln!(out)
 }
 

@@ -10,6 +10,12 @@ pub fn address_and_port(address: IpAddr, port: Option<u16>) -> String {
     port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
 }
 
+/// "1 packet", "12 packets", "2 addresses".
+pub fn counted(count: u64, what: &str) -> String {
+    let plural = if what.ends_with('s') { "es" } else { "s" };
+    format!("{count} {what}{}", if count == 1 { "" } else { plural })
+}
+
 /// What the bytes of a path did.
 pub const fn path(path: PathClass) -> &'static str {
     match path {
@@ -58,6 +64,17 @@ pub const fn share_of_term(term: TermKind) -> &'static str {
     }
 }
 
+/// [`TermKind::Unattributed`] where the flow table was full.
+pub const NO_ROOM: &str = "in no flow, as the table was full";
+
+/// The same, as the end of "76 % …".
+pub const SHARE_WITHOUT_ROOM: &str = "did not fit into the flow table (--max-flows)";
+
+/// [`CauseKind::Sampling`] where it is known how long that took.
+pub fn sampling(within: &str) -> String {
+    format!("passed in the {within} of reading counters")
+}
+
 /// Why the kernel's count differs from netpath's.
 pub const fn cause(kind: CauseKind) -> &'static str {
     match kind {
@@ -92,6 +109,9 @@ pub const fn scope(scope: Scope) -> &'static str {
         Scope::Broadcast => "broadcast",
     }
 }
+
+/// What parentheses around a device's name mean.
+pub const IN_PARENTHESES: &str = "Devices in parentheses are not in node_network_total_bytes.";
 
 /// What NAT changes.
 pub const fn nat(nat: Nat) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::block::escape;
+use super::block::{Screen, escape};
 use super::report::{View, page};
 use crate::report::Report;
 
@@ -10,7 +10,8 @@ use crate::report::Report;
 ///
 /// # Errors
 /// If `out` fails.
-pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<()> {
+pub fn write(report: &Report, out: &mut impl Write, view: &View, screen: &Screen) -> io::Result<()> {
+    let escape = |text: &str| escape(&screen.text(text));
     let page = page(report, view, None);
     if let Some(warning) = &page.warning {
         writeln!(out, "**{}**\n", escape(warning))?;
@@ -21,7 +22,7 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View) -> io::Result<(
     writeln!(out, "{}\n", escape(&page.head))?;
     let rows = page.rows.titled();
     for block in page.answer.iter().chain([&rows]).chain(&page.more).filter(|block| !block.rows.is_empty()) {
-        block.write_markdown(out)?;
+        block.write_markdown(out, screen)?;
         writeln!(out)?;
     }
     for line in page.good.iter().chain(&page.problems) {

@@ -22,7 +22,7 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
     match reason {
         PathReason::NeverLeft => {
             let (src, dst) = (flow.src, flow.dst);
-            format!("ip route get {dst} from {src} iif {device}; nft list ruleset")
+            format!("ip route get {dst} from {src} iif {device}; ip neigh; nft list ruleset")
         }
         PathReason::DroppedByFilter => format!("tc -s filter show dev {device} ingress"),
         PathReason::DroppedByIpsecPolicy | PathReason::IpsecPolicy => "ip xfrm policy".to_owned(),
@@ -31,8 +31,9 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
         | PathReason::RewrittenWithoutConntrack
         | PathReason::RedirectedByRule
         | PathReason::QueuedToProcess
-        | PathReason::Synproxy
-        | PathReason::Answered => "nft list ruleset; iptables-save".to_owned(),
+        | PathReason::Synproxy => "nft list ruleset; iptables-save".to_owned(),
+        // The node also answers for a neighbour that does not.
+        PathReason::Answered => "ip neigh; nft list ruleset; iptables-save".to_owned(),
         PathReason::VirtualServer => "ipvsadm -Ln".to_owned(),
         PathReason::OtherProgram => format!("bpftool net show dev {device}"),
         PathReason::ConntrackUnavailable | PathReason::ConntrackOverrun | PathReason::DiversionsUnread => {
@@ -47,18 +48,18 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
 
 const fn words(reason: PathReason) -> &'static str {
     match reason {
-        PathReason::NeverLeft => "came in, was not sent on, and nothing here takes it elsewhere",
+        PathReason::NeverLeft => "came in and was not sent on; nothing here diverts it",
         PathReason::DroppedByFilter => "dropped by a tc filter where it came in",
         PathReason::DroppedByIpsecPolicy => "dropped by an IPsec policy",
         PathReason::Answered => {
-            "answered where it came in, by its receiver or a rule that rejects it; its way on was not seen"
+            "answered where it came in, by its receiver or a rule that rejects it; its onward path was not seen"
         }
         PathReason::IpsecPolicy => "an IPsec policy applies to it, but no such ESP was seen",
         PathReason::PolicyRoute => "a policy route may have delivered it to this node",
         PathReason::Tproxy => "a TPROXY rule may have given it to a process of this node",
         PathReason::RewrittenWithoutConntrack => "a rule may have rewritten its addresses without conntrack",
         PathReason::RedirectedByRule => "a netfilter rule may have sent it elsewhere",
-        PathReason::QueuedToProcess => "a rule lets a process decide about it (NFQUEUE)",
+        PathReason::QueuedToProcess => "a rule leaves it to a process (NFQUEUE)",
         PathReason::Synproxy => "a SYNPROXY rule may have answered it",
         PathReason::VirtualServer => "IPVS may have forwarded it under other addresses",
         PathReason::OtherProgram => "another program on the hook may have redirected or dropped it",
@@ -67,7 +68,7 @@ const fn words(reason: PathReason) -> &'static str {
         PathReason::AmbiguousTranslation => "conntrack translates it in several ways",
         PathReason::RecordsLost => "a hook had no room to record every flow",
         PathReason::UnwatchedDevice => "it may have passed a device that is not fully watched",
-        PathReason::DiversionsUnread => "what may divert packets here could not be read",
+        PathReason::DiversionsUnread => "the rules that may divert it could not be read",
         PathReason::LoopbackDestination => "to a loopback address: dropped, unless route_localnet permits it",
         PathReason::OneSided => "where it came from was not seen",
     }

@@ -40,13 +40,15 @@ fn write_answer(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Resul
             writeln!(out, "{}", screen.styled(&line, Tone::Bad))?;
         }
     }
-    writeln!(out, "{}", page.head)?;
+    write_wrapped(out, screen, &page.head, 0)?;
     for line in page.verdict.iter().flat_map(|verdict| wrap(&screen.text(verdict), screen.width)) {
         writeln!(out, "{}", screen.styled(&line, Tone::Strong))?;
     }
-    writeln!(out)?;
     for block in &page.answer {
+        writeln!(out)?;
         block.write(out, screen)?;
+    }
+    if page.rows.there > 0 {
         writeln!(out)?;
     }
     Ok(())
@@ -77,11 +79,12 @@ fn write_rest(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<
         block.write(out, screen)?;
     }
     if let Some(good) = &page.good {
-        if !page.more.is_empty() {
+        // It belongs to the rows, if they are just above.
+        if page.rows.there == 0 || !page.more.is_empty() {
             writeln!(out)?;
         }
         let width = screen.width.map(|width| width.saturating_sub("HEALTH  ".len()));
-        for (label, line) in once("HEALTH").chain(repeat("      ")).zip(wrap(good, width)) {
+        for (label, line) in once("HEALTH").chain(repeat("      ")).zip(wrap(&screen.text(good), width)) {
             writeln!(out, "{}  {}", screen.styled(label, Tone::Strong), screen.styled(&line, Tone::Good))?;
         }
     } else if !page.problems.is_empty() {

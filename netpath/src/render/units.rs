@@ -111,6 +111,19 @@ pub fn duration(ns: u64) -> String {
     if millis < 1000 { format!("{millis} ms") } else { format!("{}.{} s", millis / 1000, millis % 1000 / 100) }
 }
 
+/// The time between two hops, with three digits or so: "850 ns", "21.3 µs", "204 ms", "1.5 s".
+#[must_use]
+pub fn elapsed(ns: u64) -> String {
+    let (unit_ns, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    let (whole, tenth) = (ns / unit_ns, ns % unit_ns / (unit_ns / 10));
+    if whole < 100 { format!("{whole}.{tenth} {unit}") } else { format!("{whole} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +195,23 @@ mod tests {
     fn durations() {
         assert_eq!(duration(250_000_000), "250 ms");
         assert_eq!(duration(10_049_000_000), "10.0 s");
+    }
+
+    #[test]
+    fn times_between_hops() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.0 µs"),
+            (21_399, "21.3 µs"),
+            (99_999, "99.9 µs"),
+            (100_000, "100 µs"),
+            (204_000_000, "204 ms"),
+            (999_999_999, "999 ms"),
+            (1_500_000_000, "1.5 s"),
+            (u64::MAX, "18446744073 s"),
+        ] {
+            assert_eq!(elapsed(ns), text);
+        }
     }
 }

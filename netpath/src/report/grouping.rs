@@ -15,9 +15,12 @@ pub struct Selection {
     /// The options that chose them ("--pod default/web"). Of those with one name, one at least holds; of different names all.
     /// If the report was read from a file, those that it was limited to before come first, and hold besides.
     pub filters: Vec<String>,
+    /// Of `filters`, those that the file was written with: it has no other flows, so that none can be found in it.
+    #[serde(default)]
+    pub filtered_before: Vec<String>,
     /// As the report's totals, of these flows only.
     pub totals: Totals,
-    /// If no flow is left: what there was instead, one line an option ("pods: default/web, default/db").
+    /// If no flow is left: what there was instead, one line an option or more ("pods: default/web, default/db").
     #[serde(default)]
     pub there: Vec<String>,
 }

@@ -19,7 +19,7 @@ pub fn attach(attacher: &mut Attacher, device: &mut TrackedDevice) {
         let link = &device.link;
         device.attachment = match attacher.attach(link.ifindex, &link.name, link.layer) {
             Ok(how) => {
-                log::info!("attached to {} ({}) by {how:?}", link.name, link.ifindex);
+                log::info!("attached to {} ({}) by {how}", link.name, link.ifindex);
                 Attachment::Attached(how)
             }
             Err(error) => {

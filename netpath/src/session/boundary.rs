@@ -61,7 +61,7 @@ impl Boundary {
 
 /// Ends an epoch, between readings of the devices' counters. Blocks for two grace periods.
 pub fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<Boundary> {
-    let unreadable = "the kernel does not tell its devices' counters (rtnetlink)";
+    let unreadable = "cannot read the devices' counters (rtnetlink); run netpath again";
     let early = counters.read().context(unreadable)?;
     drain.wait_grace_period().context(FLIP)?;
     // Without them, what they drop is unexplained. Not next to the flip: they change by less than the devices' counters do.

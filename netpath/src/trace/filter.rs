@@ -93,14 +93,6 @@ impl Expression {
         required_pods(&self.0)
     }
 
-    /// Whether it has a pod, a namespace or a service.
-    #[must_use]
-    pub fn needs_names(&self) -> bool {
-        self.0.has(&|primitive| {
-            matches!(primitive, Primitive::Pod(..) | Primitive::Namespace(..) | Primitive::Service(..))
-        })
-    }
-
     /// Limits it to packets of these pods (`NS/NAME`), if there are any.
     #[must_use]
     pub fn with_pods(self, pods: &[String]) -> Self {
@@ -109,6 +101,14 @@ impl Expression {
         }
         let pod = |name: &String| Logic::Is(Primitive::Pod(End::Either, Word::of_option("--pod", name)));
         Self(Logic::all([self.0, Logic::any(pods.iter().map(pod))]))
+    }
+
+    /// Whether it has words that mean what the node's records of pods and services say.
+    #[must_use]
+    pub fn needs_names(&self) -> bool {
+        self.0.contains(&|primitive| {
+            matches!(primitive, Primitive::Pod(..) | Primitive::Namespace(..) | Primitive::Service(..))
+        })
     }
 
     /// Gives it the meaning that names have now.
@@ -124,7 +124,7 @@ impl Filter {
     /// Whether it accepts every packet.
     #[must_use]
     pub fn accepts_all(&self) -> bool {
-        self.tests[0].then == ACCEPT && self.tests[0].otherwise == ACCEPT
+        (self.tests[0].then, self.tests[0].otherwise) == (ACCEPT, ACCEPT)
     }
 
     /// Whether it accepts a packet, as the kernel finds.

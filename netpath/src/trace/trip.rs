@@ -34,6 +34,9 @@ pub struct Trip {
     pub at: String,
     /// Protocol: "tcp", "udp", or its number.
     pub proto: String,
+    /// IANA number of the protocol.
+    #[serde(skip)]
+    pub protocol: u8,
     /// `skb->len` at the first hop, in bytes: a super-packet (GSO, GRO) is one packet.
     pub length: u32,
     /// Bytes behind the TCP or UDP header.

@@ -83,12 +83,36 @@ fn screens() {
     let ascii = table(&report, &View::default(), &Screen { unicode: false, width: Some(80), ..Screen::default() });
     assert!(ascii.is_ascii(), "{ascii}");
     let mut markdown = Vec::new();
-    render::markdown::write(&report, &mut markdown, &View { top: Some(3), ..View::default() }).unwrap();
+    let in_ascii = Screen { unicode: false, ..Screen::default() };
+    render::markdown::write(&report, &mut markdown, &View { all: true, ..View::default() }, &in_ascii).unwrap();
+    assert!(markdown.is_ascii());
+    markdown.clear();
+    render::markdown::write(&report, &mut markdown, &View { top: Some(3), ..View::default() }, &Screen::default())
+        .unwrap();
     insta::assert_snapshot!("markdown", String::from_utf8(markdown).unwrap());
     insta::assert_snapshot!(
         "flows",
         table(&report, &View { flows: true, wide: true, ..View::default() }, &Screen::default())
     );
+}
+
+/// Every block of every scenario, in ASCII. What is longer than a line is one word, as an address is.
+#[test]
+fn eighty_columns_are_enough() {
+    let screen = Screen { width: Some(80), unicode: false, ..Screen::default() };
+    let view = View { devices: true, enis: true, names: true, flows: true, ..View::default() };
+    let mut count = 0;
+    for file in std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let text =
+                table(&path::report(&read(file.file_stem().unwrap().to_str().unwrap()).snapshot), &view, &screen);
+            let too_long = |line: &&str| line.len() > 80 && line.trim().contains(' ');
+            assert_eq!(text.lines().filter(too_long).collect::<Vec<_>>(), Vec::<&str>::new(), "{}", file.display());
+            assert!(text.is_ascii(), "{text}");
+            count += 1;
+        }
+    }
+    assert!(count >= 30);
 }
 
 /// With `--top 1` one conversation is left, and colours come only when asked for.
@@ -283,6 +307,10 @@ fn the_command_explains_a_written_report() {
         "{text}"
     );
     assert!(text.ends_with("One more flow matches; it moved 23.1 kB (see --top).\n"), "{text}");
+    let mut in_c = std::process::Command::new(env!("CARGO_BIN_EXE_netpath"));
+    in_c.args(["explain", "10.0.0.22:5201", "--from"]).arg(&path).env("LC_ALL", "C");
+    let text = String::from_utf8(in_c.output().unwrap().stdout).unwrap();
+    assert!(text.is_ascii() && text.starts_with("tcp 10.0.0.21:46480 -> 10.0.0.22:5201 moved "), "{text}");
     let (code, text, _) = run(&["--device", "eth0"]);
     assert!(code == Some(0) && text.starts_with("eth0 is an ENI."), "{text}");
     let (code, text, error) = run(&["udp"]);

@@ -2,7 +2,7 @@
 
 use netpath::cli::{Cli, Command};
 use netpath::path::{group, select};
-use netpath::report::{GroupBy, PathClass, Report};
+use netpath::report::{GroupBy, PathClass, PeerKind, Report};
 use netpath::{path, render};
 use render::block::Screen;
 use render::report::View;
@@ -106,7 +106,10 @@ fn what_there_is_instead() {
         ["pods: default/a, default/b", "protocols: tcp"],
         "each kind once"
     );
-    assert_eq!(there("--pod default/a --path eni"), ["--pod default/a alone: 2 flows", "--path eni alone: 2 flows"]);
+    assert_eq!(
+        there("--pod default/a --path eni"),
+        ["2 flows with --pod default/a alone", "2 flows with --path eni alone"]
+    );
     assert_eq!(there("--namespace x"), ["namespaces: default"]);
     assert_eq!(there("--device eth9"), ["devices: eniaa, enibb, eth0"]);
     assert_eq!(there("--service a/b"), ["services: none is known"]);
@@ -114,6 +117,28 @@ fn what_there_is_instead() {
     assert_eq!(there("--nat any"), ["NAT: none"]);
     assert_eq!(there("--path transit"), ["paths: local, eni, vpc"]);
     assert!(there("--ip 192.0.2.1")[0].starts_with("addresses: 10.0.0."));
+    // Of two: which is not there, and who is.
+    let others = "others: 10.0.0.5 (this node), 10.0.1.1 (vpc)";
+    assert_eq!(
+        there("--between default/a default/x"),
+        ["2 flows of default/a and none of default/x", "pods: default/a, default/b", others]
+    );
+    assert_eq!(
+        there("--between default/a 10.0.1.1"),
+        ["2 flows of default/a, 2 of 10.0.1.1, and none between the two"]
+    );
+    let services = |options: &str| report_of("names", options).selection.unwrap().there;
+    let there = services("--between default/x default/y");
+    assert_eq!(there[0], "no flows of default/x and none of default/y");
+    assert!(there.contains(&"services: default/web:http, kube-system/kube-dns:dns".to_owned()), "{there:?}");
+    // Without the VPC's blocks nothing is known to be in it.
+    let mut report = report_of("pod_to_internet", "");
+    report.node.vpc_cidr_blocks.clear();
+    select::select(&mut report, &select::Filter::new([vec![select::Condition::Path(select::Way::To(PeerKind::Vpc))]]));
+    assert_eq!(
+        report.selection.unwrap().there,
+        ["paths: eni, internet (what is in the VPC is not known: the instance metadata service gave no CIDR blocks)"]
+    );
 }
 
 /// Conversations are those of the flows that are left, and a report that was limited already stays known as that.
@@ -127,7 +152,28 @@ fn a_report_limited_twice() {
     assert_eq!(report.conversations, all, "an earlier netpath did not write them");
     let condition = select::Condition::port("5201").unwrap();
     select::select(&mut report, &select::Filter::new([vec![condition]]));
-    assert_eq!(report.selection.unwrap().filters, ["--path local", "--port 5201"]);
+    let selection = report.selection.clone().unwrap();
+    assert_eq!(selection.filters, ["--path local", "--port 5201"]);
+    assert_eq!(selection.filtered_before, ["--path local"]);
+    let table = table(&report);
+    let note = "The file has only flows with --path local; of these, flows with --port 5201 only: ";
+    assert!(table.contains(note) && table.matches("--path local").count() == 1, "{table}");
+
+    // What it left out cannot be found, and the same filter again changes nothing.
+    let mut none = report.clone();
+    select::select(&mut none, &select::Filter::new([vec![select::Condition::port("443").unwrap()]]));
+    let table = self::table(&none);
+    let words = "there were: ports of servers: 5201. The file has only flows with --path local --port 5201; for others, measure again";
+    assert!(table.contains(words) && table.matches("--path local").count() == 1, "{table}");
+    select::select(&mut report, &select::Filter::new([vec![select::Condition::port("5201").unwrap()]]));
+    assert_eq!(report.selection.clone().unwrap().filters, ["--path local", "--port 5201"]);
+    assert!(self::table(&report).contains("The file has only flows with --path local --port 5201: "));
+}
+
+fn table(report: &Report) -> String {
+    let mut table = Vec::new();
+    render::table::write(report, &mut table, &View::default(), &Screen::default()).unwrap();
+    String::from_utf8(table).unwrap()
 }
 
 /// The sums of the flows that match are beside the node's, which stay.
@@ -197,9 +243,13 @@ fn tables() {
         ("selection_empty", "--proto udp"),
         ("by_pod", "--group-by pod"),
         ("by_device", "--group-by device --pod default/a"),
+        ("by_peer", "--group-by peer"),
+        ("between_nothing", "--between default/a default/x"),
     ] {
-        let mut table = Vec::new();
-        render::table::write(&report(options), &mut table, &View::default(), &Screen::default()).unwrap();
-        insta::assert_snapshot!(name, String::from_utf8(table).unwrap());
+        insta::assert_snapshot!(name, table(&report(options)));
     }
+    let mut markdown = Vec::new();
+    render::markdown::write(&report(""), &mut markdown, &View { devices: true, ..View::default() }, &Screen::default())
+        .unwrap();
+    insta::assert_snapshot!("markdown_devices", String::from_utf8(markdown).unwrap());
 }

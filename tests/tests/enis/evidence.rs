@@ -46,7 +46,7 @@ fn what_imds_names_is_an_eni() {
     assert_eq!(["eth0", "eth1", veth, "spare0"].map(evidence), [Some("imds"), Some("imds"), None, None]);
     let doctor: Diagnosis = read(&run(&lab, &["doctor", "--format", "json"]).stdout).unwrap();
     let found = doctor.finding("devices");
-    assert!(found.level == "ok" && found.found.ends_with("2 of them ENIs"), "{found}");
+    assert!(found.level == "ok" && found.found.ends_with("including 2 ENIs"), "{found}");
 
     // What crosses it is said to.
     let window = text(&lab, &["report", "--format", "json", "--", "ping", "-c", "3", "-i", "0.1", "10.0.0.1"]);
@@ -102,9 +102,7 @@ fn without_an_eni_nothing_is_claimed() {
     check("none", named, (1, "fail"));
     assert_eq!(
         table().lines().next().unwrap(),
-        format!(
-            "THIS REPORT CANNOT BE TRUSTED: no device is taken for an ENI, so that no byte is counted as crossing one; {named}"
-        )
+        format!("THIS REPORT CANNOT BE TRUSTED: netpath recognised no ENI, so no byte counts as crossing one; {named}")
     );
     // IPv6 alone, policy routing alone, several next hops.
     on_node(&lab, "route del default");
@@ -121,7 +119,7 @@ fn without_an_eni_nothing_is_claimed() {
     check("no_uplink", "there is no default route", (0, "warn"));
     let table = table();
     assert!(
-        !table.contains("CANNOT BE TRUSTED") && table.contains("  no device is taken for an ENI, and there is no"),
+        !table.contains("CANNOT BE TRUSTED") && table.contains("  netpath recognised no ENI, and there is no"),
         "{table}"
     );
 }

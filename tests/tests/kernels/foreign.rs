@@ -137,7 +137,7 @@ fn filters_that_others_delete_are_missed_and_not_looked_for() {
         let [opened, deleted, closed] = &read[..] else { panic!("three readings") };
         let lost = |hook: &str, there: &str| {
             format!(
-                "its {hook} hook lost netpath's program while it measured: somebody took it off; now there: {there}"
+                "its {hook} hook lost netpath's program in the window: another program removed it; now there: {there}"
             )
         };
         // Until when netpath is on each hook, and what the report says of that.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -16,6 +16,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("conntrack", "conntrack"),
     ("ipvsadm", "ipvsadm"),
     ("wg", "wireguard-tools"),
@@ -47,6 +48,7 @@ const MANAGERS: [Manager; 4] = [
             ("bridge", "iproute"),
             ("tc", "iproute-tc"),
             ("iptables", "iptables-nft"),
+            ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
             ("c++", "gcc-c++"),
         ],
@@ -54,13 +56,19 @@ const MANAGERS: [Manager; 4] = [
     Manager {
         command: "pacman",
         install: &["-S", "--needed", "--noconfirm"],
-        other_names: &[("conntrack", "conntrack-tools"), ("/usr/lib/cni/ptp", "cni-plugins"), ("c++", "gcc")],
+        other_names: &[
+            ("tshark", "wireshark-cli"),
+            ("conntrack", "conntrack-tools"),
+            ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("c++", "gcc"),
+        ],
     },
     Manager {
         command: "zypper",
         install: &["--non-interactive", "install"],
         other_names: &[
             ("iperf3", "iperf"),
+            ("tshark", "wireshark"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
             ("c++", "gcc-c++"),

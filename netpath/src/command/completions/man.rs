@@ -16,15 +16,12 @@ const OF_A_COMMAND: List = &[
     ("127", "There is no such COMMAND."),
     ("any other", "The exit status of COMMAND, or 128 and the number of the signal that ended it."),
 ];
-const OF_DOCTOR: List = &[
-    ("0", "A report would be right."),
-    ("1", "A report would be wrong, or there would be none."),
-    ("2", "Wrong usage."),
-];
+const OF_DOCTOR: List =
+    &[("0", "netpath can measure this node correctly."), ("1", "It cannot, or not correctly."), ("2", "Wrong usage.")];
 
 const LOG: List = &[("NETPATH_LOG", "What to log to stderr, by module: netpath=info, or netpath::node=debug.")];
 const OF_ENIS: List = &[
-    ("NETPATH_OFFLINE", "If set, as --offline, unless to 0, false, no or off."),
+    ("NETPATH_OFFLINE", "As --offline, if set to anything but 0, false, no or off."),
     ("AWS_EC2_METADATA_DISABLED", "If true, the instance metadata service is not asked."),
     (
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
@@ -37,7 +34,7 @@ const OF_ENIS: List = &[
 ];
 const OF_TEXT: List = &[
     ("NO_COLOR", "If set, tables have no colours."),
-    ("COLUMNS", "How wide help and tables are, where the terminal does not tell."),
+    ("COLUMNS", "How wide help and tables are, where the terminal's width is not known."),
 ];
 
 const FILES: List = &[

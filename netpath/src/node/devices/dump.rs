@@ -2,6 +2,7 @@
 //!
 //! In: the calling thread's network namespace. Out: [`Message`]s, and errors. It must not interpret them.
 
+use std::fmt;
 use std::io;
 
 use anyhow::Context as _;
@@ -36,13 +37,26 @@ pub enum Subject {
     PortVlans,
 }
 
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = |family: u8| if i32::from(family) == libc::AF_INET6 { "IPv6" } else { "IPv4" };
+        match self {
+            Self::Links => f.write_str("links"),
+            Self::Addresses => f.write_str("addresses"),
+            Self::Routes(family) => write!(f, "{} routes", ip(*family)),
+            Self::Rules(family) => write!(f, "{} routing rules", ip(*family)),
+            Self::PortVlans => f.write_str("VLANs of bridges"),
+        }
+    }
+}
+
 /// Dumps `subject`.
 ///
 /// A dump during which things changed is repeated. If they never stop changing, the last one is taken as it is: notifications
 /// complete it.
 pub fn dump(subject: Subject) -> anyhow::Result<Vec<Message>> {
     let (message_type, body) = request(subject);
-    let what = format!("{subject:?}");
+    let what = subject.to_string();
     let mut requester = Requester::open().context("netlink socket")?;
     let mut attempt = 1;
     loop {

@@ -114,7 +114,7 @@ impl Gathered {
             });
         }
         if nameless > 0 {
-            let why = format!("{nameless} pods have processes here and a name nowhere: no other source has their uid");
+            let why = format!("{nameless} pods with processes here have no name: no other source has their uid");
             self.note(NameSource::Processes, SourceError::new(NameSourceState::Incomplete, why));
         }
         let services = self.services.len() as u64;

@@ -132,7 +132,7 @@ pub(super) fn parse<A: Message + Default>(bytes: &[u8]) -> Result<A, GrpcError> 
     let (prefix, message) = bytes.split_at_checked(PREFIX_BYTES).ok_or_else(|| wrong("it is too short"))?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     if prefix[0] != 0 || usize::try_from(length) != Ok(message.len()) {
-        return Err(wrong("it is compressed, or not of the length that it says"));
+        return Err(wrong("it is compressed, or not as long as its header says"));
     }
     A::decode(message).map_err(|error| wrong(&error.to_string()))
 }

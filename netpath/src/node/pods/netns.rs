@@ -27,7 +27,7 @@ pub fn veths_into<T>(namespaces: &[T], open: impl Fn(&T) -> Option<OwnedFd>) -> 
     let mut found = Vec::with_capacity(namespaces.len());
     for some in namespaces.chunks(MAX_OPEN) {
         found.extend(look_up(&some.iter().map(&open).collect::<Vec<_>>()).map_err(|error| {
-            let why = format!("the kernel does not tell which veth leads into which network namespace: {error:#}");
+            let why = format!("the kernel did not report which veth leads into which network namespace: {error:#}");
             SourceError::new(NameSourceState::Unreadable, why)
         })?);
     }

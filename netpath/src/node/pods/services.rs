@@ -40,7 +40,7 @@ const LIMIT: usize = 200_000;
 pub fn read(_: &HostRoot) -> SourceReading {
     let mut services = Vec::new();
     if let Err(error) = read_all(&mut services) {
-        let why = format!("the kernel does not tell its nftables rules: {error}");
+        let why = format!("nftables rules cannot be read: {error}");
         return reading(services, Some(SourceError::new(NameSourceState::Unreadable, why)));
     }
     services.truncate(LIMIT);

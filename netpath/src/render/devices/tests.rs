@@ -49,9 +49,21 @@ fn node() -> Vec<Link> {
 }
 
 fn table_of(links: &[Link]) -> String {
+    on(&Screen::default(), links)
+}
+
+fn on(screen: &Screen, links: &[Link]) -> String {
     let mut text = Vec::new();
-    table(links, &Known::default(), &mut text).unwrap();
+    table(links, &Known::default(), &mut text, screen).unwrap();
     String::from_utf8(text).unwrap()
+}
+
+/// What has no room in a line stands below it.
+#[test]
+fn table_of_80_columns() {
+    let text = on(&Screen { width: Some(80), unicode: false, ..Screen::default() }, &node());
+    assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 80), "{text}");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -102,6 +102,19 @@ fn a_node() {
     insta::assert_snapshot!(text(&enis(), Some(&ipam()), Some("i-0123456789abcdef0"), &sources));
 }
 
+/// What has no room in a line stands below it.
+#[test]
+fn a_node_on_80_columns() {
+    let screen = Screen { width: Some(80), ..Screen::default() };
+    let mut text = Vec::new();
+    for block in blocks(&enis(), Some(&ipam()), None) {
+        block.write(&mut text, &screen).unwrap();
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn what_is_wrong() {
     let mut over = eni("ens5", "", 0, EniRole::Primary);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::labels::cause;
+use super::super::labels::{self, cause};
 use super::super::units::Scale;
 use super::listed;
 use crate::model::{Attach, DeviceClass, Direction};
@@ -83,7 +83,7 @@ fn went(path: PathClass) -> &'static str {
 fn counted(device: &Device, scale: Scale) -> String {
     match (device.counted_by_container_insights, device.facts.kernel) {
         (false, _) => {
-            "Container Insights skips it, for its name: cAdvisor ignores lo…, veth…, docker… and nerdctl….".to_owned()
+            "Container Insights skips it because of its name: cAdvisor ignores names that begin with lo, veth, docker or nerdctl.".to_owned()
         }
         (true, Some(kernel)) => {
             let total = kernel.rx_bytes.saturating_add(kernel.tx_bytes);
@@ -151,7 +151,7 @@ fn difference(word: &str, residual: &Residual, scale: Scale) -> String {
             Some(bytes) => format!("{}: {}", cause(why.name), scale.signed(bytes)),
             None => why.packets.map_or_else(
                 || format!("{}: an unknown number of bytes", cause(why.name)),
-                |packets| format!("{}: {packets} packets of unknown size", cause(why.name)),
+                |packets| format!("{}: {} of unknown size", cause(why.name), labels::counted(packets, "packet")),
             ),
         })
         .collect();

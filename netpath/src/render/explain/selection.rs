@@ -44,16 +44,25 @@ pub enum SelectionError {
         there: String,
     },
     /// The report has no such flow.
-    #[error(
-        "no flow of this window matches; those with the most bytes: {there}; name one of them, or measure for longer"
-    )]
+    #[error("no flow of this window matches; those with the most bytes: {there}; name one of them")]
     NoFlow {
         /// The flows with the most bytes.
         there: String,
     },
     /// The report has no flow at all.
-    #[error("no flow was seen in this window; measure for longer, or while a command runs (-- COMMAND)")]
+    #[error("this window has no flow; measure again while there is traffic, or while a command runs (-- COMMAND)")]
     NoFlows,
+    /// The report has no such flow, and was written with some flows only.
+    #[error(
+        "no flow of this report matches, and it has only flows with {filters}; those with the most bytes: {there}; name one \
+         of them, or measure again"
+    )]
+    Filtered {
+        /// The options that it was written with.
+        filters: String,
+        /// The flows with the most bytes.
+        there: String,
+    },
 }
 
 impl Selection<'_> {
@@ -97,11 +106,16 @@ impl SelectionError {
     }
 
     pub(super) fn no_flow(report: &Report) -> Self {
-        if report.flows.is_empty() {
-            return Self::NoFlows;
-        }
         let flows = report.flows.iter().map(|flow| format!("{} ({})", flow.id, super::flow::ends(flow)));
-        Self::NoFlow { there: first(flows) }
+        match &report.selection {
+            Some(selection) => {
+                let filters: Vec<_> = selection.filters.iter().map(|filter| sanitise(filter)).collect();
+                let there = if report.flows.is_empty() { "none".to_owned() } else { first(flows) };
+                Self::Filtered { filters: filters.join(" "), there }
+            }
+            None if report.flows.is_empty() => Self::NoFlows,
+            None => Self::NoFlow { there: first(flows) },
+        }
     }
 }
 

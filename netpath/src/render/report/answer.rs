@@ -7,7 +7,7 @@ use super::super::units::{Scale, duration, share};
 use super::View;
 use crate::path::totals::parts;
 use crate::path::verdict;
-use crate::report::{CauseKind, EniHealth, PathClass, Report, Term, TermKind, Totals};
+use crate::report::{CauseKind, EniHealth, PathClass, Report, Selection, Term, TermKind, Totals};
 use crate::sanitise::sanitise;
 
 /// Less than this part of the whole has no line of its own, unless all is shown.
@@ -20,7 +20,7 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
     }
     let Some(verdict) = verdict::verdict(report) else {
         return Some(
-            "What CloudWatch and EC2 show is not known here: the counters of a device could not be read.".to_owned(),
+            "What CloudWatch and EC2 show is not known: the counters of a device could not be read.".to_owned(),
         );
     };
     let (cloudwatch, ec2) = (scale.rate(verdict.cloudwatch), scale.rate(verdict.ec2));
@@ -31,11 +31,36 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
         Some(ratio) => format!("CloudWatch shows {cloudwatch}, {} times EC2's {ec2}", times(ratio)),
     };
     let words = |term| match term {
-        TermKind::Unattributed if report.health.map_full_packets > 0 => "found no room in the flow table (--max-flows)",
+        TermKind::Unattributed if report.health.map_full_packets > 0 => labels::SHARE_WITHOUT_ROOM,
         term => labels::share_of_term(term),
     };
-    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", part * 100.0, words(term)));
+    let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", percent(part), words(term)));
     Some(format!("{compared}{}.", cause.unwrap_or_default()))
+}
+
+/// "Flows with --path eni only:", and what the file was limited to before.
+fn limits(selection: &Selection) -> String {
+    let is_new = |filter: &&String| !selection.filtered_before.contains(filter);
+    let new: Vec<&String> = selection.filters.iter().filter(is_new).collect();
+    if selection.filtered_before.is_empty() {
+        return format!("Flows with {} only:", listed(&new));
+    }
+    let before = before(selection);
+    if new.is_empty() { format!("{before}:") } else { format!("{before}; of these, flows with {} only:", listed(&new)) }
+}
+
+/// "The file has only flows with --pod default/web".
+pub(super) fn before(selection: &Selection) -> String {
+    format!("The file has only flows with {}", listed(&selection.filtered_before.iter().collect::<Vec<_>>()))
+}
+
+fn listed(filters: &[&String]) -> String {
+    filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ")
+}
+
+/// Rounded as in the table: nothing short of all is 100 %.
+fn percent(part: f64) -> f64 {
+    if part < 1.0 { (part * 100.0).min(99.0) } else { part * 100.0 }
 }
 
 fn times(ratio: f64) -> String {
@@ -78,7 +103,7 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
     }
     // Not to be added to the sum: the first went inside packets that are in it, and the others are in it already.
     for (label, total) in [
-        ("inside tunnels' and IPsec's packets above", totals.in_tunnels),
+        ("inside tunnel and IPsec packets above", totals.in_tunnels),
         ("crossed an ENI a second time", totals.eni_again),
         ("netpath's own, asking about a new ENI", totals.own),
     ] {
@@ -87,10 +112,10 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
         }
     }
     if let Some(selection) = &report.selection {
-        let filters = selection.filters.iter().map(|filter| sanitise(filter)).collect::<Vec<_>>().join(" ");
         let (these, node) = (scale.bytes(whole), scale.bytes(sum(&report.totals)));
         block.notes.push(format!(
-            "Flows with {filters} only: {these} of the node's {node}. CloudWatch and devices: the whole node."
+            "{} {these} of the node's {node}. CloudWatch and devices: the whole node.",
+            limits(selection)
         ));
     }
     block
@@ -124,12 +149,9 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
             }
             TermKind::Cause(CauseKind::Sampling) => {
                 let within = report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)));
-                within.map_or_else(
-                    || labels::term(term.name).to_owned(),
-                    |within| format!("passed in the {within} of reading counters"),
-                )
+                within.map_or_else(|| labels::term(term.name).to_owned(), |within| labels::sampling(&within))
             }
-            TermKind::Unattributed if report.health.map_full_packets > 0 => "in no flow, for want of room".to_owned(),
+            TermKind::Unattributed if report.health.map_full_packets > 0 => labels::NO_ROOM.to_owned(),
             name => labels::term(name).to_owned(),
         };
         let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
@@ -148,7 +170,7 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
     let vanished = accounting.container_insights.vanished_devices_bytes;
     if vanished > 0 {
         block.notes.push(format!(
-            "Devices that went away took their counters along: for {} of the total, netpath's count stands in.",
+            "Removed devices took their counters with them: {} of the total is netpath's own count.",
             scale.bytes(vanished)
         ));
     }

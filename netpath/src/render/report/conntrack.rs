@@ -2,6 +2,7 @@
 //!
 //! In: what the report says of conntrack. Out: sentences; none if all is as it should be.
 
+use super::super::labels::counted;
 use crate::model::{Conntrack, ConntrackTable};
 use crate::report::Health;
 use crate::sanitise::sanitise;
@@ -23,18 +24,22 @@ fn dropped(table: &ConntrackTable) -> Option<String> {
         return None;
     }
     let size = limit.map_or_else(|| connections.to_string(), |limit| format!("{connections} of {limit}"));
+    let dropped = counted(drop, "packet");
     // Only a full table gives connections up. It may have emptied since.
     let full = early_drop > 0 || limit.is_some_and(|limit| ConntrackTable::nearly_full(connections, limit));
     Some(if full {
-        let given_up =
-            if early_drop > 0 { format!(", and gave up {early_drop} connections for new ones") } else { String::new() };
+        let given_up = if early_drop > 0 {
+            format!(", and gave up {} for new ones", counted(early_drop, "connection"))
+        } else {
+            String::new()
+        };
         format!(
-            "conntrack's table is full ({size} connections): it dropped {drop} packets of new connections{given_up} (raise \
+            "conntrack's table is full ({size} connections): it dropped {dropped} of new connections{given_up} (raise \
              net.netfilter.nf_conntrack_max)"
         )
     } else {
         format!(
-            "conntrack dropped {drop} packets, with room in its table ({size} connections): as a rule, two first packets of a \
+            "conntrack dropped {dropped}, with room in its table ({size} connections): as a rule, two first packets of a \
              connection at once, like DNS queries (compare 'conntrack -S')"
         )
     })

@@ -96,9 +96,8 @@ fn details(one: &Conversation, report: &Report) -> Vec<String> {
         details.push(format!("ICMP errors about it: {} bytes", one.icmp_error_bytes));
     }
     if one.local_pair_left_node && one.paths.contains(&PathClass::Eni) {
-        details.push(
-            "both ends are pods of this node, and yet it went by an ENI (branch ENIs, a load balancer)".to_owned(),
-        );
+        details
+            .push("both ends are pods of this node, yet it crossed an ENI (branch ENIs, a load balancer)".to_owned());
     }
     details
 }

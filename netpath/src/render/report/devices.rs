@@ -39,15 +39,14 @@ pub(super) fn block(report: &Report, view: &View, scale: Scale) -> Block {
     ];
     let rows = busy[..shown].iter().map(|(_, device)| row(device, scale)).collect();
     let mut block = Block { title, columns, rows, ..Block::default() };
-    block.notes.push(
-        "RX, TX: as netpath saw it. DIFFERENCE: the kernel's counters minus that. Devices in parentheses are not in \
-         node_network_total_bytes."
-            .to_owned(),
-    );
+    block.notes.push(format!(
+        "RX, TX: what netpath saw. DIFFERENCE: the kernel's counters minus that. {}",
+        labels::IN_PARENTHESES
+    ));
     let veth_like_eni =
         |device: &Device| device.facts.class == DeviceClass::Veth && device.facts.name.starts_with("eni");
     if busy[..shown].iter().any(|(_, device)| veth_like_eni(device)) {
-        block.notes.push("A veth is the host's end of a pod's veth pair, also if its name starts with eni.".to_owned());
+        block.notes.push("A veth is the host's end of a pod's veth pair, even if its name starts with eni.".to_owned());
     }
     block
 }
@@ -87,8 +86,9 @@ fn row(device: &Device, scale: Scale) -> Row {
 
 /// Whose it is, what is wrong with it, and why the kernel counted something else.
 fn device_notes(device: &Device, scale: Scale) -> String {
-    let facts = [device.pod.as_deref(), device.facts.eni_id.as_deref(), device.blind.as_deref()];
-    let mut notes: Vec<_> = facts.into_iter().flatten().map(|fact| sanitise(fact).into_owned()).collect();
+    let mut notes: Vec<_> = device.pod.iter().map(|pod| format!("pod {}", sanitise(pod))).collect();
+    let facts = [device.facts.eni_id.as_deref(), device.blind.as_deref()];
+    notes.extend(facts.into_iter().flatten().map(|fact| sanitise(fact).into_owned()));
     for (was, word) in
         [(device.facts.appeared, "appeared in the window"), (device.facts.vanished, "went away in the window")]
     {

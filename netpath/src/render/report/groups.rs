@@ -21,7 +21,12 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
         GroupBy::Device => (["DEVICE", "DEVICES"], ""),
     };
     // Of devices, one order everywhere: what they received, and what they sent.
-    let [first, second] = if *by == GroupBy::Device { ["RX", "TX"] } else { ["SENT", "RECEIVED"] };
+    let [first, second] = match by {
+        GroupBy::Device => ["RX", "TX"],
+        // What "the internet sent" is could be either.
+        GroupBy::Peer => ["FROM PEER", "TO PEER"],
+        _ => ["SENT", "RECEIVED"],
+    };
     let columns = vec![
         Column::name(""),
         Column::number("FLOWS"),

@@ -1,9 +1,10 @@
 //! What to know about the report: only what is wrong, what it means, and what to do.
 
 use super::super::enis;
-use super::{conntrack, names, trust};
+use super::super::labels::counted;
+use super::{answer, conntrack, names, trust};
 use crate::model::Attach;
-use crate::report::{PathClass, Report, TermKind};
+use crate::report::{PathClass, Report, Selection, TermKind};
 use crate::sanitise::sanitise;
 
 /// That all is well.
@@ -20,7 +21,9 @@ pub(super) fn good(report: &Report) -> String {
 /// A sentence for each problem.
 pub(super) fn problems(report: &Report) -> Vec<String> {
     let health = &report.health;
-    let mut lines: Vec<_> = trust::note(health).into_iter().chain(conntrack::lines(health)).collect();
+    // Why there is no row comes before all else.
+    let empty = report.selection.as_ref().filter(|_| report.flows.is_empty()).map(nothing_matches);
+    let mut lines: Vec<_> = empty.into_iter().chain(trust::note(health)).chain(conntrack::lines(health)).collect();
     if health.device_overruns > 0 {
         lines.push(
             "devices changed faster than netpath could read: some that came and went may not be listed; measure again"
@@ -30,29 +33,33 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     if health.clsact_new_devices > 0 {
         let lost = health.clsact_lost_packets.map_or_else(
             || "packets sent at that moment were lost, and this kernel does not count them".to_owned(),
-            |lost| format!("{lost} packets sent at that moment were lost"),
+            |lost| format!("packets lost that were sent at that moment: {lost}"),
         );
-        let devices = health.clsact_new_devices;
-        lines.push(format!(
-            "new clsact qdiscs, which interrupt a device's queue: {devices}; {lost} (--no-new-qdisc makes none)"
-        ));
+        let qdiscs = counted(health.clsact_new_devices, "new clsact qdisc");
+        lines.push(format!("{qdiscs}, which interrupt a device's queue; {lost} (--no-new-qdisc avoids them)"));
     }
     lines.extend(names::missing(&report.names));
-    for (count, meaning, action) in [
-        (health.map_full_packets, "packets in no flow, for want of room", "raise --max-flows"),
-        (health.lost_packets, "packets on more devices than netpath has counters for", "report this as a bug"),
-        (health.unparsed_packets, "packets in no flow, as they could not be read", "look at them with tcpdump"),
-        (health.orphan_fragment_packets, "fragments in no flow, as the first one was not seen", "check the path MTU"),
-        (health.blind_devices, "devices not (fully) watched", "NOTE under DEVICES says why"),
-        (health.ambiguous_flows, "flows not joined across NAT: source port reused", "measure for a shorter time"),
+    for (count, what, meaning, action) in [
+        (health.map_full_packets, "packet", "in no flow, as the flow table was full", "raise --max-flows"),
+        (health.lost_packets, "packet", "on more devices than netpath has counters for", "report this as a bug"),
+        (
+            health.unparsed_packets,
+            "packet",
+            "in no flow: netpath cannot read such packets",
+            "look at them with tcpdump",
+        ),
+        (health.orphan_fragment_packets, "fragment", "in no flow, as the first one was not seen", "check the path MTU"),
+        (health.blind_devices, "device", "not (fully) watched", "see DEVICES"),
+        (health.ambiguous_flows, "flow", "not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
-            "flows with a path unknown, as a device is missing on it",
-            "their bytes may be in the report again, as another flow",
+            "flow",
+            "with an unknown path, as a device on it was not seen",
+            "the bytes may also count as another flow",
         ),
     ] {
         if count > 0 {
-            lines.push(format!("{meaning}: {count} ({action})"));
+            lines.push(format!("{} {meaning} ({action})", counted(count, what)));
         }
     }
     lines.extend(enis::warnings(&report.enis, report.ipam.as_ref(), &report.sources));
@@ -60,13 +67,19 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     if let Some(term) = unexplained {
         lines.push(format!("unexplained: {} bytes of node_network_total_bytes (see DEVICES)", term.bytes));
     }
-    if let Some(selection) = report.selection.as_ref().filter(|_| report.flows.is_empty()) {
-        let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join("; ");
-        lines.push(if there.is_empty() {
-            "no flow matches the filters (measure for longer)".to_owned()
-        } else {
-            format!("no flow matches the filters; there were: {there}")
-        });
-    }
     lines
+}
+
+fn nothing_matches(selection: &Selection) -> String {
+    let there = selection.there.iter().map(|name| sanitise(name)).collect::<Vec<_>>().join("; ");
+    let before = if selection.filtered_before.is_empty() {
+        String::new()
+    } else {
+        format!(". {}; for others, measure again", answer::before(selection))
+    };
+    match (there.is_empty(), before.is_empty()) {
+        (false, _) => format!("no flow matches the filters; there were: {there}{before}"),
+        (true, true) => "no flow was seen (measure again while there is traffic)".to_owned(),
+        (true, false) => format!("no flow matches the filters{before}"),
+    }
 }

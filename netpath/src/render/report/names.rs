@@ -1,13 +1,14 @@
 //! Names of pods: which are missing and why, and where they came from.
 
 use super::super::block::{Block, Column};
+use super::super::labels::counted;
 use crate::model::{NameSource, NameSourceState};
 use crate::report::Names;
 use crate::sanitise::sanitise;
 
 /// Every source that was asked.
 pub(super) fn block(names: &Names) -> Block {
-    let columns = vec![Column::words(""), Column::number("NAMES"), Column::name("STATE")];
+    let columns = vec![Column::words(""), Column::number("NAMES"), Column::folding("STATE")];
     let mut block = Block { title: "SOURCES OF NAMES".to_owned(), columns, ..Block::default() };
     for source in &names.sources {
         let state = match source.state {
@@ -30,23 +31,27 @@ pub(super) fn missing(names: &Names) -> Vec<String> {
     let is_broken = |state| !matches!(state, NameSourceState::Ok | NameSourceState::Absent);
     for source in names.sources.iter().filter(|source| is_broken(source.state)) {
         let reason = source.reason.as_deref().map_or_else(|| "no reason is known".into(), sanitise);
-        lines.push(format!("names are missing that {} would have: {reason}", source_name(source.source)));
+        lines.push(format!("names from {} are missing: {reason}", source_name(source.source)));
     }
     let asked = !names.sources.is_empty();
     if asked && names.unknown_veths > 0 {
         let why = if names.sources.iter().all(|source| source.state == NameSourceState::Absent) {
             "this node keeps no record of pods where netpath looked; name the folder of the host's files with --host-root"
         } else {
-            "no source of names has their pods"
+            "no source of names knows their pods"
         };
-        lines.push(format!("veths without a pod's name: {} ({why})", names.unknown_veths));
+        lines.push(format!("{} without a pod's name ({why})", counted(names.unknown_veths, "veth")));
     }
-    for (count, meaning) in [
-        (names.disputed_veths, "veths without a pod's name, as sources give them to different pods"),
-        (names.disputed_addresses, "addresses without a pod's name, as several pods had them in this window"),
+    for (count, what, why) in [
+        (names.disputed_veths, counted(names.disputed_veths, "veth"), "sources disagree on the pod"),
+        (
+            names.disputed_addresses,
+            counted(names.disputed_addresses, "pod address"),
+            "several pods had the same one in this window",
+        ),
     ] {
         if count > 0 {
-            lines.push(format!("{meaning}: {count} (measure for a shorter time)"));
+            lines.push(format!("{what} without a name, as {why} (measure for a shorter time)"));
         }
     }
     lines

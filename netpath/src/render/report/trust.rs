@@ -2,6 +2,7 @@
 //!
 //! In: the report's health. Out: lines.
 
+use super::super::labels::counted;
 use crate::report::{EniHealth, Health};
 use crate::sanitise::sanitise;
 
@@ -12,7 +13,8 @@ pub(super) fn warning(health: &Health) -> Option<String> {
     }
     let lost = health.map_full_packets.saturating_add(health.lost_packets);
     (lost > 0).then(|| {
-        format!("THIS REPORT IS INCOMPLETE: {lost} packets found no room, and are in no flow; raise --max-flows")
+        let lost = counted(lost, "packet");
+        format!("THIS REPORT IS INCOMPLETE: {lost} did not fit into the flow table; raise --max-flows")
     })
 }
 
@@ -22,7 +24,6 @@ pub(super) fn note(health: &Health) -> Option<String> {
 }
 
 fn reason(health: &Health) -> String {
-    let reason =
-        health.eni_reason.as_deref().unwrap_or("no device is taken for an ENI; name the node's uplink with --eni");
+    let reason = health.eni_reason.as_deref().unwrap_or("netpath recognised no ENI; name the node's uplink with --eni");
     sanitise(reason).into_owned()
 }

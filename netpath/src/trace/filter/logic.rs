@@ -52,12 +52,12 @@ impl<T> Logic<T> {
         if flat.len() == 1 { flat.remove(0) } else { Self::Any(flat) }
     }
 
-    /// Whether one of its parts, negated or not, is this.
-    pub fn has(&self, is_it: &impl Fn(&T) -> bool) -> bool {
+    /// Whether one of its parts is so.
+    pub fn contains(&self, is: &impl Fn(&T) -> bool) -> bool {
         match self {
-            Self::Is(one) => is_it(one),
-            Self::Not(inner) => inner.has(is_it),
-            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.has(is_it)),
+            Self::Is(part) => is(part),
+            Self::Not(inner) => inner.contains(is),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.contains(is)),
         }
     }
 

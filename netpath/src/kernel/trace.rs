@@ -1,0 +1,241 @@
+//! Loads the trace programs, and reads what they send.
+//!
+//! In: settings and a filter. Out: events in the order of the ring buffer, and exact accounts of those that are not there.
+
+use std::collections::HashMap;
+use std::io;
+
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use bytes::{Bytes, BytesMut};
+use netpath_ebpf::map;
+use netpath_ebpf::trace::{Account, CpuState, Ends, Event, Settings, SkbOffsets, TESTS, Test};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::attach::{Attacher, HookPrograms};
+use super::bpf::Barrier;
+use super::btf::Btf;
+use super::error::{LoadError, explained};
+use super::load::{load_programs, prepare};
+
+#[cfg(not(netpath_without_ebpf))]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_TRACE_OBJECT"));
+
+#[cfg(netpath_without_ebpf)]
+static OBJECT: &[u8] = &[];
+
+const TRACING: HookPrograms =
+    HookPrograms { ethernet: [map::HOP_RX, map::HOP_TX], ip: [map::HOP_RX_IP, map::HOP_TX_IP] };
+/// The first kernel with a third argument of `kfree_skb` (5.17) has as many.
+const ARGUMENTS_WITH_REASON: usize = 3;
+/// How many events are copied into one allocation.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What to load.
+#[derive(Debug)]
+pub struct Options {
+    /// What the programs decide by.
+    pub settings: Settings,
+    /// Bytes of the ring buffer: a power of two, and a multiple of the page size.
+    pub buffer_bytes: u32,
+}
+
+/// An event, and the first bytes of its packet.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The event.
+    pub event: Event,
+    /// Bytes, from the link header on.
+    pub bytes: Bytes,
+}
+
+/// The loaded programs' maps.
+pub struct Tracer {
+    events: AsyncFd<RingBuf<MapData>>,
+    state: PerCpuArray<MapData, [u64; STATE_WORDS]>,
+    settings: Settings,
+    settings_map: Array<MapData, [u32; SETTINGS_WORDS]>,
+    tests: Array<MapData, [[u32; TEST_WORDS]; TESTS]>,
+    sets: BpfHashMap<MapData, [u32; 5], u32>,
+    nat: BpfHashMap<MapData, [u32; ENDS_WORDS], [u32; ENDS_WORDS]>,
+    flags: Array<MapData, [u32; 2]>,
+    barrier: Barrier,
+    chunk: BytesMut,
+    /// Names of reasons, by number.
+    pub reasons: HashMap<u32, String>,
+    /// Whether the kernel gives reasons.
+    pub has_reasons: bool,
+    /// Why the end of packets cannot be seen, if it cannot.
+    pub drops_unseen: Option<String>,
+}
+
+const STATE_WORDS: usize = size_of::<CpuState>() / size_of::<u64>();
+const SETTINGS_WORDS: usize = size_of::<Settings>() / size_of::<u32>();
+const TEST_WORDS: usize = size_of::<Test>() / size_of::<u32>();
+const ENDS_WORDS: usize = size_of::<Ends>() / size_of::<u32>();
+/// Elements of `NETPATH_STATE`.
+const STATES: u32 = 2;
+
+/// Loads the trace programs. Must be called in a tokio runtime.
+pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
+    let kernel = prepare(OBJECT)?;
+    let load = || {
+        let btf = Btf::of_kernel();
+        let offsets = btf.as_ref().ok().and_then(offsets);
+        let mut loader = EbpfLoader::new();
+        let words = offsets.map_or([0; 4], |offsets| {
+            [offsets.head, offsets.network_header, offsets.protocol, offsets.len]
+        });
+        loader.override_global(map::TRACE_OFFSETS, &words, true);
+        loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
+        let mut ebpf = loader.load(OBJECT)?;
+        load_programs(&mut ebpf, &TRACING)?;
+        let arguments = btf.as_ref().ok().and_then(|btf| btf.tracepoint_arguments("kfree_skb"));
+        let has_reasons = arguments.is_some_and(|arguments| arguments >= ARGUMENTS_WITH_REASON);
+        let drops_unseen = match (&btf, offsets) {
+            (Err(error), _) => Some(format!("the kernel does not describe its types (BTF): {error}")),
+            (_, None) => Some("the kernel's description of its types (BTF) lacks struct sk_buff".to_owned()),
+            _ => attach_to_frees(&mut ebpf, has_reasons).err().map(|error| format!("the kernel refused: {error}")),
+        };
+        let reasons = btf.map(|btf| btf.enum_names("skb_drop_reason")).unwrap_or_default();
+        let mut tracer = Tracer::new(&mut ebpf, reasons, has_reasons, drops_unseen)?;
+        tracer.set_settings(options.settings)?;
+        Ok((Attacher::new(ebpf, TRACING, kernel).map_err(LoadError::Clsact)?, tracer))
+    };
+    load().map_err(|error| explained(error, kernel))
+}
+
+fn offsets(btf: &Btf) -> Option<SkbOffsets> {
+    let offset = |field| btf.field_offset("sk_buff", field);
+    Some(SkbOffsets {
+        head: offset("head")?,
+        network_header: offset("network_header")?,
+        protocol: offset("protocol")?,
+        len: offset("len")?,
+    })
+}
+
+/// The link lives as long as the object.
+fn attach_to_frees(ebpf: &mut Ebpf, has_reasons: bool) -> Result<(), ProgramError> {
+    let name = if has_reasons { map::DROPPED } else { map::FREED };
+    let program: &mut RawTracePoint = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.load()?;
+    program.attach("kfree_skb").map(drop)
+}
+
+impl Tracer {
+    fn new(
+        ebpf: &mut Ebpf,
+        reasons: HashMap<u32, String>,
+        has_reasons: bool,
+        drops_unseen: Option<String>,
+    ) -> Result<Self, LoadError> {
+        let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| LoadError::Layout(format!("no map {name}")));
+        let ring = RingBuf::try_from(take(map::TRACE_EVENTS)?)?;
+        // SAFETY: the ring buffer owns an open descriptor, and nothing closes or replaces it while the AsyncFd lives.
+        let events = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        Ok(Self {
+            events: events.map_err(|error| LoadError::Map(error.into()))?,
+            state: PerCpuArray::try_from(take(map::TRACE_STATE)?)?,
+            settings: Settings::default(),
+            settings_map: Array::try_from(take(map::TRACE_SETTINGS)?)?,
+            tests: Array::try_from(take(map::TRACE_TESTS)?)?,
+            sets: BpfHashMap::try_from(take(map::TRACE_SETS)?)?,
+            nat: BpfHashMap::try_from(take(map::TRACE_NAT)?)?,
+            flags: Array::try_from(take(map::TRACE_FLAGS)?)?,
+            barrier: Barrier::new().map_err(LoadError::Map)?,
+            chunk: BytesMut::new(),
+            reasons,
+            has_reasons,
+            drops_unseen,
+        })
+    }
+
+    fn set_settings(&mut self, settings: Settings) -> Result<(), LoadError> {
+        self.settings = settings;
+        Ok(self.settings_map.set(0, words::<Settings, SETTINGS_WORDS>(&settings), 0)?)
+    }
+
+    /// Sets which packets are traced: the sets' members first, so that no packet is judged without them.
+    pub fn set_filter(&mut self, tests: &[Test; TESTS], members: &[(u32, [u32; 4])]) -> Result<(), LoadError> {
+        for &(set, [a, b, c, d]) in members {
+            self.sets.insert([set, a, b, c, d], 1, 0)?;
+        }
+        Ok(self.tests.set(0, tests.map(|test| words::<Test, TEST_WORDS>(&test)), 0)?)
+    }
+
+    /// From now on, packets with the ends `here` are also judged by their ends `elsewhere` on this node.
+    pub fn learn(&mut self, translations: &[(Ends, Ends)]) -> Result<(), LoadError> {
+        for (here, elsewhere) in translations {
+            self.nat.insert(words::<Ends, ENDS_WORDS>(here), words::<Ends, ENDS_WORDS>(elsewhere), 0)?;
+        }
+        if !translations.is_empty() && self.settings.translations == 0 {
+            self.set_settings(Settings { translations: 1, ..self.settings })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there are events. Cancel safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.events.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// The events that there are now, `most` at most.
+    pub fn read(&mut self, most: usize, mut take: impl FnMut(Seen)) -> usize {
+        let ring = self.events.get_mut();
+        let mut read = 0;
+        while read < most
+            && let Some(item) = ring.next()
+        {
+            read += 1;
+            if self.chunk.capacity() < item.len() {
+                self.chunk.reserve(CHUNK_BYTES.max(item.len()));
+            }
+            self.chunk.extend_from_slice(&item);
+            drop(item);
+            if let Some(seen) = decoded(self.chunk.split().freeze()) {
+                take(seen);
+            }
+        }
+        read
+    }
+
+    /// Ends the trace: when this returns, nothing more is sent.
+    pub fn close(&mut self) -> Result<(), LoadError> {
+        self.flags.set(0, [1, 1], 0)?;
+        self.barrier.wait().map_err(LoadError::Map)
+    }
+
+    /// What was sent and what was not, on all CPUs.
+    pub fn account(&self) -> Result<Account, LoadError> {
+        let mut sum = Account::default();
+        for index in 0..STATES {
+            for &[matched, sent, no_room, over_rate, sampled_out, ..] in self.state.get(&index, 0)?.iter() {
+                sum += Account { matched, sent, no_room, over_rate, sampled_out };
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// An event of the ring buffer; `None` if it is shorter than one.
+fn decoded(mut item: Bytes) -> Option<Seen> {
+    if item.len() < size_of::<Event>() {
+        return None;
+    }
+    let header = item.split_to(size_of::<Event>());
+    // SAFETY: as many bytes as an event has, which is integers without padding.
+    let event = unsafe { header.as_ptr().cast::<Event>().read_unaligned() };
+    item.truncate(event.captured_bytes as usize);
+    Some(Seen { event, bytes: item })
+}
+
+/// A structure of the programs as words.
+fn words<T: Copy, const N: usize>(value: &T) -> [u32; N] {
+    const { assert!(size_of::<T>() == N * size_of::<u32>() && align_of::<T>() <= align_of::<u32>()) };
+    // SAFETY: of the same size, integers without padding, and any bit pattern is a valid word.
+    unsafe { std::ptr::from_ref(value).cast::<[u32; N]>().read_unaligned() }
+}

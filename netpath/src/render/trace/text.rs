@@ -1,0 +1,148 @@
+//! A trip for people: one line for the packet, one for each hop, and one for how it ended.
+
+use std::io::{self, Write};
+
+use crate::model::Direction;
+use crate::render::block::Screen;
+use crate::render::labels::address_and_port;
+use crate::render::tone::Tone;
+use crate::render::units::elapsed;
+use crate::sanitise::sanitise;
+use crate::trace::{End, Hop, Summary, Translation, Trip};
+
+/// Columns for what is before the addresses of a hop.
+const HOP_WIDTH: usize = 30;
+
+/// Writes a trip.
+pub fn trip(trip: &Trip, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    let (Some(first), Some(last)) = (trip.hops.first(), trip.hops.last()) else { return Ok(()) };
+    let from = party(trip.src_pod.as_deref(), &address_and_port(first.src, port(trip, first.sport)), first.sport, trip);
+    let to = party(trip.dst_pod.as_deref(), &address_and_port(last.dst, port(trip, last.dport)), last.dport, trip);
+    let time = trip.at.get(11..26).unwrap_or(&trip.at);
+    let head = format!("#{} {time} {} {from} → {to}{}", trip.trip, trip.proto, details(trip));
+    line(screen, Tone::Strong, &head, out)?;
+    for (index, hop) in trip.hops.iter().enumerate() {
+        line(screen, Tone::Plain, &format!("    {}", self::hop(trip, index, hop)), out)?;
+    }
+    for (tone, text) in ending(trip) {
+        line(screen, tone, &format!("    {text}"), out)?;
+    }
+    Ok(())
+}
+
+/// Writes what was traced, and what was not.
+pub fn summary(summary: &Summary, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    let Summary { trips, not_shown, hops, no_room, over_rate, sampled_out, .. } = summary;
+    let packets = if *trips == 1 { "packet" } else { "packets" };
+    let mut parts = vec![format!("{trips} {packets}, {hops} hops")];
+    if *not_shown > 0 {
+        parts.push(format!("{not_shown} more packets not shown"));
+    }
+    if *sampled_out > 0 {
+        parts.push(format!("{sampled_out} events not in the sample"));
+    }
+    if *over_rate > 0 {
+        parts.push(format!("{over_rate} events over --rate"));
+    }
+    parts.push(match no_room {
+        0 => "none lost".to_owned(),
+        lost => format!("{lost} events lost for want of room (--buffer, --rate, --sample)"),
+    });
+    let is_whole = *no_room == 0 && *over_rate == 0;
+    line(screen, if is_whole { Tone::Plain } else { Tone::Warning }, &parts.join(", "), out)?;
+    if let Some(why) = &summary.drops_unseen {
+        line(screen, Tone::Warning, &format!("drops were not seen: {}", sanitise(why)), out)?;
+    }
+    for device in &summary.unwatched {
+        line(screen, Tone::Warning, &format!("not watched: {}", sanitise(device)), out)?;
+    }
+    Ok(())
+}
+
+fn line(screen: Screen, tone: Tone, text: &str, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", screen.styled(&screen.text(text), tone))
+}
+
+/// Protocols with ports have them shown.
+fn port(trip: &Trip, port: u16) -> Option<u16> {
+    matches!(trip.protocol, 6 | 17 | 33 | 132 | 136).then_some(port)
+}
+
+fn party(pod: Option<&str>, address: &str, number: u16, trip: &Trip) -> String {
+    match (pod, port(trip, number)) {
+        (None, _) => address.to_owned(),
+        (Some(pod), Some(port)) => format!("{}:{port}", sanitise(pod)),
+        (Some(pod), None) => sanitise(pod).into_owned(),
+    }
+}
+
+fn details(trip: &Trip) -> String {
+    let mut text = String::new();
+    if let Some(flags) = &trip.flags {
+        text += &format!(" [{flags}]");
+    }
+    if let Some([kind, code]) = trip.icmp {
+        text += &format!(" type {kind}");
+        if code != 0 {
+            text += &format!(" code {code}");
+        }
+    }
+    if let Some(seq) = trip.seq {
+        text += &format!(" seq {seq}");
+    }
+    text += &format!(" len {}", trip.payload);
+    if let Some(service) = &trip.service {
+        text += &format!(" ({})", sanitise(service));
+    }
+    if let Some(original) = trip.retransmission_of {
+        text += &format!(", retransmission of #{original}");
+        if let Some(after) = trip.retransmitted_after_ns {
+            text += &format!(", {} later", elapsed(after));
+        }
+    }
+    text
+}
+
+fn hop(trip: &Trip, index: usize, hop: &Hop) -> String {
+    let since = if index == 0 { String::new() } else { format!("+{} ", elapsed(hop.since_ns)) };
+    let place = format!("{since}{} {}", sanitise(&hop.device), match hop.direction {
+        Direction::Rx => "rx",
+        Direction::Tx => "tx",
+    });
+    let ends = format!(
+        "{} → {}",
+        address_and_port(hop.src, port(trip, hop.sport)),
+        address_and_port(hop.dst, port(trip, hop.dport))
+    );
+    let nat = match hop.nat {
+        None => "",
+        Some(Translation::Snat) => "  source translated",
+        Some(Translation::Dnat) => "  destination translated",
+        Some(Translation::Both) => "  both translated",
+    };
+    format!("{place:<HOP_WIDTH$}{ends}{nat}")
+}
+
+fn ending(trip: &Trip) -> Vec<(Tone, String)> {
+    let after = trip.freed_after_ns.map(|ns| format!("+{} ", elapsed(ns))).unwrap_or_default();
+    let place = trip.location.as_deref().map(|place| format!(" at {}", sanitise(place))).unwrap_or_default();
+    let mut lines = Vec::new();
+    match trip.end {
+        End::Dropped => {
+            let reason = trip.reason.as_deref().unwrap_or("no reason given");
+            lines.push((Tone::Bad, format!("{after}dropped: {}{place}", sanitise(reason))));
+        }
+        End::Host => lines.push((Tone::Plain, "delivered to this node".to_owned())),
+        End::Pod | End::Forwarded if trip.reason.is_some() => {
+            let (reason, whose) =
+                (trip.reason.as_deref().unwrap_or_default(), if trip.end == End::Pod { "in the pod" } else { "behind it" });
+            lines.push((Tone::Plain, format!("{after}freed {whose}: {}{place}", sanitise(reason))));
+        }
+        End::Unknown if !place.is_empty() => lines.push((Tone::Warning, format!("{after}freed{place}"))),
+        End::Forwarded | End::Pod | End::Unknown => {}
+    }
+    if let Some(note) = &trip.note {
+        lines.push((Tone::Warning, note.clone()));
+    }
+    lines
+}
