@@ -128,8 +128,9 @@ fn trace(skb: *mut __sk_buff, direction: Direction, ethernet: bool) -> i32 {
     // The packet is written where it is remembered: to copy it would take longer than all the rest.
     let Some(now) = remembered(place) else { return NEXT };
     now.skb = 0;
-    if !(ethernet && plain(skb, direction, now))
-        && netpath_sight(skb, direction as u32, u32::from(ethernet), place) == 0
+    let direction = direction as u32;
+    if !(ethernet && netpath_plain(skb, direction, place) != 0)
+        && netpath_sight(skb, direction, u32::from(ethernet), place) == 0
     {
         return NEXT;
     }
@@ -157,14 +158,15 @@ fn number(skb: *mut __sk_buff, scratch: &mut Scratch) -> u64 {
     }
 }
 
-/// Of the two places that a packet with this address may have in the look-back: the one that has not its hop before; otherwise
-/// that of the older packet.
+/// Of the two places that a packet with this address may have in the look-back: that of the older packet, unless the other one alone
+/// has this address, and so may be its hop before.
 #[inline(always)]
 fn place(address: u64) -> Option<u32> {
     let first = (address >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54 << 1 & (BACK_PLACES * BACK_BLOCKS - 1) as u64;
     let first = first as u32;
     let (one, other) = (remembered(first)?, remembered(first | 1)?);
-    let second = one.skb == address || other.skb != address && other.at_ns < one.at_ns;
+    let (is_one, is_other) = (one.skb == address, other.skb == address);
+    let second = if is_one == is_other { other.at_ns < one.at_ns } else { is_one };
     Some(first | u32::from(second))
 }
 
@@ -177,24 +179,26 @@ fn remembered(place: u32) -> Option<&'static mut Sighting> {
     Some(unsafe { &mut *block.cast::<Sighting>().add(index) })
 }
 
-/// Reads a plain packet: TCP or UDP, all headers in the linear part.
-#[inline(always)]
-fn plain(skb: *mut __sk_buff, direction: Direction, now: &mut Sighting) -> bool {
+/// Reads a plain packet: TCP or UDP, all headers in the linear part; 0 if it is not plain.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn netpath_plain(skb: *mut __sk_buff, direction: u32, place: u32) -> u32 {
+    let Some(now) = remembered(place) else { return 0 };
     // SAFETY: the kernel passes a valid context.
     let (ifindex, tag_offloaded, end) = unsafe { ((*skb).ifindex, (*skb).vlan_present != 0, (*skb).len) };
     if tag_offloaded {
-        return false;
+        return 0;
     }
-    let (linear, hook) = (Linear::of(skb), Hook::new(ifindex, direction));
+    let (linear, hook) = (Linear::of(skb), Hook::new(ifindex, direction_of(direction)));
     if let Some(parsed) = plain_v4(&linear, PlainTag::NONE, hook) {
-        let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, true, end) else { return false };
+        let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, true, end) else { return 0 };
         now.set_v4(&parsed, &prints);
-        return true;
+        return 1;
     }
-    let Some(parsed) = plain_v6(&linear, PlainTag::NONE, hook) else { return false };
-    let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, false, end) else { return false };
+    let Some(parsed) = plain_v6(&linear, PlainTag::NONE, hook) else { return 0 };
+    let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, false, end) else { return 0 };
     now.set_v6(&parsed, &prints);
-    true
+    1
 }
 
 /// A direction that went through a global function's argument.

@@ -14,6 +14,10 @@ const ICMPV6: u8 = 58;
 const PORTS_LEN: u32 = 4;
 const UDP_LEN: u32 = 8;
 
+/// Of an IPv4 header: where the fragment begins, in its lower bits, and whether more follow.
+const FRAGMENT: u16 = 0x3fff;
+const FRAGMENT_OFFSET_BITS: u32 = 13;
+
 /// Prints, and the fields that were read for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prints {
@@ -60,7 +64,8 @@ pub fn prints<P: Packet + ?Sized>(packet: &P, offset: u32, is_v4: bool, end: u32
         let total = u32::from(u16::from_be(header.total_length_be));
         let header_len = u32::from(header.version_ihl & 0xf) * 4;
         let bits = u16::from_be(header.fragment_be);
-        (header.protocol, total, offset + header_len, bits & 0x1fff == 0, bits & 0x3fff)
+        let is_later = bits.trailing_zeros() < FRAGMENT_OFFSET_BITS;
+        (header.protocol, total, offset + header_len, !is_later, bits & FRAGMENT)
     } else {
         let header: Ipv6Header = packet.read(offset)?;
         found.ttl = header.hop_limit;

@@ -17,18 +17,18 @@ fn assert_dropped(trace: &lab::trace::Trace, address: std::net::Ipv4Addr, count:
 }
 
 fn counted(namespace: &Namespace) -> usize {
-    let rules = namespace.output("nft", &["list", "chain", "ip", "policy", "forward1"]).unwrap();
+    let rules = namespace.output("nft", &["list", "chain", "ip", "rules1", "forward1"]).unwrap();
     let packets = rules.split_whitespace().skip_while(|word| *word != "packets").nth(1);
     packets.unwrap().parse().unwrap()
 }
 
 #[test]
-fn by_a_policy_a_missing_route_and_a_time_to_live() {
+fn by_a_rule_a_missing_route_and_a_time_to_live() {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
     let (client, server, node) = (lab.pod("client"), lab.pod("server"), &lab.node.namespace);
     lab.nft(
-        "add table ip policy\nadd chain ip policy forward1 { type filter hook forward priority 0; }\n\
-         add rule ip policy forward1 udp dport 9 counter drop",
+        "add table ip rules1\nadd chain ip rules1 forward1 { type filter hook forward priority 0; }\n\
+         add rule ip rules1 forward1 udp dport 9 counter drop",
     )
     .unwrap();
     node.output("ip", &["route", "add", "blackhole", "203.0.113.9"]).unwrap();
@@ -62,7 +62,7 @@ fn by_a_full_queue() {
     let node = &lab.node.namespace;
     send_datagrams(&client.namespace, at(lab.remote.ipv4, 8), 10, 1).unwrap();
     lab.wait_until_quiet().unwrap();
-    tc(node, "qdisc add dev eth0 root netem rate 100kbit limit 5").unwrap();
+    tc(node, "qdisc add dev eth0 root tbf rate 100kbit burst 2000 limit 5000").unwrap();
     let trace = lab.open_trace(&["udp", "dst", "port", "9"]).unwrap();
     send_datagrams(&client.namespace, at(lab.remote.ipv4, 9), 1_000, 50).unwrap();
     let trace = trace.trace().unwrap();
@@ -79,7 +79,7 @@ fn by_a_full_queue() {
     }
 }
 
-/// A neighbour that does not answer: the packets wait for it, and are dropped seconds later.
+/// Frames for other hardware addresses.
 #[test]
 fn frames_to_another_address() {
     let lab = Lab::builder().pod("client").start().unwrap();
