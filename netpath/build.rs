@@ -38,7 +38,7 @@ fn run() -> Result<()> {
             println!("cargo::rustc-cfg=netpath_without_ebpf");
             return Ok(());
         }
-        Some(value) => prebuilt(value.into())?,
+        Some(value) => prebuilt(Path::new(&value))?,
         None => build()?,
     };
     for ((_, variable), object) in OBJECTS.iter().zip(objects) {
@@ -51,7 +51,7 @@ fn run() -> Result<()> {
 const OBJECTS: [(&str, &str); 2] = [("netpath-ebpf", "NETPATH_EBPF_OBJECT"), ("trace", "NETPATH_TRACE_OBJECT")];
 
 /// The objects in `folder`, which the user named.
-fn prebuilt(folder: PathBuf) -> Result<[PathBuf; 2]> {
+fn prebuilt(folder: &Path) -> Result<[PathBuf; 2]> {
     ensure!(folder.is_absolute(), "NETPATH_EBPF is neither 'none' nor an absolute path to a folder with eBPF objects");
     let objects = OBJECTS.map(|(name, _)| folder.join(name));
     for object in &objects {
@@ -66,7 +66,9 @@ fn build() -> Result<[PathBuf; 2]> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("run this with cargo")?);
     let workspace = here.parent().context("netpath is no member of a workspace")?;
     let sources = workspace.join("netpath-ebpf");
-    for path in ["src", "trace", "Cargo.toml", "build.rs"].map(|name| sources.join(name)).iter().filter(|path| path.exists()) {
+    for path in
+        ["src", "trace", "Cargo.toml", "build.rs"].map(|name| sources.join(name)).iter().filter(|path| path.exists())
+    {
         rerun_if_changed(path);
     }
     for name in ["Cargo.toml", "Cargo.lock"] {

@@ -75,8 +75,8 @@ pub struct Sighting {
     pub icmp_code: u8,
     /// 1 for an ICMP error.
     pub is_icmp_error: u8,
-    /// Zero.
-    pub padding: u8,
+    /// 1 once it was sent as a hop: then it is no hop before that of another packet with the same address.
+    pub is_sent: u8,
 }
 
 const _: () = assert!(size_of::<Sighting>() == 104 && size_of::<Sighting>() * BACK_PLACES <= 32_768);
@@ -186,7 +186,7 @@ impl Sighting {
             Fragment::Later => 2,
         };
         self.is_icmp_error = u8::from(is_icmp_error);
-        self.padding = 0;
+        self.is_sent = 0;
     }
 }
 

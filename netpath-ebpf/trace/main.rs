@@ -25,8 +25,8 @@ use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
 use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Packet, PlainTag, Start, plain_v4, plain_v6};
 use netpath_ebpf::trace::{
-    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT, SET_MEMBERS, Settings, Sighting,
-    SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
+    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT,
+    SET_MEMBERS, Settings, Sighting, SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
 };
 use netpath_ebpf::{Direction, Hook};
 
@@ -280,6 +280,7 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
                 }
                 if trail.hooks[at] == 0 {
                     trail.hooks[at] = hook;
+                    now.is_sent = 1;
                     scratch.event = Event { trip: trail.trip, lost: trail.lost, ..EMPTY };
                     if netpath_emit(skb, EventKind::Hop as u32, trail.fate) == 0 {
                         trail.lost += 1;
@@ -307,6 +308,7 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
     // The other place of the two.
     if let Some(back) = remembered(scratch.place ^ 1)
         && back.skb == address
+        && back.is_sent == 0
         && back.fingerprint == now.fingerprint
         && back.hook != hook
     {
@@ -320,6 +322,7 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
     } else {
         trail.hooks[0] = hook;
     }
+    now.is_sent = 1;
     if netpath_emit(skb, EventKind::Hop as u32, trail.fate) == 0 {
         trail.lost += 1;
     }
@@ -369,7 +372,7 @@ const EMPTY: Event = Event {
         icmp_type: 0,
         icmp_code: 0,
         is_icmp_error: 0,
-        padding: 0,
+        is_sent: 0,
     },
 };
 
@@ -434,9 +437,8 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
         captured = bounded(u64::from(now.len_bytes.min(settings.snaplen_bytes)));
         if captured != 0 {
             // SAFETY: the helper writes so many bytes, for which there is room, or fails.
-            let failed = unsafe {
-                bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32)
-            };
+            let failed =
+                unsafe { bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32) };
             if failed != 0 {
                 captured = 0;
             }
@@ -537,7 +539,12 @@ fn freed(address: u64, location: u64, reason: u32) {
     }
     // SAFETY: the helper reads the event.
     let failed = unsafe {
-        bpf_ringbuf_output((&raw const NETPATH_EVENTS).cast_mut().cast(), (&raw mut event).cast(), size_of::<Event>() as u64, 0)
+        bpf_ringbuf_output(
+            (&raw const NETPATH_EVENTS).cast_mut().cast(),
+            (&raw mut event).cast(),
+            size_of::<Event>() as u64,
+            0,
+        )
     };
     note_sent(state, failed == 0);
 }

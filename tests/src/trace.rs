@@ -112,7 +112,11 @@ impl Trace {
         let last: Last = schema::read(lines.pop().context("the trace is empty")?.as_bytes())?;
         let trips: Vec<Trip> = lines.into_iter().map(|line| schema::read(line.as_bytes())).collect::<Result<_>>()?;
         let Summary { matched, received, no_room, over_rate, sampled_out, .. } = last.summary;
-        ensure!(matched == received + no_room + over_rate + sampled_out, "the accounts do not add up: {:?}", last.summary);
+        ensure!(
+            matched == received + no_room + over_rate + sampled_out,
+            "the accounts do not add up: {:?}",
+            last.summary
+        );
         ensure!(trips.len() as u64 == last.summary.trips, "{} trips, and {:?}", trips.len(), last.summary);
         let hops: usize = trips.iter().map(|trip| trip.hops.len()).sum();
         ensure!(hops as u64 == last.summary.hops, "{hops} hops, and {:?}", last.summary);

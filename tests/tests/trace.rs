@@ -6,8 +6,8 @@ mod witness;
 
 use std::net::SocketAddr;
 
-use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams, send_frames};
 use lab::Lab;
+use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams, send_frames};
 
 use self::witness::Witness;
 
@@ -41,7 +41,9 @@ fn a_segment_of_a_download_through_snat() {
     let segments: Vec<_> = eth0.iter().filter(|packet| packet.src == server && packet.payload > 0).collect();
     assert!(segments.len() > 3, "{segments:?}");
     for segment in segments {
-        let of_it = |trip: &&lab::trace::Trip| trip.seq == Some(segment.seq) && trip.hops[0].src == server.ip() && trip.payload > 0;
+        let of_it = |trip: &&lab::trace::Trip| {
+            trip.seq == Some(segment.seq) && trip.hops[0].src == server.ip() && trip.payload > 0
+        };
         let trips: Vec<_> = trace.trips.iter().filter(of_it).collect();
         let [trip] = trips[..] else { panic!("{} trips of {segment:?}", trips.len()) };
         assert_eq!((trip.way(), trip.end.as_str()), (format!("eth0 rx, {} tx", pod.veth), "pod"), "{trip}");
@@ -81,8 +83,11 @@ fn a_repeated_syn_names_the_first_one() {
     let serving = TcpServer::start(&lab.remote.namespace, server, Serve::Send(10)).unwrap();
     lab.remote
         .namespace
-        .output("nft", &["add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; \
-                          add rule ip deaf in tcp flags & (syn | ack) == syn numgen inc mod 2 0 counter drop"])
+        .output(
+            "nft",
+            &["add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; \
+                          add rule ip deaf in tcp flags & (syn | ack) == syn numgen inc mod 2 0 counter drop"],
+        )
         .unwrap();
     let trace = lab.open_trace(&["tcp", "port", "8080"]).unwrap();
     download(&lab.pod("client").namespace, server).unwrap();
@@ -105,10 +110,8 @@ fn a_report_at_the_same_time_is_exact() {
     let sink = UdpSink::start(&server.namespace, address).unwrap();
     send_datagrams(&client.namespace, address, 10, 1).unwrap();
     let trace = lab.open_trace(&["udp", "port", "9000"]).unwrap();
-    let report = lab
-        .measure(&[], || send_datagrams(&client.namespace, address, 1_000, 2_000).map(drop))
-        .unwrap()
-        .report;
+    let report =
+        lab.measure(&[], || send_datagrams(&client.namespace, address, 1_000, 2_000).map(drop)).unwrap().report;
     drop(sink);
     let trace = trace.trace().unwrap();
     assert_eq!(trace.trips.len(), 2_000);

@@ -96,7 +96,7 @@ pub enum TraceFormat {
 }
 
 fn snaplen() -> impl clap::builder::TypedValueParser<Value = u32> {
-    clap::value_parser!(u32).range(1..=MAX_SNAPLEN as i64)
+    clap::value_parser!(u32).range(1..=i64::try_from(MAX_SNAPLEN).unwrap_or(i64::MAX))
 }
 
 fn buffer(text: &str) -> Result<u32, String> {

@@ -114,7 +114,9 @@ struct Node<'a> {
 impl Names for Node<'_> {
     fn pod(&self, name: &str) -> Vec<IpAddr> {
         let pods = self.facts.names.pods.iter();
-        pods.filter(|pod| format!("{}/{}", pod.namespace, pod.name) == name).flat_map(|pod| pod.addresses.clone()).collect()
+        pods.filter(|pod| format!("{}/{}", pod.namespace, pod.name) == name)
+            .flat_map(|pod| pod.addresses.clone())
+            .collect()
     }
 
     fn namespace(&self, name: &str) -> Vec<IpAddr> {

@@ -10,16 +10,16 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use aya::Ebpf;
-use aya::programs::tc::SchedClassifierLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use aya::util::KernelVersion;
 use self::clsact::Clsact;
 use crate::descriptors::{self, Exhausted};
 use crate::kernel::bpf;
 use crate::model::{Attach, Direction};
 use crate::netlink::Layer;
 use crate::snapshot::NewQdiscs;
+use aya::Ebpf;
+use aya::programs::tc::SchedClassifierLink;
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
 
 /// The first kernel with TCX.
 pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);

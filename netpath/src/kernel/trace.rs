@@ -85,9 +85,8 @@ pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
         let btf = Btf::of_kernel();
         let offsets = btf.as_ref().ok().and_then(offsets);
         let mut loader = EbpfLoader::new();
-        let words = offsets.map_or([0; 4], |offsets| {
-            [offsets.head, offsets.network_header, offsets.protocol, offsets.len]
-        });
+        let words =
+            offsets.map_or([0; 4], |offsets| [offsets.head, offsets.network_header, offsets.protocol, offsets.len]);
         loader.override_global(map::TRACE_OFFSETS, &words, true);
         loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
         let mut ebpf = loader.load(OBJECT)?;

@@ -25,7 +25,7 @@ use crate::node::conntrack::{Limits, Tracker};
 use crate::node::devices::{EniChoice, Layer, Link, LinkEvent, LinkMonitor};
 use crate::node::pods::{Follower, HostRoot};
 use crate::node::source::Pending;
-use crate::path::names::Names;
+use crate::path::names::{Named, Names};
 use crate::path::topology::{Role, Topology};
 use crate::privilege::{self, Purpose};
 use crate::render::trace::pcapng::Interface;
@@ -72,6 +72,8 @@ pub struct TraceSession {
     stitcher: Stitcher,
     judge: Judge,
     received: u64,
+    /// Events without room, when packets were last given out.
+    no_room: u64,
     /// Connections whose translation the programs know.
     learned: HashSet<(Tuple, Tuple)>,
     clock_offset_ns: i64,
@@ -108,9 +110,9 @@ impl TraceSession {
         // Opened with the capabilities that it takes, and read without.
         let symbols = SymbolFile::open();
         privilege::while_measuring(options.purpose)?;
-        let symbols = symbols.ok().map(|file| {
-            Pending::spawn("symbols", NAMES_AFTER, Symbols::default(), || file.read().unwrap_or_default())
-        });
+        let symbols = symbols
+            .ok()
+            .map(|file| Pending::spawn("symbols", NAMES_AFTER, Symbols::default(), || file.read().unwrap_or_default()));
         let follower = Follower::start(host);
         let names = Some(follower.cut(false));
         let window = Window {
@@ -135,6 +137,7 @@ impl TraceSession {
             stitcher: Stitcher::default(),
             judge: Judge::default(),
             received: 0,
+            no_room: 0,
             learned: HashSet::new(),
             clock_offset_ns: clock_offset_ns(),
             started_ns: 0,
@@ -184,7 +187,7 @@ impl TraceSession {
         let names = Names::new(&self.facts, &devices, &topology);
         let watched = self.monitor.links().into_iter().filter(|link| self.attached.contains(&link.ifindex));
         let interface = |link: Link| Interface {
-            description: names.veth(link.ifindex).map(|pod| pod.full()),
+            description: names.veth(link.ifindex).map(Named::full),
             ethernet: link.layer == Layer::Ethernet,
             ifindex: link.ifindex,
             name: link.name,
@@ -196,9 +199,10 @@ impl TraceSession {
     #[must_use]
     pub fn addresses(&self) -> Vec<(IpAddr, String)> {
         let names = &self.facts.names;
-        let pods = names.pods.iter().flat_map(|pod| {
-            pod.addresses.iter().map(|address| (*address, format!("{}/{}", pod.namespace, pod.name)))
-        });
+        let pods = names
+            .pods
+            .iter()
+            .flat_map(|pod| pod.addresses.iter().map(|address| (*address, format!("{}/{}", pod.namespace, pod.name))));
         let services = names.services.iter().map(|one| (one.address, one.name.clone()));
         let all: BTreeMap<IpAddr, String> = services.chain(pods).collect();
         all.into_iter().collect()
@@ -271,7 +275,7 @@ impl TraceSession {
     fn trips_due(&mut self, now_ns: u64) -> anyhow::Result<Vec<Trip>> {
         let Some(first) = self.stitcher.next_due(now_ns) else { return Ok(Vec::new()) };
         self.take_names();
-        let Self { stitcher, judge, tracer, facts, read_symbols, .. } = self;
+        let Self { stitcher, judge, tracer, facts, read_symbols, no_room: no_room_before, .. } = self;
         let devices: Vec<&Device> = facts.devices.iter().collect();
         let topology = Topology::new(&devices, &facts.diversions.local_routes, false);
         let names = Names::new(facts, &devices, &topology);
@@ -287,8 +291,13 @@ impl TraceSession {
         };
         let mut packets = vec![first];
         packets.extend(std::iter::from_fn(|| stitcher.next_due(now_ns)));
+        // What has no end may have lost it.
+        let no_room = tracer.account()?.no_room;
+        if std::mem::replace(no_room_before, no_room) < no_room {
+            packets.iter_mut().filter(|packet| !packet.has_end()).for_each(|packet| packet.complete = false);
+        }
         packets.sort_by_key(|packet| packet.hops.first().map(|hop| hop.seen.at_ns));
-        let trips: Vec<Trip> = packets.into_iter().filter_map(|packet| judge.trip(packet, &node)).collect();
+        let trips: Vec<Trip> = packets.iter().filter_map(|packet| judge.trip(packet, &node)).collect();
         let translations: Vec<(Tuple, Tuple)> = trips.iter().filter_map(translation).collect();
         self.learn(&translations)?;
         Ok(trips)
@@ -332,7 +341,8 @@ impl TraceSession {
     }
 
     fn attach(&mut self, link: &Link) {
-        if self.attached.contains(&link.ifindex) || !TrackedDevice::new(link.clone()).is_pending() || !self.needs(link) {
+        if self.attached.contains(&link.ifindex) || !TrackedDevice::new(link.clone()).is_pending() || !self.needs(link)
+        {
             return;
         }
         match self.attacher.attach(link.ifindex, &link.name, link.layer) {
@@ -372,7 +382,12 @@ impl TraceSession {
             if self.learned.len() >= MOST_LEARNED || !self.learned.insert((first, last)) {
                 continue;
             }
-            let there_and_back = [(first, last), (last, first), (first.reversed(), last.reversed()), (last.reversed(), first.reversed())];
+            let there_and_back = [
+                (first, last),
+                (last, first),
+                (first.reversed(), last.reversed()),
+                (last.reversed(), first.reversed()),
+            ];
             self.tracer.learn(&there_and_back.map(|(here, elsewhere)| (ends(here), ends(elsewhere))))?;
         }
         Ok(())
@@ -392,8 +407,8 @@ fn ends(tuple: Tuple) -> Ends {
     let words = |address: IpAddr| match address {
         IpAddr::V4(address) => [u32::from(address).to_be(), 0, 0, 0],
         IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            [96, 64, 32, 0].map(|shift| ((bits >> shift) as u32).to_be())
+            let [s0, s1, s2, s3, s4, s5, s6, s7] = address.segments().map(u32::from);
+            [s0 << 16 | s1, s2 << 16 | s3, s4 << 16 | s5, s6 << 16 | s7].map(u32::to_be)
         }
     };
     Ends {

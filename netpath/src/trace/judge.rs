@@ -11,7 +11,7 @@ use netpath_ebpf::trace::Sighting;
 use super::stitch::{Freed, Packet};
 use super::trip::{End, Fragment, Hop, SCHEMA, Translation, Trip};
 use crate::model::{DeviceClass, Direction};
-use crate::path::names::Names;
+use crate::path::names::{Named, Names};
 use crate::path::protocols;
 use crate::path::topology::{Role, Topology};
 use crate::snapshot::{Counts, Observation, Tuple};
@@ -67,13 +67,13 @@ const ACK: u8 = 16;
 
 impl Judge {
     /// The trip of a packet.
-    pub fn trip(&mut self, packet: Packet, node: &Node) -> Option<Trip> {
+    pub fn trip(&mut self, packet: &Packet, node: &Node) -> Option<Trip> {
         let first = packet.hops.first()?.seen;
         self.trips += 1;
         let observations: Vec<Observation> = packet.hops.iter().map(|hop| observation(&hop.seen)).collect();
         let (from, to) = (observations.first()?.tuple, observations.last()?.tuple);
-        let verdict = verdict(&packet, &observations, node);
-        let hops = hops(&packet, &observations, node);
+        let verdict = verdict(packet, &observations, node);
+        let hops = hops(packet, &observations, node);
         let proto = u8::try_from(first.protocol()).unwrap_or_default();
         let is_tcp = proto == TCP && first.fragment != 2;
         let has_seq = is_tcp || is_echo(&first);
@@ -107,8 +107,8 @@ impl Judge {
             retransmitted_after_ns: repeated.map(|segment| first.at_ns.saturating_sub(segment.at_ns)),
             joined: !lacks_entry(&observations, node),
             complete: packet.complete,
-            src_pod: node.names.source(Some(from.src), &observations, node.topology).map(|pod| pod.full()),
-            dst_pod: node.names.destination(Some(to.dst), &observations, node.topology).map(|pod| pod.full()),
+            src_pod: node.names.source(Some(from.src), &observations, node.topology).map(Named::full),
+            dst_pod: node.names.destination(Some(to.dst), &observations, node.topology).map(Named::full),
             service: observations.iter().find_map(|hop| service(&hop.tuple)).map(ToOwned::to_owned),
         })
     }
@@ -167,13 +167,18 @@ fn address(words_be: [u32; 4], family: u8) -> IpAddr {
     Ipv6Addr::from(u128::from(a) << 96 | u128::from(b) << 64 | u128::from(c) << 32 | u128::from(d)).into()
 }
 
+/// The number of a VLAN.
+fn tag(word: u32) -> u16 {
+    u16::try_from(word & 0xfff).unwrap_or_default()
+}
+
 /// The ends of a packet at a hook, and the hook.
 #[must_use]
 pub fn observation(seen: &Sighting) -> Observation {
     Observation {
         ifindex: seen.hook >> 1,
         direction: if seen.hook & 1 == 0 { Direction::Rx } else { Direction::Tx },
-        vlans: [(seen.tag >> 20) as u16, (seen.tag >> 8 & 0xfff) as u16],
+        vlans: [tag(seen.tag >> 20), tag(seen.tag >> 8)],
         tuple: Tuple {
             proto: u8::try_from(seen.protocol()).unwrap_or_default(),
             src: address(seen.src_be, seen.family),
@@ -195,7 +200,7 @@ fn hops(packet: &Packet, observations: &[Observation], node: &Node) -> Vec<Hop> 
             device: device.map_or_else(|| format!("device {ifindex}"), |device| device.name.clone()),
             ifindex: *ifindex,
             class: device.map_or(DeviceClass::Other, |device| device.class),
-            pod: node.names.veth(*ifindex).map(|pod| pod.full()),
+            pod: node.names.veth(*ifindex).map(Named::full),
             direction: *direction,
             src: tuple.src,
             sport: tuple.sport,
@@ -215,8 +220,10 @@ fn hops(packet: &Packet, observations: &[Observation], node: &Node) -> Vec<Hop> 
 }
 
 fn translation(before: &Tuple, after: &Tuple) -> Option<Translation> {
-    let (mut source, mut destination) =
-        ((before.src, before.sport) != (after.src, after.sport), (before.dst, before.dport) != (after.dst, after.dport));
+    let (mut source, mut destination) = (
+        (before.src, before.sport) != (after.src, after.sport),
+        (before.dst, before.dport) != (after.dst, after.dport),
+    );
     // Both ports are one identifier.
     if matches!(before.proto, 1 | 58) {
         (source, destination) = (before.src != after.src, before.dst != after.dst);
@@ -327,8 +334,20 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
 /// are those of sockets, which free so what they are done with.
 fn is_drop_after_egress(reason: &str) -> bool {
     const WORDS: [&str; 14] = [
-        "QDISC", "TC_", "NETFILTER", "XDP", "BACKLOG", "DEV_READY", "DEV_HDR", "FULL_RING", "NOMEM", "RCVBUFF",
-        "SOCKET_FILTER", "RPFILTER", "CSUM", "TOO_SMALL",
+        "QDISC",
+        "TC_",
+        "NETFILTER",
+        "XDP",
+        "BACKLOG",
+        "DEV_READY",
+        "DEV_HDR",
+        "FULL_RING",
+        "NOMEM",
+        "RCVBUFF",
+        "SOCKET_FILTER",
+        "RPFILTER",
+        "CSUM",
+        "TOO_SMALL",
     ];
     WORDS.iter().any(|word| reason.contains(word))
 }

@@ -3,7 +3,7 @@
 //! In: events as the programs send them, and the time. Out: packets with all their hops in order, each when nothing more is to
 //! be expected of it. Pure: the caller has the clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use netpath_ebpf::trace::{Event, EventKind, NO_REASON, Sighting};
@@ -26,6 +26,14 @@ pub struct Packet {
     pub complete: bool,
     /// An earlier trip, if a packet of it had the same address and another fingerprint; else 0.
     pub address_of: u64,
+}
+
+impl Packet {
+    /// Whether it was seen to leave, or the kernel freed it.
+    #[must_use]
+    pub fn has_end(&self) -> bool {
+        self.freed.is_some() || self.hops.last().is_some_and(|hop| hop.seen.hook & 1 == 1)
+    }
 }
 
 /// A packet at a hook, with its first bytes.
@@ -65,7 +73,7 @@ struct Open {
 pub struct Stitcher {
     open: HashMap<u64, Open>,
     /// Those that are due, by time.
-    queue: BTreeMap<(u64, u64), ()>,
+    queue: BTreeSet<(u64, u64)>,
     /// The number of the last event of each source.
     numbers: HashMap<u32, u64>,
 }
@@ -96,19 +104,17 @@ impl Stitcher {
             packet.hops.insert(at, Sighted { seen: event.seen, before_match, bytes });
         }
         open.last_ns = open.last_ns.max(event.seen.at_ns);
-        let left = packet.hops.last().is_some_and(|hop| hop.seen.hook & 1 == 1);
-        let has_end = left || packet.freed.is_some();
-        let quiet_ns = if has_end { QUIET_NS } else { QUIET_WITHOUT_END_NS };
+        let quiet_ns = if packet.has_end() { QUIET_NS } else { QUIET_WITHOUT_END_NS };
         self.queue.remove(&(open.due_ns, event.trip));
         open.due_ns = open.last_ns + quiet_ns;
-        self.queue.insert((open.due_ns, event.trip), ());
+        self.queue.insert((open.due_ns, event.trip));
     }
 
     /// The next packet of which nothing more is to be expected at this time (`CLOCK_MONOTONIC`, ns). One whose hops were all lost
     /// is left out.
     pub fn next_due(&mut self, now_ns: u64) -> Option<Packet> {
         loop {
-            let (&key, ()) = self.queue.first_key_value().filter(|((due_ns, _), ())| *due_ns <= now_ns)?;
+            let key = *self.queue.first().filter(|(due_ns, _)| *due_ns <= now_ns)?;
             self.queue.remove(&key);
             let packet = self.open.remove(&key.1).map(|open| open.packet);
             if let Some(packet) = packet.filter(|packet| !packet.hops.is_empty()) {
@@ -120,7 +126,7 @@ impl Stitcher {
     /// When the next one is due, `CLOCK_MONOTONIC` in ns.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        self.queue.first_key_value().map(|((due_ns, _), ())| *due_ns)
+        self.queue.first().map(|(due_ns, _)| *due_ns)
     }
 }
 

@@ -13,6 +13,7 @@ mod ipsec;
 mod leftovers;
 mod seen;
 mod topology;
+mod trace;
 mod tunnels;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};

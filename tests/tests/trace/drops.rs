@@ -1,6 +1,6 @@
 //! Packets that do not arrive: the kernel's reason and place, as many as the kernel counted.
 
-use lab::traffic::{mac, send_datagrams, send_frames};
+use lab::traffic::{UdpSink, mac, send_datagrams, send_frames};
 use lab::{Lab, Namespace, tc};
 
 use super::at;
@@ -60,11 +60,13 @@ fn by_a_full_queue() {
     let lab = Lab::builder().pod("client").start().unwrap();
     let client = lab.pod("client");
     let node = &lab.node.namespace;
-    send_datagrams(&client.namespace, at(lab.remote.ipv4, 8), 10, 1).unwrap();
+    let _sink = UdpSink::start(&lab.remote.namespace, at(lab.remote.ipv4, 9)).unwrap();
+    send_datagrams(&client.namespace, at(lab.remote.ipv4, 9), 10, 1).unwrap();
     lab.wait_until_quiet().unwrap();
     tc(node, "qdisc add dev eth0 root tbf rate 100kbit burst 2000 limit 5000").unwrap();
     let trace = lab.open_trace(&["udp", "dst", "port", "9"]).unwrap();
     send_datagrams(&client.namespace, at(lab.remote.ipv4, 9), 1_000, 50).unwrap();
+    lab.wait_until_quiet().unwrap();
     let trace = trace.trace().unwrap();
     let shown = node.output("tc", &["-s", "qdisc", "show", "dev", "eth0"]).unwrap();
     let dropped = shown.split_whitespace().skip_while(|word| *word != "(dropped").nth(1).unwrap();

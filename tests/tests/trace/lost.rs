@@ -32,7 +32,9 @@ fn accounts_are_exact() {
         assert_eq!(summary.received, summary.trips * 2);
         match arguments {
             ["--rate", _] => assert!(summary.over_rate > u64::from(SENT), "{summary:?}"),
-            ["--sample", _] => assert!((SENT as usize / 20..SENT as usize / 5).contains(&trace.trips.len()), "{summary:?}"),
+            ["--sample", _] => {
+                assert!((SENT as usize / 20..SENT as usize / 5).contains(&trace.trips.len()), "{summary:?}");
+            }
             _ => assert_eq!(trace.trips.len(), SENT as usize),
         }
     }
@@ -59,6 +61,6 @@ fn what_finds_no_room_is_counted() {
     let summary = &trace.summary;
     assert_eq!(summary.matched, u64::from(SENT) * 2, "{summary:?}");
     assert!(summary.no_room > u64::from(SENT), "{summary:?}");
-    let incomplete = trace.trips.iter().filter(|trip| !trip.complete).count();
-    assert!(incomplete >= 1 && trace.trips.len() < SENT as usize, "{incomplete} of {}", trace.trips.len());
+    assert!(trace.trips.len() < SENT as usize / 2, "{}", trace.trips.len());
+    assert!(trace.trips.iter().all(|trip| trip.hops.len() == 2 || !trip.complete));
 }

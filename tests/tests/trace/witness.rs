@@ -27,8 +27,12 @@ impl Witness {
 
     /// All TCP packets, sorted.
     pub fn stop(self) -> Result<Vec<Seen>> {
-        let mut all: Vec<Seen> =
-            self.0.stop()?.iter().map(|packet| seen(&packet.text, packet.frame_bytes).with_context(|| packet.text.clone())).collect::<Result<_>>()?;
+        let mut all: Vec<Seen> = self
+            .0
+            .stop()?
+            .iter()
+            .map(|packet| seen(&packet.text, packet.frame_bytes).with_context(|| packet.text.clone()))
+            .collect::<Result<_>>()?;
         all.sort();
         Ok(all)
     }
@@ -40,7 +44,11 @@ fn seen(line: &str, frame_bytes: u32) -> Result<Seen> {
     let (_, ends) = before.rsplit_once(": ").context("no ends")?;
     let (src, dst) = ends.split_once(" > ").context("no ends")?;
     let (flags, rest) = details.split_once(']').context("no flags")?;
-    let field = |name: &str| rest.split(", ").find_map(|field| field.strip_prefix(name)).map(|text| text.split([' ', ':']).next().unwrap_or(text));
+    let field = |name: &str| {
+        rest.split(", ")
+            .find_map(|field| field.strip_prefix(name))
+            .map(|text| text.split([' ', ':']).next().unwrap_or(text))
+    };
     // A packet without data has its number only where it counts.
     let number = |name: &str| field(name).map(str::parse::<u32>).transpose();
     Ok(Seen {
@@ -83,14 +91,11 @@ pub fn of_trips(trips: &[Trip], device: &str) -> Vec<Seen> {
 pub fn datagram(from: &Pod, to: Ipv4Addr, port: u16, ttl: u8) -> Vec<u8> {
     let router = from.namespace.output("ip", &["neigh", "show", "dev", "eth0"]).unwrap();
     let router = router.lines().find_map(|line| line.split_whitespace().skip_while(|word| *word != "lladdr").nth(1));
-    let router: Vec<u8> =
-        router.unwrap().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-    let builder = etherparse::PacketBuilder::ethernet2(
-        mac(&from.namespace, "eth0").unwrap(),
-        router.try_into().unwrap(),
-    )
-    .ipv4(from.ipv4.octets(), to.octets(), ttl)
-    .udp(9_999, port);
+    let router: Vec<u8> = router.unwrap().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    let builder =
+        etherparse::PacketBuilder::ethernet2(mac(&from.namespace, "eth0").unwrap(), router.try_into().unwrap())
+            .ipv4(from.ipv4.octets(), to.octets(), ttl)
+            .udp(9_999, port);
     let mut frame = Vec::new();
     builder.write(&mut frame, &[7; 64]).unwrap();
     assert_eq!(frame[18..20], [0, 0], "no identification");

@@ -77,38 +77,30 @@ fn party(pod: Option<&str>, address: &str, number: u16, trip: &Trip) -> String {
 }
 
 fn details(trip: &Trip) -> String {
-    let mut text = String::new();
-    if let Some(flags) = &trip.flags {
-        text += &format!(" [{flags}]");
-    }
-    if let Some([kind, code]) = trip.icmp {
-        text += &format!(" type {kind}");
-        if code != 0 {
-            text += &format!(" code {code}");
-        }
-    }
-    if let Some(seq) = trip.seq {
-        text += &format!(" seq {seq}");
-    }
-    text += &format!(" len {}", trip.payload);
-    if let Some(service) = &trip.service {
-        text += &format!(" ({})", sanitise(service));
-    }
-    if let Some(original) = trip.retransmission_of {
-        text += &format!(", retransmission of #{original}");
-        if let Some(after) = trip.retransmitted_after_ns {
-            text += &format!(", {} later", elapsed(after));
-        }
-    }
-    text
+    let mut parts = Vec::new();
+    parts.extend(trip.flags.as_ref().map(|flags| format!(" [{flags}]")));
+    parts.extend(trip.icmp.map(|[kind, code]| match code {
+        0 => format!(" type {kind}"),
+        code => format!(" type {kind} code {code}"),
+    }));
+    parts.extend(trip.seq.map(|seq| format!(" seq {seq}")));
+    parts.push(format!(" len {}", trip.payload));
+    parts.extend(trip.service.as_ref().map(|service| format!(" ({})", sanitise(service))));
+    parts.extend(trip.retransmission_of.map(|original| format!(", retransmission of #{original}")));
+    parts.extend(trip.retransmitted_after_ns.map(|after| format!(", {} later", elapsed(after))));
+    parts.concat()
 }
 
 fn hop(trip: &Trip, index: usize, hop: &Hop) -> String {
     let since = if index == 0 { String::new() } else { format!("+{} ", elapsed(hop.since_ns)) };
-    let place = format!("{since}{} {}", sanitise(&hop.device), match hop.direction {
-        Direction::Rx => "rx",
-        Direction::Tx => "tx",
-    });
+    let place = format!(
+        "{since}{} {}",
+        sanitise(&hop.device),
+        match hop.direction {
+            Direction::Rx => "rx",
+            Direction::Tx => "tx",
+        }
+    );
     let ends = format!(
         "{} → {}",
         address_and_port(hop.src, port(trip, hop.sport)),
@@ -134,8 +126,10 @@ fn ending(trip: &Trip) -> Vec<(Tone, String)> {
         }
         End::Host => lines.push((Tone::Plain, "delivered to this node".to_owned())),
         End::Pod | End::Forwarded if trip.reason.is_some() => {
-            let (reason, whose) =
-                (trip.reason.as_deref().unwrap_or_default(), if trip.end == End::Pod { "in the pod" } else { "behind it" });
+            let (reason, whose) = (
+                trip.reason.as_deref().unwrap_or_default(),
+                if trip.end == End::Pod { "in the pod" } else { "behind it" },
+            );
             lines.push((Tone::Plain, format!("{after}freed {whose}: {}{place}", sanitise(reason))));
         }
         End::Unknown if !place.is_empty() => lines.push((Tone::Warning, format!("{after}freed{place}"))),
