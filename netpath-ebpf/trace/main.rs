@@ -430,10 +430,10 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
     let mut captured = 0_u64;
     if kind == EventKind::HopBefore as u32 {
         let Some(before) = remembered(scratch.place ^ 1) else { return 1 };
-        event.seen = *before;
+        copy(before, &mut event.seen);
     } else {
         let Some(now) = remembered(scratch.place) else { return 1 };
-        event.seen = *now;
+        copy(now, &mut event.seen);
         captured = bounded(u64::from(now.len_bytes.min(settings.snaplen_bytes)));
         if captured != 0 {
             // SAFETY: the helper writes so many bytes, for which there is room, or fails.
@@ -465,10 +465,30 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
 
 /// At most [`MAX_SNAPLEN`], as the verifier sees, too.
 #[inline(always)]
-fn bounded(mut bytes: u64) -> u64 {
-    // SAFETY: no instruction. It keeps the compiler from knowing more of the number than the verifier.
-    unsafe { asm!("/* {bytes} */", bytes = inout(reg) bytes, options(nomem, nostack, preserves_flags)) };
-    if bytes > MAX_SNAPLEN as u64 { 0 } else { bytes }
+fn bounded(bytes: u64) -> u64 {
+    let bytes = opaque(bytes);
+    // Or the compiler would make one comparison of this and the next, of which old verifiers learn nothing.
+    opaque(if bytes > MAX_SNAPLEN as u64 { 0 } else { bytes })
+}
+
+/// A number of which the compiler knows no more than the verifier.
+#[inline(always)]
+fn opaque(mut number: u64) -> u64 {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack, preserves_flags)) };
+    number
+}
+
+/// Copies a sighting, by words: the compiler would call a function that copies bytes.
+#[inline(always)]
+fn copy(from: &Sighting, to: &mut Sighting) {
+    let (from, to) = ((&raw const *from).cast::<u64>(), (&raw mut *to).cast::<u64>());
+    let mut at = 0;
+    while at < size_of::<Sighting>() / size_of::<u64>() {
+        // SAFETY: within both, which are aligned like words.
+        unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+        at += 1;
+    }
 }
 
 /// Counts an event; `false` if it is not to be sent.
