@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use netpath_ebpf::trace::{RATE_WINDOW_SHIFT, Settings};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Usage;
 use super::measure::{End, Run, Signals};
 use super::output::{Output, Reader};
 use super::screen::screen;
@@ -28,7 +29,7 @@ use crate::render::trace::pcapng::PcapngWriter;
 use crate::render::trace::text;
 use crate::session::trace::{Options, TraceSession};
 use crate::snapshot::Snapshot;
-use crate::trace::filter::{self, Expression, Named, Names};
+use crate::trace::filter::{self, Expression, FilterError, Named, Names};
 use crate::trace::{End as TripEnd, Line, SCHEMA, Summary, SummaryLine, Trip};
 
 /// How long a trace is, if nothing ends it otherwise.
@@ -39,7 +40,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(20);
 /// Traces.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     // What can be found wrong is found before anything is attached.
-    let filter = filter::parse(&args.filter.join(" "))?.with_pods(&args.pods);
+    let filter = filter::parse(&args.filter.join(" ")).map_err(|error| usage(&error))?.with_pods(&args.pods);
     let output = Output::open(args.output.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(trace(args, &filter, output))
@@ -67,8 +68,9 @@ async fn trace(args: &TraceArgs, filter: &Expression, output: Output) -> anyhow:
         purpose,
     })?;
     let node = Node { facts: session.facts(filter.needs_names()), args };
-    let compiled = filter.compile(&node)?;
+    let compiled = filter.compile(&node).map_err(|error| usage(&error))?;
     session.begin(&compiled, filter.required_pods())?;
+    announce(&session);
     let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(&args.command, Some(args.duration.unwrap_or(DEFAULT_DURATION)), run, signals, files)?;
     let mut writer = Writer::new(args, output, &mut session)?;
@@ -102,6 +104,19 @@ async fn trace(args: &TraceArgs, filter: &Expression, output: Output) -> anyhow:
             Ok(status)
         }
         None => end.of_command().await,
+    }
+}
+
+fn usage(error: &FilterError) -> Usage {
+    Usage(error.to_string())
+}
+
+/// A line on stderr, so that nobody waits for a trace that waits for packets; nothing where stderr is no terminal.
+fn announce(session: &TraceSession) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // Its terminal may be gone.
+        let _ = writeln!(stderr, "netpath: tracing on {} devices; Ctrl-C ends", session.attached());
     }
 }
 

@@ -313,6 +313,10 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
         None => format!("reason {reason:#x}"),
     });
     match name {
+        // The echo's answer has been given to a raw socket, which got a copy.
+        Some(name) if left && name == "NO_SOCKET" && last.is_some_and(|last| matches!(last.protocol(), 1 | 58)) => {
+            return;
+        }
         Some(name) => {
             if !left || is_drop_after_egress(&name) {
                 verdict.end = End::Dropped;

@@ -140,3 +140,129 @@ fn ending(trip: &Trip) -> Vec<(Tone, String)> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::DeviceClass;
+    use crate::trace::SCHEMA;
+
+    fn hop(device: &str, direction: Direction, ends: [[u8; 4]; 2], ports: [u16; 2], since_ns: u64) -> Hop {
+        Hop {
+            device: device.to_owned(),
+            ifindex: 2,
+            class: DeviceClass::Eni,
+            pod: None,
+            direction,
+            src: IpAddr::from(ends[0]),
+            sport: ports[0],
+            dst: IpAddr::from(ends[1]),
+            dport: ports[1],
+            ttl: 64,
+            since_ns,
+            nat: (since_ns > 0).then_some(Translation::Dnat),
+            before_match: false,
+            at_ns: 0,
+            bytes: Bytes::new(),
+            len_bytes: 1_514,
+        }
+    }
+
+    fn segment() -> Trip {
+        Trip {
+            schema: SCHEMA.to_owned(),
+            trip: 17,
+            at: "2026-01-02T12:03:04.512345678Z".to_owned(),
+            proto: "tcp".to_owned(),
+            protocol: 6,
+            length: 1_514,
+            payload: 1_448,
+            seq: Some(75_297),
+            ack: Some(1),
+            flags: Some("P.".to_owned()),
+            icmp: None,
+            ip_id: Some(7),
+            fragment: None,
+            hops: vec![
+                hop("eth0", Direction::Rx, [[198, 51, 100, 7], [10, 0, 0, 5]], [8080, 59_703], 0),
+                hop("eni\u{1b}1", Direction::Tx, [[198, 51, 100, 7], [10, 0, 0, 21]], [8080, 47_620], 21_300),
+            ],
+            end: End::Pod,
+            reason: None,
+            location: None,
+            freed_after_ns: None,
+            note: None,
+            retransmission_of: Some(12),
+            retransmitted_after_ns: Some(204_000_000),
+            joined: true,
+            complete: true,
+            src_pod: None,
+            dst_pod: Some("default/client".to_owned()),
+            service: None,
+        }
+    }
+
+    fn written(trip: &Trip, screen: Screen) -> String {
+        let mut out = Vec::new();
+        super::trip(trip, screen, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_trip_is_a_line_and_one_for_each_hop() {
+        let expected = "\
+#17 12:03:04.512345 tcp 198.51.100.7:8080 → default/client:47620 [P.] seq 75297 len 1448, retransmission of #12, 204 ms later
+    eth0 rx                       198.51.100.7:8080 → 10.0.0.5:59703
+    +21.3 µs eni\\u{1b}1 tx        198.51.100.7:8080 → 10.0.0.21:47620  destination translated
+";
+        assert_eq!(written(&segment(), Screen::default()), expected);
+        let plain = written(&segment(), Screen { unicode: false, ..Screen::default() });
+        assert!(plain.is_ascii() && plain.contains("7:8080 -> 10.0.0.5") && plain.contains("+21.3 us"), "{plain}");
+    }
+
+    #[test]
+    fn how_it_ended_is_the_last_line() {
+        let dropped = Trip {
+            end: End::Dropped,
+            reason: Some("NETFILTER_DROP".to_owned()),
+            location: Some("nf_hook_slow+0x9c".to_owned()),
+            freed_after_ns: Some(3_100),
+            ..segment()
+        };
+        let last = |trip: &Trip| written(trip, Screen::default()).lines().last().map(ToOwned::to_owned);
+        assert_eq!(last(&dropped).as_deref(), Some("    +3.1 µs dropped: NETFILTER_DROP at nf_hook_slow+0x9c"));
+        let in_the_pod = Trip { end: End::Pod, ..dropped.clone() };
+        assert_eq!(
+            last(&in_the_pod).as_deref(),
+            Some("    +3.1 µs freed in the pod: NETFILTER_DROP at nf_hook_slow+0x9c")
+        );
+        let unknown = Trip { end: End::Unknown, reason: None, note: Some("no reasons here".to_owned()), ..dropped };
+        let text = written(&unknown, Screen::default());
+        assert!(text.ends_with("    +3.1 µs freed at nf_hook_slow+0x9c\n    no reasons here\n"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_has_what_is_not_there() {
+        let summary = Summary {
+            trips: 1,
+            hops: 2,
+            not_shown: 3,
+            no_room: 4,
+            over_rate: 5,
+            drops_unseen: Some("no BTF".to_owned()),
+            unwatched: vec!["eth9: why".to_owned()],
+            ..Summary::default()
+        };
+        let mut out = Vec::new();
+        super::summary(&summary, Screen::default(), &mut out).expect("written");
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "1 packet, 2 hops, 3 more packets not shown, 5 events over --rate, 4 events lost for want of room (--buffer, --rate, \
+             --sample)\ndrops were not seen: no BTF\nnot watched: eth9: why\n"
+        );
+    }
+}
