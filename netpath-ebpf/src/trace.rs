@@ -22,8 +22,8 @@ use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 pub const BACK_BLOCKS: usize = 4;
 /// Packets in each block: pairs, of which a packet takes the place of the older one.
 pub const BACK_PLACES: usize = 256;
-/// The most bytes of a packet that an event carries: a jumbo frame.
-pub const MAX_SNAPLEN: usize = 9_216;
+/// The most bytes of a packet that an event carries: more than a jumbo frame has. A power of two.
+pub const MAX_SNAPLEN: usize = 16_384;
 /// Hooks of one trip that are told apart.
 pub const TRIP_HOOKS: usize = 8;
 

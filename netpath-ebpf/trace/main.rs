@@ -434,13 +434,13 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
     } else {
         let Some(now) = remembered(scratch.place) else { return 1 };
         copy(now, &mut event.seen);
-        captured = bounded(u64::from(now.len_bytes.min(settings.snaplen_bytes)));
-        if captured != 0 {
+        let wanted = u64::from(now.len_bytes.min(settings.snaplen_bytes));
+        if wanted != 0 {
+            let len = bounded(wanted);
             // SAFETY: the helper writes so many bytes, for which there is room, or fails.
-            let failed =
-                unsafe { bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), captured as u32) };
-            if failed != 0 {
-                captured = 0;
+            let failed = unsafe { bpf_skb_load_bytes(skb.cast(), 0, scratch.bytes.as_mut_ptr().cast(), len as u32) };
+            if failed == 0 {
+                captured = len;
             }
         }
     }
@@ -456,19 +456,25 @@ extern "C" fn netpath_emit(skb: *mut __sk_buff, kind: u32, fate: u32) -> u32 {
         bpf_ringbuf_output(
             (&raw const NETPATH_EVENTS).cast_mut().cast(),
             (&raw mut scratch.event).cast(),
-            size_of::<Event>() as u64 + bounded(captured),
+            size_of::<Event>() as u64 + at_most(captured),
             0,
         )
     };
     note_sent(state, failed == 0)
 }
 
-/// At most [`MAX_SNAPLEN`], as the verifier sees, too.
+/// A number from 1 to [`MAX_SNAPLEN`] as it is, in a form in which old verifiers see its limits: they learn nothing from a
+/// comparison with zero.
 #[inline(always)]
 fn bounded(bytes: u64) -> u64 {
+    (opaque(bytes.wrapping_sub(1)) & (MAX_SNAPLEN as u64 - 1)) + 1
+}
+
+/// A number up to [`MAX_SNAPLEN`] as it is.
+#[inline(always)]
+fn at_most(bytes: u64) -> u64 {
     let bytes = opaque(bytes);
-    // Or the compiler would make one comparison of this and the next, of which old verifiers learn nothing.
-    opaque(if bytes > MAX_SNAPLEN as u64 { 0 } else { bytes })
+    if bytes > MAX_SNAPLEN as u64 { 0 } else { bytes }
 }
 
 /// A number of which the compiler knows no more than the verifier.
