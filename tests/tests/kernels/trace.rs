@@ -57,7 +57,7 @@ fn drops_have_the_kernels_reason_and_place() {
         let (client, server) = (lab.pod("client"), lab.pod("server"));
         lab.nft(
             "add table ip rules1\nadd chain ip rules1 forward1 { type filter hook forward priority 0; }\n\
-             add rule ip rules1 forward1 udp dport 9 counter drop",
+             add rule ip rules1 forward1 udp dport 9 drop",
         )
         .unwrap();
         send_datagrams(&client.namespace, SocketAddr::new(server.ipv4.into(), 8), 10, 1).unwrap();
