@@ -193,12 +193,12 @@ extern "C" fn netpath_plain(skb: *mut __sk_buff, direction: u32, place: u32) -> 
     if let Some(parsed) = plain_v4(&linear, PlainTag::NONE, hook) {
         let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, true, end) else { return 0 };
         now.set_v4(&parsed, &prints);
-        return 1;
+        return u32::from(!prints.lacks_payload(parsed.key.tag.protocol()));
     }
     let Some(parsed) = plain_v6(&linear, PlainTag::NONE, hook) else { return 0 };
     let Some(prints) = prints(&LinearReader(&linear), EthernetHeader::LEN, false, end) else { return 0 };
     now.set_v6(&parsed, &prints);
-    1
+    u32::from(!prints.lacks_payload(parsed.key.tag.protocol()))
 }
 
 /// A direction that went through a global function's argument.

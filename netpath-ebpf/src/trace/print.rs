@@ -43,6 +43,15 @@ pub struct Prints {
     pub icmp: [u8; 2],
 }
 
+impl Prints {
+    /// Whether it lacks payload that the packet has: what reads no further than the packet's linear part may miss it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lacks_payload(&self, protocol: u8) -> bool {
+        protocol == UDP && self.payload_bytes >= 16 && self.whole == self.headers
+    }
+}
+
 /// 2⁶⁴ divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
