@@ -1,4 +1,5 @@
 //! What a packet is recognised by: the same behind NAT and forwarding, another for any other packet.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use etherparse::{IcmpEchoHeader, Icmpv4Type, PacketBuilder};
 use netpath_ebpf::trace::{Prints, prints};
@@ -31,7 +32,7 @@ fn packet(changed: Changed, kept: &Kept) -> Vec<u8> {
         0 => builder.tcp(sport, dport, kept.seq, 1_000).ack(7).write(&mut frame, &kept.payload).unwrap(),
         1 => builder.udp(sport, dport).write(&mut frame, &kept.payload).unwrap(),
         _ => {
-            let seq = (kept.seq & 0xffff) as u16;
+            let seq = u16::try_from(kept.seq).unwrap();
             let echo = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: sport, seq });
             builder.icmpv4(echo).write(&mut frame, &kept.payload).unwrap();
         }
