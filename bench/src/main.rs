@@ -12,6 +12,7 @@ mod frames;
 mod loaded;
 mod programs;
 mod start;
+mod trace;
 mod user_space;
 mod whole_path;
 

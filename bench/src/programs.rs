@@ -22,6 +22,7 @@ use crate::clock::{stay_on_this_cpu, thread_cpu_ns};
 use crate::figures::{Aim, Figure, Unit, least, median, show};
 use crate::frames;
 use crate::loaded::Loaded;
+use crate::trace::Trace;
 
 /// The default of `--max-flows`.
 const MAX_FLOWS: u32 = 65_536;
@@ -35,6 +36,8 @@ enum Program {
     BareHash = 1,
     Netpath = 2,
     NetpathFull = 3,
+    /// Not a target of `in_turn`.
+    Trace = 4,
 }
 
 /// The flows that `in_turn` makes: how many, and the numbers of the first two.
@@ -69,8 +72,9 @@ struct Arena {
     _full: Loaded,
     _reference: Ebpf,
     turn: Array<MapData, [u32; 4]>,
+    _trace: Trace,
     /// In the order of [`Program`].
-    targets: [SchedClassifier; 4],
+    targets: [SchedClassifier; 5],
     in_turn: SchedClassifier,
     _targets_map: ProgramArray<MapData>,
 }
@@ -149,13 +153,15 @@ fn contenders() -> Result<Vec<Contender>> {
         one("netpath, first fragments", Program::Netpath, frames::fragment(true), None)?,
         one("netpath, later fragments", Program::Netpath, frames::fragment(false), None)?,
         one("netpath, ARP (no flow)", Program::Netpath, Ok(frames::arp()), None)?,
+        one("trace, IPv4 TCP that the filter rejects", Program::Trace, frames::tcp_v4(), Some(Aim::Over(40.0)))?,
+        one("trace, IPv6 TCP that the filter rejects", Program::Trace, frames::tcp_v6(), None)?,
     ];
     let mut in_turn = |what: &str, turn: Turn, programs: &[Program], aim: Option<Aim>| {
         contenders.extend(programs.iter().map(|&program| Contender {
             what: match program {
                 Program::BareHash => format!("bare shared hash, {what}"),
                 Program::NetpathFull => format!("netpath, {what}, map full"),
-                Program::Empty | Program::Netpath => format!("netpath, {what}"),
+                Program::Empty | Program::Netpath | Program::Trace => format!("netpath, {what}"),
             },
             program,
             frame: tcp.clone(),
@@ -207,13 +213,23 @@ impl Arena {
         let netpath = Loaded::new(MAX_FLOWS)?;
         let mut full = Loaded::new(1)?;
         full.insert([u32::MAX; 5], [0; 3])?;
-        let targets = [empty, bare_hash, netpath.program(map::RX)?, full.program(map::RX)?];
+        let trace = Trace::new()?;
+        let targets = [empty, bare_hash, netpath.program(map::RX)?, full.program(map::RX)?, trace.program()?];
         let mut targets_map = ProgramArray::try_from(reference.take_map("TARGETS").context("no map TARGETS")?)?;
-        for (index, program) in (0..).zip(&targets) {
+        for (index, program) in (0..).zip(&targets[..Program::Trace as usize]) {
             targets_map.set(index, program.fd()?, 0)?;
         }
         let turn = Array::try_from(reference.take_map("TURN").context("no map TURN")?)?;
-        Ok(Self { netpath, _full: full, _reference: reference, turn, targets, in_turn, _targets_map: targets_map })
+        Ok(Self {
+            netpath,
+            _full: full,
+            _reference: reference,
+            turn,
+            _trace: trace,
+            targets,
+            in_turn,
+            _targets_map: targets_map,
+        })
     }
 
     /// Runs a program over a packet, `packets` times. Returns CPU time a packet, in ns.
