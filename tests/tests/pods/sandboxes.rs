@@ -66,7 +66,7 @@ fn pods_of_a_container_runtime() {
     assert!(veths(&report).is_empty());
     let (state, count, reason) = &sources(&report)["processes"];
     assert!(
-        state == "incomplete" && *count == 0 && reason.starts_with("2 pods have processes here"),
+        state == "incomplete" && *count == 0 && reason.starts_with("2 pods with processes here have no name"),
         "{state} {reason}"
     );
 }
