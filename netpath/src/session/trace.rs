@@ -72,6 +72,8 @@ pub struct TraceSession {
     stitcher: Stitcher,
     judge: Judge,
     received: u64,
+    /// Not all events that there were have been read.
+    has_more: bool,
     /// Events without room, when packets were last given out.
     no_room: u64,
     /// Connections whose translation the programs know.
@@ -137,6 +139,7 @@ impl TraceSession {
             stitcher: Stitcher::default(),
             judge: Judge::default(),
             received: 0,
+            has_more: false,
             no_room: 0,
             learned: HashSet::new(),
             clock_offset_ns: clock_offset_ns(),
@@ -159,8 +162,6 @@ impl TraceSession {
     pub fn begin(&mut self, filter: &Filter, pods: Option<BTreeSet<String>>) -> anyhow::Result<()> {
         self.pods = pods;
         self.learn_from_conntrack(filter)?;
-        self.tracer.set_filter(&filter.tests, &filter.members)?;
-        self.started_ns = now_ns();
         let links = self.monitor.links();
         for link in &links {
             self.attach(link);
@@ -176,6 +177,9 @@ impl TraceSession {
             );
             anyhow::bail!("netpath is attached to no device: {why}");
         }
+        // Until now nothing is accepted: a packet would lack the hops at devices that are not watched yet.
+        self.tracer.set_filter(&filter.tests, &filter.members)?;
+        self.started_ns = now_ns();
         Ok(())
     }
 
@@ -216,6 +220,11 @@ impl TraceSession {
 
     /// Waits until there is something to do: events, a change of devices, or a packet that is due. Cancel safe.
     pub async fn follow(&mut self) -> anyhow::Result<()> {
+        // The kernel wakes up who has read everything, and nobody else.
+        if self.has_more {
+            self.read_events();
+            return Ok(());
+        }
         let due_ns = self.stitcher.due_ns().map(|due_ns| due_ns.saturating_sub(now_ns()));
         let due = async {
             match due_ns {
@@ -269,6 +278,7 @@ impl TraceSession {
         let Self { tracer, stitcher, .. } = self;
         let read = tracer.read(EVENTS_AT_ONCE, |seen| stitcher.take(&seen.event, seen.bytes));
         self.received += read as u64;
+        self.has_more = read == EVENTS_AT_ONCE;
         read
     }
 

@@ -312,15 +312,17 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
         Some(name) => name.strip_prefix("SKB_DROP_REASON_").unwrap_or(name).to_owned(),
         None => format!("reason {reason:#x}"),
     });
+    let is_icmp = last.is_some_and(|last| matches!(last.protocol(), 1 | 58));
     match name {
-        // The echo's answer has been given to a raw socket, which got a copy.
-        Some(name) if left && name == "NO_SOCKET" && last.is_some_and(|last| matches!(last.protocol(), 1 | 58)) => {
-            return;
-        }
+        // A raw socket has a copy of the echo's answer, and the packet itself is freed so.
+        Some(name) if name == "NO_SOCKET" && is_icmp && verdict.end != End::Unknown => return,
         Some(name) => {
             if !left || is_drop_after_egress(&name) {
                 verdict.end = End::Dropped;
                 verdict.note = None;
+            } else if verdict.end != End::Pod {
+                // It left the node.
+                return;
             }
             verdict.reason = Some(name);
         }

@@ -64,3 +64,28 @@ fn what_finds_no_room_is_counted() {
     assert!(trace.trips.len() < SENT as usize / 2, "{}", trace.trips.len());
     assert!(trace.trips.iter().all(|trip| trip.hops.len() == 2 || !trip.complete));
 }
+
+/// More events at once than are read at once: reading goes on by itself, though the kernel wakes nobody up for the rest.
+#[test]
+fn a_burst_does_not_stall_the_reader() {
+    const SENT: u32 = 40_000;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let address = at(server.ipv4, 9000);
+    let sink = UdpSink::start(&server.namespace, address).unwrap();
+    send_datagrams(&client.namespace, address, 100, 1).unwrap();
+    lab.wait_until_quiet().unwrap();
+    // It has room for half of them, so that half must be read when the other half comes. Nothing is written, which would wait for a reader.
+    let trace = lab.open_trace(&["--drops", "--buffer", "16", "udp", "dst", "port", "9000"]).unwrap();
+    for part in 0..2 {
+        send_datagrams(&client.namespace, address, 100, SENT / 2).unwrap();
+        if part == 0 {
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        }
+    }
+    lab.wait_until_quiet().unwrap();
+    let trace = trace.trace().unwrap();
+    assert_eq!((trace.summary.matched, trace.summary.no_room), (u64::from(SENT) * 2, 0), "{:?}", trace.summary);
+    assert_eq!(trace.summary.not_shown, u64::from(SENT));
+    drop(sink);
+}
