@@ -16,13 +16,24 @@ const ETHERNET_BYTES: u64 = 14;
 const HEADERS_BYTES: u64 = 14 + 20 + 32;
 const TRANSFER_BYTES: u64 = 1_000_000;
 
+/// The Ethernet address of the device with this number in the two namespaces.
+fn mac(own: u8) -> String {
+    format!("02:00:00:00:77:0{own}")
+}
+
+/// A neighbour that is known for good, so that no ARP packet is between the two readings of the counters and outside of the window.
+fn neighbour(other: u8, device: &str) -> String {
+    format!("neigh replace 192.168.77.{other} lladdr {} dev {device} nud permanent", mac(other))
+}
+
 /// Devices of one kind between two namespaces; `false` if the kernel has none.
 fn between(kind: &str, near: (&Namespace, &str), far: (&Namespace, &str)) -> bool {
     for ((namespace, options), own) in [(near, 1), (far, 2)] {
         // No reports of multicast groups from the new devices.
         namespace.write_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();
-        let mut batch = format!("link add name over0 {options}\n");
+        let mut batch = format!("link add name over0 address {} {options}\n", mac(own));
         writeln!(batch, "link set dev over0 up mtu 1300\naddr add 192.168.77.{own}/24 dev over0").unwrap();
+        writeln!(batch, "{}", neighbour(3 - own, "over0")).unwrap();
         let made = ip_batch(namespace, &batch);
         if let Err(error) = made {
             let text = format!("{error:#}");
@@ -37,7 +48,8 @@ fn between(kind: &str, near: (&Namespace, &str), far: (&Namespace, &str)) -> boo
 fn bridge(namespace: &Namespace, own: u8) {
     let batch = format!(
         "addr flush dev over0\nlink add name br0 type bridge mcast_snooping 0\nlink set dev over0 master br0\n\
-         link set dev br0 up mtu 1300\naddr add 192.168.77.{own}/24 dev br0\n"
+         link set dev br0 up mtu 1300\naddr add 192.168.77.{own}/24 dev br0\n{}\n",
+        neighbour(3 - own, "br0")
     );
     ip_batch(namespace, &batch).unwrap();
 }
