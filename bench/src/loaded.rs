@@ -55,7 +55,7 @@ impl Loaded {
     pub fn new(max_flows: u32) -> Result<Self> {
         let before = own("map_id")?;
         let programs_before = own("prog_id")?;
-        let (attacher, drain) = load(max_flows)?;
+        let (attacher, drain, _) = load(max_flows)?;
         let new = own("map_id")?.into_iter().filter(|(id, _)| !before.contains_key(id));
         let maps = new.map(|(id, text)| MapSize::parse(id, &text)).collect::<Result<Vec<_>>>()?;
         let new_programs = own("prog_id")?.into_keys().filter(|id| !programs_before.contains_key(id));

@@ -504,6 +504,70 @@ impl IcmpErrorKey {
     }
 }
 
+/// Key of packets that the kernel dropped (`skb:kfree_skb`): which, why and where.
+///
+/// An IPv4 address is in the first word, the others are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct DropKey {
+    /// Source address as it was then, network byte order.
+    pub src_be: [u32; 4],
+    /// Destination address, network byte order.
+    pub dst_be: [u32; 4],
+    /// Ports; zeros of a later fragment.
+    pub ports: Ports,
+    /// The protocol; no VLANs.
+    pub tag: Tag,
+    /// 4 or 6.
+    pub family: u32,
+    /// `enum skb_drop_reason`, or [`NO_REASON`].
+    pub reason: u32,
+    /// The network namespace of the device that the packet was at last, by its inode; 0 if that is not known.
+    pub netns: u32,
+    /// Zero.
+    pub padding: u32,
+    /// Where it was freed: an address in the kernel.
+    pub location: u64,
+}
+
+/// Room for dropped packets of so many kinds, in each epoch. The maps are as large from the beginning: tracepoints' programs may not
+/// have others before Linux 6.1.
+pub const MAX_DROPS: u32 = 8_192;
+
+/// The kernel gives no reasons for drops (before Linux 5.17).
+pub const NO_REASON: u32 = u32::MAX;
+
+/// Where the running kernel has fields that find a packet's headers and its network namespace, in bytes, by its BTF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SkbOffsets {
+    /// `sk_buff.head`; 0 if the offsets are unknown.
+    pub head: u32,
+    /// `sk_buff.network_header`.
+    pub network_header: u32,
+    /// `sk_buff.protocol`.
+    pub protocol: u32,
+    /// `sk_buff.len`.
+    pub len: u32,
+    /// `sk_buff.dev`.
+    pub dev: u32,
+    /// `net_device.nd_net`.
+    pub nd_net: u32,
+    /// `net.ns.inum`.
+    pub inum: u32,
+}
+
+impl SkbOffsets {
+    /// Of a kernel that has no BTF.
+    pub const UNKNOWN: Self = Self { head: 0, network_header: 0, protocol: 0, len: 0, dev: 0, nd_net: 0, inum: 0 };
+
+    /// As words, as the programs have them.
+    #[must_use]
+    pub const fn words(&self) -> [u32; 7] {
+        [self.head, self.network_header, self.protocol, self.len, self.dev, self.nd_net, self.inum]
+    }
+}
+
 const _: () = {
     assert!(size_of::<KeyV4>() == 20);
     assert!(size_of::<KeyV6>() == 44);
@@ -516,4 +580,5 @@ const _: () = {
     assert!(size_of::<FragmentKey>() == 44);
     assert!(size_of::<FragmentValue>() == 24);
     assert!(size_of::<IcmpErrorKey>() == 80);
+    assert!(size_of::<DropKey>() == 64);
 };

@@ -16,6 +16,8 @@
 #![feature(asm_experimental_arch)]
 #![expect(missing_docs, reason = "the classifier macro makes functions without their docs")]
 
+mod drops;
+mod kernel_skb;
 mod skb;
 
 use core::arch::asm;

@@ -18,10 +18,14 @@ pub const HOP_RX_IP: &str = "netpath_hoprxip";
 pub const HOP_TX_IP: &str = "netpath_hoptxip";
 /// Every program on a device's hooks.
 pub const PROGRAMS: [&str; 8] = [RX, TX, RX_IP, TX_IP, HOP_RX, HOP_TX, HOP_RX_IP, HOP_TX_IP];
-/// The end of packets, on kernels that give no reason.
-pub const FREED: &str = "netpath_freed";
-/// The end of packets, with the reason.
-pub const DROPPED: &str = "netpath_dropped";
+/// Counts dropped packets, on kernels that give no reason.
+pub const COUNT_FREED: &str = "netpath_freed";
+/// Counts dropped packets, with the reason.
+pub const COUNT_DROPPED: &str = "netpath_dropped";
+/// The end of packets on a trip, on kernels that give no reason.
+pub const FREED: &str = "netpath_endfree";
+/// The end of packets on a trip, with the reason.
+pub const DROPPED: &str = "netpath_enddrop";
 
 /// `KeyV4` → `Counts`, one map an epoch.
 pub const V4: [&str; 2] = ["NETPATH_V4_0", "NETPATH_V4_1"];
@@ -40,6 +44,12 @@ pub const SLOTS_V6: &str = "NETPATH_SLOT_V6";
 pub const EPOCH: &str = ".bss";
 /// `Counts` of even and of odd epochs: packets that not even the unattributed counters had room for.
 pub const LOST: &str = "NETPATH_LOST";
+/// `DropKey` → packets, one map an epoch.
+pub const DROPS: [&str; 2] = ["NETPATH_DROPS_0", "NETPATH_DROPS_1"];
+/// Dropped packets of even and of odd epochs that these had no room for.
+pub const DROPS_LOST: &str = "NETPATH_DRPLOST";
+/// A global variable, `SkbOffsets`.
+pub const OFFSETS: &str = "NETPATH_OFFSETS";
 /// `FragmentKey` → `FragmentValue`.
 pub const FRAGMENTS: &str = "NETPATH_FRAG";
 
@@ -55,7 +65,5 @@ pub const TRACE_NAT: &str = "NETPATH_NAT";
 pub const TRACE_STATE: &str = "NETPATH_STATE";
 /// Of a trace: the ring buffer with `Event`s, each with bytes of its packet behind it.
 pub const TRACE_EVENTS: &str = "NETPATH_EVENTS";
-/// Of a trace: a global variable, `SkbOffsets`.
-pub const TRACE_OFFSETS: &str = "NETPATH_OFFSETS";
 /// Of a trace: the programs' variables that change, two words: whether a trip began, and whether the trace is over.
 pub const TRACE_FLAGS: &str = ".bss";

@@ -303,7 +303,7 @@ pub struct Event {
     pub address_of: u64,
     /// Where it was freed: an address in the kernel.
     pub location: u64,
-    /// Why: `enum skb_drop_reason`; [`NO_REASON`] where the kernel gives none.
+    /// Why: `enum skb_drop_reason`; [`crate::NO_REASON`] where the kernel gives none.
     pub reason: u32,
     /// Events of this trip before this one for which there was no room.
     pub lost: u32,
@@ -316,23 +316,6 @@ pub struct Event {
 }
 
 const _: () = assert!(size_of::<Event>() == 56 + size_of::<Sighting>());
-
-/// The kernel is older than reasons (5.17).
-pub const NO_REASON: u32 = u32::MAX;
-
-/// Where `struct sk_buff` has the fields that find a packet's headers, by the running kernel's BTF.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct SkbOffsets {
-    /// `head`, bytes.
-    pub head: u32,
-    /// `network_header`, bytes.
-    pub network_header: u32,
-    /// `protocol`, bytes.
-    pub protocol: u32,
-    /// `len`, bytes.
-    pub len: u32,
-}
 
 /// TCP's fields behind the ports (RFC 9293).
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,8 @@
 #![expect(missing_docs, reason = "the macros make functions without their docs")]
 #![expect(clippy::inline_always, reason = "as in the programs that count")]
 
+#[path = "../src/kernel_skb.rs"]
+mod kernel_skb;
 #[path = "../src/skb.rs"]
 mod skb;
 
@@ -18,18 +20,17 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output, bpf_skb_load_bytes,
-};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
 use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Packet, PlainTag, Start, plain_v4, plain_v6};
 use netpath_ebpf::trace::{
-    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, NO_REASON, RATE_WINDOW_SHIFT,
-    SET_MEMBERS, Settings, Sighting, SkbOffsets, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
+    BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, RATE_WINDOW_SHIFT,
+    SET_MEMBERS, Settings, Sighting, TESTS, TRIP_HOOKS, Test, Trail, accepts, facts, prints,
 };
-use netpath_ebpf::{Direction, Hook};
+use netpath_ebpf::{Direction, Hook, NO_REASON, SkbOffsets};
 
+use self::kernel_skb::{KernelSkb, read_kernel};
 use self::skb::{Linear, SkbReader, netpath_start};
 
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`.
@@ -78,7 +79,7 @@ static mut NETPATH_TRACE: [u32; 2] = [0; 2];
 
 /// Set before loading, by the running kernel's BTF.
 #[unsafe(no_mangle)]
-static NETPATH_OFFSETS: SkbOffsets = SkbOffsets { head: 0, network_header: 0, protocol: 0, len: 0 };
+static NETPATH_OFFSETS: SkbOffsets = SkbOffsets::UNKNOWN;
 
 /// TC ingress of a device with Ethernet headers. Kernel 5.10, TCX from 6.6 on.
 #[classifier]
@@ -106,14 +107,14 @@ pub fn netpath_hoptxip(ctx: TcContext) -> i32 {
 
 /// `skb:kfree_skb` with the packet and the place. Kernel 5.10.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
-pub fn netpath_freed(ctx: RawTracePointContext) -> i32 {
+pub fn netpath_endfree(ctx: RawTracePointContext) -> i32 {
     freed(ctx.arg(0), ctx.arg(1), NO_REASON);
     0
 }
 
 /// `skb:kfree_skb` with the reason as well. Kernel 5.17.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
-pub fn netpath_dropped(ctx: RawTracePointContext) -> i32 {
+pub fn netpath_enddrop(ctx: RawTracePointContext) -> i32 {
     freed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
@@ -581,37 +582,9 @@ fn freed(address: u64, location: u64, reason: u32) {
 fn header_print_of(address: u64) -> Option<u64> {
     // SAFETY: set before loading, and never again. Volatile: the compiler must not take zeros for granted.
     let offsets = unsafe { (&raw const NETPATH_OFFSETS).read_volatile() };
-    if offsets.head == 0 {
-        return None;
-    }
-    let head: u64 = read_kernel(address + u64::from(offsets.head))?;
-    let network_header: u16 = read_kernel(address + u64::from(offsets.network_header))?;
-    let protocol: u16 = read_kernel(address + u64::from(offsets.protocol))?;
+    let packet = KernelSkb::read(address, &offsets)?;
     let len: u32 = read_kernel(address + u64::from(offsets.len))?;
-    let packet = KernelReader { start: head + u64::from(network_header) };
-    let is_v4 = protocol == EtherType::IPV4_BE;
-    if !is_v4 && protocol != EtherType::IPV6_BE {
-        return None;
-    }
-    Some(prints(&packet, 0, is_v4, len)?.headers)
-}
-
-#[inline(always)]
-fn read_kernel<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper fails where nothing can be read.
-    unsafe { bpf_probe_read_kernel(address as *const T).ok() }
-}
-
-/// A packet in the kernel's memory, from its IP header on.
-struct KernelReader {
-    start: u64,
-}
-
-impl Packet for KernelReader {
-    #[inline(always)]
-    fn read<T: Header>(&self, offset: u32) -> Option<T> {
-        read_kernel(self.start + u64::from(offset))
-    }
+    Some(prints(&packet, 0, packet.ethertype_be == EtherType::IPV4_BE, len)?.headers)
 }
 
 /// `BPF_XADD`.

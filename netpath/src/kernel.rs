@@ -8,6 +8,7 @@ pub mod btf;
 pub mod drain;
 pub mod error;
 pub mod flow_counts;
+pub mod frees;
 pub mod hooks;
 mod lease;
 pub mod load;

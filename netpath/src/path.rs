@@ -9,6 +9,7 @@ pub mod container_insights;
 pub mod conversations;
 mod crossing;
 mod diversions;
+mod drops;
 mod flows;
 pub mod group;
 mod join;

@@ -106,6 +106,12 @@ pub struct Health {
     /// had come and gone meanwhile are not in the report.
     #[serde(default)]
     pub device_overruns: u64,
+    /// Why packets that the kernel drops could not be seen; `null` if they could.
+    #[serde(default)]
+    pub drops_unseen: Option<String>,
+    /// Dropped packets that there was no room to record.
+    #[serde(default)]
+    pub drops_lost_packets: u64,
     /// Devices on which netpath made a clsact qdisc, for which the kernel takes their queues out of service for a moment.
     #[serde(default)]
     pub clsact_new_devices: u64,

@@ -7,6 +7,7 @@ mod allowances;
 mod attachment;
 mod boundary;
 mod drainer;
+mod drops;
 mod foreign;
 mod hook_watcher;
 mod ledger;
@@ -25,6 +26,7 @@ use self::allowances::{allowances, candidates, name_enis, read_allowances};
 use self::attachment::{attach, attached, check_attached, detach};
 use self::boundary::Boundary;
 use self::drainer::Drainer;
+use self::drops::DropNamer;
 use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
 use self::node::{default_routes, node_info};
@@ -68,6 +70,7 @@ pub struct Session {
     monitor: LinkMonitor,
     attacher: Attacher,
     drainer: Drainer,
+    drops: DropNamer,
     conntrack: Result<Tracker, ConntrackError>,
     names: Follower,
     diversions: diversions::Watch,
@@ -101,7 +104,8 @@ impl Session {
         let choice = EniChoice::new(options.eni_globs)?;
         let query = PendingQuery::start(options.endpoints);
         let host = HostRoot::find(options.host_root)?;
-        let (mut attacher, drain) = load(options.max_flows)?;
+        let (mut attacher, drain, frees) = load(options.max_flows)?;
+        let drops = DropNamer::new(frees);
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
         }
@@ -152,6 +156,7 @@ impl Session {
             monitor,
             attacher,
             drainer,
+            drops,
             conntrack,
             names,
             diversions,
@@ -223,6 +228,7 @@ impl Session {
         let (mut flow_counts, closed) = self.drainer.cut()?;
         // Are read meanwhile.
         let (names, diversions) = (self.names.cut(last), self.diversions.cut(last));
+        let kernel_drops = self.drops.drops(&flow_counts);
         let statistics = self.conntrack.as_ref().ok().and_then(|_| statistics::read().ok());
         self.look_once_more();
         self.apply_late_events(&closed, &mut flow_counts)?;
@@ -269,6 +275,7 @@ impl Session {
             sources: known.sources,
             names: names.wait(),
             diversions: Diversions { local_routes: self.monitor.local_routes(), ..diversions.wait() },
+            kernel_drops,
         };
         self.ledger.open(&closed);
         self.monitor.forget_past_routes();

@@ -5,6 +5,7 @@
 
 mod device;
 mod diversions;
+mod drops;
 mod merge;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::device::*;
 pub use self::diversions::*;
+pub use self::drops::*;
 use crate::model::{
     Conntrack, ConntrackTable, Direction, Eni, Ipam, NameSource, NameSourceReport, NodeInfo, Source, Window,
 };
@@ -71,6 +73,9 @@ pub struct Snapshot {
     /// What may take packets off their way between two hooks.
     #[serde(default)]
     pub diversions: Diversions,
+    /// What the kernel dropped.
+    #[serde(default)]
+    pub kernel_drops: KernelDrops,
 }
 
 impl Snapshot {
@@ -97,6 +102,7 @@ impl Snapshot {
             sources: Vec::new(),
             names: Names::default(),
             diversions: Diversions::default(),
+            kernel_drops: KernelDrops::default(),
         }
     }
 }

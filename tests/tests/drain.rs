@@ -44,7 +44,7 @@ fn flood(sockets: u16, max_flows: u32, every: Duration, family: usize) -> Outcom
         let node = &lab.node.namespace;
         let draining = scope.spawn(move || {
             node.run(|| {
-                let attached = load(max_flows).map(|(mut attacher, drain)| {
+                let attached = load(max_flows).map(|(mut attacher, drain, _)| {
                     for (pod, ifindex) in [client, server].into_iter().zip(ifindexes) {
                         attacher.attach(ifindex, &pod.veth, Layer::Ethernet)?;
                     }

@@ -41,7 +41,7 @@ fn the_help_states_the_kernels_memory() {
 
     let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
     let last: f64 = possible.trim().rsplit(['-', ',']).next().unwrap().parse().unwrap();
-    let (_attacher, _drain) = load(65_536).unwrap();
+    let (_attacher, _drain, _) = load(65_536).unwrap();
     #[expect(clippy::cast_precision_loss, reason = "less than 2^52 bytes")]
     let measured_mb = map_bytes() as f64 / 1e6;
     let stated_mb = fixed_mb + cpu_mb * (last + 1.0);

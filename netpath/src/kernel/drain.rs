@@ -11,7 +11,8 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 use aya::util::nr_cpus;
 use netpath_ebpf::{
-    BLOCKS, Block, Counts as RawCounts, FlowKey, IcmpErrorKey, KeyV4, KeyV6, UnattributedKey, first_block, map,
+    BLOCKS, Block, Counts as RawCounts, DropKey, FlowKey, IcmpErrorKey, KeyV4, KeyV6, MAX_DROPS, UnattributedKey,
+    first_block, map,
 };
 
 use super::bpf::{Barrier, drain_map, read_per_cpu};
@@ -23,6 +24,8 @@ pub struct Drain {
     epoch: Array<MapData, u32>,
     /// `Counts` as words, one for even and one for odd epochs.
     lost: Array<MapData, [u64; 3]>,
+    /// Dropped packets that there was no room for, of even and of odd epochs.
+    drops_lost: Array<MapData, u64>,
     slots_v4: MapData,
     slots_v6: MapData,
     /// Those of even epochs, and those of odd ones.
@@ -42,6 +45,7 @@ struct Flows {
     v6: MapData,
     icmp_errors: MapData,
     unattributed: MapData,
+    drops: MapData,
 }
 
 /// Whether a flow map was filled to more than a quarter, so that the next drain should not wait long.
@@ -60,6 +64,7 @@ impl Drain {
                 v6: take_sized::<KeyV6, RawCounts>(ebpf, map::V6[parity])?,
                 icmp_errors: take_sized::<IcmpErrorKey, RawCounts>(ebpf, map::ICMP_ERRORS[parity])?,
                 unattributed: take_sized::<UnattributedKey, RawCounts>(ebpf, map::UNATTRIBUTED[parity])?,
+                drops: take_sized::<DropKey, u64>(ebpf, map::DROPS[parity])?,
             })
         };
         let flows = [flows(0)?, flows(1)?];
@@ -69,6 +74,7 @@ impl Drain {
         Ok(Self {
             epoch,
             lost: Array::try_from(take(ebpf, map::LOST)?)?,
+            drops_lost: Array::try_from(take(ebpf, map::DROPS_LOST)?)?,
             slots_v4: take_sized::<u32, Block<KeyV4>>(ebpf, map::SLOTS_V4)?,
             slots_v6: take_sized::<u32, Block<KeyV6>>(ebpf, map::SLOTS_V6)?,
             max_flows: flows[0].v4.info()?.max_entries(),
@@ -113,7 +119,7 @@ impl Drain {
         let old = self.current.wrapping_sub(1);
         let odd = old & 1;
         let maps = &self.flows[odd as usize];
-        let (mut v4, mut v6, mut icmp_errors) = (0, 0, 0);
+        let (mut v4, mut v6, mut icmp_errors, mut drops) = (0, 0, 0, 0);
         // SAFETY: `take_sized` compared the sizes with the maps' own, and all types are integers and arrays of them.
         unsafe {
             collect_slots(&self.slots_v4, old, self.cpus, |key, counts| flow_counts.add_v4(key, counts))?;
@@ -133,11 +139,17 @@ impl Drain {
             drain_map(fd(&maps.unattributed), |key: UnattributedKey, counts: RawCounts| {
                 flow_counts.add_unattributed(key, counts);
             })?;
+            drain_map(fd(&maps.drops), |key: DropKey, packets: u64| {
+                flow_counts.add_drops(key, packets);
+                drops += 1;
+            })?;
         }
         let [packets, bytes, wire_overhead_bytes] = self.lost.get(&odd, 0).map_err(io::Error::other)?;
         flow_counts.lost += RawCounts { packets, bytes, wire_overhead_bytes }.into();
         self.lost.set(odd, [0; 3], 0).map_err(io::Error::other)?;
-        Ok(MapFill(v4.max(v6).max(icmp_errors) > self.max_flows / 4))
+        flow_counts.drops_lost += self.drops_lost.get(&odd, 0).map_err(io::Error::other)?;
+        self.drops_lost.set(odd, 0, 0).map_err(io::Error::other)?;
+        Ok(MapFill(v4.max(v6).max(icmp_errors) > self.max_flows / 4 || drops > MAX_DROPS / 4))
     }
 }
 

@@ -7,10 +7,13 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
-use netpath_ebpf::{Counts as RawCounts, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Tag, UnattributedKey};
+use netpath_ebpf::{Counts as RawCounts, DropKey, Hook, IcmpErrorKey, KeyV4, KeyV6, Ports, Tag, UnattributedKey};
 
 use crate::model::Direction;
 use crate::snapshot::{Counts, Observation, Reason, Tuple, Unattributed};
+
+/// Kinds of dropped packets kept in memory.
+const DROPS_IN_MEMORY: usize = 65_536;
 
 /// A sum of drains.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub struct FlowCounts {
     v6: HashMap<KeyV6, Counts>,
     icmp_errors: HashMap<IcmpErrorKey, Counts>,
     unattributed: HashMap<UnattributedKey, Counts>,
+    drops: HashMap<DropKey, u64>,
+    /// Dropped packets that there was no room for.
+    pub drops_lost: u64,
     /// Packets that found no room even in the unattributed counters; their device is unknown.
     pub lost: Counts,
     /// Flows that may still be added.
@@ -28,8 +34,8 @@ pub struct FlowCounts {
 impl Default for FlowCounts {
     /// With room for any number of flows.
     fn default() -> Self {
-        let (v4, v6, icmp_errors, unattributed) = Default::default();
-        Self { v4, v6, icmp_errors, unattributed, lost: Counts::default(), room_left: usize::MAX }
+        let (v4, v6, icmp_errors, unattributed, drops) = Default::default();
+        Self { v4, v6, icmp_errors, unattributed, drops, drops_lost: 0, lost: Counts::default(), room_left: usize::MAX }
     }
 }
 
@@ -53,6 +59,16 @@ impl FlowCounts {
 
     pub(super) fn add_unattributed(&mut self, key: UnattributedKey, counts: RawCounts) {
         *self.unattributed.entry(key).or_default() += counts.into();
+    }
+
+    pub(super) fn add_drops(&mut self, key: DropKey, packets: u64) {
+        if let Some(sum) = self.drops.get_mut(&key) {
+            *sum += packets;
+        } else if self.drops.len() < DROPS_IN_MEMORY {
+            self.drops.insert(key, packets);
+        } else {
+            self.drops_lost += packets;
+        }
     }
 
     /// The number of flows, each once for each hook.
@@ -111,6 +127,21 @@ impl FlowCounts {
         v4.chain(v6).chain(icmp_errors)
     }
 
+    /// What the kernel dropped, in no particular order.
+    pub fn dropped(&self) -> impl Iterator<Item = Dropped> {
+        self.drops.iter().map(|(key, packets)| {
+            let address =
+                |words_be: [u32; 4]| if key.family == 4 { address_v4(words_be[0]) } else { address_v6(words_be) };
+            Dropped {
+                tuple: tuple(key.tag, address(key.src_be), address(key.dst_be), key.ports),
+                reason: key.reason,
+                location: key.location,
+                netns: key.netns,
+                packets: *packets,
+            }
+        })
+    }
+
     /// What was counted but belongs to no flow, in no particular order.
     pub fn unattributed(&self) -> impl Iterator<Item = Unattributed> {
         self.unattributed.iter().map(|(key, counts)| Unattributed {
@@ -120,6 +151,21 @@ impl FlowCounts {
             counts: *counts,
         })
     }
+}
+
+/// Packets that the kernel dropped, as the programs know them.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped {
+    /// As they were then.
+    pub tuple: Tuple,
+    /// `enum skb_drop_reason`, or [`netpath_ebpf::NO_REASON`].
+    pub reason: u32,
+    /// Where: an address in the kernel.
+    pub location: u64,
+    /// The network namespace, by its inode; 0 if it is not known.
+    pub netns: u32,
+    /// How many.
+    pub packets: u64,
 }
 
 /// Adds to a flow; if it is new and there is no room for it, to the unattributed counts.

@@ -1,6 +1,7 @@
 //! Loads the embedded eBPF object, or gives the reason in one line ([`LoadError`]).
 //!
-//! In: how many flows to make room for. Out: the programs ([`Attacher`]) and the maps ([`Drain`]).
+//! In: how many flows to make room for. Out: the programs ([`Attacher`]), the maps ([`Drain`]), and how drops are
+//! seen ([`Frees`]).
 
 use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
@@ -12,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::attach::{Attacher, HookPrograms};
 use super::drain::Drain;
 use super::error::{LoadError, WITHOUT_MEMLOCK, explained};
+use super::frees::Frees;
 
 /// The oldest kernel that netpath is tested on.
 pub const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
@@ -23,7 +25,7 @@ pub fn has_object() -> bool {
 }
 
 /// Loads the object with room for `max_flows` flows of each address family, and as many ICMP errors, and its programs.
-pub fn load(max_flows: u32) -> Result<(Attacher, Drain), LoadError> {
+pub fn load(max_flows: u32) -> Result<(Attacher, Drain, Frees), LoadError> {
     let kernel = prepare(OBJECT)?;
     load_object(max_flows, kernel).map_err(|error| explained(error, kernel))
 }
@@ -38,17 +40,24 @@ pub(super) fn prepare(object: &[u8]) -> Result<KernelVersion, LoadError> {
     Ok(kernel)
 }
 
-fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain), LoadError> {
+fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain, Frees), LoadError> {
+    let mut frees = Frees::of_kernel();
+    let mut ebpf = load_maps(max_flows, &frees)?;
+    load_programs(&mut ebpf, &COUNTING)?;
+    frees.attach(&mut ebpf, map::COUNT_DROPPED, map::COUNT_FREED);
+    let drain = Drain::new(&mut ebpf)?;
+    Ok((Attacher::new(ebpf, COUNTING, kernel).map_err(LoadError::Clsact)?, drain, frees))
+}
+
+fn load_maps(max_flows: u32, frees: &Frees) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
+    frees.prepare(&mut loader);
     for epoch in 0..2 {
         for name in [map::V4[epoch], map::V6[epoch], map::ICMP_ERRORS[epoch]] {
             loader.map_max_entries(name, max_flows);
         }
     }
-    let mut ebpf: Ebpf = loader.load(OBJECT)?;
-    load_programs(&mut ebpf, &COUNTING)?;
-    let drain = Drain::new(&mut ebpf)?;
-    Ok((Attacher::new(ebpf, COUNTING, kernel).map_err(LoadError::Clsact)?, drain))
+    Ok(loader.load(OBJECT)?)
 }
 
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.

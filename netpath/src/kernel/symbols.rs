@@ -4,7 +4,7 @@
 //! opened. Out: "`nf_hook_slow+0x9c`".
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 
 const FILE: &str = "/proc/kallsyms";
 
@@ -18,9 +18,10 @@ impl SymbolFile {
         File::open(FILE).map(Self)
     }
 
-    /// Reads it.
-    pub fn read(mut self) -> io::Result<Symbols> {
+    /// Reads it; each time anew, since modules come and go.
+    pub fn read(&mut self) -> io::Result<Symbols> {
         let mut text = String::new();
+        self.0.rewind()?;
         self.0.read_to_string(&mut text)?;
         Ok(Symbols::parse(&text))
     }

@@ -2,22 +2,20 @@
 //!
 //! In: settings and a filter. Out: events in the order of the ring buffer, and exact accounts of those that are not there.
 
-use std::collections::HashMap;
 use std::io;
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use bytes::{Bytes, BytesMut};
 use netpath_ebpf::map;
-use netpath_ebpf::trace::{Account, CpuState, Ends, Event, Settings, SkbOffsets, TESTS, Test};
+use netpath_ebpf::trace::{Account, CpuState, Ends, Event, Settings, TESTS, Test};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{Attacher, HookPrograms};
 use super::bpf::Barrier;
-use super::btf::Btf;
 use super::error::{LoadError, explained};
+use super::frees::Frees;
 use super::load::{load_programs, prepare};
 
 #[cfg(not(netpath_without_ebpf))]
@@ -28,8 +26,6 @@ static OBJECT: &[u8] = &[];
 
 const TRACING: HookPrograms =
     HookPrograms { ethernet: [map::HOP_RX, map::HOP_TX], ip: [map::HOP_RX_IP, map::HOP_TX_IP] };
-/// The first kernel with a third argument of `kfree_skb` (5.17) has as many.
-const ARGUMENTS_WITH_REASON: usize = 3;
 /// How many events are copied into one allocation.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -63,12 +59,8 @@ pub struct Tracer {
     flags: Array<MapData, [u32; 2]>,
     barrier: Barrier,
     chunk: BytesMut,
-    /// Names of reasons, by number.
-    pub reasons: HashMap<u32, String>,
-    /// Whether the kernel gives reasons.
-    pub has_reasons: bool,
-    /// Why the end of packets cannot be seen, if it cannot.
-    pub drops_unseen: Option<String>,
+    /// How the end of packets is seen, or why it is not.
+    pub frees: Frees,
 }
 
 const STATE_WORDS: usize = size_of::<CpuState>() / size_of::<u64>();
@@ -82,55 +74,24 @@ const STATES: u32 = 2;
 pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
     let kernel = prepare(OBJECT)?;
     let load = || {
-        let btf = Btf::of_kernel();
-        let offsets = btf.as_ref().ok().and_then(offsets);
-        let mut loader = EbpfLoader::new();
-        let words =
-            offsets.map_or([0; 4], |offsets| [offsets.head, offsets.network_header, offsets.protocol, offsets.len]);
-        loader.override_global(map::TRACE_OFFSETS, &words, true);
-        loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
-        let mut ebpf = loader.load(OBJECT)?;
-        load_programs(&mut ebpf, &TRACING)?;
-        let arguments = btf.as_ref().ok().and_then(|btf| btf.tracepoint_arguments("kfree_skb"));
-        let has_reasons = arguments.is_some_and(|arguments| arguments >= ARGUMENTS_WITH_REASON);
-        let drops_unseen = match (&btf, offsets) {
-            (Err(error), _) => Some(format!("the kernel does not describe its types (BTF): {error}")),
-            (_, None) => Some("the kernel's description of its types (BTF) lacks struct sk_buff".to_owned()),
-            _ => attach_to_frees(&mut ebpf, has_reasons).err().map(|error| format!("the kernel refused: {error}")),
+        let mut frees = Frees::of_kernel();
+        let mut ebpf = {
+            let mut loader = EbpfLoader::new();
+            frees.prepare(&mut loader);
+            loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
+            loader.load(OBJECT)?
         };
-        let reasons = btf.map(|btf| btf.enum_names("skb_drop_reason")).unwrap_or_default();
-        let mut tracer = Tracer::new(&mut ebpf, reasons, has_reasons, drops_unseen)?;
+        load_programs(&mut ebpf, &TRACING)?;
+        frees.attach(&mut ebpf, map::DROPPED, map::FREED);
+        let mut tracer = Tracer::new(&mut ebpf, frees)?;
         tracer.set_settings(options.settings)?;
         Ok((Attacher::new(ebpf, TRACING, kernel).map_err(LoadError::Clsact)?, tracer))
     };
     load().map_err(|error| explained(error, kernel))
 }
 
-fn offsets(btf: &Btf) -> Option<SkbOffsets> {
-    let offset = |field| btf.field_offset("sk_buff", field);
-    Some(SkbOffsets {
-        head: offset("head")?,
-        network_header: offset("network_header")?,
-        protocol: offset("protocol")?,
-        len: offset("len")?,
-    })
-}
-
-/// The link lives as long as the object.
-fn attach_to_frees(ebpf: &mut Ebpf, has_reasons: bool) -> Result<(), ProgramError> {
-    let name = if has_reasons { map::DROPPED } else { map::FREED };
-    let program: &mut RawTracePoint = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
-    program.load()?;
-    program.attach("kfree_skb").map(drop)
-}
-
 impl Tracer {
-    fn new(
-        ebpf: &mut Ebpf,
-        reasons: HashMap<u32, String>,
-        has_reasons: bool,
-        drops_unseen: Option<String>,
-    ) -> Result<Self, LoadError> {
+    fn new(ebpf: &mut Ebpf, frees: Frees) -> Result<Self, LoadError> {
         let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| LoadError::Layout(format!("no map {name}")));
         let ring = RingBuf::try_from(take(map::TRACE_EVENTS)?)?;
         // SAFETY: the ring buffer owns an open descriptor, and nothing closes or replaces it while the AsyncFd lives.
@@ -146,9 +107,7 @@ impl Tracer {
             flags: Array::try_from(take(map::TRACE_FLAGS)?)?,
             barrier: Barrier::new().map_err(LoadError::Map)?,
             chunk: BytesMut::new(),
-            reasons,
-            has_reasons,
-            drops_unseen,
+            frees,
         })
     }
 

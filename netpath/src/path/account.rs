@@ -126,6 +126,8 @@ pub fn health(snapshot: &Snapshot, devices: &[Device], flows: &[Flow], ambiguous
         ambiguous_flows,
         blind_devices: devices.iter().filter(|device| device.blind.is_some()).count() as u64,
         device_overruns: snapshot.device_overruns,
+        drops_unseen: snapshot.kernel_drops.unwatched_reason.clone(),
+        drops_lost_packets: snapshot.kernel_drops.lost_packets,
         clsact_new_devices: snapshot.new_qdiscs.devices,
         clsact_lost_packets: snapshot.new_qdiscs.lost_packets,
     }

@@ -7,23 +7,24 @@
 //! | seen                                      | and                                                     | class |
 //! |-------------------------------------------|---------------------------------------------------------|-------|
 //! | in and out by ENIs or tunnels only        | the source is not this node                             | transit |
-//! | in by an ENI only                         | to a local pod, and nothing else can have become of it  | undelivered |
+//! | in by an ENI only                         | to a local pod, and dropped or nothing else can be      | undelivered |
 //! | in or out by an ENI or tunnel             |                                                         | eni |
 //! | in by a veth, out by a veth               | to its pod                                              | local |
 //! | in or out by a tun device                 | the other end is a pod, or this node                    | host |
 //! | in by a veth only                         | to this node, multicast or broadcast                    | host |
 //! | in by a veth only                         | encrypted packets left that an IPsec policy makes of it | eni |
-//! | in by a veth only                         | nothing else can have become of it                      | undelivered |
+//! | in by a veth only                         | dropped, or nothing else can have become of it          | undelivered |
 //! | out by a veth only                        | from this node                                          | host |
 //! | in or out by a tun device, none by an ENI | a process of this node is the other end                 | host |
 //! | anything else                             |                                                         | unresolved |
 //!
 //! What an ENI's hook saw crossed an ENI, whatever else is unknown of it.
 //!
-//! **A drop is concluded from absence, so every other reason for it is ruled out first:** an IPsec policy, a rule or virtual
+//! **A drop is what the kernel was seen to drop**, as many packets as came in. Where drops cannot be seen, it is concluded from
+//! absence, and so every other reason for it is ruled out first: an IPsec policy, a rule or virtual
 //! server that rewrites without conntrack, a program behind netpath's that may redirect, gaps in conntrack's or netpath's own
 //! records, a device that is not watched, and an answer at the hook where the packets came in. The first that holds is the
-//! reason for which the flow is unresolved.
+//! reason for which the flow is unresolved, also where drops can be seen and fewer were.
 //!
 //! Whom a lone hop is from or to is only known if NAT is: without conntrack, a packet from the node's address may be a
 //! client's behind SNAT, and one that seems dropped may have left under another address. Where conntrack has several ends for
@@ -33,9 +34,10 @@ use std::net::IpAddr;
 
 use super::crossing::is_copy;
 use super::diversions::{Diverted, Outbound, Suspect};
+use super::drops::{self, Meaning};
 use super::topology::{Role, Topology};
 use crate::model::{Conntrack, Direction};
-use crate::report::{PathClass, PathReason};
+use crate::report::{FlowDrop, PathClass, PathReason};
 use crate::snapshot::{Observation, Tuple};
 
 /// What is known of a flow before it is judged.
@@ -59,6 +61,8 @@ pub struct Evidence<'a> {
     pub answered: bool,
     /// Filters on the device where it came in dropped as many packets as are missing there: their names.
     pub dropped_by_filter: Option<String>,
+    /// Its packets that the kernel was seen to drop; `None` if drops could not be seen.
+    pub drops: Option<&'a Vec<FlowDrop>>,
 }
 
 /// What conntrack knows of a flow's translation.
@@ -116,6 +120,21 @@ impl Evidence<'_> {
     /// The hops without those of a veth pair within the node, where what goes out comes in again at once.
     fn edges(&self, topology: &Topology) -> impl Iterator<Item = &Observation> {
         self.hops.iter().filter(|hop| topology.peer(hop.ifindex).is_none())
+    }
+
+    /// By what most of its packets were dropped on their way through the node, and whether all were, for a reason that leaves no
+    /// doubt; `None` if none was. A window may end between the hook and the drop.
+    fn seen_dropped(&self) -> Option<(String, bool)> {
+        let packets = self.hops.iter().map(|hop| hop.counts.packets).max().unwrap_or_default();
+        let on_the_way = |one: &&FlowDrop| drops::meaning(one) == Meaning::OnTheWay;
+        let drops = self.drops?;
+        let dropped = drops.iter().filter(on_the_way).fold(0_u64, |sum, one| sum.saturating_add(one.packets));
+        let by = drops
+            .iter()
+            .find(on_the_way)
+            .or_else(|| drops.iter().find(|one| drops::meaning(one) == Meaning::Perhaps))?;
+        let all = dropped > 0 && dropped >= packets.saturating_sub(1 + packets / 100);
+        Some((drops::name(by), all))
     }
 
     /// For which reason a hop may not have been seen, though it happened.
@@ -236,6 +255,12 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
         // Copies of it went elsewhere, or it was last seen within the node.
         return unresolved(flow.gap(topology).unwrap_or(PathReason::OneSided));
     }
+    let seen_dropped = flow.seen_dropped();
+    if let Some((by, true)) = &seen_dropped
+        && flow.dropped_by_filter.is_none()
+    {
+        return Verdict::suspected(PathClass::Undelivered, Suspect { reason: PathReason::Dropped, detail: by.clone() });
+    }
     let bytes = flow.hops.iter().map(|hop| hop.counts.bytes).max().unwrap_or_default();
     for tuple in (flow.tuples)() {
         match diverted.outbound(&tuple, bytes) {
@@ -270,8 +295,14 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
     if flow.answered {
         return unresolved(PathReason::Answered);
     }
-    match diverted.unread() {
-        Some(suspect) => Verdict::suspected(PathClass::Unresolved, suspect),
+    if let Some(suspect) = diverted.unread() {
+        return Verdict::suspected(PathClass::Unresolved, suspect);
+    }
+    match seen_dropped {
+        Some((by, _)) => {
+            Verdict::suspected(PathClass::Undelivered, Suspect { reason: PathReason::Dropped, detail: by })
+        }
+        None if flow.drops.is_some() => unresolved(PathReason::NotSeenAgain),
         None => Verdict::because(PathClass::Undelivered, PathReason::NeverLeft),
     }
 }

@@ -7,8 +7,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use super::drops::{self, Meaning};
 use crate::model::Direction;
-use crate::report::{Conversation, End, Flow, Nat, PathClass, PathReason};
+use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason};
 
 /// Which connections are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +112,20 @@ fn single(flows: &[&Flow]) -> Conversation {
         sent_bytes: bytes(&sent),
         received_bytes: bytes(&received),
         icmp_error_bytes: total(|flow| if flow.about.is_some() { flow.bytes } else { 0 }, flows),
+        dropped_packets: total(dropped_packets, flows),
         eni_tx_bytes: total(|flow| flow.eni_tx_bytes, flows),
         eni_rx_bytes: total(|flow| flow.eni_rx_bytes, flows),
     }
+}
+
+/// On their way through this node. Without a reason it takes the flow's path to know.
+fn dropped_packets(flow: &Flow) -> u64 {
+    let is_drop = |one: &&FlowDrop| match drops::meaning(one) {
+        Meaning::OnTheWay => true,
+        Meaning::Perhaps => flow.path == PathClass::Undelivered,
+        Meaning::Nothing => false,
+    };
+    flow.drops.iter().filter(is_drop).fold(0, |sum, one| sum.saturating_add(one.packets))
 }
 
 /// The client and the server of a flow, which is the client's or the server's.
@@ -163,6 +175,7 @@ fn add(all: &mut Conversation, one: &Conversation) {
         (&mut all.bytes, one.bytes),
         (&mut all.packets, one.packets),
         (&mut all.icmp_error_bytes, one.icmp_error_bytes),
+        (&mut all.dropped_packets, one.dropped_packets),
         (&mut all.eni_tx_bytes, one.eni_tx_bytes),
         (&mut all.eni_rx_bytes, one.eni_rx_bytes),
     ] {

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::classify::{Evidence, Translation, classify, left_node_between_local_pods};
+use super::classify::{Evidence, Translation, Verdict, classify, left_node_between_local_pods};
 use super::crossing::{Crossing, crossing};
 use super::diversions::Diverted;
+use super::drops::Drops;
 use super::join::{Conversation, Joined, JoinedFlow};
 use super::names::{Named, Names};
 use super::nat::nat;
@@ -19,7 +20,7 @@ use super::protocols;
 use super::scope::scope;
 use super::topology::Topology;
 use crate::model::{Direction, OtherProgram};
-use crate::report::{Device, Flow, Hop, QuotedPacket};
+use crate::report::{Device, Flow, FlowDrop, Hop, QuotedPacket};
 use crate::snapshot::{Observation, Reason, Snapshot, Tuple, Unattributed};
 
 /// Makes the report's flows. Their order and numbers do not depend on the order of anything in the snapshot. `devices` are the
@@ -42,11 +43,18 @@ pub fn flows(
     order_hops(&mut joined, &sorted, snapshot, topology, diverted);
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
+    let drops = Drops::new(snapshot);
     let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
         let ends = ends(flow, &joined, snapshot);
         let tuples = || tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
+        let drops_of_flow = if drops.is_empty() {
+            Vec::new()
+        } else {
+            let entered_only = hops.iter().all(|hop| hop.direction == Direction::Rx);
+            drops.of_flow(&tuples(), entered_only && joined.entries(flow).is_empty())
+        };
         let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
         let evidence = Evidence {
             hops: if first_copy == 0 { hops } else { &hops[..first_copy] },
@@ -62,21 +70,22 @@ pub fn flows(
             records_lost,
             answered,
             dropped_by_filter: dropped.get(&hops[0].ifindex).cloned(),
+            drops: drops.watched.then_some(&drops_of_flow),
         };
         let verdict = classify(&evidence, topology, diverted);
         let left_node = left_node_between_local_pods(&evidence, verdict.path, topology);
         let moved = crossing(hops, verdict.encrypted, topology, diverted);
-        (verdict, left_node, moved, ends)
+        Judged { verdict, left_node, moved, ends, drops: drops_of_flow }
     };
     let mut judged: Vec<_> = sorted.into_iter().map(|flow| (judge(&flow), flow)).collect();
-    judged.sort_by_cached_key(|((_, _, moved, _), flow)| {
+    judged.sort_by_cached_key(|(judged, flow)| {
         let first = &joined.hops(flow)[0];
-        (Reverse(moved.once.bytes), first.tuple, first.about, first.ifindex, first.direction, first.vlans)
+        (Reverse(judged.moved.once.bytes), first.tuple, first.about, first.ifindex, first.direction, first.vlans)
     });
 
     let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(judged.len());
     let mut result = Vec::with_capacity(judged.len());
-    for (((verdict, local_pair_left_node, moved, ends), flow), id) in judged.into_iter().zip(1..) {
+    for ((Judged { verdict, left_node, moved, ends, drops }, flow), id) in judged.into_iter().zip(1..) {
         let next = conversations.len() as u64 + 1;
         let conversation = *conversations.entry(flow.conversation).or_insert(next);
         let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
@@ -113,7 +122,7 @@ pub fn flows(
             reason_detail: verdict.detail,
             scope: scope(from, first.tuple.dst, from_initiator, topology)
                 .or_else(|| scope(first.tuple.src, to, from_initiator, topology)),
-            local_pair_left_node,
+            local_pair_left_node: left_node,
             from_initiator,
             bytes: once.bytes,
             packets: once.packets,
@@ -127,11 +136,21 @@ pub fn flows(
             src_pod_origin: src_pod.map(|pod| pod.origin),
             dst_pod_origin: dst_pod.map(|pod| pod.origin),
             service,
+            drops,
             hops: hops.iter().map(|hop| report_hop(hop, topology, diverted.was_shown_before(hop))).collect(),
             terms: Vec::new(),
         });
     }
     result
+}
+
+/// A flow, judged.
+struct Judged {
+    verdict: Verdict,
+    left_node: bool,
+    moved: Crossing,
+    ends: Vec<(IpAddr, IpAddr)>,
+    drops: Vec<FlowDrop>,
 }
 
 /// What all ends have in common; there is one at least.

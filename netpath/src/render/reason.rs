@@ -11,6 +11,7 @@ pub fn reason(flow: &Flow) -> Option<String> {
 /// A reason and what it is about.
 pub fn clause(reason: PathReason, detail: Option<&str>) -> String {
     match detail {
+        Some(detail) if reason == PathReason::Dropped => format!("dropped: {}", sanitise(detail)),
         Some(detail) => format!("{} ({})", words(reason), sanitise(detail)),
         None => words(reason).to_owned(),
     }
@@ -20,10 +21,10 @@ pub fn clause(reason: PathReason, detail: Option<&str>) -> String {
 pub fn next(reason: PathReason, flow: &Flow) -> String {
     let device = flow.hops.first().map_or_else(|| "DEVICE".into(), |hop| sanitise(&hop.device));
     match reason {
-        PathReason::NeverLeft => {
-            let (src, dst) = (flow.src, flow.dst);
-            format!("ip route get {dst} from {src} iif {device}; ip neigh; nft list ruleset")
+        PathReason::NeverLeft | PathReason::NotSeenAgain => {
+            format!("{}; ip neigh; nft list ruleset", route(flow, &device))
         }
+        PathReason::Dropped => after_drop(flow, &device),
         PathReason::DroppedByFilter => format!("tc -s filter show dev {device} ingress"),
         PathReason::DroppedByIpsecPolicy | PathReason::IpsecPolicy => "ip xfrm policy".to_owned(),
         PathReason::PolicyRoute => "ip rule; ip route show table all type local".to_owned(),
@@ -46,9 +47,32 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
     }
 }
 
+fn route(flow: &Flow, device: &str) -> String {
+    format!("ip route get {} from {} iif {device}", flow.dst, flow.src)
+}
+
+/// By the kernel's reason.
+fn after_drop(flow: &Flow, device: &str) -> String {
+    let reason = flow.reason_detail.as_deref().unwrap_or_default();
+    let is = |word: &str| reason.contains(word);
+    if is("NETFILTER") || is("nft_") || is("nf_") {
+        "nft list ruleset; iptables-save".to_owned()
+    } else if is("ROUTE") || is("RPFILTER") {
+        route(flow, device)
+    } else if is("NEIGH") {
+        "ip neigh".to_owned()
+    } else if is("QDISC") || is("TC_") {
+        "tc -s qdisc; tc -s filter".to_owned()
+    } else {
+        format!("netpath trace --drops 'host {} and host {}'", flow.src, flow.dst)
+    }
+}
+
 const fn words(reason: PathReason) -> &'static str {
     match reason {
         PathReason::NeverLeft => "came in and was not sent on; nothing here diverts it",
+        PathReason::Dropped => "dropped",
+        PathReason::NotSeenAgain => "came in, and was seen neither to leave nor to be dropped",
         PathReason::DroppedByFilter => "dropped by a tc filter where it came in",
         PathReason::DroppedByIpsecPolicy => "dropped by an IPsec policy",
         PathReason::Answered => {

@@ -44,6 +44,9 @@ pub struct Conversation {
     pub received_bytes: Option<u64>,
     /// Of `bytes`, ICMP errors about these connections.
     pub icmp_error_bytes: u64,
+    /// Packets that the kernel was seen to drop on their way through this node.
+    #[serde(default)]
+    pub dropped_packets: u64,
     /// What left this node by ENIs.
     pub eni_tx_bytes: u64,
     /// What came in by ENIs.

@@ -60,6 +60,10 @@ pub enum PathReason {
     DroppedByFilter,
     /// Undelivered: an IPsec policy of action `block` applies to it.
     DroppedByIpsecPolicy,
+    /// Undelivered: the kernel was seen to drop it. Why, where and how many packets is in [`Flow::drops`].
+    Dropped,
+    /// Unresolved: it came in, and was seen neither to leave nor to be dropped.
+    NotSeenAgain,
     /// Unresolved: it was answered where it came in: by its receiver, or by a rule that rejects it. Where it went was not seen.
     Answered,
     /// Unresolved: an IPsec policy applies to it, but no encrypted packets were seen that could be it.
@@ -267,6 +271,10 @@ pub struct Flow {
     /// The service whose address the initiator used: `namespace/name:port`.
     #[serde(default)]
     pub service: Option<String>,
+    /// Its packets that the kernel dropped, on this node or in a pod of it: most first. Whether drops were seen at all:
+    /// `health.drops_unseen`.
+    #[serde(default)]
+    pub drops: Vec<FlowDrop>,
     /// The hooks it passed, in order.
     pub hops: Vec<Hop>,
     /// What it is in `node_network_total_bytes`: its part of each of the accounting's terms.
@@ -287,6 +295,20 @@ pub struct QuotedPacket {
     pub dst: IpAddr,
     /// Destination port; `null` where the protocol has none.
     pub dport: Option<u16>,
+}
+
+/// Packets that were dropped for one reason at one place (tracepoint `skb:kfree_skb`).
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct FlowDrop {
+    /// The kernel's name for the reason without `SKB_DROP_REASON_`; `null` before Linux 5.17, which has no reasons and frees
+    /// packets so at some ordinary ends, too.
+    pub reason: Option<String>,
+    /// The function, and how far in it: `nf_hook_slow+0x9c`; `null` if the kernel does not show names.
+    pub location: Option<String>,
+    /// Whether it was in the node's own network namespace, as opposed to a pod's; `null` if that is not known.
+    pub in_node: Option<bool>,
+    /// How many, as the kernel had them there: fragments may have become one packet.
+    pub packets: u64,
 }
 
 /// A flow's part of a term.

@@ -112,9 +112,9 @@ impl TraceSession {
         // Opened with the capabilities that it takes, and read without.
         let symbols = SymbolFile::open();
         privilege::while_measuring(options.purpose)?;
-        let symbols = symbols
-            .ok()
-            .map(|file| Pending::spawn("symbols", NAMES_AFTER, Symbols::default(), || file.read().unwrap_or_default()));
+        let symbols = symbols.ok().map(|mut file| {
+            Pending::spawn("symbols", NAMES_AFTER, Symbols::default(), move || file.read().unwrap_or_default())
+        });
         let follower = Follower::start(host);
         let names = Some(follower.cut(false));
         let window = Window {
@@ -267,7 +267,7 @@ impl TraceSession {
             over_rate,
             sampled_out,
             unwatched: self.failed.iter().map(|(device, why)| format!("{device}: {why}")).collect(),
-            drops_unseen: self.tracer.drops_unseen.clone(),
+            drops_unseen: self.tracer.frees.unseen.clone(),
             ..Summary::default()
         };
         super::attachment::detach(self.attacher, self.purpose)?;
@@ -290,8 +290,11 @@ impl TraceSession {
         let topology = Topology::new(&devices, &facts.diversions.local_routes, false);
         let names = Names::new(facts, &devices, &topology);
         let function = |address| read_symbols.name(address);
-        let kernel =
-            Kernel { reasons: &tracer.reasons, function: &function, drops_unseen: tracer.drops_unseen.as_deref() };
+        let kernel = Kernel {
+            reasons: &tracer.frees.reasons,
+            function: &function,
+            drops_unseen: tracer.frees.unseen.as_deref(),
+        };
         let node = Node {
             topology: &topology,
             names: &names,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
-use super::{Connection, Counts, Device, FIRST_RETIRED_IFINDEX, Names, PodRecord, Snapshot};
+use super::{Connection, Device, FIRST_RETIRED_IFINDEX, KernelDrop, KernelDrops, Names, PodRecord, Snapshot};
 use crate::model::{
     Allowances, Conntrack, ConntrackTable, DeviceFacts, Drops, Eni, Ipam, KernelSlack, NameSource, Qdisc, Skew, Window,
 };
@@ -46,12 +46,12 @@ impl Snapshot {
             node: next.node,
             window: merge_times(self.window, &next.window),
             devices: merge_devices(self.devices, next.devices),
-            observations: sum(self.observations, next.observations, hook, |one| &mut one.counts),
+            observations: sum(self.observations, next.observations, hook, |into, from| into.counts += from.counts),
             unattributed: sum(
                 self.unattributed,
                 next.unattributed,
                 |one| (one.ifindex, one.direction, one.reason),
-                |one| &mut one.counts,
+                |into, from| into.counts += from.counts,
             ),
             lost: {
                 self.lost += next.lost;
@@ -73,6 +73,7 @@ impl Snapshot {
             sources: next.sources,
             names: merge_names(self.names, next.names),
             diversions: self.diversions.union(next.diversions),
+            kernel_drops: merge_drops(self.kernel_drops, next.kernel_drops),
         }
     }
 }
@@ -190,22 +191,29 @@ fn merge_qdisc(first: &Qdisc, next: Qdisc) -> Option<Qdisc> {
 }
 
 /// Adds up what has the same key.
-fn sum<T, K: Eq + Hash>(
-    mut first: Vec<T>,
-    next: Vec<T>,
-    key: impl Fn(&T) -> K,
-    counts: impl Fn(&mut T) -> &mut Counts,
-) -> Vec<T> {
+fn sum<T, K: Eq + Hash>(mut first: Vec<T>, next: Vec<T>, key: impl Fn(&T) -> K, add: impl Fn(&mut T, &T)) -> Vec<T> {
     let mut positions: HashMap<K, usize> = first.iter().enumerate().map(|(at, one)| (key(one), at)).collect();
-    for mut one in next {
+    for one in next {
         if let Some(&at) = positions.get(&key(&one)) {
-            *counts(&mut first[at]) += *counts(&mut one);
+            add(&mut first[at], &one);
         } else {
             positions.insert(key(&one), first.len());
             first.push(one);
         }
     }
     first
+}
+
+fn merge_drops(first: KernelDrops, next: KernelDrops) -> KernelDrops {
+    let kind = |one: &KernelDrop| (one.tuple, one.reason.clone(), one.location.clone(), one.in_node);
+    KernelDrops {
+        watched: first.watched && next.watched,
+        unwatched_reason: first.unwatched_reason.or(next.unwatched_reason),
+        lost_packets: first.lost_packets.saturating_add(next.lost_packets),
+        records: sum(first.records, next.records, kind, |into, from| {
+            into.packets = into.packets.saturating_add(from.packets)
+        }),
+    }
 }
 
 fn merge_connections(first: Vec<Connection>, next: Vec<Connection>) -> Vec<Connection> {

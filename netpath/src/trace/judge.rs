@@ -309,7 +309,7 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
     let last = packet.hops.last().map(|hop| &hop.seen);
     let left = last.is_some_and(|last| last.hook & 1 == 1);
     let name = freed.reason.map(|reason| match node.kernel.reasons.get(&reason) {
-        Some(name) => name.strip_prefix("SKB_DROP_REASON_").unwrap_or(name).to_owned(),
+        Some(name) => name.clone(),
         None => format!("reason {reason:#x}"),
     });
     let is_icmp = last.is_some_and(|last| matches!(last.protocol(), 1 | 58));

@@ -6,7 +6,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use netpath_ebpf::trace::{Event, EventKind, NO_REASON, Sighting};
+use netpath_ebpf::NO_REASON;
+use netpath_ebpf::trace::{Event, EventKind, Sighting};
 
 /// How long a packet is waited for after its last event, in ns. Between the hooks of a node there are microseconds.
 const QUIET_NS: u64 = 100_000_000;

@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use netpath::model::{
     Conntrack, ConntrackTable, DeviceClass, Direction, KernelCounters, NameSourceReport, NodeInfo, Window,
 };
-use netpath::snapshot::{Device, Diversions, LocalRoute, Names, Snapshot};
+use netpath::snapshot::{Device, Diversions, KernelDrops, LocalRoute, Names, Snapshot};
 use serde::Deserialize;
 
 use self::device::DeviceEntry;
 use self::diversions::{netfilter_rule, virtual_server, xfrm_policy};
-use self::lines::{connection, observation, service, unattributed};
+use self::lines::{connection, kernel_drop, observation, service, unattributed};
 pub use self::written::{flow_line, path_name, residual_lines};
 
 mod device;
@@ -65,6 +65,8 @@ struct File {
     unattributed: Vec<String>,
     #[serde(default)]
     connections: Vec<String>,
+    /// What the kernel dropped; without it, drops were not seen.
+    drops: Option<Vec<String>>,
     #[serde(default)]
     services: Vec<String>,
     /// Routes of type `local`.
@@ -135,6 +137,15 @@ impl Scenario {
         let netfilter_rules = file.netfilter_rules.iter().map(read).collect::<Result<Vec<_>>>()?;
         let read = |line: &String| virtual_server(line).ok_or_else(|| format!("virtual_servers '{line}'"));
         let virtual_servers = file.virtual_servers.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |line: &String| kernel_drop(line).ok_or_else(|| format!("drops '{line}'"));
+        let kernel_drops = match &file.drops {
+            Some(drops) => KernelDrops {
+                watched: true,
+                records: drops.iter().map(read).collect::<Result<Vec<_>>>()?,
+                ..KernelDrops::default()
+            },
+            None => KernelDrops::default(),
+        };
         let unconditional = |&network: &IpNet| LocalRoute { network, table: 255, unconditional: true };
         let conditional = |&network: &IpNet| LocalRoute { network, table: 100, unconditional: false };
         let local_routes = file.local_routes.iter().map(unconditional);
@@ -148,6 +159,7 @@ impl Scenario {
         let snapshot = Snapshot {
             devices,
             diversions,
+            kernel_drops,
             observations,
             unattributed,
             connections,

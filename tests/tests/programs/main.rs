@@ -130,7 +130,7 @@ fn loaded_with(name: &'static str, max_flows: u32) -> Loaded {
     static LOADING: Mutex<()> = Mutex::new(());
     let _one = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     let (programs, maps): (HashSet<_>, HashSet<_>) = (own("prog_id"), own("map_id"));
-    let (mut attacher, drain) = load(max_flows).unwrap();
+    let (mut attacher, drain, _) = load(max_flows).unwrap();
     if [map::RX_IP, map::TX_IP].contains(&name) {
         // They are loaded with the first device that needs them. Nothing passes this one.
         attacher.attach(LOOPBACK, "lo", Layer::Ip).unwrap();

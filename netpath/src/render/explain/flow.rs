@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::super::labels::address_and_port;
+use super::super::labels::{address_and_port, counted};
 use super::super::reason::reason;
 use super::super::units::Scale;
 use super::{direction, listed, times};
 use crate::model::{DeviceClass, Direction};
-use crate::report::{Device, Flow, Hop, PathClass, Report};
+use crate::report::{Device, Flow, FlowDrop, Hop, PathClass, Report};
 use crate::sanitise::sanitise;
 
 /// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
@@ -38,6 +38,7 @@ pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     sentences.extend(flow.service.as_deref().map(|name| format!("It belongs to service {}.", sanitise(name))));
     sentences.extend(translated(flow));
     sentences.extend(reason(flow).map(|reason| format!("Why: {reason}.")));
+    sentences.extend(flow.drops.iter().map(dropped));
     sentences.extend(quoted(flow));
     sentences.push(container_insights(flow, &devices, scale));
     sentences.push(ec2(flow, &devices, scale));
@@ -66,6 +67,22 @@ fn pods(flow: &Flow) -> Option<String> {
         (None, Some(dst)) => Some(format!("It is to pod {dst}.")),
         (None, None) => None,
     }
+}
+
+/// Packets that the kernel dropped, and where.
+fn dropped(one: &FlowDrop) -> String {
+    let place = match one.in_node {
+        Some(true) => "in this node's own network namespace",
+        Some(false) => "in another network namespace, such as a pod's",
+        None => "in a network namespace that is not known",
+    };
+    let why = match (&one.reason, &one.location) {
+        (Some(reason), Some(location)) => format!("{} at {}", sanitise(reason), sanitise(location)),
+        (Some(reason), None) => sanitise(reason).into_owned(),
+        (None, Some(location)) => format!("no reason given, at {}", sanitise(location)),
+        (None, None) => "no reason given".to_owned(),
+    };
+    format!("The kernel dropped {} of it {place}: {why}.", counted(one.packets, "packet"))
 }
 
 /// What an ICMP error is about.

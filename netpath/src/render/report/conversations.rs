@@ -1,13 +1,13 @@
 //! Who talked to whom: one row each, most bytes first.
 
 use super::super::block::{Block, Cell, Column, Row};
-use super::super::labels::{self, address_and_port};
+use super::super::labels::{self, address_and_port, counted};
 use super::super::reason;
 use super::super::tone::Tone;
 use super::super::units::Scale;
 use super::{Rows, View};
 use crate::path::conversations::{Merge, conversations};
-use crate::report::{Conversation, End, PathClass, PeerKind, Report};
+use crate::report::{Conversation, End, PathClass, PathReason, PeerKind, Report};
 use crate::sanitise::sanitise;
 
 /// From this width on there is room for both directions and ids.
@@ -83,14 +83,19 @@ fn end(end: &End, port: Option<u16>) -> String {
 /// Why it was dropped or is unknown, and what to run next.
 fn details(one: &Conversation, report: &Report) -> Vec<String> {
     let mut details = Vec::new();
+    let dropped = || counted(one.dropped_packets, "packet");
     if let Some(reason) = one.reason {
         let flow = one
             .flows
             .iter()
             .filter_map(|id| report.flows.iter().find(|flow| flow.id == *id))
             .find(|flow| flow.reason.is_some());
-        details.push(reason::clause(reason, one.reason_detail.as_deref()));
+        let packets = if reason == PathReason::Dropped { format!(", {}", dropped()) } else { String::new() };
+        details.push(reason::clause(reason, one.reason_detail.as_deref()) + &packets);
         details.extend(flow.map(|flow| format!("next: {}", reason::next(reason, flow))));
+    }
+    if one.dropped_packets > 0 && one.reason != Some(PathReason::Dropped) {
+        details.push(format!("dropped on this node: {} (netpath explain has the reasons)", dropped()));
     }
     if one.icmp_error_bytes > 0 {
         details.push(format!("ICMP errors about it: {} bytes", one.icmp_error_bytes));

@@ -38,6 +38,9 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
         let qdiscs = counted(health.clsact_new_devices, "new clsact qdisc");
         lines.push(format!("{qdiscs}, which interrupt a device's queue; {lost} (--no-new-qdisc avoids them)"));
     }
+    if let Some(why) = &health.drops_unseen {
+        lines.push(format!("packets that the kernel drops cannot be seen: {}", sanitise(why)));
+    }
     lines.extend(names::missing(&report.names));
     for (count, what, meaning, action) in [
         (health.map_full_packets, "packet", "in no flow, as the flow table was full", "raise --max-flows"),
@@ -49,13 +52,19 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
             "look at them with tcpdump",
         ),
         (health.orphan_fragment_packets, "fragment", "in no flow, as the first one was not seen", "check the path MTU"),
+        (
+            health.drops_lost_packets,
+            "dropped packet",
+            "not recorded, as there were too many kinds",
+            "measure for a shorter time",
+        ),
         (health.blind_devices, "device", "not (fully) watched", "see DEVICES"),
         (health.ambiguous_flows, "flow", "not joined across NAT: source port reused", "measure for a shorter time"),
         (
             health.unjoined_flows,
             "flow",
-            "with an unknown path, as a device on it was not seen",
-            "the bytes may also count as another flow",
+            "with an unknown path",
+            "the bytes may also count as another flow; netpath explain has the reason",
         ),
     ] {
         if count > 0 {

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use netpath::model::{Direction, NameSource};
-use netpath::snapshot::{Connection, Counts, Device, Observation, Reason, ServiceRecord, Tuple, Unattributed};
+use netpath::snapshot::{
+    Connection, Counts, Device, KernelDrop, Observation, Reason, ServiceRecord, Tuple, Unattributed,
+};
 
 /// `DEVICE rx|tx [vlan ID] PROTO END > END [about PROTO END > END] PACKETS p BYTES B [WIRE W]`
 pub(super) fn observation(line: &str, devices: &[Device]) -> Option<Observation> {
@@ -46,6 +48,16 @@ pub(super) fn connection(line: &str) -> Option<Connection> {
     let original = tuple(proto, words.next()?, words.next()?, words.next()?)?;
     (words.next()? == "|").then_some(())?;
     Some(Connection { zone, original, reply: tuple(proto, words.next()?, words.next()?, words.next()?)? })
+}
+
+/// `[in_node|elsewhere] PROTO END > END PACKETS p REASON|- [FUNCTION+OFFSET]`; without the first word, the namespace is unknown.
+pub(super) fn kernel_drop(line: &str) -> Option<KernelDrop> {
+    let mut words = line.split_whitespace().peekable();
+    let in_node = words.next_if(|word| matches!(*word, "in_node" | "elsewhere")).map(|word| word == "in_node");
+    let tuple = tuple(words.next()?, words.next()?, words.next()?, words.next()?)?;
+    let packets = words.next()?.strip_suffix('p')?.parse().ok()?;
+    let reason = Some(words.next()?).filter(|word| *word != "-").map(ToOwned::to_owned);
+    Some(KernelDrop { tuple, reason, location: words.next().map(ToOwned::to_owned), in_node, packets })
 }
 
 /// `PROTO ADDRESS:PORT NAME`, as kube-proxy's rules say.
