@@ -9,7 +9,7 @@ pub mod facts;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::facts::{Conntrack, Facts, Namespace};
+use self::facts::{Conntrack, Drops, Facts, Namespace};
 use crate::descriptors;
 use crate::kernel::error::POSSIBLE_CPUS;
 use crate::model::ConntrackTable;
@@ -88,6 +88,7 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
         program(facts),
         kernel(facts),
         btf(facts),
+        drops(facts),
         capabilities(facts),
         lockdown(facts),
         cpus(facts),
@@ -136,8 +137,28 @@ fn kernel(facts: &Facts) -> Finding {
 }
 
 fn btf(facts: &Facts) -> Finding {
-    let there = if facts.btf { "there" } else { "not there" };
-    Finding::ok("BTF", format!("{there} (netpath's programs do not need the kernel's type information)"))
+    match &facts.drops {
+        Ok(_) => Finding::ok("BTF", "there (netpath reads dropped packets by it)"),
+        Err(why) => Finding::warn(
+            "BTF",
+            format!("not there: {why}"),
+            "use a kernel with CONFIG_DEBUG_INFO_BTF to see what it drops",
+        ),
+    }
+}
+
+/// What is seen of drops.
+fn drops(facts: &Facts) -> Finding {
+    match &facts.drops {
+        Err(_) => Finding::skipped("drops", "not seen without BTF: a report concludes them from absence"),
+        Ok(Drops { reasons: false, .. }) => Finding::ok("drops", "seen with their place; reasons come with Linux 5.17"),
+        Ok(Drops { functions: false, .. }) => Finding::warn(
+            "drops",
+            "seen with their reasons, but without the names of functions: /proc/kallsyms hides addresses",
+            "run netpath with CAP_SYSLOG, or set kernel.kptr_restrict to 0 or 1",
+        ),
+        Ok(_) => Finding::ok("drops", "seen with the kernel's reasons and places"),
+    }
 }
 
 fn capabilities(facts: &Facts) -> Finding {
@@ -151,9 +172,11 @@ fn lockdown(facts: &Facts) -> Finding {
     match facts.lockdown.as_deref() {
         None => Finding::skipped("lockdown", "not known: /sys/kernel/security/lockdown is missing or cannot be read"),
         Some("none") => Finding::ok("lockdown", "none"),
-        Some(mode) => {
-            Finding::ok("lockdown", format!("{mode}: netpath's programs are allowed, as they read only packets"))
-        }
+        Some("confidentiality") => Finding::ok(
+            "lockdown",
+            "confidentiality: netpath can count; dropped packets cannot be seen, as they are in the kernel's memory",
+        ),
+        Some(mode) => Finding::ok("lockdown", format!("{mode}: netpath's programs are allowed")),
     }
 }
 

@@ -25,7 +25,7 @@ pub use device::{Cause, Device, Hook, KernelSlack, OtherProgram, Qdisc, Residual
 pub use devices::{Devices, ListedDevice};
 pub use doctor::{DiagnosedDevice, Diagnosis, Finding};
 pub use enis::{Eni, Fact, Ipam, IpamMetric, PodAddresses, Source, source_state};
-pub use flow::{Flow, Hop, QuotedPacket};
+pub use flow::{Flow, FlowDrop, Hop, QuotedPacket};
 pub use health::{ConntrackTable, Health};
 pub use names::{NameOrigin, NameSource, Names};
 

@@ -79,7 +79,10 @@ fn each_question_has_one_command() {
 
     // Is traffic dropped, and by what?
     let dropped = journey.report(&["--path", "undelivered"]);
-    has(&dropped, &["1 CONVERSATION ", "default/guarded", "/udp", "next: ip route get"]);
+    has(
+        &dropped,
+        &["1 CONVERSATION ", "default/guarded", "/udp", "dropped: NETFILTER_DROP at nf", "next: nft list ruleset"],
+    );
 
     // The same window in other views.
     has(&journey.report(&["--group-by", "peer"]), &["PEERS", "internet", "pods here"]);

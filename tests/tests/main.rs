@@ -14,6 +14,7 @@ mod devices;
 mod diversions;
 mod doctor;
 mod drain;
+mod drops;
 mod ending;
 mod enis;
 mod errors;

@@ -14,8 +14,10 @@ use caps::{CapSet, Capability};
 use crate::descriptors;
 use crate::kernel::attach::TCX;
 use crate::kernel::error::{POSSIBLE_CPUS, WITHOUT_MEMLOCK};
+use crate::kernel::frees::Frees;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
 use crate::kernel::load;
+use crate::kernel::symbols::SymbolFile;
 use crate::netlink::qdiscs;
 use crate::node::devices::uplink::Uplinks;
 use crate::node::devices::{self, EniChoice, Link};
@@ -36,8 +38,8 @@ pub struct Facts {
     pub oldest: KernelVersion,
     /// Whether this binary has its eBPF programs.
     pub has_object: bool,
-    /// Whether the kernel tells its types.
-    pub btf: bool,
+    /// What is seen of drops; or why nothing is.
+    pub drops: Result<Drops, String>,
     /// What is missing, in words.
     pub missing_capabilities: Option<String>,
     /// "none", "integrity", "confidentiality"; `None` if it cannot be told.
@@ -62,6 +64,15 @@ pub struct Facts {
     pub default_routes: Option<Vec<u32>>,
     /// Packets that wait in devices' queues, by ifindex; `None` if the kernel does not tell.
     pub waiting: Option<HashMap<u32, u32>>,
+}
+
+/// What a report and a trace would know of packets that the kernel drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drops {
+    /// Why.
+    pub reasons: bool,
+    /// Where.
+    pub functions: bool,
 }
 
 /// A device and its hooks, or why they are not known.
@@ -131,7 +142,7 @@ impl Facts {
             release,
             oldest: load::OLDEST,
             has_object: load::has_object(),
-            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            drops: drops(),
             missing_capabilities: load::missing_capabilities(),
             lockdown: read("/sys/kernel/security/lockdown").as_deref().and_then(selected),
             // Whoever has that capability may lock more, and netpath does.
@@ -164,6 +175,15 @@ fn inspect(links: Vec<Link>) -> anyhow::Result<Vec<Inspected>> {
 }
 
 /// The text of a file, without white space at its ends.
+fn drops() -> Result<Drops, String> {
+    let frees = Frees::of_kernel();
+    let symbols = SymbolFile::open().and_then(|mut file| file.read());
+    match frees.unseen {
+        Some(why) => Err(why),
+        None => Ok(Drops { reasons: frees.has_reasons, functions: symbols.is_ok_and(|symbols| !symbols.is_empty()) }),
+    }
+}
+
 fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

@@ -30,6 +30,7 @@ pub struct Flow {
     pub dst_pod: Option<String>,
     pub dst_pod_origin: Option<NameOrigin>,
     pub about: Option<QuotedPacket>,
+    pub drops: Vec<FlowDrop>,
     pub hops: Vec<Hop>,
 }
 
@@ -45,6 +46,15 @@ pub struct Hop {
     pub packets: u64,
     pub bytes: u64,
     pub vlans: Vec<u16>,
+}
+
+/// Packets of a flow that the kernel dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct FlowDrop {
+    pub reason: Option<String>,
+    pub location: Option<String>,
+    pub in_node: Option<bool>,
+    pub packets: u64,
 }
 
 /// The packet that an ICMP error is about.

@@ -14,6 +14,8 @@ pub struct Health {
     pub conntrack_reason: Option<String>,
     pub conntrack_table: Option<ConntrackTable>,
     pub device_overruns: u64,
+    pub drops_lost_packets: u64,
+    pub drops_unseen: Option<String>,
     pub eni: String,
     pub eni_reason: Option<String>,
     pub map_full_packets: u64,

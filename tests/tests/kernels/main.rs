@@ -8,6 +8,7 @@
 
 mod conntrack;
 mod counting;
+mod drops;
 mod foreign;
 mod ipsec;
 mod leftovers;
@@ -55,6 +56,11 @@ fn each_way(check: impl Fn(Way)) {
     }
 }
 
+fn has_drop_reasons() -> bool {
+    kernel() >= (5, 17)
+}
+
+/// Its version.
 fn kernel() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap());

@@ -4,12 +4,7 @@ use std::net::SocketAddr;
 
 use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
 
-use super::{attached, each_way, kernel, lab};
-
-/// The kernel gives reasons for drops.
-fn has_reasons() -> bool {
-    kernel() >= (5, 17)
-}
+use super::{attached, each_way, has_drop_reasons, lab};
 
 #[test]
 fn segments_are_followed_through_snat() {
@@ -67,7 +62,7 @@ fn drops_have_the_kernels_reason_and_place() {
         lab.wait_until_quiet().unwrap();
         let trace = trace.trace().unwrap();
         assert_eq!(trace.trips.len(), 20);
-        let (end, reason) = if has_reasons() { ("dropped", Some("NETFILTER_DROP")) } else { ("unknown", None) };
+        let (end, reason) = if has_drop_reasons() { ("dropped", Some("NETFILTER_DROP")) } else { ("unknown", None) };
         for trip in &trace.trips {
             assert_eq!((trip.end.as_str(), trip.reason.as_deref()), (end, reason), "{trip}");
             assert!(
