@@ -74,8 +74,8 @@ Examples:
 
 Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. netpath drops all others before the
 window opens, and these when it closes; a command keeps what it would have without netpath.
-Kernel memory with the defaults: 42 MB and 0.5 MB per CPU, whatever the traffic (43 MB on 2 CPUs,
-90 MB on 96). Each flow that --max-flows makes room for takes another 0.5 kB.
+Kernel memory with the defaults: 44 MB and 0.5 MB per CPU, whatever the traffic (45 MB on 2 CPUs,
+92 MB on 96). Each flow that --max-flows makes room for takes another 0.5 kB.
 The process itself takes 35 MB, and 1 kB for each flow at a device, of which a window can hold eight
 times --max-flows (524,288 by default, which is 0.6 GB); packets of later ones count as in no flow.")]
 pub struct ReportArgs {

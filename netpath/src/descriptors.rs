@@ -10,7 +10,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What netpath has open beside the links: its programs, maps and sockets, and files that it reads for a moment.
-const BESIDE_LINKS: u64 = 72;
+const BESIDE_LINKS: u64 = 80;
 /// Of these, what it opens once it is attached.
 const SPARE: u64 = 32;
 /// TCX links of a device: one for each direction.

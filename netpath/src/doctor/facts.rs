@@ -24,7 +24,7 @@ use crate::node::devices::{self, EniChoice, Link};
 use crate::node::pods::HostRoot;
 
 /// Kernel memory of the maps with the default flags: what `netpath report --help` says.
-const MAP_BYTES: u64 = 42_000_000;
+const MAP_BYTES: u64 = 44_000_000;
 const MAP_BYTES_PER_CPU: u64 = 500_000;
 
 /// Everything that is judged.

@@ -167,16 +167,16 @@ fn one_thing_at_a_time() {
     assert_eq!(levels(&there(89, 100, true), "conntrack"), (Ok, Ok));
     assert_eq!(levels(&there(90, 100, true), "conntrack"), (Warn, Warn));
     assert_eq!(levels(&there(1, 100, false), "conntrack"), (Warn, Warn));
-    // 42 MB and 96 times half a MB.
-    for (limit, level) in [(90_000_000, Ok), (89_999_999, Fail)] {
+    // 44 MB and 96 times half a MB.
+    for (limit, level) in [(92_000_000, Ok), (91_999_999, Fail)] {
         assert_eq!(levels(&Facts { cgroup_limit: Some(limit), ..node() }, "memory"), (level, level));
         assert_eq!(levels(&Facts { locked_limit: Some(limit), ..node() }, "memory"), (level, level));
         assert_eq!(levels(&Facts { available: Some(limit), ..node() }, "memory"), (level, level));
     }
     assert_eq!(levels(&Facts { devices: Vec::new(), ..node() }, "devices"), (Fail, Fail));
     assert_eq!(levels(&Facts { cpus: None, ..node() }, "CPUs"), (Fail, Fail));
-    // 72, and two links for each of three devices.
-    for (limit, level) in [(None, Ok), (Some(78), Ok), (Some(77), Fail)] {
+    // 80, and two links for each of three devices.
+    for (limit, level) in [(None, Ok), (Some(86), Ok), (Some(85), Fail)] {
         assert_eq!(levels(&Facts { file_limit: limit, ..node() }, "files"), (level, level), "{limit:?}");
     }
     let old = |major, minor| Facts { kernel: Some(KernelVersion::new(major, minor, 0)), ..node() };
@@ -217,7 +217,7 @@ fn which_devices_get_a_new_qdisc() {
     assert!(text.contains("ens5, eni2b3c4d5e6f7: ") && text.contains("3 packets wait"), "{text}");
     assert!(table(&Facts { waiting: None, ..old() }).contains("not known what waits"), "not 0");
     // A link is no file there.
-    assert_eq!(levels(&Facts { file_limit: Some(72), ..old() }, "files").0, Level::Ok);
+    assert_eq!(levels(&Facts { file_limit: Some(80), ..old() }, "files").0, Level::Ok);
     let mut facts = old();
     let many = (10..17)
         .map(|index| device(index, &format!("eni{index}"), DeviceClass::Veth, Ok(hooks(None, nobody(), nobody()))));
