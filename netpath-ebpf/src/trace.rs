@@ -12,7 +12,7 @@ mod print;
 pub use filter::{ACCEPT, Facts, Kind, REJECT, SET_MEMBERS, TESTS, Test, accepts, fact, facts};
 pub use print::{Prints, prints};
 
-use crate::parse::{Fragment, Header, Network, Packet, Parsed, Start, ipv4, ipv6, network};
+use crate::parse::{Fragment, FragmentHeader, Header, Network, Packet, Parsed, Start, ipv4, ipv6, network};
 use crate::{Hook, KeyV4, KeyV6, Ports, Tag};
 
 /// Packets that each CPU remembers, whether the filter accepts them or not: a trip's first hop is known when the filter first
@@ -131,6 +131,12 @@ impl Sighting {
                 let Ok(parsed) = ipv6(packet, link, hook) else { return false };
                 let Some(prints) = prints(packet, link.end(), false, end) else { return false };
                 self.set_v6(&parsed, &prints);
+                // The last header that was read is the fragment's.
+                if parsed.fragment == Fragment::Later {
+                    let at = parsed.headers_len_bytes.saturating_sub(FragmentHeader::LEN);
+                    let Some(header) = packet.read::<FragmentHeader>(at) else { return false };
+                    self.tag = parsed.key.tag.with_protocol(header.next_header).0;
+                }
             }
             Err(_) => return false,
         }

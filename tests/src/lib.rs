@@ -27,6 +27,7 @@ mod iperf;
 mod namespace;
 mod nat;
 mod offload;
+mod overlay;
 mod process;
 mod programs;
 mod qdisc;

@@ -2,6 +2,7 @@
 
 mod drops;
 mod lost;
+mod ways;
 mod witness;
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! The demonstration: netpath's reports on a simulated node. Day one and day two are the two experiments that were published
-//! about Container Insights on EKS; then a pod calls a service.
+//! about Container Insights on EKS; then a pod calls a service; then single packets of a download are traced, beside its counts.
 //!
 //! In: options of `netpath report`, passed on. Out: a report for each scene on stdout; on stderr what is going on, and what
 //! iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use lab::traffic::{Serve, TcpServer, download};
 use lab::{
-    Counters, Lab, Load, Namespace, Running, clean_up_when_interrupted, device_counters, iperf3, stop_if_interrupted,
+    Counters, Lab, Load, Namespace, Running, clean_up_when_interrupted, device_counters, iperf3, netpath_binary,
+    stop_if_interrupted,
 };
 
 /// First argument of the process that netpath measures.
@@ -59,7 +60,7 @@ fn demonstrate(options: &[String]) -> Result<ExitCode> {
     say(&format!("DAY ONE: pod client sends to pod server for {IPERF_SECONDS} s, by iperf3"));
     say("  Container Insights sees each byte twice, once on each pod's veth; EC2 sees none of them");
     let target = SocketAddr::new(server.ipv4.into(), IPERF_PORT);
-    scene(&lab, options, &[IPERF, client.namespace.name(), &target.to_string(), server.namespace.name()])?;
+    scene(&lab, options, &[], &[IPERF, client.namespace.name(), &target.to_string(), server.namespace.name()])?;
 
     say(&format!("DAY TWO: pod client downloads {DOWNLOAD_BYTES} bytes from outside"));
     say(
@@ -67,7 +68,7 @@ fn demonstrate(options: &[String]) -> Result<ExitCode> {
     );
     let listen = SocketAddr::new(lab.outside.ipv4.into(), 8080);
     let outside = TcpServer::start(&lab.outside.namespace, listen, Serve::Send(DOWNLOAD_BYTES))?;
-    scene(&lab, options, &[DOWNLOAD, client.namespace.name(), &outside.address().to_string()])?;
+    scene(&lab, options, &[], &[DOWNLOAD, client.namespace.name(), &outside.address().to_string()])?;
 
     let backend = SocketAddr::new(server.ipv4.into(), 8080);
     say(&format!("A SERVICE: pod client downloads {SERVICE_BYTES} bytes from {SERVICE} (ClusterIP)"));
@@ -75,17 +76,36 @@ fn demonstrate(options: &[String]) -> Result<ExitCode> {
     lab.cluster_ip(SERVICE.parse()?, backend)?;
     lab.name_service(SERVICE.parse()?, ["default", "server", "http"])?;
     let _service = TcpServer::start(&server.namespace, backend, Serve::Send(SERVICE_BYTES))?;
-    scene(&lab, options, &[DOWNLOAD, client.namespace.name(), SERVICE])?;
+    scene(&lab, options, &[], &[DOWNLOAD, client.namespace.name(), SERVICE])?;
+
+    say(&format!(
+        "SINGLE PACKETS: pod client downloads {SERVICE_BYTES} bytes from outside, and five packets of it are traced"
+    ));
+    say("  each has two hops, and its source or destination changes between them: SNAT, or SNAT undone");
+    let outside = TcpServer::start(
+        &lab.outside.namespace,
+        SocketAddr::new(lab.outside.ipv4.into(), 0),
+        Serve::Send(SERVICE_BYTES),
+    )?;
+    let filter = format!("tcp port {}", outside.address().port());
+    let host_root = files.path().display().to_string();
+    let trace =
+        ["trace", "--eni", "eth*", "--host-root", &host_root, "--pod", "default/client", "--count", "5", &filter];
+    scene(&lab, options, &trace, &[DOWNLOAD, client.namespace.name(), &outside.address().to_string()])?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// netpath's report on some traffic, and the kernel's counters to hold it against.
-fn scene(lab: &Lab, options: &[String], traffic: &[&str]) -> Result<()> {
+/// netpath's report on some traffic, which `trace` traces if it is not empty, and the kernel's counters to hold it against.
+fn scene(lab: &Lab, options: &[String], trace: &[&str], traffic: &[&str]) -> Result<()> {
     lab.wait_until_quiet()?;
     let before = device_counters(&lab.node.namespace)?;
     let own = env::current_exe().context("cannot tell where this program is")?;
     let mut netpath = lab.netpath(&["report", "--eni", "eth*"])?;
-    netpath.args(options).arg("--").arg(own).arg(TRAFFIC).args(traffic);
+    netpath.args(options).arg("--");
+    if !trace.is_empty() {
+        netpath.arg(netpath_binary()?).args(trace).arg("--");
+    }
+    netpath.arg(own).arg(TRAFFIC).args(traffic);
     say(&format!("  on the node: {}", words(&netpath)));
     let status = Running::spawn(&mut netpath)?.wait(LIMIT)?;
     if !status.success() {
@@ -123,9 +143,19 @@ fn print_growth(before: &BTreeMap<String, Counters>, now: &BTreeMap<String, Coun
 
 /// A command as one would type it, without the arguments that only this program understands.
 fn words(command: &std::process::Command) -> String {
-    let arguments =
-        command.get_args().take_while(|argument| *argument != "--").map(|argument| argument.to_string_lossy());
-    ["netpath".into()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ") + " -- COMMAND"
+    let own = env::current_exe().unwrap_or_default();
+    let word = |argument: &std::ffi::OsStr| {
+        let text = argument.to_string_lossy();
+        if argument == command.get_program() {
+            "netpath".to_owned()
+        } else if text.contains(' ') {
+            format!("'{text}'")
+        } else {
+            text.into_owned()
+        }
+    };
+    let arguments = command.get_args().take_while(|argument| *argument != own).map(word);
+    ["netpath".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ") + " COMMAND"
 }
 
 fn say(line: &str) {

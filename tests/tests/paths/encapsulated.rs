@@ -1,35 +1,10 @@
 //! Through a tunnel: it leaves the node within the tunnel's own packets, which are what crosses the ENI.
 
-use std::net::IpAddr;
-
+use lab::Lab;
 use lab::report::{Flow, Hop};
-use lab::traffic::mac;
-use lab::{Lab, ip};
 
 use super::expected::Expected;
 use super::watch::{VXLAN, at, tcp, track};
-
-/// A VXLAN device named `overlay` in the node and in `remote`, with 10.244.1.9 behind the latter.
-fn overlay(lab: &Lab, port: u16) -> IpAddr {
-    let (node, remote) = (&lab.node, &lab.remote);
-    for (here, there, address) in [(node, remote, "10.244.0.0/32"), (remote, node, "10.244.1.9/32")] {
-        let (local, far) = (here.ipv4, there.ipv4);
-        ip(&here.namespace, &format!("link add overlay type vxlan id 7 local {local} remote {far} dstport {port}"))
-            .unwrap();
-        ip(&here.namespace, "link set overlay up mtu 1400").unwrap();
-        ip(&here.namespace, &format!("addr add {address} dev overlay")).unwrap();
-    }
-    let address = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    let (node_mac, remote_mac) =
-        (address(mac(&node.namespace, "overlay").unwrap()), address(mac(&remote.namespace, "overlay").unwrap()));
-    ip(&node.namespace, "route add 10.244.1.9/32 dev overlay").unwrap();
-    ip(&node.namespace, &format!("neigh add 10.244.1.9 lladdr {remote_mac} dev overlay nud permanent")).unwrap();
-    for pod in lab.pods() {
-        ip(&remote.namespace, &format!("route add {}/32 dev overlay", pod.ipv4)).unwrap();
-        ip(&remote.namespace, &format!("neigh add {} lladdr {node_mac} dev overlay nud permanent", pod.ipv4)).unwrap();
-    }
-    "10.244.1.9".parse().unwrap()
-}
 
 #[test]
 fn vxlan() {
@@ -37,7 +12,7 @@ fn vxlan() {
         let lab = Lab::builder().pod("client").start().unwrap();
         track(&lab);
         let client = lab.pod("client");
-        let far = overlay(&lab, port);
+        let far = lab.overlay(port).unwrap();
         let listen = at(far, 8080);
         let (window, ends) = tcp(&lab, &client.namespace, listen, &lab.remote.namespace, listen);
         let outer = |flow: &Flow| flow.proto == "udp" && flow.dport == Some(port);
