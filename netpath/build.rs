@@ -112,6 +112,9 @@ fn without_debug_sections(object: &Path) -> Result<PathBuf> {
     let mut elf = Builder::read(&*bytes).with_context(|| format!("cannot parse {}", object.display()))?;
     for section in &mut elf.sections {
         section.delete = [&b".debug_"[..], b".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix));
+        if let (b".BTF", SectionData::Data(data)) = (&*section.name, &mut section.data) {
+            name_unions(data.to_mut());
+        }
     }
     elf.delete_orphans();
     // LLVM keeps sections' and symbols' names in one table; the writer wants two.
@@ -125,6 +128,18 @@ fn without_debug_sections(object: &Path) -> Result<PathBuf> {
     fs::write(&path, stripped).with_context(|| format!("cannot write {}", path.display()))?;
     check_object(&path)?;
     Ok(path)
+}
+
+/// Gives unions of generic types names that the kernel takes: the linker does so for structures alone.
+fn name_unions(btf: &mut [u8]) {
+    const UNION: &[u8] = b"\0MaybeUninit<";
+    let mut at = 0;
+    while let Some(found) = btf[at..].windows(UNION.len()).position(|bytes| bytes == UNION) {
+        at += found + 1;
+        for byte in btf[at..].iter_mut().take_while(|byte| **byte != 0).filter(|byte| !byte.is_ascii_alphanumeric()) {
+            *byte = b'_';
+        }
+    }
 }
 
 fn rerun_if_changed(path: &Path) {

@@ -23,6 +23,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
+use aya_log_ebpf::debug;
 use netpath_ebpf::parse::{EtherType, EthernetHeader, Header, Packet, PlainTag, Start, plain_v4, plain_v6};
 use netpath_ebpf::trace::{
     BACK_BLOCKS, BACK_PLACES, CpuState, Ends, Event, EventKind, Facts, Fate, MAX_SNAPLEN, RATE_WINDOW_SHIFT,
@@ -108,14 +109,14 @@ pub fn netpath_hoptxip(ctx: TcContext) -> i32 {
 /// `skb:kfree_skb` with the packet and the place. Kernel 5.10.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn netpath_endfree(ctx: RawTracePointContext) -> i32 {
-    freed(ctx.arg(0), ctx.arg(1), NO_REASON);
+    freed(&ctx, ctx.arg(0), ctx.arg(1), NO_REASON);
     0
 }
 
 /// `skb:kfree_skb` with the reason as well. Kernel 5.17.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn netpath_enddrop(ctx: RawTracePointContext) -> i32 {
-    freed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    freed(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -291,6 +292,13 @@ extern "C" fn netpath_hop(skb: *mut __sk_buff, accepted: u32) -> u32 {
                 at += 1;
             }
         }
+        debug!(
+            &TcContext::new(skb),
+            "the sk_buff of trip {:x} has another packet: fingerprint {:x}, and {:x} before",
+            trail.trip,
+            now.fingerprint,
+            trail.fingerprint
+        );
         address_of = trail.trip;
     }
     if accepted == 0 {
@@ -534,7 +542,7 @@ fn note_sent(state: *mut CpuState, sent: bool) -> u32 {
 
 /// Notes the end of a packet that is on a trip. It is recognised by its headers, since an address is reused at once.
 #[inline(always)]
-fn freed(address: u64, location: u64, reason: u32) {
+fn freed(ctx: &RawTracePointContext, address: u64, location: u64, reason: u32) {
     if !flag(0) || flag(1) {
         return;
     }
@@ -542,7 +550,15 @@ fn freed(address: u64, location: u64, reason: u32) {
     // SAFETY: an element of the map, copied at once.
     let (trip, header_print, fate, lost) =
         unsafe { ((*trail).trip, (*trail).header_print, (*trail).fate, (*trail).lost) };
-    if header_print_of(address) != Some(header_print) {
+    let print = header_print_of(address);
+    if print != Some(header_print) {
+        debug!(
+            ctx,
+            "what was freed is not the packet of trip {:x}: headers {:x}, and {:x} before",
+            trip,
+            print.unwrap_or(0),
+            header_print
+        );
         return;
     }
     let _ = NETPATH_TRAIL.remove(address);

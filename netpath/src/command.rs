@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    logging::start(cli.verbose);
+    logging::start(cli.verbose, matches!(&cli.command, Command::Trace(args) if args.debug));
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use env_logger::{Builder, Env};
+use log::LevelFilter;
 
 use crate::locale;
 use crate::sanitise::sanitise;
@@ -10,8 +11,12 @@ use crate::sanitise::sanitise;
 /// The environment variable: a level (`info`), or levels by module (`netpath::session=debug`).
 const VARIABLE: &str = "NETPATH_LOG";
 
-/// Begins to log. `verbose`: how many times `-v` was given; the variable goes before it.
-pub fn start(verbose: u8) {
+/// What the programs of a trace log has this target: the name of their object.
+const TRACE_PROGRAMS: &str = "trace";
+
+/// Begins to log. `verbose`: how many times `-v` was given; the variable goes before it. `programs`: what the programs of a trace
+/// log, too.
+pub fn start(verbose: u8, programs: bool) {
     let level = match verbose {
         0 => "off",
         1 => "netpath=info",
@@ -19,6 +24,9 @@ pub fn start(verbose: u8) {
         _ => "trace",
     };
     let mut builder = Builder::from_env(Env::new().filter_or(VARIABLE, level));
+    if programs {
+        builder.filter_module(TRACE_PROGRAMS, LevelFilter::Debug);
+    }
     builder.format(|out, record| {
         let level = record.level().as_str().to_ascii_lowercase();
         // Names of devices and messages of other programs may be in it.

@@ -65,6 +65,7 @@ async fn trace(args: &TraceArgs, filter: &Expression, output: Output) -> anyhow:
             translations: 0,
         },
         buffer_bytes: args.buffer << 20,
+        debug: args.debug,
         purpose,
     })?;
     let node = Node { facts: session.facts(filter.needs_names()), args };

@@ -6,6 +6,7 @@ use std::io;
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use bytes::{Bytes, BytesMut};
 use netpath_ebpf::map;
 use netpath_ebpf::trace::{Account, CpuState, Ends, Event, Settings, TESTS, Test};
@@ -36,6 +37,8 @@ pub struct Options {
     pub settings: Settings,
     /// Bytes of the ring buffer: a power of two, and a multiple of the page size.
     pub buffer_bytes: u32,
+    /// Have the programs log what they decide in rare cases.
+    pub debug: bool,
 }
 
 /// An event, and the first bytes of its packet.
@@ -59,6 +62,7 @@ pub struct Tracer {
     flags: Array<MapData, [u32; 2]>,
     barrier: Barrier,
     chunk: BytesMut,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// How the end of packets is seen, or why it is not.
     pub frees: Frees,
 }
@@ -75,15 +79,22 @@ pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
     let kernel = prepare(OBJECT)?;
     let load = || {
         let mut frees = Frees::of_kernel();
+        // At 0 the verifier takes all logging out of the programs.
+        let log_level: &u8 = if options.debug { &u8::MAX } else { &0 };
         let mut ebpf = {
             let mut loader = EbpfLoader::new();
             frees.prepare(&mut loader);
             loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
+            loader.override_global(aya_log::LEVEL, log_level, true);
             loader.load(OBJECT)?
         };
         load_programs(&mut ebpf, &TRACING)?;
         frees.attach(&mut ebpf, map::DROPPED, map::FREED);
         let mut tracer = Tracer::new(&mut ebpf, frees)?;
+        if options.debug {
+            let logger = EbpfLogger::init(&mut ebpf).map_err(|error| LoadError::Layout(error.to_string()))?;
+            tracer.logger = Some(logger);
+        }
         tracer.set_settings(options.settings)?;
         Ok((Attacher::new(ebpf, TRACING, kernel).map_err(LoadError::Clsact)?, tracer))
     };
@@ -107,6 +118,7 @@ impl Tracer {
             flags: Array::try_from(take(map::TRACE_FLAGS)?)?,
             barrier: Barrier::new().map_err(LoadError::Map)?,
             chunk: BytesMut::new(),
+            logger: None,
             frees,
         })
     }
@@ -159,6 +171,13 @@ impl Tracer {
             }
         }
         read
+    }
+
+    /// Writes what the programs logged to the log.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
     }
 
     /// Ends the trace: when this returns, nothing more is sent.

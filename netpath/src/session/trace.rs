@@ -50,6 +50,8 @@ pub struct Options<'a> {
     pub settings: Settings,
     /// Bytes of the ring buffer.
     pub buffer_bytes: u32,
+    /// Have the programs log what they decide in rare cases.
+    pub debug: bool,
     /// What the process needs its capabilities for, beside tracing.
     pub purpose: Purpose,
 }
@@ -95,7 +97,8 @@ impl TraceSession {
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let choice = EniChoice::new(options.eni_globs)?;
         let host = HostRoot::find(options.host_root)?;
-        let trace_options = trace::Options { settings: options.settings, buffer_bytes: options.buffer_bytes };
+        let trace_options =
+            trace::Options { settings: options.settings, buffer_bytes: options.buffer_bytes, debug: options.debug };
         let (mut attacher, tracer) = trace::load(&trace_options)?;
         if options.clsact {
             attacher.use_clsact().context("cannot prepare clsact filters; run netpath without --clsact")?;
@@ -248,6 +251,7 @@ impl TraceSession {
 
     /// The trips of which nothing more is to be expected.
     pub fn trips(&mut self) -> anyhow::Result<Vec<Trip>> {
+        self.tracer.flush_log();
         self.trips_due(now_ns())
     }
 

@@ -316,6 +316,8 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
     match name {
         // A raw socket has a copy of the echo's answer, and the packet itself is freed so.
         Some(name) if name == "NO_SOCKET" && is_icmp && verdict.end != End::Unknown => return,
+        // A fragment that the receiver put into a datagram.
+        Some(name) if name == "NOT_SPECIFIED" && left => return,
         Some(name) => {
             if !left || is_drop_after_egress(&name) {
                 verdict.end = End::Dropped;

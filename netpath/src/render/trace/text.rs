@@ -8,7 +8,7 @@ use crate::render::labels::address_and_port;
 use crate::render::tone::Tone;
 use crate::render::units::elapsed;
 use crate::sanitise::sanitise;
-use crate::trace::{End, Hop, Summary, Translation, Trip};
+use crate::trace::{End, Fragment, Hop, Summary, Translation, Trip};
 
 /// Columns for what is before the addresses of a hop.
 const HOP_WIDTH: usize = 30;
@@ -65,7 +65,8 @@ fn line(screen: Screen, tone: Tone, text: &str, out: &mut dyn Write) -> io::Resu
 
 /// Protocols with ports have them shown.
 fn port(trip: &Trip, port: u16) -> Option<u16> {
-    matches!(trip.protocol, 6 | 17 | 33 | 132 | 136).then_some(port)
+    let has_ports = matches!(trip.protocol, 6 | 17 | 33 | 132 | 136) && trip.fragment != Some(Fragment::Later);
+    has_ports.then_some(port)
 }
 
 fn party(pod: Option<&str>, address: &str, number: u16, trip: &Trip) -> String {
@@ -85,6 +86,13 @@ fn details(trip: &Trip) -> String {
     }));
     parts.extend(trip.seq.map(|seq| format!(" seq {seq}")));
     parts.push(format!(" len {}", trip.payload));
+    parts.extend(trip.fragment.map(|fragment| {
+        match fragment {
+            Fragment::First => ", first fragment",
+            Fragment::Later => ", later fragment",
+        }
+        .to_owned()
+    }));
     parts.extend(trip.service.as_ref().map(|service| format!(" ({})", sanitise(service))));
     parts.extend(trip.retransmission_of.map(|original| format!(", retransmission of #{original}")));
     parts.extend(trip.retransmitted_after_ns.map(|after| format!(", {} later", elapsed(after))));
