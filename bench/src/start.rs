@@ -46,6 +46,25 @@ pub fn measure(devices: usize, rounds: u32) -> Result<Starts> {
     Ok(Starts { devices, tcx, clsact })
 }
 
+/// Starts a netpath that shows one datagram from the node to the pod as JSON: from its start to that datagram, in ms.
+pub fn first_packet_ms(lab: &Lab, arguments: &[&str]) -> Result<f64> {
+    let to = SocketAddr::new(lab.pod("pod").ipv4.into(), PORT);
+    let mut command = lab.node.namespace.command(netpath_binary()?)?;
+    command.args(arguments).args(["--format", "json", "--eni", "eth*", "--"]);
+    command.arg(std::env::current_exe()?).args(["child", "send", &to.to_string()]);
+    let begin = monotonic_ns();
+    let output = output_within(&mut command, LIMIT)?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let sent: u64 = messages
+        .lines()
+        .find_map(|line| line.strip_prefix(SENT)?.parse().ok())
+        .with_context(|| format!("netpath did not run its command: {}", messages.trim()))?;
+    let first: Value =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter().next().context("no output")??;
+    ensure!(first["trip"] == 1, "the first packet is not in netpath's trace");
+    Ok(ms(sent - begin))
+}
+
 /// Starts netpath on the node of a lab that has a pod named `pod`, and lets it measure one datagram from the node to the pod.
 fn start(lab: &Lab, devices: usize, arguments: &[&str]) -> Result<Started> {
     let to = SocketAddr::new(lab.pod("pod").ipv4.into(), PORT);

@@ -1,7 +1,7 @@
 //! What netpath costs a node's traffic: iperf3 between two pods through the node, with netpath off, with empty programs on the
-//! hooks that netpath would take, and with netpath on, in turn.
+//! hooks that netpath would take, with netpath on, and with a trace that accepts none of it, in turn.
 //!
-//! In: a lab. Out: for each round, throughput with each of the three. The same connection goes on through all
+//! In: a lab. Out: for each round, throughput with each of the four. The same connection goes on through all
 //! rounds, since two connections differ by more than any program costs; what crosses the node is read from the kernel's
 //! counters of the receiver's device. The order changes from round to round, so that a drift of the machine's speed favours
 //! none. What is lost with empty programs is what the kernel takes to call any.
@@ -33,6 +33,8 @@ enum Hooks {
     Nothing = 0,
     Empty = 1,
     Netpath = 2,
+    /// `netpath trace`, with a filter that accepts nothing of it.
+    Trace = 3,
 }
 
 /// What crosses the node in a second.
@@ -47,7 +49,7 @@ pub struct Traffic {
     load: String,
     aim: f64,
     /// One a round, in the order of [`Hooks`].
-    rounds: Vec<[Speed; 3]>,
+    rounds: Vec<[Speed; 4]>,
 }
 
 impl Traffic {
@@ -57,13 +59,17 @@ impl Traffic {
     }
 
     /// For the table of all figures.
-    pub fn figures(&self) -> [Figure; 2] {
+    pub fn figures(&self) -> [Figure; 3] {
         let figure = |what: &str, of, aim| {
             let ratios = self.ratio(of, Hooks::Nothing);
             Figure::new(format!("iperf3 {}, {what} on ÷ off", self.load), Unit::Ratio, ratios, aim)
         };
         let aim = Some(Aim::AtLeast(self.aim));
-        [figure("netpath", Hooks::Netpath, aim), figure("empty programs", Hooks::Empty, None)]
+        [
+            figure("netpath", Hooks::Netpath, aim),
+            figure("netpath trace", Hooks::Trace, Some(Aim::AtLeast(0.97))),
+            figure("empty programs", Hooks::Empty, None),
+        ]
     }
 
     fn row(&self) -> Vec<String> {
@@ -82,6 +88,7 @@ impl Traffic {
             ratio(Hooks::Empty, Hooks::Nothing),
             ratio(Hooks::Netpath, Hooks::Nothing),
             ratio(Hooks::Netpath, Hooks::Empty),
+            ratio(Hooks::Trace, Hooks::Nothing),
         ]
     }
 }
@@ -95,11 +102,12 @@ pub fn table(traffic: &[Traffic]) -> String {
         "empty programs ÷ nothing",
         "netpath ÷ nothing",
         "netpath ÷ empty",
+        "netpath trace ÷ nothing",
     ];
     markdown(&head, &traffic.iter().map(Traffic::row).collect::<Vec<_>>())
 }
 
-/// Runs `rounds` rounds of some 1.5 seconds each, for TCP and for small UDP datagrams.
+/// Runs `rounds` rounds of some 2 seconds each, for TCP and for small UDP datagrams.
 pub fn measure(rounds: usize) -> Result<Vec<Traffic>> {
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let tcp = Traffic { load: "TCP".to_owned(), aim: 0.98, rounds: run(&lab, None, rounds)? };
@@ -108,14 +116,14 @@ pub fn measure(rounds: usize) -> Result<Vec<Traffic>> {
     Ok(vec![tcp, udp])
 }
 
-fn run(lab: &Lab, datagram_bytes: Option<u16>, rounds: usize) -> Result<Vec<[Speed; 3]>> {
+fn run(lab: &Lab, datagram_bytes: Option<u16>, rounds: usize) -> Result<Vec<[Speed; 4]>> {
     let (client, server) = (lab.pod("client"), lab.pod("server"));
     let target = SocketAddr::new(server.ipv4.into(), PORT);
     let _stream = Stream::start(&server.namespace, PORT, &client.namespace, target, datagram_bytes)?;
     let round = |round: usize| {
-        let mut speeds = [Speed::default(); 3];
-        let mut order = [Hooks::Nothing, Hooks::Empty, Hooks::Netpath];
-        order.rotate_left(round % 3);
+        let mut speeds = [Speed::default(); 4];
+        let mut order = [Hooks::Nothing, Hooks::Empty, Hooks::Netpath, Hooks::Trace];
+        order.rotate_left(round % 4);
         for hooks in order {
             speeds[hooks as usize] = with(lab, hooks)?;
         }
@@ -137,6 +145,12 @@ fn with(lab: &Lab, hooks: Hooks) -> Result<Speed> {
             let window = lab.open_window(&[])?;
             let speed = speed(lab);
             window.finish()?;
+            speed
+        }
+        Hooks::Trace => {
+            let trace = lab.open_trace(&["port", "9"])?;
+            let speed = speed(lab);
+            trace.finish()?;
             speed
         }
     }
