@@ -49,11 +49,12 @@ fn run(lab: &Lab, flows: u32, frames: &[Vec<u8>]) -> Result<f64> {
     let text = fs::read_to_string(&path)?;
     let last = text.lines().rev().nth(1).context("too few reports")?;
     let report: lab::Report = read(last.as_bytes())?;
-    ensure!(report.flows.len() as u32 >= flows * 9 / 10, "{} flows in a second, and not {flows}", report.flows.len());
+    let seen = u32::try_from(report.flows.len())?;
+    ensure!(seen >= flows / 10 * 9, "{seen} flows in a second, and not {flows}");
     let ((from, before), (to, after)) = (ticks[LEFT_OUT as usize - 1], ticks[ticks.len() - 1]);
     #[expect(clippy::cast_precision_loss, reason = "some seconds")]
     let cpu_seconds = (after - before) as f64 / TICKS;
-    Ok(100.0 * cpu_seconds / (to - from).as_secs_f64())
+    Ok(100.0 * cpu_seconds / to.saturating_sub(from).as_secs_f64())
 }
 
 /// User and system time of a process and all its threads.

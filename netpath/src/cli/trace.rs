@@ -11,6 +11,7 @@ use super::time::duration;
 use crate::render::trace::pcapng::HopChoice;
 
 /// Options of `netpath trace`.
+#[expect(clippy::struct_excessive_bools, reason = "switches")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -67,8 +68,8 @@ pub struct TraceArgs {
     /// Room for what was not written yet, in MiB: a power of two. What finds no room is counted.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = buffer)]
     pub buffer: u32,
-    /// Log what the programs in the kernel decide in rare cases: which packet is not the one that its sk_buff was another's before.
-    /// To stderr; it takes time for these packets alone.
+    /// Log what the programs in the kernel decide in rare cases: a buffer that has another
+    /// packet than before, for one. To stderr; it takes time for these packets alone.
     #[arg(long)]
     pub debug: bool,
     /// Take devices whose name matches for ENIs, instead of deciding by evidence. May be given more than once.

@@ -37,7 +37,9 @@ impl<'a> Drops<'a> {
             for connection in &snapshot.connections {
                 for initiator in [true, false] {
                     let NatStages { before, between, after } = NatStages::new(connection, initiator);
-                    [before, between, after].iter().for_each(|tuple| drop(of_no_flow.remove(tuple)));
+                    for tuple in [before, between, after] {
+                        of_no_flow.remove(&tuple);
+                    }
                 }
             }
         }

@@ -60,11 +60,7 @@ pub fn flows(
             hops: if first_copy == 0 { hops } else { &hops[..first_copy] },
             ends: &ends,
             tuples: &tuples,
-            translation: match joined.entries(flow) {
-                [] => Translation::None,
-                _ if flow.ambiguous => Translation::Ambiguous,
-                _ => Translation::Known,
-            },
+            translation: translation(flow, &joined),
             is_error: flow.is_error,
             conntrack: snapshot.conntrack,
             records_lost,
@@ -151,6 +147,14 @@ struct Judged {
     moved: Crossing,
     ends: Vec<(IpAddr, IpAddr)>,
     drops: Vec<FlowDrop>,
+}
+
+fn translation(flow: &JoinedFlow, joined: &Joined) -> Translation {
+    match joined.entries(flow) {
+        [] => Translation::None,
+        _ if flow.ambiguous => Translation::Ambiguous,
+        _ => Translation::Known,
+    }
 }
 
 /// What all ends have in common; there is one at least.

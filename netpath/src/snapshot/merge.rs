@@ -211,7 +211,7 @@ fn merge_drops(first: KernelDrops, next: KernelDrops) -> KernelDrops {
         unwatched_reason: first.unwatched_reason.or(next.unwatched_reason),
         lost_packets: first.lost_packets.saturating_add(next.lost_packets),
         records: sum(first.records, next.records, kind, |into, from| {
-            into.packets = into.packets.saturating_add(from.packets)
+            into.packets = into.packets.saturating_add(from.packets);
         }),
     }
 }

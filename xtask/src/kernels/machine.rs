@@ -17,7 +17,7 @@ use crate::process::{find, step};
 use crate::setup::debian::{library_path, unpack};
 
 /// A machine that takes longer than this hangs.
-const WITHIN: Duration = Duration::from_mins(15);
+const WITHIN: Duration = Duration::from_mins(30);
 const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The emulator.
@@ -92,7 +92,7 @@ impl Machine {
         let Ok(said) = reader.join() else { bail!("cannot read what the machine says") };
         let said = said.context("cannot read what the machine says")?;
         if hangs {
-            return Ok(said + "\nxtask: the machine was still on after fifteen minutes\n");
+            return Ok(said + "\nxtask: the machine was still on after half an hour\n");
         }
         if !status.success() {
             bail!("qemu failed ({status}): {said}");
