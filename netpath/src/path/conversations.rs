@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::drops::{self, Meaning};
 use crate::model::Direction;
-use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason};
+use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason, QuotedPacket};
 
 /// Which connections are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,25 +73,34 @@ fn key(one: &Conversation, id: Option<u64>) -> Key {
 
 /// A conversation of which these are the flows; there is one at least, in the order of the report.
 fn single(flows: &[&Flow]) -> Conversation {
-    // Errors have other ends than what they are about.
-    let known =
-        flows.iter().filter(|flow| flow.from_initiator.is_some()).min_by_key(|flow| flow.about.is_some()).copied();
-    let reference = known.unwrap_or(flows[0]);
-    let initiates = reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
-    let ends = |flow: &Flow| (flow.src, flow.sport, flow.dst, flow.dport);
-    let (sent, received): (Vec<&Flow>, Vec<&Flow>) = flows
-        .iter()
-        .partition(|flow| flow.from_initiator.unwrap_or_else(|| (ends(flow) == ends(reference)) == initiates));
-    let (shown, from_client) = sent.first().map_or((received.first(), false), |flow| (Some(flow), true));
-    let flow = shown.copied().unwrap_or(reference);
+    // Errors have other ends than what they are about. Without that, they are a conversation of their own.
+    let (errors, packets): (Vec<&Flow>, Vec<&Flow>) = flows.iter().partition(|flow| flow.about.is_some());
+    let (own, errors) = if packets.is_empty() { (errors, Vec::new()) } else { (packets, errors) };
+    let known = own.iter().copied().find(|flow| flow.from_initiator.is_some() && flow.about.is_none());
+    let reference = known.unwrap_or(own[0]);
+    let initiates =
+        reference.about.is_some() || reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
+    let is_sent = |flow: &&Flow| {
+        let known = flow.from_initiator.filter(|_| reference.about.is_none());
+        known.unwrap_or_else(|| match flow.about.as_ref().filter(|_| reference.about.is_none()) {
+            Some(about) => (quoted_ends(about) == ends_as_seen(reference)) != initiates,
+            None => (ends_as_seen(flow) == ends_as_seen(reference)) == initiates,
+        })
+    };
+    let (sent, received): (Vec<&Flow>, Vec<&Flow>) = own.iter().chain(&errors).copied().partition(is_sent);
+    let is_own = |flow: &&&Flow| flow.about.is_some() == reference.about.is_some();
+    let (flow, from_client) = match sent.first().filter(is_own) {
+        Some(flow) => (*flow, true),
+        None => (received.first().copied().unwrap_or(reference), false),
+    };
     let (from, to) = ends_of(flow, from_client);
     let mut paths: Vec<PathClass> = Vec::new();
-    for flow in sent.iter().chain(&received) {
+    for flow in sent.iter().chain(&received).filter(is_own) {
         if !paths.contains(&flow.path) {
             paths.push(flow.path);
         }
     }
-    let because = flows.iter().find(|flow| flow.reason.is_some());
+    let because = own.iter().chain(&errors).find(|flow| flow.reason.is_some());
     let total =
         |of: fn(&Flow) -> u64, flows: &[&Flow]| flows.iter().fold(0u64, |sum, flow| sum.saturating_add(of(flow)));
     let bytes = |flows: &[&Flow]| (!flows.is_empty()).then(|| total(|flow| flow.bytes, flows));
@@ -116,6 +125,16 @@ fn single(flows: &[&Flow]) -> Conversation {
         eni_tx_bytes: total(|flow| flow.eni_tx_bytes, flows),
         eni_rx_bytes: total(|flow| flow.eni_rx_bytes, flows),
     }
+}
+
+type Ends = (IpAddr, Option<u16>, IpAddr, Option<u16>);
+
+fn ends_as_seen(flow: &Flow) -> Ends {
+    (flow.src, flow.sport, flow.dst, flow.dport)
+}
+
+fn quoted_ends(about: &QuotedPacket) -> Ends {
+    (about.src, about.sport, about.dst, about.dport)
 }
 
 /// On their way through this node. Without a reason it takes the flow's path to know.

@@ -19,7 +19,11 @@ const PROMPT: usize = 1;
 /// If `out` fails.
 pub fn write(report: &Report, out: &mut impl Write, view: &View, screen: &Screen) -> io::Result<()> {
     let screen = Screen { width: screen.width.filter(|_| !view.wide && !view.all), ..*screen };
-    let page = page(report, view, screen.width);
+    let mut page = page(report, view, screen.width);
+    // About the whole node; who asks for some of its flows wants to see these.
+    if report.selection.is_some() && screen.height.is_some() && !view.all {
+        page.answer.clear();
+    }
     let mut before = Vec::new();
     write_answer(&page, &mut before, &screen)?;
     let mut after = Vec::new();
@@ -69,6 +73,9 @@ fn write_rows(
         while rows.block.rows.len() > LEAST_ROWS && rows.block.height(screen) > room {
             rows.block.rows.pop();
         }
+        while rows.block.height(screen) > room
+            && rows.block.rows.last_mut().is_some_and(|row| row.details.pop().is_some())
+        {}
     }
     rows.titled().write(out, screen)
 }

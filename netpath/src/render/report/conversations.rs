@@ -55,7 +55,7 @@ fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: 
     if is_wide {
         cells.push(one.flows.iter().map(u64::to_string).collect::<Vec<_>>().join(", ").into());
     }
-    Row { cells, details: details(one, report) }
+    Row { cells, details: details(one, report, scale) }
 }
 
 /// "/udp" for all but TCP, and what is special about the address.
@@ -81,7 +81,7 @@ fn end(end: &End, port: Option<u16>) -> String {
 }
 
 /// Why it was dropped or is unknown, and what to run next.
-fn details(one: &Conversation, report: &Report) -> Vec<String> {
+fn details(one: &Conversation, report: &Report, scale: Scale) -> Vec<String> {
     let mut details = Vec::new();
     let dropped = || counted(one.dropped_packets, "packet");
     if let Some(reason) = one.reason {
@@ -97,8 +97,9 @@ fn details(one: &Conversation, report: &Report) -> Vec<String> {
     if one.dropped_packets > 0 && one.reason != Some(PathReason::Dropped) {
         details.push(format!("dropped on this node: {} (netpath explain has the reasons)", dropped()));
     }
-    if one.icmp_error_bytes > 0 {
-        details.push(format!("ICMP errors about it: {} bytes", one.icmp_error_bytes));
+    // Errors alone are the conversation.
+    if one.icmp_error_bytes > 0 && one.icmp_error_bytes < one.bytes {
+        details.push(format!("ICMP errors about it: {}", scale.bytes(one.icmp_error_bytes)));
     }
     if one.local_pair_left_node && one.paths.contains(&PathClass::Eni) {
         details
