@@ -3,6 +3,7 @@
 mod explain;
 mod filter;
 mod measure;
+mod number;
 mod time;
 mod trace;
 mod view;
@@ -89,21 +90,21 @@ pub struct ReportArgs {
     /// stdin. Of many reports (--interval), each in its order. Needs no root.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "command", "duration", "interval", "globs", "introspection", "metrics", "host_root", "max_flows", "clsact",
-        "no_new_qdisc",
+        "no_new_qdisc", "count",
     ])]
     pub from: Option<PathBuf>,
     /// Report repeatedly, on windows of this length: 1 (second), 10s, 1m30s. The windows follow each other without a gap, and go
     /// on until --count, --duration, the end of the command, or Ctrl-C. JSON is then one report per line.
-    #[arg(long, value_name = "TIME", value_parser = time::interval)]
+    #[arg(long, value_name = "TIME", value_parser = time::interval, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
     /// End after this many reports.
-    #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", requires = "interval", value_parser = number::positive::<u64>, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
     /// Sum flows by what they have in common, instead of listing conversations.
-    #[arg(long, value_enum, value_name = "WHAT")]
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "flows")]
     pub group_by: Option<GroupBy>,
     /// Which flows to report.
     #[command(flatten)]

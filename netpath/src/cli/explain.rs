@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::MeasureArgs;
+use super::number::positive;
 use crate::render::units::Units;
 
 /// Options of `netpath explain`.
@@ -30,7 +31,7 @@ pub struct ExplainArgs {
     ])]
     pub from: Option<PathBuf>,
     /// Explain this many flows, those with the most bytes.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = positive::<usize>, allow_negative_numbers = true)]
     pub top: usize,
     /// Units: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).
     #[arg(long, value_enum, default_value_t = Units::Si)]

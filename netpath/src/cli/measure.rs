@@ -18,7 +18,7 @@ pub struct MeasureArgs {
     /// How long to measure: 10 (seconds), 500ms, 1m30s, 1h [default: 10s]. With COMMAND, how long it may
     /// run at most: then the window closes, the command and its children get SIGTERM (SIGKILL 5 seconds later), and the exit
     /// status is 124, as of timeout(1).
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     /// Which devices to treat as ENIs.
     #[command(flatten)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use netpath_ebpf::trace::MAX_SNAPLEN;
 
+use super::number::positive;
 use super::time::duration;
 use crate::render::trace::pcapng::HopChoice;
 
@@ -39,10 +40,10 @@ pub struct TraceArgs {
     #[arg(long = "pod", value_name = "NS/NAME")]
     pub pods: Vec<String>,
     /// End after this many packets.
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = positive::<u64>, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How long to trace: 10 (seconds), 500ms, 1m30s, 1h [default: 10s]. With COMMAND, how long it may run at most.
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     /// Only packets that the kernel dropped. Before Linux 5.17 it gives no reasons: then those that it freed.
     #[arg(long)]
@@ -60,10 +61,10 @@ pub struct TraceArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = snaplen())]
     pub snaplen: u32,
     /// Trace one packet in N: all of its hops, or none.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<u32>, allow_negative_numbers = true)]
     pub sample: u32,
     /// Trace this many packets a second at most. What is over is counted.
-    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = positive::<u32>, allow_negative_numbers = true)]
     pub rate: u32,
     /// Room for what was not written yet, in MiB: a power of two. What finds no room is counted.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = buffer)]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::number::positive;
 use crate::render::units::Units;
 
 /// What the table shows.
@@ -11,7 +12,7 @@ use crate::render::units::Units;
 pub struct ViewArgs {
     /// Show this many conversations, groups or devices [default: as many as the terminal has
     /// room for, 20 at most].
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = positive::<usize>, allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Show each connection by itself, instead of merging a client's ports.
     #[arg(long)]

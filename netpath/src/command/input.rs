@@ -3,10 +3,10 @@
 //! In: a path, `-` for stdin. Out: reports, in their order, each as soon as it is there.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::de::IoRead;
 use serde_json::{Deserializer, StreamDeserializer};
 
@@ -21,6 +21,16 @@ pub struct Reports {
     count: usize,
 }
 
+const FIX: &str = "write one with netpath report --format json --output FILE";
+
+/// The schema of another of netpath's documents, by how the file begins.
+fn other_schema(start: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(&start[..start.len().min(256)]).into_owned();
+    let (_, behind) = text.split_once("\"schema\"")?;
+    let schema = behind.split('"').nth(1)?;
+    (schema.starts_with("netpath.") && schema != SCHEMA).then(|| schema.escape_debug().to_string())
+}
+
 impl Reports {
     /// Opens the file.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
@@ -32,7 +42,12 @@ impl Reports {
             if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
         });
         let file = file.map_err(|error| anyhow::anyhow!("cannot read {name}: {}", reason(&error)))?;
-        Ok(Self::new(name, Box::new(BufReader::new(file))))
+        let mut file = BufReader::new(file);
+        // What cannot be read is said when it is read.
+        if let Some(other) = file.fill_buf().ok().and_then(other_schema) {
+            bail!("{name} has schema {other}, and not {SCHEMA}; {FIX}");
+        }
+        Ok(Self::new(name, Box::new(file)))
     }
 
     fn new(name: String, from: Box<dyn Read>) -> Self {
@@ -40,9 +55,12 @@ impl Reports {
     }
 
     fn check(&self, report: serde_json::Result<Report>) -> anyhow::Result<Report> {
-        const FIX: &str = "write one with netpath report --format json --output FILE";
         let Self { name, count, .. } = self;
-        let which = if *count == 1 { String::new() } else { format!(" after {} reports", count - 1) };
+        let which = match *count {
+            1 => String::new(),
+            2 => " after 1 report".to_owned(),
+            count => format!(" after {} reports", count - 1),
+        };
         let report = report.map_err(|error| match error.io_error_kind() {
             Some(kind) => anyhow::anyhow!("cannot read {name}: {}", reason(&kind.into())),
             None => anyhow::Error::new(error).context(format!("{name} is not a report{which}; {FIX}")),
@@ -108,10 +126,7 @@ mod tests {
         assert_eq!(read(&format!("{one}\n{two}\n")), ["one", "two"]);
         // The writer was killed.
         let broken = read(&format!("{one}\n{}", &two[..two.len() / 2]));
-        assert!(
-            broken.len() == 2 && broken[1].starts_with("FILE is not a report after 1 reports; write"),
-            "{broken:?}"
-        );
+        assert!(broken.len() == 2 && broken[1].starts_with("FILE is not a report after 1 report; write"), "{broken:?}");
     }
 
     #[test]

@@ -78,8 +78,7 @@ fn single(flows: &[&Flow]) -> Conversation {
     let (own, errors) = if packets.is_empty() { (errors, Vec::new()) } else { (packets, errors) };
     let known = own.iter().copied().find(|flow| flow.from_initiator.is_some() && flow.about.is_none());
     let reference = known.unwrap_or(own[0]);
-    let initiates =
-        reference.about.is_some() || reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
+    let initiates = reference.about.is_some() || reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
     let is_sent = |flow: &&Flow| {
         let known = flow.from_initiator.filter(|_| reference.about.is_none());
         known.unwrap_or_else(|| match flow.about.as_ref().filter(|_| reference.about.is_none()) {

@@ -93,7 +93,9 @@ fn by_ends<'a>(flow: &'a Flow, name: fn(&'a str) -> &'a str, add: &mut impl FnMu
 }
 
 fn empty(name: Option<String>, by: GroupBy) -> Group {
-    let sides = (by != GroupBy::Path && name.is_some()).then_some(0);
+    // A flow between pods here is within that group, whichever way it goes.
+    let within = by == GroupBy::Peer && name.as_deref() == Some(PeerKind::PodHere.name());
+    let sides = (by != GroupBy::Path && name.is_some() && !within).then_some(0);
     Group { name, flows: 0, bytes: 0, packets: 0, sent_bytes: sides, received_bytes: sides, by_path: BTreeMap::new() }
 }
 

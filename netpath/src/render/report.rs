@@ -110,16 +110,22 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
         None => conversations::rows(report, view, width),
     };
     let mut more = Vec::new();
+    let mut nothing_of_enis = false;
     if view.devices || view.all || devices::is_odd(report) {
         more.push(devices::block(report, view, scale));
     }
     if view.enis || view.all {
-        more.extend(enis::blocks(&report.enis, report.ipam.as_ref(), report.node.instance_id.as_deref()));
+        let blocks = enis::blocks(&report.enis, report.ipam.as_ref(), report.node.instance_id.as_deref());
+        nothing_of_enis = blocks.is_empty();
+        more.extend(blocks);
     }
     if view.names || view.all {
         more.push(names::block(&report.names));
     }
-    let (problems, warning) = (health::problems(report), trust::warning(&report.health));
+    let (mut problems, warning) = (health::problems(report), trust::warning(&report.health));
+    if nothing_of_enis {
+        problems.push("nothing is known of ENIs but their devices: no source of ENIs answered".to_owned());
+    }
     let nothing_matches = report.selection.is_some() && report.flows.is_empty();
     Page {
         good: (problems.is_empty() && warning.is_none()).then(|| health::good(report)),

@@ -43,6 +43,7 @@ const FILES: List = &[
     ("/var/run/aws-node/ipam.json", "Pods' addresses, by the VPC CNI."),
     ("/run/containerd/containerd.sock, /run/crio/crio.sock", "The container runtime, for names of pods."),
     ("/var/log/pods", "Names of pods."),
+    ("/sys/kernel/btf/vmlinux, /proc/kallsyms", "How to read packets that the kernel drops, and names of the places."),
 ];
 const FILES_OF_DEVICES: List = &[("/proc, /sys", "Devices, and what their drivers are.")];
 const NO_FILES: List = &[("none", "It reads no file.")];
@@ -76,10 +77,15 @@ fn page(command: &Command, all: &[String]) -> Vec<u8> {
     let mut roff = Roff::default();
     if let Some(notes) = command.get_after_long_help().or_else(|| command.get_after_help()) {
         roff.control("SH", ["EXAMPLES AND NOTES"]);
-        // With its lines as they are.
-        roff.control("nf", []);
         for line in notes.to_string().lines() {
-            roff.text([roman(line)]);
+            // Examples as they are; the rest fills the width.
+            let is_example = line.starts_with(' ');
+            roff.control(if is_example { "nf" } else { "fi" }, []);
+            if line.is_empty() {
+                roff.control("PP", []);
+            } else {
+                roff.text([roman(line)]);
+            }
         }
         roff.control("fi", []);
     }
@@ -105,7 +111,7 @@ fn page(command: &Command, all: &[String]) -> Vec<u8> {
 fn lists(command: &str) -> [Vec<&'static (&'static str, &'static str)>; 3] {
     let of = |lists: &[List]| lists.iter().copied().flatten().collect();
     match command {
-        "netpath" | "report" | "explain" => {
+        "netpath" | "report" | "explain" | "trace" => {
             [of(&[EXIT_STATUS, OF_A_COMMAND]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])]
         }
         "doctor" => [of(&[OF_DOCTOR]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])],

@@ -81,8 +81,7 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
         .map(|((_, inside), veths)| PodReading { uid: inside.pods.into_iter().next(), veths, ..PodReading::default() })
         .collect();
     let error = if pods.is_empty() && denied > 0 {
-        let why =
-            "netpath may not see the network namespaces of processes; run it as root, in a pod with privileged: true";
+        let why = "/proc/PID/ns/net cannot be read, not of one process; netpath needs CAP_SYS_PTRACE (root, privileged: true)";
         Some(SourceError::new(NameSourceState::Unreadable, why))
     } else if pods.is_empty() {
         let why = "no process here is in a pod's cgroup; in a pod, netpath sees the host's with hostPID: true";

@@ -210,7 +210,9 @@ impl Condition {
             }
             Self::Pod(pattern) => any_pod(&|pod| pattern.is_match(pod)),
             Self::Namespace(pattern) => any_pod(&|pod| pattern.is_match(super::namespace(pod))),
-            Self::Service(pattern) => flow.service.as_deref().is_some_and(|name| party::is_service(pattern, name)),
+            Self::Service(pattern) => {
+                flow.service.as_deref().is_some_and(|name| party::is_service(pattern, name, flow))
+            }
             Self::Between(parties) => {
                 let [one, other] = &**parties;
                 let is = |from: &Party, to: &Party| from.is_at(Side::Source, flow) && to.is_at(Side::Destination, flow);

@@ -55,7 +55,7 @@ impl Party {
                 let has_service = is_source == (flow.from_initiator == Some(false));
                 let service = flow.service.as_deref().filter(|_| has_service);
                 pod.as_deref().is_some_and(|pod| pattern.is_match(pod))
-                    || service.is_some_and(|service| is_service(pattern, service))
+                    || service.is_some_and(|service| is_service(pattern, service, flow))
             }
         }
     }
@@ -81,8 +81,11 @@ pub(super) fn is_pair(text: &str) -> bool {
     text.matches('/').count() == 1 && text.split('/').all(|part| !part.is_empty())
 }
 
-/// Whether a service (`namespace/name:port`) matches, with its port or without.
-pub(super) fn is_service(pattern: &Pattern, service: &str) -> bool {
-    let without_port = service.rsplit_once(':').map(|(name, _)| name);
-    pattern.is_match(service) || without_port.is_some_and(|name| pattern.is_match(name))
+/// Whether a flow's service (`namespace/name:port`) matches, with its port, by name or number, or without.
+pub(super) fn is_service(pattern: &Pattern, service: &str, flow: &Flow) -> bool {
+    let name = service.rsplit_once(':').map_or(service, |(name, _)| name);
+    let number =
+        if flow.from_initiator == Some(false) { flow.hops.last().and_then(|hop| hop.sport) } else { flow.dport };
+    let by_number = || number.is_some_and(|number| pattern.is_match(&format!("{name}:{number}")));
+    pattern.is_match(service) || pattern.is_match(name) || by_number()
 }

@@ -1,23 +1,32 @@
 //! One flow in sentences: what it moved, where it went, who counted it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use super::super::labels::{address_and_port, counted};
 use super::super::reason::reason;
 use super::super::units::Scale;
 use super::{direction, listed, times};
 use crate::model::{DeviceClass, Direction};
+use crate::path::conversations::is_icmp;
 use crate::report::{Device, Flow, FlowDrop, Hop, PathClass, Report};
 use crate::sanitise::sanitise;
 
 /// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
 pub(super) fn ends(flow: &Flow) -> String {
+    let identifier = flow.sport.filter(|_| is_icmp(&flow.proto)).map(|id| format!(" (echo id {id})"));
     format!(
-        "{} {} → {}",
+        "{} {} → {}{}",
         sanitise(&flow.proto),
-        address_and_port(flow.src, flow.sport),
-        address_and_port(flow.dst, flow.dport)
+        end(flow, flow.src, flow.sport),
+        end(flow, flow.dst, flow.dport),
+        identifier.unwrap_or_default()
     )
+}
+
+/// An address, with its port if it is one and no identifier of an echo.
+fn end(flow: &Flow, address: IpAddr, port: Option<u16>) -> String {
+    address_and_port(address, port.filter(|_| !is_icmp(&flow.proto)))
 }
 
 /// Everything that is to be said of a flow, ending with a newline.
@@ -99,8 +108,8 @@ fn translated(flow: &Flow) -> Option<String> {
     let hop = flow.hops.iter().filter(|_| flow.about.is_none()).find(other)?;
     Some(format!(
         "NAT makes it {} → {} on {}.",
-        address_and_port(hop.src, hop.sport),
-        address_and_port(hop.dst, hop.dport),
+        end(flow, hop.src, hop.sport),
+        end(flow, hop.dst, hop.dport),
         sanitise(&hop.device)
     ))
 }

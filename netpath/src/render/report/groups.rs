@@ -1,5 +1,7 @@
 //! Flows added up, as `--group-by` asks: one row a group, most bytes first.
 
+use std::cmp::Reverse;
+
 use super::super::block::{Block, Cell, Column};
 use super::super::labels;
 use super::super::tone::Tone;
@@ -52,7 +54,7 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
             scale.bytes(group.bytes).into(),
             first,
             second,
-            paths(group, scale),
+            paths(group, scale, view.wide || view.all),
         ]);
     }
     if matches!(by, GroupBy::Pod | GroupBy::Workload | GroupBy::Namespace) {
@@ -66,9 +68,19 @@ fn shown(by: GroupBy, name: &str) -> String {
     peer.map_or_else(|| sanitise(name).into_owned(), |kind| labels::peer(kind).to_owned())
 }
 
-/// Where the group's bytes went, in the order of the report.
-fn paths(group: &Group, scale: Scale) -> Cell {
-    let part = |(path, bytes): (&PathClass, &u64)| format!("{} {}", path.name(), scale.bytes(*bytes));
+/// Where the group's bytes went: in the order of the report, or the most of them.
+fn paths(group: &Group, scale: Scale, is_wide: bool) -> Cell {
+    const SHOWN: usize = 2;
+    let part = |(path, bytes): &(&PathClass, &u64)| format!("{} {}", path.name(), scale.bytes(**bytes));
     let most = group.by_path.iter().max_by_key(|(_, bytes)| **bytes).map_or(Tone::Plain, |(path, _)| Tone::of(*path));
-    Cell { text: group.by_path.iter().map(part).collect::<Vec<_>>().join(", "), tone: most }
+    let mut paths: Vec<_> = group.by_path.iter().collect();
+    if paths.len() > SHOWN && !is_wide {
+        paths.sort_by_key(|(_, bytes)| Reverse(**bytes));
+    }
+    let shown = if is_wide { paths.len() } else { SHOWN.min(paths.len()) };
+    let mut parts: Vec<_> = paths[..shown].iter().map(part).collect();
+    if shown < paths.len() {
+        parts.push(format!("{} more", paths.len() - shown));
+    }
+    Cell { text: parts.join(", "), tone: most }
 }
