@@ -4,6 +4,7 @@ mod explain;
 mod filter;
 mod measure;
 mod number;
+mod record;
 mod time;
 mod trace;
 mod view;
@@ -16,9 +17,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{EniArgs, MeasureArgs};
+pub use self::record::{Moment, RecordArgs, ReplayArgs};
 pub use self::trace::{TraceArgs, TraceFormat};
-pub use self::view::ViewArgs;
-use crate::report::GroupBy;
+pub use self::view::{Format, ShowArgs, ViewArgs};
 
 /// Which bytes crossed an ENI, and which stayed on this node?
 #[derive(Debug, Parser)]
@@ -42,6 +43,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Follow single packets through this node, hop by hop, through NAT, and say where and why they end.
     Trace(Box<TraceArgs>),
+    /// Record window after window in a file.
+    Record(Box<RecordArgs>),
+    /// Look again at what was recorded, with every option of a report (needs no root).
+    Replay(Box<ReplayArgs>),
     /// List the network devices and what each one is (needs no root).
     Devices(DevicesArgs),
     /// Check whether netpath can measure this node correctly, and say what to fix (needs no root, sees more with it).
@@ -80,12 +85,9 @@ Kernel memory with the defaults: 44 MB and 0.5 MB per CPU, whatever the traffic 
 The process itself takes 35 MB, and 1 kB for each flow at a device, of which a window can hold eight
 times --max-flows (524,288 by default, which is 0.6 GB); packets of later ones count as in no flow.")]
 pub struct ReportArgs {
-    /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-    /// Write the report to this file instead of stdout; '-' is stdout.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// What to show, and how.
+    #[command(flatten)]
+    pub show: ShowArgs,
     /// Look again at a report that was written as JSON, with every filter, grouping and format, instead of measuring; '-' is
     /// stdin. Of many reports (--interval), each in its order. Needs no root.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
@@ -100,15 +102,6 @@ pub struct ReportArgs {
     /// End after this many reports.
     #[arg(long, value_name = "N", requires = "interval", value_parser = number::positive::<u64>, allow_negative_numbers = true)]
     pub count: Option<u64>,
-    /// What to show.
-    #[command(flatten)]
-    pub view: ViewArgs,
-    /// Sum flows by what they have in common, instead of listing conversations.
-    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "flows")]
-    pub group_by: Option<GroupBy>,
-    /// Which flows to report.
-    #[command(flatten)]
-    pub filter: FilterArgs,
     /// What to measure.
     #[command(flatten)]
     pub measure: MeasureArgs,
@@ -176,17 +169,6 @@ pub struct ManArgs {
     /// The folder to write to; it is made if it is not there.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-}
-
-/// An output format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Table,
-    /// For tickets: GitHub's markdown.
-    Markdown,
-    /// Schema `netpath.report/1`.
-    Json,
 }
 
 /// An output format of `netpath devices`.

@@ -8,18 +8,22 @@ mod explain;
 mod input;
 mod measure;
 mod output;
+mod record;
+mod replay;
 mod report;
 mod screen;
 mod trace;
+mod writer;
 
 use std::env;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use self::measure::NotStarted;
-use crate::cli::{Cli, Command, MeasureArgs};
+use crate::cli::{Cli, Command};
 use crate::descriptors::Exhausted;
 use crate::node::port_names;
 use crate::path::select::Filter;
@@ -39,6 +43,8 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
@@ -98,8 +104,8 @@ fn without_numbers(text: &str) -> String {
 }
 
 /// Ports by the names that the host has for them.
-fn resolve_ports(filter: &mut Filter, measure: &MeasureArgs) -> anyhow::Result<()> {
-    let port = |name: &str| port_names::port(measure.host_root.as_deref(), name);
+fn resolve_ports(filter: &mut Filter, host_root: Option<&Path>) -> anyhow::Result<()> {
+    let port = |name: &str| port_names::port(host_root, name);
     let unknown = |name| Usage(format!("no port is named '{name}' in /etc/services; give its number"));
     Ok(filter.resolve_ports(port).map_err(unknown)?)
 }

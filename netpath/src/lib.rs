@@ -16,6 +16,7 @@ pub mod node;
 pub mod path;
 pub mod pattern;
 pub mod privilege;
+pub mod record;
 pub mod render;
 pub mod report;
 pub mod sanitise;

@@ -6,7 +6,7 @@ pub mod doctor;
 mod enis;
 pub mod explain;
 pub mod json;
-mod labels;
+pub mod labels;
 pub mod markdown;
 mod reason;
 pub mod report;

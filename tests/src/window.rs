@@ -70,6 +70,18 @@ impl Lab {
 }
 
 impl Lab {
+    /// Starts `netpath record` with these arguments, and returns once it is attached. It ends with [`OpenWindow::finish`].
+    ///
+    /// # Errors
+    /// When netpath does not start.
+    pub fn open_recording(&self, arguments: &[&str]) -> Result<OpenWindow> {
+        let mut command = self.netpath(&["record", "--eni", "eth*"])?;
+        command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
+        let mut window = OpenWindow::start(command)?;
+        window.wait_until_open()?;
+        Ok(window)
+    }
+
     /// Starts `netpath trace --format json` with these arguments, and returns once it is attached. It ends with
     /// [`OpenWindow::trace`].
     ///

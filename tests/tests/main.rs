@@ -34,6 +34,7 @@ mod published;
 mod queues;
 mod random;
 mod reconcile;
+mod recording;
 mod stress;
 mod trace;
 mod trace_filter;

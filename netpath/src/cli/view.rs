@@ -1,9 +1,44 @@
 //! What of a report the table shows.
 
-use clap::Args;
+use std::path::PathBuf;
 
+use clap::{Args, ValueEnum};
+
+use super::FilterArgs;
 use super::number::positive;
 use crate::render::units::Units;
+use crate::report::GroupBy;
+
+/// What to show of a report, and how.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Format of the report. With JSON on stdout, what COMMAND writes to its stdout goes to stderr.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Write the report to this file instead of stdout; '-' is stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What to show.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Sum flows by what they have in common, instead of listing conversations.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "flows")]
+    pub group_by: Option<GroupBy>,
+    /// Which flows to report.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// An output format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For tickets: GitHub's markdown.
+    Markdown,
+    /// Schema `netpath.report/1`.
+    Json,
+}
 
 /// What the table shows.
 #[derive(Debug, Args)]

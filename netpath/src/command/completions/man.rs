@@ -46,6 +46,7 @@ const FILES: List = &[
     ("/sys/kernel/btf/vmlinux, /proc/kallsyms", "How to read packets that the kernel drops, and names of the places."),
 ];
 const FILES_OF_DEVICES: List = &[("/proc, /sys", "Devices, and what their drivers are.")];
+const FILES_OF_REPLAY: List = &[("/etc/services", "Names of ports, for --port.")];
 const NO_FILES: List = &[("none", "It reads no file.")];
 
 /// Each page with its file's name.
@@ -111,11 +112,12 @@ fn page(command: &Command, all: &[String]) -> Vec<u8> {
 fn lists(command: &str) -> [Vec<&'static (&'static str, &'static str)>; 3] {
     let of = |lists: &[List]| lists.iter().copied().flatten().collect();
     match command {
-        "netpath" | "report" | "explain" | "trace" => {
+        "netpath" | "report" | "explain" | "trace" | "record" => {
             [of(&[EXIT_STATUS, OF_A_COMMAND]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])]
         }
         "doctor" => [of(&[OF_DOCTOR]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])],
         "devices" => [of(&[EXIT_STATUS]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES_OF_DEVICES])],
+        "replay" => [of(&[EXIT_STATUS]), of(&[LOG, OF_TEXT]), of(&[FILES_OF_REPLAY])],
         _ => [of(&[EXIT_STATUS]), of(&[LOG]), of(&[NO_FILES])],
     }
 }

@@ -1,0 +1,88 @@
+//! The windows of a recording, one by one.
+
+use std::io::{self, BufRead, Read as _};
+
+use flate2::bufread::GzDecoder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Line, SCHEMA};
+use crate::snapshot::Snapshot;
+
+/// The windows of a recording, in their order, up to where it was cut off.
+#[derive(Debug)]
+pub struct Windows<R> {
+    from: R,
+    ended: bool,
+}
+
+/// What comes next in a recording.
+#[derive(Debug)]
+pub enum Recorded {
+    /// A window.
+    Window(Box<Snapshot>),
+    /// What follows is no whole window: the recording was cut off, or damaged.
+    CutOff,
+}
+
+impl<R: BufRead> Windows<R> {
+    /// Of what was read from a file, or comes by a pipe.
+    pub const fn new(from: R) -> Self {
+        Self { from, ended: false }
+    }
+
+    fn read(&mut self) -> io::Result<Option<Recorded>> {
+        if self.from.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
+        let read = GzDecoder::new(&mut self.from).read_to_end(&mut text);
+        match read {
+            Ok(_) => parse(&text).map(Some),
+            // That it ends too early, or its checksum is wrong.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(Some(Recorded::CutOff))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A line. Its checksum was right, so that what does not fit was written so.
+fn parse(text: &[u8]) -> io::Result<Recorded> {
+    #[derive(Deserialize)]
+    struct Any<'a> {
+        schema: String,
+        #[serde(borrow)]
+        #[expect(dead_code, reason = "it is read only if the schema is right")]
+        snapshot: Option<&'a RawValue>,
+    }
+    let invalid = |why: String| io::Error::new(io::ErrorKind::Unsupported, why);
+    let any: Any =
+        serde_json::from_slice(text).map_err(|_| invalid("it is not a recording of netpath's".to_owned()))?;
+    if any.schema != SCHEMA {
+        let schema = any.schema.escape_debug().to_string();
+        return Err(invalid(format!("it has schema {schema}, and not {SCHEMA}; use the netpath that recorded it")));
+    }
+    let line: Line<Box<Snapshot>> =
+        serde_json::from_slice(text).map_err(|error| invalid(format!("this netpath cannot read it: {error}")))?;
+    Ok(Recorded::Window(line.snapshot))
+}
+
+impl<R: BufRead> Iterator for Windows<R> {
+    type Item = io::Result<Recorded>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.read();
+        self.ended = !matches!(next, Ok(Some(Recorded::Window(_))));
+        next.transpose()
+    }
+}
