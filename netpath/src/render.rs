@@ -1,6 +1,7 @@
 //! Writes reports, lists and findings, one file a format. What they have in common is laid out once, in `report`.
 
 pub mod block;
+pub mod csv;
 pub mod devices;
 pub mod doctor;
 mod enis;

@@ -38,6 +38,8 @@ pub enum Format {
     Markdown,
     /// Schema `netpath.report/1`.
     Json,
+    /// For spreadsheets: conversations, or devices with --devices.
+    Csv,
 }
 
 /// What the table shows.

@@ -60,6 +60,7 @@ impl<'a> Writer<'a> {
                 }
                 render::table::write(&report, &mut out, view, screen)
             }
+            Format::Csv => render::csv::write(&report, &mut out, view, !separate),
             Format::Markdown => render::markdown::write(&report, &mut out, view, screen),
             // One of many.
             Format::Json if report.window.interval_ns.is_some() => render::json::write_line(&report, &mut out),
