@@ -7,7 +7,7 @@ pub mod doctor;
 mod enis;
 pub mod explain;
 pub mod json;
-pub mod labels;
+pub(crate) mod labels;
 pub mod markdown;
 mod reason;
 pub mod report;

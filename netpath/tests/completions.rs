@@ -13,7 +13,7 @@ fn bash_completes_subcommands_options_and_values() {
     let script = netpath().args(["completions", "bash"]).output().unwrap();
     assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
     for (words, expected) in [
-        ("netpath re", vec!["report"]),
+        ("netpath repo", vec!["report"]),
         ("netpath report --group", vec!["--group-by"]),
         (
             "netpath report --path ",

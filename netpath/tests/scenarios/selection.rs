@@ -20,8 +20,8 @@ fn report_of(scenario: &str, options: &str) -> Report {
     let mut report = path::report(&read(scenario).snapshot);
     let words = ["netpath", "report"].into_iter().chain(options.split_whitespace());
     let Command::Report(args) = Cli::try_parse_from(words).unwrap().command else { panic!("{options}") };
-    select::select(&mut report, &args.filter.filter());
-    if let Some(by) = args.group_by {
+    select::select(&mut report, &args.show.filter.filter());
+    if let Some(by) = args.show.group_by {
         group::group(&mut report, by);
     }
     report
