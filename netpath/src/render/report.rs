@@ -116,7 +116,7 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
     }
     if view.enis || view.all {
         let blocks = enis::blocks(&report.enis, report.ipam.as_ref(), report.node.instance_id.as_deref());
-        nothing_of_enis = blocks.is_empty();
+        nothing_of_enis = view.enis && blocks.is_empty();
         more.extend(blocks);
     }
     if view.names || view.all {

@@ -12,7 +12,7 @@ pub(super) fn good(report: &Report) -> String {
     let watched = report.devices.iter().filter(|device| device.facts.attach != Attach::None).count();
     let dropped = report.totals.by_path.get(&PathClass::Undelivered).copied().unwrap_or_default();
     let note = match dropped.flows {
-        0 => format!("{watched} devices watched"),
+        0 => format!("{} watched", counted(watched as u64, "device")),
         _ => "for drops see --path undelivered".to_owned(),
     };
     format!("nothing missed, every byte explained; {note}")
