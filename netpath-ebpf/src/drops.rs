@@ -11,7 +11,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use netpath_ebpf::parse::{Network, Start, ipv4, ipv6, network};
 use netpath_ebpf::{Direction, DropKey, Hook, MAX_DROPS, NO_REASON, SkbOffsets};
 
-use crate::kernel_skb::{KernelSkb, read_kernel};
+use crate::kernel_skb::{KernelSkb, netns};
 use crate::{add_word, epoch};
 
 const DROPS: usize = MAX_DROPS as usize;
@@ -65,7 +65,7 @@ fn count(skb: u64, location: u64, reason: u32) {
 #[inline(always)]
 fn key(skb: u64, offsets: &SkbOffsets, location: u64, reason: u32) -> Option<DropKey> {
     let packet = KernelSkb::read(skb, offsets)?;
-    let netns = netns(skb, offsets).unwrap_or(0);
+    let netns = netns(skb, offsets);
     // The key has a hook, which is of no use here.
     let hook = Hook::new(0, Direction::Rx);
     let start = Start::Ip { offset: 0, ethertype_be: packet.ethertype_be };
@@ -81,12 +81,4 @@ fn key(skb: u64, offsets: &SkbOffsets, location: u64, reason: u32) -> Option<Dro
             DropKey { src_be, dst_be, ports: key.ports, tag: key.tag, family: 6, reason, netns, padding: 0, location }
         }
     })
-}
-
-/// The network namespace of the packet's device. A socket's packet has something else in that field, at which nothing can be read.
-#[inline(always)]
-fn netns(skb: u64, offsets: &SkbOffsets) -> Option<u32> {
-    let device: u64 = read_kernel(skb + u64::from(offsets.dev))?;
-    let net: u64 = read_kernel(device + u64::from(offsets.nd_net))?;
-    read_kernel(net + u64::from(offsets.inum))
 }

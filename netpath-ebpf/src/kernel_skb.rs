@@ -37,6 +37,18 @@ impl Packet for KernelSkb {
     }
 }
 
+/// The network namespace of a packet's device, by its inode; 0 if it is not known. A socket's packet has something else in that field, at
+/// which nothing can be read.
+#[inline(always)]
+pub fn netns(skb: u64, offsets: &SkbOffsets) -> u32 {
+    let read = || {
+        let device: u64 = read_kernel(skb + u64::from(offsets.dev))?;
+        let net: u64 = read_kernel(device + u64::from(offsets.nd_net))?;
+        read_kernel(net + u64::from(offsets.inum))
+    };
+    read().unwrap_or(0)
+}
+
 /// Reads the kernel's memory; `None` where nothing can be read.
 #[inline(always)]
 pub fn read_kernel<T>(address: u64) -> Option<T> {

@@ -150,6 +150,10 @@ impl Sighting {
         self.src_be = [key.src_be, 0, 0, 0];
         self.dst_be = [key.dst_be, 0, 0, 0];
         self.set(key.hook, key.tag, key.ports, 4, prints);
+        // NAT leaves these alone, and many stations send equal ones: 224.0.0.0/4, 255.255.255.255.
+        if u32::from_be(key.dst_be) >= 0xe000_0000 {
+            self.fingerprint ^= u64::from(key.src_be) << 32 | u64::from(key.dst_be);
+        }
         self.set_shape(parsed.fragment, parsed.is_icmp_error);
     }
 
@@ -162,6 +166,10 @@ impl Sighting {
         self.src_be = [s0, s1, s2, s3];
         self.dst_be = [d0, d1, d2, d3];
         self.set(key.hook, key.tag, key.ports, 6, prints);
+        // As of IPv4: ff00::/8.
+        if u32::from_be(d0) >= 0xff00_0000 {
+            self.fingerprint ^= u64::from(s2 ^ d2) << 32 | u64::from(s3 ^ d3);
+        }
         self.set_shape(parsed.fragment, parsed.is_icmp_error);
     }
 
@@ -315,8 +323,8 @@ pub struct Event {
     pub lost: u32,
     /// Bytes of the packet that follow.
     pub captured_bytes: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Of one that was freed: the network namespace of its device, by its inode; 0 if that is not known.
+    pub netns: u32,
     /// The packet. Of one that was freed: `skb`, `at_ns` and the prints alone.
     pub seen: Sighting,
 }

@@ -31,7 +31,7 @@ use netpath_ebpf::trace::{
 };
 use netpath_ebpf::{Direction, Hook, NO_REASON, SkbOffsets};
 
-use self::kernel_skb::{KernelSkb, read_kernel};
+use self::kernel_skb::{KernelSkb, netns, read_kernel};
 use self::skb::{Linear, SkbReader, netpath_start};
 
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`.
@@ -357,7 +357,7 @@ const EMPTY: Event = Event {
     reason: NO_REASON,
     lost: 0,
     captured_bytes: 0,
-    padding: 0,
+    netns: 0,
     seen: Sighting {
         skb: 0,
         at_ns: 0,
@@ -570,6 +570,7 @@ fn freed(ctx: &RawTracePointContext, address: u64, location: u64, reason: u32) {
     event.kind = EventKind::Freed as u32;
     event.trip = trip;
     event.location = location;
+    event.netns = netns(address, &offsets());
     event.reason = reason;
     event.lost = lost;
     event.seen.skb = address;
@@ -593,11 +594,16 @@ fn freed(ctx: &RawTracePointContext, address: u64, location: u64, reason: u32) {
     note_sent(state, failed == 0);
 }
 
+#[inline(always)]
+fn offsets() -> SkbOffsets {
+    // SAFETY: set before loading, and never again. Volatile: the compiler must not take zeros for granted.
+    unsafe { (&raw const NETPATH_OFFSETS).read_volatile() }
+}
+
 /// The print of the headers of a packet in the kernel's memory; `None` if they cannot be read.
 #[inline(always)]
 fn header_print_of(address: u64) -> Option<u64> {
-    // SAFETY: set before loading, and never again. Volatile: the compiler must not take zeros for granted.
-    let offsets = unsafe { (&raw const NETPATH_OFFSETS).read_volatile() };
+    let offsets = offsets();
     let packet = KernelSkb::read(address, &offsets)?;
     let len: u32 = read_kernel(address + u64::from(offsets.len))?;
     Some(prints(&packet, 0, packet.ethertype_be == EtherType::IPV4_BE, len)?.headers)

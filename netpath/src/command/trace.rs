@@ -261,6 +261,10 @@ impl<'a> Writer<'a> {
             }
             Format::Pcapng(writer, buffer) => {
                 writer.finish(&summary)?;
+                // Who waits for a file sees nothing else.
+                let mut account = Vec::new();
+                text::summary(&summary, Screen::default(), &mut account)?;
+                let _ = io::stderr().write_all(&account);
                 write(&mut output, |out| out.write_all(&buffer.0.take()))?
             }
         };

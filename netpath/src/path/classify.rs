@@ -63,6 +63,8 @@ pub struct Evidence<'a> {
     pub dropped_by_filter: Option<String>,
     /// Its packets that the kernel was seen to drop; `None` if drops could not be seen.
     pub drops: Option<&'a Vec<FlowDrop>>,
+    /// Fragments left that belong to no flow, since their first one was not seen to leave.
+    pub orphans_left: bool,
 }
 
 /// What conntrack knows of a flow's translation.
@@ -299,6 +301,8 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
         return Verdict::suspected(PathClass::Unresolved, suspect);
     }
     match seen_dropped {
+        // Those may be the rest of it.
+        Some((_, false)) if flow.orphans_left => unresolved(PathReason::NotSeenAgain),
         Some((by, _)) => {
             Verdict::suspected(PathClass::Undelivered, Suspect { reason: PathReason::Dropped, detail: by })
         }

@@ -26,7 +26,9 @@ impl<'a> Drops<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let mut by_tuple: HashMap<Tuple, Vec<&KernelDrop>> = HashMap::new();
-        for one in &snapshot.kernel_drops.records {
+        // What a packet was put together of is freed with it.
+        let is_part = |one: &&KernelDrop| one.location.as_deref().is_some_and(|at| at.starts_with("skb_release_data"));
+        for one in snapshot.kernel_drops.records.iter().filter(|one| !is_part(one)) {
             by_tuple.entry(one.tuple).or_default().push(one);
         }
         let mut of_no_flow = by_tuple.clone();
@@ -128,7 +130,8 @@ pub fn meaning(one: &FlowDrop) -> Meaning {
     ];
     match one.reason.as_deref() {
         _ if one.in_node == Some(false) => Meaning::Nothing,
-        None | Some("NOT_SPECIFIED") => Meaning::Perhaps,
+        // A bridge in promiscuous mode frees its own copy so.
+        None | Some("NOT_SPECIFIED" | "OTHERHOST") => Meaning::Perhaps,
         Some(reason) if ELSEWHERE.iter().any(|word| reason.contains(word)) => Meaning::Nothing,
         Some(_) => Meaning::OnTheWay,
     }

@@ -44,6 +44,8 @@ pub fn flows(
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
     let drops = Drops::new(snapshot);
+    let is_orphan = |lost: &Unattributed| lost.reason == Reason::OrphanFragment && lost.direction == Direction::Tx;
+    let orphans_left = snapshot.unattributed.iter().any(is_orphan);
     let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
         let ends = ends(flow, &joined, snapshot);
@@ -67,6 +69,7 @@ pub fn flows(
             answered,
             dropped_by_filter: dropped.get(&hops[0].ifindex).cloned(),
             drops: drops.watched.then_some(&drops_of_flow),
+            orphans_left,
         };
         let verdict = classify(&evidence, topology, diverted);
         let left_node = left_node_between_local_pods(&evidence, verdict.path, topology);

@@ -4,11 +4,10 @@
 //! seen before.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 
 use netpath_ebpf::NO_REASON;
 
+use super::node::own_netns;
 use crate::kernel::flow_counts::{Dropped, FlowCounts};
 use crate::kernel::frees::Frees;
 use crate::kernel::symbols::SymbolFile;
@@ -22,18 +21,13 @@ pub struct DropNamer {
     /// Functions by address; `None` of those without a name.
     functions: HashMap<u64, Option<String>>,
     /// The inode of this network namespace; 0 if it is not known.
-    own_netns: u64,
+    own_netns: u32,
 }
 
 impl DropNamer {
     /// Must be called with the capability that `/proc/kallsyms` takes to be opened (`CAP_SYSLOG`).
     pub fn new(frees: Frees) -> Self {
-        Self {
-            frees,
-            symbols: SymbolFile::open().ok(),
-            functions: HashMap::new(),
-            own_netns: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino()),
-        }
+        Self { frees, symbols: SymbolFile::open().ok(), functions: HashMap::new(), own_netns: own_netns() }
     }
 
     /// What was dropped in a window.
@@ -51,7 +45,7 @@ impl DropNamer {
     fn record(&self, dropped: &Dropped) -> KernelDrop {
         let reasons = &self.frees.reasons;
         let reason = |number| reasons.get(&number).cloned().unwrap_or_else(|| format!("reason {number:#x}"));
-        let netns = u64::from(dropped.netns);
+        let netns = dropped.netns;
         KernelDrop {
             tuple: dropped.tuple,
             reason: Some(dropped.reason).filter(|number| *number != NO_REASON).map(reason),

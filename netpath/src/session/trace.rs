@@ -14,7 +14,7 @@ use netpath_ebpf::Ports;
 use netpath_ebpf::trace::{Account, Ends, Settings};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::node::node_info;
+use super::node::{node_info, own_netns};
 use super::tracked::TrackedDevice;
 use crate::kernel::attach::Attacher;
 use crate::kernel::stale_filters;
@@ -81,6 +81,8 @@ pub struct TraceSession {
     /// Connections whose translation the programs know.
     learned: HashSet<(Tuple, Tuple)>,
     clock_offset_ns: i64,
+    /// The inode of this network namespace; 0 if it is not known.
+    netns: u32,
     started_ns: u64,
     purpose: Purpose,
 }
@@ -146,6 +148,7 @@ impl TraceSession {
             no_room: 0,
             learned: HashSet::new(),
             clock_offset_ns: clock_offset_ns(),
+            netns: own_netns(),
             started_ns: 0,
             purpose: options.purpose,
         };
@@ -252,6 +255,8 @@ impl TraceSession {
     /// The trips of which nothing more is to be expected.
     pub fn trips(&mut self) -> anyhow::Result<Vec<Trip>> {
         self.tracer.flush_log();
+        // A wake-up may be missing: the kernel gives none while a reader is behind.
+        self.read_events();
         self.trips_due(now_ns())
     }
 
@@ -287,9 +292,13 @@ impl TraceSession {
     }
 
     fn trips_due(&mut self, now_ns: u64) -> anyhow::Result<Vec<Trip>> {
+        let no_room = self.tracer.account()?.no_room;
+        if std::mem::replace(&mut self.no_room, no_room) < no_room {
+            self.stitcher.lost();
+        }
         let Some(first) = self.stitcher.next_due(now_ns) else { return Ok(Vec::new()) };
         self.take_names();
-        let Self { stitcher, judge, tracer, facts, read_symbols, no_room: no_room_before, .. } = self;
+        let Self { stitcher, judge, tracer, facts, read_symbols, .. } = self;
         let devices: Vec<&Device> = facts.devices.iter().collect();
         let topology = Topology::new(&devices, &facts.diversions.local_routes, false);
         let names = Names::new(facts, &devices, &topology);
@@ -305,14 +314,10 @@ impl TraceSession {
             kernel: &kernel,
             clock_offset_ns: self.clock_offset_ns,
             partly_watched: self.pods.is_some(),
+            netns: self.netns,
         };
         let mut packets = vec![first];
         packets.extend(std::iter::from_fn(|| stitcher.next_due(now_ns)));
-        // What has no end may have lost it.
-        let no_room = tracer.account()?.no_room;
-        if std::mem::replace(no_room_before, no_room) < no_room {
-            packets.iter_mut().filter(|packet| !packet.has_end()).for_each(|packet| packet.complete = false);
-        }
         packets.sort_by_key(|packet| packet.hops.first().map(|hop| hop.seen.at_ns));
         let trips: Vec<Trip> = packets.iter().filter_map(|packet| judge.trip(packet, &node)).collect();
         let translations: Vec<(Tuple, Tuple)> = trips.iter().filter_map(translation).collect();

@@ -38,6 +38,8 @@ pub struct Node<'a> {
     pub clock_offset_ns: i64,
     /// Whether netpath is attached to some of the devices only, since the filter names pods.
     pub partly_watched: bool,
+    /// The inode of the node's network namespace; 0 if it is not known.
+    pub netns: u32,
 }
 
 /// TCP packets to look back for, for retransmissions.
@@ -318,8 +320,11 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
         Some(name) if name == "NO_SOCKET" && is_icmp && verdict.end != End::Unknown => return,
         // A fragment that the receiver put into a datagram.
         Some(name) if name == "NOT_SPECIFIED" && left => return,
+        // It was for another: a bridge in promiscuous mode has a copy for itself, and sends the packet on.
+        Some(name) if name == "OTHERHOST" && last.is_some_and(|last| is_bridge(last.hook >> 1, node)) => return,
         Some(name) => {
-            if !left || is_drop_after_egress(&name) {
+            let in_pod = freed.netns.is_some_and(|netns| node.netns != 0 && netns != node.netns);
+            if !left || !in_pod && is_drop_after_egress(&name) {
                 verdict.end = End::Dropped;
                 verdict.note = None;
             } else if verdict.end != End::Pod {
@@ -338,25 +343,14 @@ fn after_free(verdict: &mut Verdict, freed: Freed, packet: &Packet, node: &Node)
     verdict.freed_after_ns = Some(freed.at_ns.saturating_sub(last.map_or(freed.at_ns, |last| last.at_ns)));
 }
 
+fn is_bridge(ifindex: u32, node: &Node) -> bool {
+    node.topology.place(ifindex).is_some_and(|place| place.device.facts.class == DeviceClass::Bridge)
+}
+
 /// Whether a packet that went out at TC egress was dropped after all: on its way to the device, or by a rule behind it. Other reasons
-/// are those of sockets, which free so what they are done with.
+/// are those of sockets, whose packets have no device any more that would say where they are.
 fn is_drop_after_egress(reason: &str) -> bool {
-    const WORDS: [&str; 14] = [
-        "QDISC",
-        "TC_",
-        "NETFILTER",
-        "XDP",
-        "BACKLOG",
-        "DEV_READY",
-        "DEV_HDR",
-        "FULL_RING",
-        "NOMEM",
-        "RCVBUFF",
-        "SOCKET_FILTER",
-        "RPFILTER",
-        "CSUM",
-        "TOO_SMALL",
-    ];
+    const WORDS: [&str; 7] = ["QDISC", "TC_", "NETFILTER", "BACKLOG", "DEV_READY", "DEV_HDR", "FULL_RING"];
     WORDS.iter().any(|word| reason.contains(word))
 }
 
@@ -366,10 +360,10 @@ mod tests {
 
     #[test]
     fn what_is_a_drop_behind_the_egress_hook() {
-        for drop in ["QDISC_DROP", "TC_EGRESS", "NETFILTER_DROP", "CPU_BACKLOG", "SOCKET_RCVBUFF", "TCP_CSUM"] {
+        for drop in ["QDISC_DROP", "TC_EGRESS", "NETFILTER_DROP", "CPU_BACKLOG", "FULL_RING"] {
             assert!(is_drop_after_egress(drop), "{drop}");
         }
-        for end in ["NO_SOCKET", "QUEUE_PURGE", "NOT_SPECIFIED", "TCP_OLD_ACK", "SOCKET_CLOSE"] {
+        for end in ["NO_SOCKET", "SOCKET_RCVBUFF", "QUEUE_PURGE", "NOT_SPECIFIED", "TCP_OLD_ACK", "SOCKET_CLOSE"] {
             assert!(!is_drop_after_egress(end), "{end}");
         }
     }

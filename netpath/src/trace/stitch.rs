@@ -57,6 +57,8 @@ pub struct Freed {
     pub reason: Option<u32>,
     /// An address in the kernel.
     pub location: u64,
+    /// The network namespace of its device, by its inode; `None` if that is not known.
+    pub netns: Option<u32>,
 }
 
 /// A packet of which more may come.
@@ -97,7 +99,8 @@ impl Stitcher {
         packet.complete &= event.lost == 0 && event.number == last + 1;
         if event.kind == EventKind::Freed as u32 {
             let reason = Some(event.reason).filter(|reason| *reason != NO_REASON);
-            packet.freed = Some(Freed { at_ns: event.seen.at_ns, reason, location: event.location });
+            let netns = Some(event.netns).filter(|netns| *netns != 0);
+            packet.freed = Some(Freed { at_ns: event.seen.at_ns, reason, location: event.location, netns });
         } else {
             packet.address_of = packet.address_of.max(event.address_of);
             let before_match = event.kind == EventKind::HopBefore as u32;
@@ -109,6 +112,13 @@ impl Stitcher {
         self.queue.remove(&(open.due_ns, event.trip));
         open.due_ns = open.last_ns + quiet_ns;
         self.queue.insert((open.due_ns, event.trip));
+    }
+
+    /// Events were lost, nobody knows whose: any packet that waits may lack one.
+    pub fn lost(&mut self) {
+        for open in self.open.values_mut().filter(|open| !open.packet.has_end()) {
+            open.packet.complete = false;
+        }
     }
 
     /// The next packet of which nothing more is to be expected at this time (`CLOCK_MONOTONIC`, ns). One whose hops were all lost
@@ -160,7 +170,7 @@ mod tests {
         let freed = Event { source: 1 << 31, reason: 8, location: 99, ..event(EventKind::Freed, 1, 2, 0, 500) };
         stitcher.take(&freed, Bytes::new());
         let packet = stitcher.next_due(QUIET_NS + 500).expect("it ended");
-        assert_eq!(packet.freed, Some(Freed { at_ns: 500, reason: Some(8), location: 99 }));
+        assert_eq!(packet.freed, Some(Freed { at_ns: 500, reason: Some(8), location: 99, netns: None }));
         assert!(stitcher.next_due(QUIET_WITHOUT_END_NS - 1).is_none());
         assert_eq!(stitcher.next_due(QUIET_WITHOUT_END_NS).map(|packet| packet.trip), Some(1));
     }

@@ -96,3 +96,25 @@ fn frames_to_another_address() {
     let trace = trace.trace().unwrap();
     assert_dropped(&trace, lab.remote.ipv4, 4, "OTHERHOST", "ip_rcv_core");
 }
+
+/// A socket of a pod that nobody reads: the packets were delivered to the pod, as its own counter of full buffers says.
+#[test]
+fn by_a_pods_socket() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let address = at(server.ipv4, 9);
+    let bound = server.namespace.run(|| std::net::UdpSocket::bind(address)).unwrap().unwrap();
+    let trace = lab.open_trace(&["udp", "dst", "port", "9"]).unwrap();
+    send_datagrams(&client.namespace, address, 1_000, 2_000).unwrap();
+    lab.wait_until_quiet().unwrap();
+    let trace = trace.trace().unwrap();
+    let counts = server.namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp")).unwrap().unwrap();
+    let udp: Vec<Vec<&str>> =
+        counts.lines().filter(|line| line.starts_with("Udp: ")).map(|line| line.split(' ').collect()).collect();
+    let errors = udp[0].iter().position(|name| *name == "RcvbufErrors").unwrap();
+    let full: usize = udp[1][errors].parse().unwrap();
+    let with_reason = trace.trips.iter().filter(|trip| trip.reason.as_deref() == Some("SOCKET_RCVBUFF")).count();
+    assert!(full > 0 && with_reason == full, "{with_reason} of {full}");
+    assert!(trace.trips.len() == 2_000 && trace.trips.iter().all(|trip| trip.end == "pod"));
+    drop(bound);
+}
