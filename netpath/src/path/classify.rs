@@ -41,6 +41,7 @@ use crate::report::{FlowDrop, PathClass, PathReason};
 use crate::snapshot::{Observation, Tuple};
 
 /// What is known of a flow before it is judged.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Evidence<'a> {
     /// Its hops in order; at least one.
     pub hops: &'a [Observation],

@@ -54,19 +54,17 @@ impl<'a> Drops<'a> {
         Self { watched: snapshot.kernel_drops.watched, by_tuple, by_source }
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_tuple.is_empty()
-    }
-
     /// Those of a flow, by the tuples that its packets have within the node; most packets first. `first_packets`: conntrack has no
     /// entry for it, and it was not seen to leave.
     #[must_use]
-    pub fn of_flow(&self, tuples: &[Tuple], first_packets: bool) -> Vec<FlowDrop> {
+    pub fn of_flow(&self, tuples: &dyn Fn() -> Vec<Tuple>, first_packets: impl Fn() -> bool) -> Vec<FlowDrop> {
+        if self.by_tuple.is_empty() {
+            return Vec::new();
+        }
+        let tuples = tuples();
         let mut found: Vec<&KernelDrop> =
             tuples.iter().filter_map(|tuple| self.by_tuple.get(tuple)).flatten().copied().collect();
-        if found.is_empty() && first_packets {
+        if found.is_empty() && first_packets() {
             let of_source = |tuple: &Tuple| self.by_source.get(&(tuple.proto, tuple.src, tuple.sport));
             found = tuples.iter().filter_map(of_source).flatten().copied().collect();
         }

@@ -44,19 +44,14 @@ pub fn flows(
     let answers = Answers::new(&joined, &sorted, &snapshot.observations);
     let dropped = dropped_by_filters(&joined, &sorted, &answers, topology, devices);
     let drops = Drops::new(snapshot);
-    let is_orphan = |lost: &Unattributed| lost.reason == Reason::OrphanFragment && lost.direction == Direction::Tx;
-    let orphans_left = snapshot.unattributed.iter().any(is_orphan);
+    let orphans_left = snapshot.unattributed.iter().any(is_orphan_that_left);
     let judge = |flow: &JoinedFlow| {
         let hops = joined.hops(flow);
         let ends = ends(flow, &joined, snapshot);
         let tuples = || tuples(flow, &joined, snapshot);
         let answered = answers.answered(hops);
-        let drops_of_flow = if drops.is_empty() {
-            Vec::new()
-        } else {
-            let entered_only = hops.iter().all(|hop| hop.direction == Direction::Rx);
-            drops.of_flow(&tuples(), entered_only && joined.entries(flow).is_empty())
-        };
+        let entered_only = || hops.iter().all(|hop| hop.direction == Direction::Rx);
+        let drops_of_flow = drops.of_flow(&tuples, || joined.entries(flow).is_empty() && entered_only());
         let first_copy = hops.partition_point(|hop| !diverted.is_loop(hop));
         let evidence = Evidence {
             hops: if first_copy == 0 { hops } else { &hops[..first_copy] },
@@ -150,6 +145,10 @@ struct Judged {
     moved: Crossing,
     ends: Vec<(IpAddr, IpAddr)>,
     drops: Vec<FlowDrop>,
+}
+
+fn is_orphan_that_left(lost: &Unattributed) -> bool {
+    lost.reason == Reason::OrphanFragment && lost.direction == Direction::Tx
 }
 
 fn translation(flow: &JoinedFlow, joined: &Joined) -> Translation {
