@@ -83,7 +83,7 @@ fn the_accounts_have_every_packet() {
         for address in server.addresses().map(|address| SocketAddr::new(address, 9000)) {
             let _sink = UdpSink::start(&server.namespace, address).unwrap();
             send_datagrams(&client.namespace, address, 10, 1).unwrap();
-            let filter = ["--rate", "1000", "udp", "dst", "port", "9000"];
+            let filter = ["--rate", "10", "udp", "dst", "port", "9000"];
             let trace = lab.open_trace(&[way.arguments, &filter].concat()).unwrap();
             send_datagrams(&client.namespace, address, 100, 5_000).unwrap();
             lab.wait_until_quiet().unwrap();
