@@ -89,7 +89,16 @@ impl Drain {
     /// counted as unattributed.
     #[must_use]
     pub fn bounded_counts(&self) -> FlowCounts {
-        FlowCounts::bounded(FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize))
+        FlowCounts::bounded(self.flows_in_memory())
+    }
+
+    /// Takes what was added up. What stays is as [`bounded_counts`](Self::bounded_counts).
+    pub fn take(&self, flow_counts: &mut FlowCounts) -> FlowCounts {
+        flow_counts.take(self.flows_in_memory())
+    }
+
+    fn flows_in_memory(&self) -> usize {
+        FLOWS_IN_MEMORY.saturating_mul(self.max_flows as usize)
     }
 
     /// Adds to `flow_counts` all that was counted since the last drain: [`flip`](Self::flip), then [`collect`](Self::collect).

@@ -45,6 +45,12 @@ impl FlowCounts {
         Self { room_left: flows, ..Self::default() }
     }
 
+    /// Takes all that was counted. What stays has memory for as much again, and room for so many flows.
+    pub(super) fn take(&mut self, flows: usize) -> Self {
+        let (v4, v6) = (HashMap::with_capacity(self.v4.len()), HashMap::with_capacity(self.v6.len()));
+        std::mem::replace(self, Self { v4, v6, ..Self::bounded(flows) })
+    }
+
     pub(super) fn add_v4(&mut self, key: KeyV4, counts: RawCounts) {
         add(&mut self.v4, &mut self.room_left, &mut self.unattributed, (key.hook, key), counts.into());
     }

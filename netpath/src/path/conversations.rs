@@ -4,12 +4,13 @@
 //! is unknown, the end with the higher port (servers listen on low ones), else the source of the flow with the most bytes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+
+use hashbrown::HashMap;
 
 use super::drops::{self, Meaning};
 use crate::model::Direction;
-use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason, QuotedPacket};
+use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason, PeerKind, QuotedPacket, Scope};
 
 /// Which connections are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,106 +24,220 @@ pub enum Merge {
 /// The flows as conversations.
 #[must_use]
 pub fn conversations(flows: &[Flow], merge: Merge) -> Vec<Conversation> {
-    let mut by_id: HashMap<u64, Vec<&Flow>> = HashMap::new();
-    for flow in flows {
-        by_id.entry(flow.conversation).or_default().push(flow);
+    let mut by_id: Vec<&Flow> = flows.iter().collect();
+    by_id.sort_by_key(|flow| flow.conversation);
+    let mut rows: HashMap<Key, Row> = HashMap::new();
+    for of_one in by_id.chunk_by(|one, other| one.conversation == other.conversation) {
+        let one = Row::new(of_one);
+        let key = one.key((merge == Merge::Nothing).then_some(of_one[0].conversation));
+        rows.entry(key).and_modify(|all| all.add(&one)).or_insert(one);
     }
-    let mut one_each: Vec<(u64, Conversation)> = by_id.into_iter().map(|(id, flows)| (id, single(&flows))).collect();
-    one_each.sort_unstable_by_key(|(id, _)| *id);
-    let mut merged: BTreeMap<Key, Conversation> = BTreeMap::new();
-    for (id, one) in one_each {
-        let key = key(&one, (merge == Merge::Nothing).then_some(id));
-        match merged.get_mut(&key) {
-            Some(all) => add(all, &one),
-            None => drop(merged.insert(key, one)),
-        }
-    }
-    let mut all: Vec<Conversation> = merged.into_values().collect();
-    // Stable: of equal size, in the order of their keys.
-    all.sort_by_key(|one| Reverse(one.bytes));
-    all
+    let mut rows: Vec<(Key, Row)> = rows.into_iter().collect();
+    rows.sort_unstable_by(|(key, row), (other_key, other)| {
+        (Reverse(row.bytes), key).cmp(&(Reverse(other.bytes), other_key))
+    });
+    rows.into_iter().map(|(_, row)| row.into()).collect()
 }
 
-/// What rows have in common.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    proto: String,
-    from: (Option<String>, Option<IpAddr>),
-    to: (Option<String>, Option<IpAddr>, Option<u16>),
-    paths: Vec<PathClass>,
+/// What conversations of one row have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key<'a> {
+    proto: &'a str,
+    from: (Option<&'a str>, Option<IpAddr>),
+    to: (Option<&'a str>, Option<IpAddr>, Option<u16>),
+    paths: Paths,
     nat: Nat,
-    reason: (Option<PathReason>, Option<String>),
+    reason: (Option<PathReason>, Option<&'a str>),
     id: Option<u64>,
 }
 
-fn key(one: &Conversation, id: Option<u64>) -> Key {
-    let Conversation { from, to, .. } = one;
-    let named = |end: &End| end.service.clone().or_else(|| end.pod.clone());
-    // A name stands for all addresses behind it.
-    let address = |end: &End| end.address.filter(|_| named(end).is_none());
-    Key {
-        proto: one.proto.clone(),
-        from: (from.pod.clone(), address(from)),
-        to: (named(to), address(to), to.port),
-        paths: one.paths.clone(),
-        nat: one.nat,
-        reason: (one.reason, one.reason_detail.clone()),
-        id,
+/// The paths of a conversation's flows, each once: the client's first.
+type Paths = [Option<PathClass>; PathClass::ALL.len()];
+
+/// A [`Conversation`] that borrows its names from the flows: there are many of them, and few rows.
+struct Row<'a> {
+    proto: &'a str,
+    from: RowEnd<'a>,
+    to: RowEnd<'a>,
+    paths: Paths,
+    nat: Nat,
+    reason: Option<PathReason>,
+    reason_detail: Option<&'a str>,
+    scope: Option<Scope>,
+    local_pair_left_node: bool,
+    connections: u64,
+    /// The client's first flow, and the server's.
+    flows: [Option<u64>; 2],
+    bytes: u64,
+    packets: u64,
+    sent_bytes: Option<u64>,
+    received_bytes: Option<u64>,
+    icmp_error_bytes: u64,
+    dropped_packets: u64,
+    eni_tx_bytes: u64,
+    eni_rx_bytes: u64,
+}
+
+/// An [`End`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct RowEnd<'a> {
+    pod: Option<&'a str>,
+    service: Option<&'a str>,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    peer_kind: Option<PeerKind>,
+}
+
+impl<'a> Row<'a> {
+    /// A conversation of which these are the flows; there is one at least, in the order of the report.
+    fn new(flows: &[&'a Flow]) -> Self {
+        // Errors have other ends than what they are about. Without that, they are a conversation of their own.
+        let only_errors = flows.iter().all(|flow| flow.about.is_some());
+        let is_own = |flow: &&Flow| only_errors || flow.about.is_none();
+        let own = || flows.iter().copied().filter(is_own);
+        let all = || own().chain(flows.iter().copied().filter(|flow| !is_own(flow)));
+        let known = own().find(|flow| flow.from_initiator.is_some() && flow.about.is_none());
+        let reference = known.or_else(|| own().next()).unwrap_or(flows[0]);
+        let initiates =
+            reference.about.is_some() || reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
+        let is_sent = |flow: &&Flow| {
+            let known = flow.from_initiator.filter(|_| reference.about.is_none());
+            known.unwrap_or_else(|| match flow.about.as_ref().filter(|_| reference.about.is_none()) {
+                Some(about) => (quoted_ends(about) == ends_as_seen(reference)) != initiates,
+                None => (ends_as_seen(flow) == ends_as_seen(reference)) == initiates,
+            })
+        };
+        let is_received = |flow: &&Flow| !is_sent(flow);
+        let client = own().find(is_sent);
+        let flow = client.or_else(|| own().next()).unwrap_or(reference);
+        let (from, to) = ends_of(flow, client.is_some());
+        let mut paths = Paths::default();
+        for flow in own().filter(is_sent).chain(own().filter(is_received)) {
+            if let Some(place) = paths.iter_mut().find(|known| known.is_none_or(|known| known == flow.path)) {
+                *place = Some(flow.path);
+            }
+        }
+        let because = all().find(|flow| flow.reason.is_some());
+        let total = |of: fn(&Flow) -> u64| flows.iter().fold(0u64, |sum, flow| sum.saturating_add(of(flow)));
+        let bytes = |sent: bool| {
+            let one_way = flows.iter().filter(|flow| is_sent(flow) == sent);
+            one_way.fold(None, |sum, flow| Some(flow.bytes.saturating_add(sum.unwrap_or(0))))
+        };
+        Self {
+            proto: &flow.proto,
+            from,
+            to,
+            paths,
+            nat: flow.nat,
+            reason: because.and_then(|flow| flow.reason),
+            reason_detail: because.and_then(|flow| flow.reason_detail.as_deref()),
+            scope: flow.scope,
+            local_pair_left_node: flows.iter().any(|flow| flow.local_pair_left_node),
+            connections: 1,
+            flows: [all().find(is_sent).map(|flow| flow.id), all().find(is_received).map(|flow| flow.id)],
+            bytes: total(|flow| flow.bytes),
+            packets: total(|flow| flow.packets),
+            sent_bytes: bytes(true),
+            received_bytes: bytes(false),
+            icmp_error_bytes: total(|flow| if flow.about.is_some() { flow.bytes } else { 0 }),
+            dropped_packets: total(dropped_packets),
+            eni_tx_bytes: total(|flow| flow.eni_tx_bytes),
+            eni_rx_bytes: total(|flow| flow.eni_rx_bytes),
+        }
+    }
+
+    fn key(&self, id: Option<u64>) -> Key<'a> {
+        let Self { from, to, .. } = self;
+        let named = |end: &RowEnd<'a>| end.service.or(end.pod);
+        // A name stands for all addresses behind it.
+        let address = |end: &RowEnd| end.address.filter(|_| end.service.or(end.pod).is_none());
+        Key {
+            proto: self.proto,
+            from: (from.pod, address(from)),
+            to: (named(to), address(to), to.port),
+            paths: self.paths,
+            nat: self.nat,
+            reason: (self.reason, self.reason_detail),
+            id,
+        }
+    }
+
+    fn add(&mut self, one: &Self) {
+        self.from.merge(one.from);
+        self.to.merge(one.to);
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
+        };
+        self.sent_bytes = sum(self.sent_bytes, one.sent_bytes);
+        self.received_bytes = sum(self.received_bytes, one.received_bytes);
+        self.connections += one.connections;
+        self.local_pair_left_node |= one.local_pair_left_node;
+        self.scope = self.scope.filter(|scope| one.scope == Some(*scope));
+        for (whole, part) in [
+            (&mut self.bytes, one.bytes),
+            (&mut self.packets, one.packets),
+            (&mut self.icmp_error_bytes, one.icmp_error_bytes),
+            (&mut self.dropped_packets, one.dropped_packets),
+            (&mut self.eni_tx_bytes, one.eni_tx_bytes),
+            (&mut self.eni_rx_bytes, one.eni_rx_bytes),
+        ] {
+            *whole = whole.saturating_add(part);
+        }
     }
 }
 
-/// A conversation of which these are the flows; there is one at least, in the order of the report.
-fn single(flows: &[&Flow]) -> Conversation {
-    // Errors have other ends than what they are about. Without that, they are a conversation of their own.
-    let (errors, packets): (Vec<&Flow>, Vec<&Flow>) = flows.iter().partition(|flow| flow.about.is_some());
-    let (own, errors) = if packets.is_empty() { (errors, Vec::new()) } else { (packets, errors) };
-    let known = own.iter().copied().find(|flow| flow.from_initiator.is_some() && flow.about.is_none());
-    let reference = known.unwrap_or(own[0]);
-    let initiates = reference.about.is_some() || reference.from_initiator.unwrap_or(reference.sport >= reference.dport);
-    let is_sent = |flow: &&Flow| {
-        let known = flow.from_initiator.filter(|_| reference.about.is_none());
-        known.unwrap_or_else(|| match flow.about.as_ref().filter(|_| reference.about.is_none()) {
-            Some(about) => (quoted_ends(about) == ends_as_seen(reference)) != initiates,
-            None => (ends_as_seen(flow) == ends_as_seen(reference)) == initiates,
-        })
-    };
-    let (sent, received): (Vec<&Flow>, Vec<&Flow>) = own.iter().chain(&errors).copied().partition(is_sent);
-    let is_own = |flow: &&&Flow| flow.about.is_some() == reference.about.is_some();
-    let (flow, from_client) = match sent.first().filter(is_own) {
-        Some(flow) => (*flow, true),
-        None => (received.first().copied().unwrap_or(reference), false),
-    };
-    let (from, to) = ends_of(flow, from_client);
-    let mut paths: Vec<PathClass> = Vec::new();
-    for flow in sent.iter().chain(&received).filter(is_own) {
-        if !paths.contains(&flow.path) {
-            paths.push(flow.path);
+impl RowEnd<'_> {
+    /// Keeps what both have in common.
+    fn merge(&mut self, other: Self) {
+        fn same<T: PartialEq>(one: &mut Option<T>, other: Option<&T>) {
+            if one.as_ref() != other {
+                *one = None;
+            }
+        }
+        same(&mut self.pod, other.pod.as_ref());
+        same(&mut self.service, other.service.as_ref());
+        same(&mut self.address, other.address.as_ref());
+        same(&mut self.port, other.port.as_ref());
+        same(&mut self.peer_kind, other.peer_kind.as_ref());
+    }
+}
+
+impl From<RowEnd<'_>> for End {
+    fn from(end: RowEnd) -> Self {
+        Self {
+            pod: end.pod.map(ToOwned::to_owned),
+            service: end.service.map(ToOwned::to_owned),
+            address: end.address,
+            port: end.port,
+            peer_kind: end.peer_kind,
         }
     }
-    let because = own.iter().chain(&errors).find(|flow| flow.reason.is_some());
-    let total =
-        |of: fn(&Flow) -> u64, flows: &[&Flow]| flows.iter().fold(0u64, |sum, flow| sum.saturating_add(of(flow)));
-    let bytes = |flows: &[&Flow]| (!flows.is_empty()).then(|| total(|flow| flow.bytes, flows));
-    Conversation {
-        proto: flow.proto.clone(),
-        from,
-        to,
-        paths,
-        nat: flow.nat,
-        reason: because.and_then(|flow| flow.reason),
-        reason_detail: because.and_then(|flow| flow.reason_detail.clone()),
-        scope: flow.scope,
-        local_pair_left_node: flows.iter().any(|flow| flow.local_pair_left_node),
-        connections: 1,
-        flows: sent.first().into_iter().chain(received.first()).map(|flow| flow.id).collect(),
-        bytes: total(|flow| flow.bytes, flows),
-        packets: total(|flow| flow.packets, flows),
-        sent_bytes: bytes(&sent),
-        received_bytes: bytes(&received),
-        icmp_error_bytes: total(|flow| if flow.about.is_some() { flow.bytes } else { 0 }, flows),
-        dropped_packets: total(dropped_packets, flows),
-        eni_tx_bytes: total(|flow| flow.eni_tx_bytes, flows),
-        eni_rx_bytes: total(|flow| flow.eni_rx_bytes, flows),
+}
+
+impl From<Row<'_>> for Conversation {
+    fn from(row: Row) -> Self {
+        Self {
+            proto: row.proto.to_owned(),
+            from: row.from.into(),
+            to: row.to.into(),
+            paths: row.paths.into_iter().flatten().collect(),
+            nat: row.nat,
+            reason: row.reason,
+            reason_detail: row.reason_detail.map(ToOwned::to_owned),
+            scope: row.scope,
+            local_pair_left_node: row.local_pair_left_node,
+            connections: row.connections,
+            flows: row.flows.into_iter().flatten().collect(),
+            bytes: row.bytes,
+            packets: row.packets,
+            sent_bytes: row.sent_bytes,
+            received_bytes: row.received_bytes,
+            icmp_error_bytes: row.icmp_error_bytes,
+            dropped_packets: row.dropped_packets,
+            eni_tx_bytes: row.eni_tx_bytes,
+            eni_rx_bytes: row.eni_rx_bytes,
+        }
     }
 }
 
@@ -147,69 +262,33 @@ fn dropped_packets(flow: &Flow) -> u64 {
 }
 
 /// The client and the server of a flow, which is the client's or the server's.
-fn ends_of(flow: &Flow, from_client: bool) -> (End, End) {
+fn ends_of(flow: &Flow, from_client: bool) -> (RowEnd<'_>, RowEnd<'_>) {
     let (first, last) = (flow.hops.first(), flow.hops.last());
     let (last_src, last_dst) = last
         .map_or(((flow.src, flow.sport), (flow.dst, flow.dport)), |hop| ((hop.src, hop.sport), (hop.dst, hop.dport)));
     // Echo identifiers are no ports.
     let port = |port: Option<u16>| port.filter(|_| !is_icmp(&flow.proto));
-    let end = |(address, number): (IpAddr, Option<u16>), pod: &Option<String>, peer_kind| End {
-        pod: pod.clone(),
+    let end = |(address, number), pod, peer_kind| RowEnd {
+        pod,
         service: None,
         address: Some(address),
         port: port(number),
         peer_kind,
     };
+    let (src_pod, dst_pod) = (flow.src_pod.as_deref(), flow.dst_pod.as_deref());
     let came_in = first.is_some_and(|hop| hop.direction == Direction::Rx);
     let (from, to) = if from_client {
-        let from = end((flow.src, flow.sport), &flow.src_pod, flow.src_peer_kind);
-        (from, end((flow.dst, flow.dport), &flow.dst_pod, flow.dst_peer_kind))
+        let from = end((flow.src, flow.sport), src_pod, flow.src_peer_kind);
+        (from, end((flow.dst, flow.dport), dst_pod, flow.dst_peer_kind))
     } else {
         // The last hop of an answer shows the client's addresses best.
         let server = if came_in && last.is_some() { last_src } else { (flow.src, flow.sport) };
-        (end(last_dst, &flow.dst_pod, flow.dst_peer_kind), end(server, &flow.src_pod, flow.src_peer_kind))
+        (end(last_dst, dst_pod, flow.dst_peer_kind), end(server, src_pod, flow.src_peer_kind))
     };
-    (from, End { service: flow.service.clone(), ..to })
+    (from, RowEnd { service: flow.service.as_deref(), ..to })
 }
 
 /// Whether the protocol has no ports but identifiers of echoes.
 pub(crate) fn is_icmp(proto: &str) -> bool {
     matches!(proto, "icmp" | "icmpv6")
-}
-
-fn add(all: &mut Conversation, one: &Conversation) {
-    merge_end(&mut all.from, &one.from);
-    merge_end(&mut all.to, &one.to);
-    let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
-        (None, None) => None,
-        (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
-    };
-    all.sent_bytes = sum(all.sent_bytes, one.sent_bytes);
-    all.received_bytes = sum(all.received_bytes, one.received_bytes);
-    all.connections += one.connections;
-    all.local_pair_left_node |= one.local_pair_left_node;
-    all.scope = all.scope.filter(|scope| one.scope == Some(*scope));
-    for (whole, part) in [
-        (&mut all.bytes, one.bytes),
-        (&mut all.packets, one.packets),
-        (&mut all.icmp_error_bytes, one.icmp_error_bytes),
-        (&mut all.dropped_packets, one.dropped_packets),
-        (&mut all.eni_tx_bytes, one.eni_tx_bytes),
-        (&mut all.eni_rx_bytes, one.eni_rx_bytes),
-    ] {
-        *whole = whole.saturating_add(part);
-    }
-}
-
-fn merge_end(all: &mut End, one: &End) {
-    fn same<T: PartialEq>(all: &mut Option<T>, one: Option<&T>) {
-        if all.as_ref() != one {
-            *all = None;
-        }
-    }
-    same(&mut all.pod, one.pod.as_ref());
-    same(&mut all.service, one.service.as_ref());
-    same(&mut all.address, one.address.as_ref());
-    same(&mut all.port, one.port.as_ref());
-    same(&mut all.peer_kind, one.peer_kind.as_ref());
 }

@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -78,6 +79,7 @@ pub fn flows(
     });
 
     let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(judged.len());
+    let mut texts = Texts::default();
     let mut result = Vec::with_capacity(judged.len());
     for ((Judged { verdict, left_node, moved, ends, drops }, flow), id) in judged.into_iter().zip(1..) {
         let next = conversations.len() as u64 + 1;
@@ -125,17 +127,55 @@ pub fn flows(
             carried_bytes,
             again_bytes: again.bytes,
             about: first.about.map(|about| quoted(&about)),
-            src_pod: src_pod.map(Named::full),
-            dst_pod: dst_pod.map(Named::full),
+            src_pod: src_pod.map(|pod| texts.pod(pod)),
+            dst_pod: dst_pod.map(|pod| texts.pod(pod)),
             src_pod_origin: src_pod.map(|pod| pod.origin),
             dst_pod_origin: dst_pod.map(|pod| pod.origin),
             service,
             drops,
-            hops: hops.iter().map(|hop| report_hop(hop, topology, diverted.was_shown_before(hop))).collect(),
+            hops: hops.iter().map(|hop| texts.hop(hop, topology, diverted)).collect(),
             terms: Vec::new(),
         });
     }
     result
+}
+
+/// Names that many flows share, each in memory once.
+#[derive(Default)]
+struct Texts<'a> {
+    pods: HashMap<(&'a str, &'a str), Arc<str>>,
+    devices: HashMap<u32, Arc<str>>,
+}
+
+impl<'a> Texts<'a> {
+    fn pod(&mut self, pod: Named<'a>) -> Arc<str> {
+        Arc::clone(self.pods.entry(pod.pod()).or_insert_with(|| pod.full().into()))
+    }
+
+    fn hop(&mut self, hop: &Observation, topology: &Topology, diverted: &Diverted) -> Hop {
+        Hop {
+            device: self.device(hop.ifindex, topology),
+            ifindex: hop.ifindex,
+            direction: hop.direction,
+            vlans: hop.vlans.iter().copied().filter(|&vlan| vlan != 0).collect(),
+            bytes: hop.counts.bytes,
+            packets: hop.counts.packets,
+            wire_bytes: hop.counts.wire_bytes,
+            src: hop.tuple.src,
+            sport: ports(&hop.tuple).map(|(sport, _)| sport),
+            dst: hop.tuple.dst,
+            dport: ports(&hop.tuple).map(|(_, dport)| dport),
+            shown_again: diverted.was_shown_before(hop),
+        }
+    }
+
+    fn device(&mut self, ifindex: u32, topology: &Topology) -> Arc<str> {
+        let name = || match topology.place(ifindex) {
+            Some(place) => place.device.facts.name.as_str().into(),
+            None => format!("if{ifindex}").into(),
+        };
+        Arc::clone(self.devices.entry(ifindex).or_insert_with(name))
+    }
 }
 
 /// A flow, judged.
@@ -295,25 +335,6 @@ fn quoted(about: &Tuple) -> QuotedPacket {
         sport: ports(about).map(|(sport, _)| sport),
         dst: about.dst,
         dport: ports(about).map(|(_, dport)| dport),
-    }
-}
-
-fn report_hop(hop: &Observation, topology: &Topology, shown_again: bool) -> Hop {
-    Hop {
-        device: topology
-            .place(hop.ifindex)
-            .map_or_else(|| format!("if{}", hop.ifindex), |place| place.device.facts.name.clone()),
-        ifindex: hop.ifindex,
-        direction: hop.direction,
-        vlans: hop.vlans.iter().copied().filter(|&vlan| vlan != 0).collect(),
-        bytes: hop.counts.bytes,
-        packets: hop.counts.packets,
-        wire_bytes: hop.counts.wire_bytes,
-        src: hop.tuple.src,
-        sport: ports(&hop.tuple).map(|(sport, _)| sport),
-        dst: hop.tuple.dst,
-        dport: ports(&hop.tuple).map(|(_, dport)| dport),
-        shown_again,
     }
 }
 

@@ -14,9 +14,9 @@
 //!
 //! Of several records that agree, the first in the order of [`NameLink`], then of `NameSource`, is given as the origin.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use hashbrown::{HashMap, HashSet};
 use sha1::{Digest as _, Sha1};
 
 use super::topology::{Role, Topology};
@@ -46,7 +46,9 @@ impl<'a> Named<'a> {
         Self { namespace: &record.namespace, name: &record.name, origin: NameOrigin { source: record.source, by } }
     }
 
-    fn pod(self) -> (&'a str, &'a str) {
+    /// Namespace and name.
+    #[must_use]
+    pub fn pod(self) -> (&'a str, &'a str) {
         (self.namespace, self.name)
     }
 

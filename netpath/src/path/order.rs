@@ -11,7 +11,7 @@
 //! - Out by one end of a veth pair within the node, then in by the other: what is on the one side comes before what is on the
 //!   other.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::nat::NatStages;
 use super::topology::{Role, Topology};

@@ -3,6 +3,8 @@
 //! In: numbers or names. Out: IANA's keyword in lower case for the protocols that a node is likely to see, the number for all
 //! others.
 
+use std::borrow::Cow;
+
 const KNOWN: [(u8, &str); 15] = [
     (1, "icmp"),
     (2, "igmp"),
@@ -23,14 +25,14 @@ const KNOWN: [(u8, &str); 15] = [
 
 /// The report's name of a protocol.
 #[must_use]
-pub fn name(number: u8) -> String {
+pub fn name(number: u8) -> Cow<'static, str> {
     let known = KNOWN.into_iter().find(|(known, _)| *known == number);
-    known.map_or_else(|| number.to_string(), |(_, name)| name.to_owned())
+    known.map_or_else(|| number.to_string().into(), |(_, name)| name.into())
 }
 
 /// The report's name of the protocol that a user means: by a known name in any case, or by its number.
 #[must_use]
-pub fn named(text: &str) -> Option<String> {
+pub fn named(text: &str) -> Option<Cow<'static, str>> {
     number(text).map(name)
 }
 
@@ -61,7 +63,7 @@ mod tests {
     fn names_and_numbers() {
         assert_eq!([1, 6, 58, 253].map(name), ["icmp", "tcp", "icmpv6", "253"]);
         for (number, known) in KNOWN {
-            assert_eq!((name(number).as_str(), named(known).as_deref()), (known, Some(known)));
+            assert_eq!((&*name(number), named(known).as_deref()), (known, Some(known)));
         }
         for (text, expected) in [("TCP", "tcp"), ("17", "udp"), ("253", "253"), ("ipv6-icmp", "icmpv6")] {
             assert_eq!(named(text).as_deref(), Some(expected), "{text}");

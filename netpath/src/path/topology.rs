@@ -6,14 +6,14 @@
 mod networks;
 mod segments;
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+
+use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
 
 use self::networks::Networks;
 pub use self::segments::Segment;
 use self::segments::Segments;
-use ipnet::IpNet;
-
 use crate::model::{Attach, DeviceClass, Direction};
 use crate::snapshot::{Device, LocalRoute, Observation};
 

@@ -2,7 +2,7 @@
 //!
 //! In: a report. Out: sums over its flows.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use crate::model::DeviceClass;
 use crate::report::{Flow, PathClass, Report, Scope};

@@ -17,18 +17,57 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 /// Writes anything as one line.
 pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(Escaped(&mut *out), value)?;
+    let mut escaped = Escaped::new(&mut *out);
+    serde_json::to_writer(&mut escaped, value)?;
+    escaped.flush()?;
     writeln!(out)
 }
 
 /// Writes anything, indented, with a newline at the end.
 pub(super) fn pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(Escaped(&mut *out), value)?;
+    let mut escaped = Escaped::new(&mut *out);
+    serde_json::to_writer_pretty(&mut escaped, value)?;
+    escaped.flush()?;
     writeln!(out)
 }
 
 /// What is written to it, with unsafe characters as `\u009b`. They are only in strings, so that it reads the same.
-struct Escaped<W>(W);
+struct Escaped<W: Write> {
+    out: W,
+    /// What is not written yet: `serde_json` writes pieces of a few bytes, each of whole characters.
+    text: Vec<u8>,
+}
+
+const CHUNK_BYTES: usize = 1 << 16;
+
+impl<W: Write> Escaped<W> {
+    fn new(out: W) -> Self {
+        Self { out, text: Vec::with_capacity(CHUNK_BYTES) }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.text);
+        let mut safe_from = 0;
+        // ASCII is all but names.
+        let text = if bytes.iter().all(|byte| *byte < 0x7f) {
+            ""
+        } else {
+            str::from_utf8(&bytes).map_err(io::Error::other)?
+        };
+        // Not the newlines of indentation.
+        for (at, c) in text.char_indices().filter(|&(_, c)| c >= '\u{7f}' && is_unsafe(c)) {
+            self.out.write_all(&bytes[safe_from..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(self.out, "\\u{unit:04x}")?;
+            }
+            safe_from = at + c.len_utf8();
+        }
+        self.out.write_all(&bytes[safe_from..])?;
+        self.text = bytes;
+        self.text.clear();
+        Ok(())
+    }
+}
 
 impl<W: Write> Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -36,27 +75,13 @@ impl<W: Write> Write for Escaped<W> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Nearly everything, in pieces of a few bytes.
-        if bytes.iter().all(|byte| *byte < 0x7f) {
-            return self.0.write_all(bytes);
-        }
-        // serde_json writes whole characters.
-        let Ok(text) = std::str::from_utf8(bytes) else { return self.0.write_all(bytes) };
-        for c in text.chars() {
-            // Not the newlines of indentation.
-            if c >= '\u{7f}' && is_unsafe(c) {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    write!(self.0, "\\u{unit:04x}")?;
-                }
-            } else {
-                self.0.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())?;
-            }
-        }
-        Ok(())
+        self.text.extend_from_slice(bytes);
+        if self.text.len() >= CHUNK_BYTES { self.write_out() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.write_out()?;
+        self.out.flush()
     }
 }
 

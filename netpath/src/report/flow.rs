@@ -2,8 +2,10 @@
 //!
 //! In: made by `path`. Out: serialised as it stands. It must not compute anything.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -196,7 +198,7 @@ pub struct Flow {
     /// Shared by the two directions of one conversation, from 1.
     pub conversation: u64,
     /// Protocol name ("tcp", "udp", "icmp", …) or its number.
-    pub proto: String,
+    pub proto: Cow<'static, str>,
     /// Source address at the first hop.
     pub src: IpAddr,
     /// Source port at the first hop; `null` where the protocol has none.
@@ -259,9 +261,9 @@ pub struct Flow {
     #[serde(default)]
     pub about: Option<QuotedPacket>,
     /// `namespace/name` of the source pod.
-    pub src_pod: Option<String>,
+    pub src_pod: Option<Arc<str>>,
     /// `namespace/name` of the destination pod.
-    pub dst_pod: Option<String>,
+    pub dst_pod: Option<Arc<str>>,
     /// Where the source pod's name came from.
     #[serde(default)]
     pub src_pod_origin: Option<NameOrigin>,
@@ -286,7 +288,7 @@ pub struct Flow {
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct QuotedPacket {
     /// Protocol name or its number.
-    pub proto: String,
+    pub proto: Cow<'static, str>,
     /// Source address.
     pub src: IpAddr,
     /// Source port; `null` where the protocol has none.
@@ -324,7 +326,7 @@ pub struct FlowTerm {
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Hop {
     /// Device name.
-    pub device: String,
+    pub device: Arc<str>,
     /// Device index.
     pub ifindex: u32,
     /// Direction as the device sees it.

@@ -63,8 +63,7 @@ impl Drainer {
                 // Nobody waits for an answer if the session is being given up.
                 match (order, closed) {
                     (Ok(Order::Cut(reply)), Some(closed)) => {
-                        let whole = std::mem::replace(&mut flow_counts, drain.bounded_counts());
-                        let _ = reply.send((whole, closed));
+                        let _ = reply.send((drain.take(&mut flow_counts), closed));
                     }
                     (Ok(Order::Retire { ifindex, retired, done }), _) => {
                         flow_counts.retire(ifindex, retired);

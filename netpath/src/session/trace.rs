@@ -321,6 +321,7 @@ impl TraceSession {
         packets.sort_by_key(|packet| packet.hops.first().map(|hop| hop.seen.at_ns));
         let trips: Vec<Trip> = packets.iter().filter_map(|packet| judge.trip(packet, &node)).collect();
         let translations: Vec<(Tuple, Tuple)> = trips.iter().filter_map(translation).collect();
+        drop((names, topology));
         self.learn(&translations)?;
         Ok(trips)
     }

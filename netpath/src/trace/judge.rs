@@ -85,7 +85,7 @@ impl Judge {
             schema: SCHEMA.to_owned(),
             trip: self.trips,
             at: time(hops.first()?.at_ns),
-            proto: protocols::name(proto),
+            proto: protocols::name(proto).into_owned(),
             protocol: proto,
             length: first.len_bytes,
             payload: first.payload_bytes,

@@ -144,8 +144,8 @@ proptest! {
                 [(&flow.src_pod, flow.src, first, Direction::Rx), (&flow.dst_pod, last.dst, last, Direction::Tx)]
             {
                 let Some(pod) = pod else { continue };
-                let others = || snapshot.names.pods.iter().filter(|record| format!("default/{}", record.name) != *pod);
-                let known = snapshot.names.pods.iter().any(|record| format!("default/{}", record.name) == *pod);
+                let others = || snapshot.names.pods.iter().filter(|record| format!("default/{}", record.name) != **pod);
+                let known = snapshot.names.pods.iter().any(|record| format!("default/{}", record.name) == **pod);
                 prop_assert!(known, "nobody has heard of {pod}");
                 let class = report.devices.iter().find(|device| device.facts.ifindex == hop.ifindex).map(|device| device.facts.class);
                 if hop.direction == direction && class == Some(DeviceClass::Veth)

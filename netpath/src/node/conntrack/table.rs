@@ -3,8 +3,8 @@
 //! In: messages, in the order in which the kernel sent them, and the moments at which a window ends. Out: every connection of
 //! the window, once. Plain bookkeeping, of bounded size.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::message::Message;
 use crate::snapshot::Connection;

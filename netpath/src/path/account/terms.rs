@@ -108,7 +108,9 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
         let local = of_flow.of(TermKind::EniCopyOnVeth).min(i128::from(flow.local_bytes) * 2);
         of_flow.add(TermKind::EniCopyOnVeth, -local);
         of_flow.add(TermKind::Local, local);
-        of_flow.iter().for_each(|(kind, bytes)| sums.add(kind, bytes));
+        for (sum, part) in sums.0.iter_mut().zip(of_flow.0) {
+            *sum += part;
+        }
         let parts = of_flow.iter().filter(|(_, bytes)| *bytes > 0);
         flow.terms =
             parts.map(|(name, bytes)| FlowTerm { name, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }).collect();

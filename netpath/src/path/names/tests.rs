@@ -89,7 +89,7 @@ fn names(report: &Report) -> (BTreeMap<u32, String>, BTreeMap<u16, String>) {
             (&flow.dst_pod, &flow.src_pod, flow.dport)
         };
         assert_eq!(*other, None, "198.51.100.7 is no pod's");
-        let pod = pod.clone().unwrap_or_default();
+        let pod = pod.as_deref().unwrap_or_default().to_owned();
         let port = port.expect("TCP has ports");
         assert_eq!(ends.entry(port).or_insert_with(|| pod.clone()), &pod, "both directions are the pod's");
     }
@@ -317,7 +317,7 @@ fn ends(devices: Vec<Device>, pods: Vec<PodRecord>, hooks: &[(u32, Direction)], 
     });
     assert_eq!(report.flows.len(), 1);
     let flow = &report.flows[0];
-    [&flow.src_pod, &flow.dst_pod].map(|pod| pod.clone().unwrap_or_default())
+    [&flow.src_pod, &flow.dst_pod].map(|pod| pod.as_deref().unwrap_or_default().to_owned())
 }
 
 /// A pod is no end of what it routes on, nor of what is routed to it for others; it is of what is sent on its link, and of

@@ -2,6 +2,7 @@
 //!
 //! In: a value as a user wrote it. Out: whether a flow has it, or why no flow ever can, fit to print.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -49,7 +50,7 @@ pub enum Condition {
     /// This id in the report.
     Id(u64),
     /// This protocol, by the report's name of it.
-    Proto(String),
+    Proto(Cow<'static, str>),
     /// An end in this network.
     Net(IpNet),
     /// This port at either end.

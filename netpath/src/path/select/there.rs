@@ -54,7 +54,7 @@ fn of_kind(condition: &Condition, report: &Report) -> Vec<String> {
     let each = |what, names: Names<'_>| vec![named(report, what, names)];
     match condition {
         Condition::Id(_) => vec![format!("ids: 1 to {}", report.flows.iter().map(|flow| flow.id).max().unwrap_or(0))],
-        Condition::Proto(_) => each("protocols", &|flow| vec![flow.proto.clone()]),
+        Condition::Proto(_) => each("protocols", &|flow| vec![flow.proto.to_string()]),
         Condition::Net(_) | Condition::End(_) => {
             each("addresses", &|flow| vec![flow.src.to_string(), flow.dst.to_string()])
         }
@@ -77,7 +77,7 @@ fn of_kind(condition: &Condition, report: &Report) -> Vec<String> {
             };
             vec![name.to_owned()]
         }),
-        Condition::Device(_) => each("devices", &|flow| flow.hops.iter().map(|hop| hop.device.clone()).collect()),
+        Condition::Device(_) => each("devices", &|flow| flow.hops.iter().map(|hop| hop.device.to_string()).collect()),
     }
 }
 
@@ -126,7 +126,7 @@ fn paths(way: Way, report: &Report) -> Vec<String> {
 }
 
 fn pods(flow: &Flow) -> Vec<String> {
-    [&flow.src_pod, &flow.dst_pod].into_iter().flatten().cloned().collect()
+    [&flow.src_pod, &flow.dst_pod].into_iter().flatten().map(ToString::to_string).collect()
 }
 
 /// The names that flows have, by their bytes: "pods: default/web, default/db and 3 more".

@@ -2,9 +2,10 @@
 //!
 //! Cost: one look-up for each prefix length that there is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use hashbrown::HashSet;
 use ipnet::IpNet;
 
 /// Networks, for look-up.

@@ -8,7 +8,7 @@
 //!   the node's own where the bridge or a VLAN device on it takes part.
 //! - All ports of another bridge are in one network.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::model::DeviceClass;
 use crate::snapshot::{Device, PortVlans};
