@@ -1,5 +1,6 @@
 //! The command line, as clap types. It must not do anything but describe and parse.
 
+mod diff;
 mod explain;
 mod filter;
 mod measure;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::diff::DiffArgs;
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{EniArgs, MeasureArgs};
@@ -47,6 +49,8 @@ pub enum Command {
     Record(Box<RecordArgs>),
     /// Look again at what was recorded, with every option of a report (needs no root).
     Replay(Box<ReplayArgs>),
+    /// Compare two reports or recordings: what grew, what shrank, what is new (needs no root).
+    Diff(Box<DiffArgs>),
     /// List the network devices and what each one is (needs no root).
     Devices(DevicesArgs),
     /// Check whether netpath can measure this node correctly, and say what to fix (needs no root, sees more with it).

@@ -3,6 +3,7 @@
 mod cleanup;
 mod completions;
 mod devices;
+mod diff;
 mod doctor;
 mod explain;
 mod input;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),

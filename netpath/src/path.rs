@@ -5,6 +5,7 @@
 
 mod account;
 mod classify;
+pub mod compare;
 pub mod container_insights;
 pub mod conversations;
 mod crossing;

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod csv;
 pub mod devices;
+pub mod diff;
 pub mod doctor;
 mod enis;
 pub mod explain;

@@ -6,6 +6,7 @@
 mod accounting;
 mod conversation;
 mod device;
+mod diff;
 mod flow;
 mod grouping;
 mod names;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::accounting::*;
 pub use self::conversation::*;
 pub use self::device::*;
+pub use self::diff::*;
 pub use self::flow::*;
 pub use self::grouping::*;
 pub use self::names::*;

@@ -272,3 +272,17 @@ pub struct Unattributed {
     /// What was counted.
     pub counts: Counts,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Snapshot;
+
+    /// A fuzzer that begins with what is no snapshot finds nothing.
+    #[test]
+    fn the_fuzzers_seeds_are_snapshots() {
+        for seed in [include_str!("../fuzz/seeds/snapshot/local"), include_str!("../fuzz/seeds/snapshot/snat")] {
+            let snapshot: Snapshot = serde_json::from_str(seed).expect("a snapshot");
+            assert!(!snapshot.observations.is_empty());
+        }
+    }
+}

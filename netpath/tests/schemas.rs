@@ -5,7 +5,7 @@ use std::path::Path;
 
 use netpath::doctor::Diagnosis;
 use netpath::render::devices::List;
-use netpath::report::Report;
+use netpath::report::{Diff, Report};
 use netpath::trace::Line;
 use schemars::{JsonSchema, generate::SchemaSettings};
 
@@ -20,6 +20,7 @@ fn they_are_current() {
     for (name, schema) in [
         ("netpath.report-1.json", schema_of::<Report>()),
         ("netpath.devices-1.json", schema_of::<List>()),
+        ("netpath.diff-1.json", schema_of::<Diff>()),
         ("netpath.trace-1.json", schema_of::<Line>()),
         ("netpath.doctor-1.json", schema_of::<Diagnosis>()),
     ] {

@@ -88,3 +88,55 @@ fn a_killed_recording_replays_up_to_its_last_whole_window() {
     let report: Report = read(&output.stdout).unwrap();
     assert!(report.window.duration_ns > 100_000_000);
 }
+
+/// A recording before, and a report after: each by what was sent meanwhile, whatever the length of the two.
+#[test]
+fn a_diff_has_what_was_sent_before_and_after() {
+    const FRAME_BYTES: u64 = 14 + 20 + 8 + 100;
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let near = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
+    let away = UdpSink::start(&lab.outside.namespace, (lab.outside.ipv4, 0).into()).unwrap();
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let [before, after] = ["before.rec", "after.json"].map(|name| folder.path().join(name).display().to_string());
+    let send = |sink: &UdpSink, datagrams| {
+        send_datagrams(&client.namespace, sink.address(), 100, datagrams).unwrap();
+        lab.wait_until_quiet().unwrap();
+    };
+    send(&near, 1);
+    let recording = lab.open_recording(&[&before, "--interval", "200ms"]).unwrap();
+    send(&near, 40);
+    recording.finish().unwrap();
+    let window = lab.open_window(&["--output", &after]).unwrap();
+    send(&near, 90);
+    send(&away, 7);
+    window.finish().unwrap();
+
+    let diff = |arguments: &[&str]| {
+        let output = Command::new(netpath_binary().unwrap()).arg("diff").args(arguments).output().unwrap();
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""));
+        output.stdout
+    };
+    let filter = ["--proto", "udp", "--ip", &format!("{}/32", client.ipv4)];
+    let json = diff(&[&[&*before, &after, "-f", "json"], &filter[..]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let paths = &json["comparisons"][0];
+    assert_eq!(paths["by"], "path");
+    let change = |name: &str| {
+        let changes = paths["changes"].as_array().unwrap();
+        let change = changes.iter().find(|change| change["name"] == name).unwrap();
+        (change["kind"].as_str().unwrap(), ["before", "after"].map(|side| change[side]["bytes"].as_u64()))
+    };
+    let (kind, bytes) = change("local");
+    assert_eq!(bytes, [Some(40 * FRAME_BYTES), Some(90 * FRAME_BYTES)], "{kind}");
+    assert_eq!(change("eni"), ("new", [None, Some(7 * FRAME_BYTES)]));
+
+    let text = String::from_utf8(diff(&[&[&*before, &after], &filter[..]].concat())).unwrap();
+    assert!(
+        text.contains("2 PATHS") && text.lines().any(|line| line.contains("eni") && line.ends_with("new")),
+        "{text}"
+    );
+    let csv = String::from_utf8(diff(&[&[&*before, &after, "-f", "csv"], &filter[..]].concat())).unwrap();
+    assert!(csv.starts_with("by,name,kind,") && csv.contains("path,eni,new,,,"), "{csv}");
+}

@@ -1,17 +1,21 @@
-//! Reports that were written before: JSON from a file or from stdin, one report or one after the other.
+//! What was written before, from a file or from stdin: reports as JSON, one or one after the other, or the windows of a recording.
 //!
-//! In: a path, `-` for stdin. Out: reports, in their order, each as soon as it is there.
+//! In: a path, `-` for stdin. Out: reports or windows, in their order, each as soon as it is there.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use jiff::Timestamp;
 use serde_json::de::IoRead;
 use serde_json::{Deserializer, StreamDeserializer};
 
 use super::reason;
+use crate::record::{self, Recorded};
 use crate::report::{Report, SCHEMA};
+use crate::snapshot::Snapshot;
 
 /// Reports that are read one by one. There is one at least.
 pub struct Reports {
@@ -22,6 +26,73 @@ pub struct Reports {
 }
 
 const FIX: &str = "write one with netpath report --format json --output FILE";
+
+/// A file, or stdin, and its name as the user gave it, fit to print.
+pub fn open(path: &Path) -> anyhow::Result<(String, Box<dyn BufRead>)> {
+    if path == Path::new("-") {
+        return Ok(("stdin".to_owned(), Box::new(BufReader::new(io::stdin()))));
+    }
+    let name = path.display().to_string().escape_debug().to_string();
+    let file = File::open(path)
+        .and_then(|file| if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) });
+    let file = file.map_err(|error| anyhow!("cannot read {name}: {}", reason(&error)))?;
+    Ok((name, Box::new(BufReader::new(file))))
+}
+
+/// Whether what comes is a recording, which is gzip (RFC 1952). What cannot be read is said when it is read.
+pub fn is_recording(from: &mut dyn BufRead) -> bool {
+    from.fill_buf().is_ok_and(|start| start.starts_with(&[0x1f, 0x8b]))
+}
+
+/// The windows of a recording, with their times. What is cut off is said on stderr; if nothing is whole, that is an error.
+pub struct Recording {
+    /// As the user gave it, fit to print.
+    pub name: String,
+    windows: record::Windows<Box<dyn BufRead>>,
+    /// When the last window ended that was read.
+    pub until: Option<Timestamp>,
+}
+
+impl Recording {
+    /// Of what [`open`] opened.
+    pub fn new((name, from): (String, Box<dyn BufRead>)) -> Self {
+        Self { name, windows: record::Windows::new(from), until: None }
+    }
+
+    fn check(&mut self, recorded: io::Result<Recorded>) -> anyhow::Result<Option<(Timestamp, Snapshot)>> {
+        let name = &self.name;
+        match recorded.map_err(|error| anyhow!("cannot read {name}: {}", reason(&error)))? {
+            Recorded::Window(window) => {
+                let at: Timestamp = window
+                    .window
+                    .started_at
+                    .parse()
+                    .map_err(|_| anyhow!("{name} has a window without a time; record it again"))?;
+                let duration = Duration::from_nanos(window.window.duration_ns);
+                self.until = Some(at.checked_add(duration).unwrap_or(at));
+                Ok(Some((at, *window)))
+            }
+            Recorded::CutOff => {
+                let Some(until) = self.until else {
+                    bail!(
+                        "{name} has no whole window: it was cut off, or is no recording; record one with netpath record FILE"
+                    );
+                };
+                eprintln!("netpath: {name} is cut off or damaged: it replays up to {until:.0}");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Iterator for Recording {
+    type Item = anyhow::Result<(Timestamp, Snapshot)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let recorded = self.windows.next()?;
+        self.check(recorded).transpose()
+    }
+}
 
 /// The schema of another of netpath's documents, by how the file begins.
 fn other_schema(start: &[u8]) -> Option<String> {
@@ -34,20 +105,16 @@ fn other_schema(start: &[u8]) -> Option<String> {
 impl Reports {
     /// Opens the file.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::new("stdin".to_owned(), Box::new(BufReader::new(io::stdin()))));
-        }
-        let name = path.display().to_string().escape_debug().to_string();
-        let file = File::open(path).and_then(|file| {
-            if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
-        });
-        let file = file.map_err(|error| anyhow::anyhow!("cannot read {name}: {}", reason(&error)))?;
-        let mut file = BufReader::new(file);
+        Self::of(open(path)?)
+    }
+
+    /// Of what [`open`] opened.
+    pub fn of((name, mut from): (String, Box<dyn BufRead>)) -> anyhow::Result<Self> {
         // What cannot be read is said when it is read.
-        if let Some(other) = file.fill_buf().ok().and_then(other_schema) {
+        if let Some(other) = from.fill_buf().ok().and_then(other_schema) {
             bail!("{name} has schema {other}, and not {SCHEMA}; {FIX}");
         }
-        Ok(Self::new(name, Box::new(file)))
+        Ok(Self::new(name, Box::new(from)))
     }
 
     fn new(name: String, from: Box<dyn Read>) -> Self {
@@ -62,7 +129,7 @@ impl Reports {
             count => format!(" after {} reports", count - 1),
         };
         let report = report.map_err(|error| match error.io_error_kind() {
-            Some(kind) => anyhow::anyhow!("cannot read {name}: {}", reason(&kind.into())),
+            Some(kind) => anyhow!("cannot read {name}: {}", reason(&kind.into())),
             None => anyhow::Error::new(error).context(format!("{name} is not a report{which}; {FIX}")),
         })?;
         ensure!(
@@ -91,7 +158,7 @@ impl Iterator for Reports {
         if next.is_none() && self.count == 0 {
             self.count = 1;
             let name = &self.name;
-            return Some(Err(anyhow::anyhow!("{name} is empty; write a report with netpath report --format json")));
+            return Some(Err(anyhow!("{name} is empty; write a report with netpath report --format json")));
         }
         self.count += 1;
         next.map(|report| self.check(report))
@@ -111,10 +178,8 @@ mod tests {
     }
 
     fn report(host: &str) -> String {
-        let mut report = crate::path::report(&crate::snapshot::Snapshot::new(
-            crate::model::NodeInfo::default(),
-            crate::model::Window::default(),
-        ));
+        let mut report =
+            crate::path::report(&Snapshot::new(crate::model::NodeInfo::default(), crate::model::Window::default()));
         host.clone_into(&mut report.node.hostname);
         serde_json::to_string(&report).expect("JSON")
     }

@@ -199,7 +199,8 @@ impl Tracer {
 }
 
 /// An event of the ring buffer; `None` if it is shorter than one.
-fn decoded(mut item: Bytes) -> Option<Seen> {
+#[must_use]
+pub fn decoded(mut item: Bytes) -> Option<Seen> {
     if item.len() < size_of::<Event>() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The report's conversations, or its devices, as a table for spreadsheets (RFC 4180).
+//! The report's conversations, or its devices, or what differs between two, as a table for spreadsheets (RFC 4180).
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::report::View;
 use crate::model::DeviceClass;
 use crate::path::conversations::{Merge, conversations};
-use crate::report::{Conversation, Device, End, Report};
+use crate::report::{Amount, Conversation, Device, Diff, End, Report};
 use crate::sanitise::sanitise;
 
 /// Writes the devices if the view asks for them, else the conversations; each flow's by itself if the view says so. `heading`: the
@@ -38,6 +38,37 @@ pub fn write(report: &Report, out: &mut impl Write, view: &View, heading: bool) 
     }
     table.flush()
 }
+
+/// Writes what differs, a line for each change of each comparison.
+///
+/// # Errors
+/// If `out` fails.
+pub fn write_diff(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
+    let mut table = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
+    table.write_record(CHANGES)?;
+    for comparison in &diff.comparisons {
+        for change in &comparison.changes {
+            let amount = |amount: Option<Amount>| {
+                [cell(amount.map(|it| it.bytes)), cell(amount.and_then(|it| it.bytes_per_second))]
+            };
+            let names = [name(&comparison.by), text(change.name.as_deref()), name(&change.kind)];
+            let amounts = [amount(change.before), amount(change.after)].concat();
+            table.write_record(names.into_iter().chain(amounts).chain([cell(change.bytes_per_second)]))?;
+        }
+    }
+    table.flush()
+}
+
+const CHANGES: [&str; 8] = [
+    "by",
+    "name",
+    "kind",
+    "before_bytes",
+    "before_bytes_per_second",
+    "after_bytes",
+    "after_bytes_per_second",
+    "change_bytes_per_second",
+];
 
 const CONVERSATIONS: [&str; 25] = [
     "window",

@@ -65,7 +65,7 @@ pub fn json(links: &[Link], known: &Known, out: &mut impl Write) -> io::Result<(
         ipam: known.ipam.as_ref(),
         sources: &known.sources,
     };
-    super::json::pretty(&list, out)
+    super::json::write(&list, out)
 }
 
 /// Writes the list as a table, with what matters in words above it.

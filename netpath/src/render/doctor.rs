@@ -16,7 +16,7 @@ use crate::sanitise::sanitise;
 /// # Errors
 /// If `out` fails.
 pub fn json(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
-    super::json::pretty(diagnosis, out)
+    super::json::write(diagnosis, out)
 }
 
 /// Writes it for people: the verdict, each finding with what to do, then the devices that somebody is on or that something

@@ -7,13 +7,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::report::Report;
 use crate::sanitise::is_unsafe;
-
-/// Writes the report, indented, with a newline at the end.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    pretty(report, out)
-}
 
 /// Writes anything as one line.
 pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
@@ -24,7 +18,7 @@ pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()
 }
 
 /// Writes anything, indented, with a newline at the end.
-pub(super) fn pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut escaped = Escaped::new(&mut *out);
     serde_json::to_writer_pretty(&mut escaped, value)?;
     escaped.flush()?;
@@ -93,7 +87,7 @@ mod tests {
     fn names_are_escaped_and_read_the_same() {
         let name = "eth\u{9b}31m\u{7f}\u{202e}\u{e0001}\u{1b}[2J münchen 網卡";
         let mut text = Vec::new();
-        pretty(&[name], &mut text).expect("written");
+        write(&[name], &mut text).expect("written");
         let text = String::from_utf8(text).expect("text");
         assert_eq!(serde_json::from_str::<[String; 1]>(&text).expect("JSON"), [name]);
         assert_eq!(text, "[\n  \"eth\\u009b31m\\u007f\\u202e\\udb40\\udc01\\u001b[2J münchen 網卡\"\n]\n");

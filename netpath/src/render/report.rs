@@ -7,7 +7,7 @@ mod answer;
 mod conntrack;
 mod conversations;
 mod devices;
-mod groups;
+pub(super) mod groups;
 mod health;
 mod names;
 mod trust;

@@ -85,7 +85,7 @@ impl Stitcher {
     /// Takes an event.
     pub fn take(&mut self, event: &Event, bytes: Bytes) {
         let last = self.numbers.insert(event.source, event.number).unwrap_or_default();
-        if event.number != last + 1 {
+        if event.number != last.wrapping_add(1) {
             // Whose events are missing is not known: it may be any of these.
             for open in self.open.values_mut() {
                 open.packet.complete = false;
@@ -96,7 +96,7 @@ impl Stitcher {
             ..Open::default()
         });
         let packet = &mut open.packet;
-        packet.complete &= event.lost == 0 && event.number == last + 1;
+        packet.complete &= event.lost == 0 && event.number == last.wrapping_add(1);
         if event.kind == EventKind::Freed as u32 {
             let reason = Some(event.reason).filter(|reason| *reason != NO_REASON);
             let netns = Some(event.netns).filter(|netns| *netns != 0);
@@ -110,7 +110,7 @@ impl Stitcher {
         open.last_ns = open.last_ns.max(event.seen.at_ns);
         let quiet_ns = if packet.has_end() { QUIET_NS } else { QUIET_WITHOUT_END_NS };
         self.queue.remove(&(open.due_ns, event.trip));
-        open.due_ns = open.last_ns + quiet_ns;
+        open.due_ns = open.last_ns.saturating_add(quiet_ns);
         self.queue.insert((open.due_ns, event.trip));
     }
 

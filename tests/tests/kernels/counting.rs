@@ -27,7 +27,7 @@ fn neighbour(other: u8, device: &str) -> String {
 }
 
 /// Devices of one kind between two namespaces; `false` if the kernel has none.
-fn between(kind: &str, near: (&Namespace, &str), far: (&Namespace, &str)) -> bool {
+pub(super) fn between(kind: &str, near: (&Namespace, &str), far: (&Namespace, &str)) -> bool {
     for ((namespace, options), own) in [(near, 1), (far, 2)] {
         // No reports of multicast groups from the new devices.
         namespace.write_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();

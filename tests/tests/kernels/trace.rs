@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
+use lab::ip_batch;
+use lab::traffic::{Serve, TcpServer, UdpEcho, UdpSink, ask, download, send_datagrams};
 
+use super::counting::between;
 use super::{attached, each_way, has_drop_reasons, lab};
 
 #[test]
@@ -43,6 +45,35 @@ fn segments_are_followed_through_snat() {
         }
         assert_eq!(payload, 1_000_000, "each byte is in one trip");
     });
+}
+
+/// A packet has its tag beside it where it leaves by the device below.
+#[test]
+#[ignore = "needs VLAN devices, which `cargo xtask kernels` has"]
+fn packets_are_followed_through_a_vlan_device() {
+    let lab = lab();
+    let (node, client) = (&lab.node.namespace, lab.pod("client"));
+    let (near, far) = ("link eth0 type vlan id 7", "link node-eth0 type vlan id 7");
+    assert!(between("vlan", (node, near), (&lab.vpc, far)));
+    ip_batch(&lab.vpc, &format!("route add {} via 192.168.77.1\n", client.ipv4)).unwrap();
+    let server = SocketAddr::from(([192, 168, 77, 2], 9000));
+    let echo = UdpEcho::start(&lab.vpc, server).unwrap();
+    each_way(|way| {
+        let trace = lab.open_trace(&[way.arguments, &["udp", "port", "9000"]].concat()).unwrap();
+        let asked = ask(&client.namespace, 0, server, [100, 20], |_| Ok(())).unwrap();
+        assert_eq!(asked.answers, 20);
+        lab.wait_until_quiet().unwrap();
+        let trips = trace.trace().unwrap().trips;
+        assert_eq!(trips.len(), 40);
+        for trip in &trips {
+            let to_server = trip.hops[0].dst == server.ip();
+            let there = format!("{} rx, over0 tx, eth0 tx", client.veth);
+            let back = format!("eth0 rx, over0 rx, {} tx", client.veth);
+            assert_eq!(trip.way(), if to_server { there } else { back }, "{trip}");
+            assert!(trip.joined && trip.complete, "{trip}");
+        }
+    });
+    drop(echo);
 }
 
 #[test]

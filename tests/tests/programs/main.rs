@@ -22,7 +22,9 @@ use netpath::kernel::attach::Attacher;
 use netpath::kernel::drain::Drain;
 use netpath::kernel::flow_counts::FlowCounts;
 use netpath::kernel::load::load;
+use netpath::kernel::trace;
 use netpath::node::devices::Layer;
+use netpath_ebpf::trace::Settings;
 use netpath_ebpf::{Direction, Reason, map};
 
 use self::frames::{Beside, Random, one_of_each};
@@ -71,6 +73,27 @@ fn the_verifier_has_little_to_look_at() {
         }
     };
     lab.node.namespace.run(run).unwrap();
+    lab.node.namespace.run(|| trace_programs(MOST)).unwrap();
+}
+
+/// The programs of a trace, all that are loaded.
+fn trace_programs(most: u32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _in_it = runtime.enter();
+    let before = own("prog_id");
+    let options = trace::Options { settings: Settings::default(), buffer_bytes: 1 << 20, debug: false };
+    let (mut attacher, tracer) = trace::load(&options).unwrap();
+    attacher.attach(LOOPBACK, "lo", Layer::Ip).unwrap();
+    let programs: HashSet<u32> = own("prog_id").difference(&before).copied().collect();
+    let mut names = HashSet::new();
+    for info in loaded_programs().flatten().filter(|info| programs.contains(&info.id())) {
+        let (name, instructions) = (info.name_as_str().unwrap().to_owned(), info.verified_instruction_count());
+        assert!(instructions.is_none_or(|count| count < most), "{name}: {instructions:?}");
+        names.insert(name);
+    }
+    let end = if tracer.frees.has_reasons { map::DROPPED } else { map::FREED };
+    let expected = [map::HOP_RX, map::HOP_TX, map::HOP_RX_IP, map::HOP_TX_IP, end];
+    assert!(expected.iter().all(|name| names.contains(*name)), "{names:?}");
 }
 
 /// Runs a program over packets of two devices, holds it against the model, and returns how many packets went each way.

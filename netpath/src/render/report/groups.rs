@@ -13,15 +13,7 @@ use crate::sanitise::sanitise;
 /// The rows, and what they are.
 pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
     let Grouping { by, groups } = grouping;
-    let (noun, nameless) = match by {
-        GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
-        GroupBy::Workload => (["WORKLOAD", "WORKLOADS"], "(no known pod)"),
-        GroupBy::Namespace => (["NAMESPACE", "NAMESPACES"], "(no known pod)"),
-        GroupBy::Path => (["PATH", "PATHS"], ""),
-        GroupBy::Service => (["SERVICE", "SERVICES"], "(no known service)"),
-        GroupBy::Peer => (["PEER", "PEERS"], "(not known)"),
-        GroupBy::Device => (["DEVICE", "DEVICES"], ""),
-    };
+    let (noun, nameless) = nouns(*by);
     // Of devices, one order everywhere: what they received, and what they sent.
     let [first, second] = match by {
         GroupBy::Device => ["RX", "TX"],
@@ -63,7 +55,21 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
     Rows { block, noun, there: groups.len() }
 }
 
-fn shown(by: GroupBy, name: &str) -> String {
+/// What one group is called, and what several are; and the name of the one without a name.
+pub(in crate::render) const fn nouns(by: GroupBy) -> ([&'static str; 2], &'static str) {
+    match by {
+        GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
+        GroupBy::Workload => (["WORKLOAD", "WORKLOADS"], "(no known pod)"),
+        GroupBy::Namespace => (["NAMESPACE", "NAMESPACES"], "(no known pod)"),
+        GroupBy::Path => (["PATH", "PATHS"], ""),
+        GroupBy::Service => (["SERVICE", "SERVICES"], "(no known service)"),
+        GroupBy::Peer => (["PEER", "PEERS"], "(not known)"),
+        GroupBy::Device => (["DEVICE", "DEVICES"], ""),
+    }
+}
+
+/// The name of a group, fit to print.
+pub(in crate::render) fn shown(by: GroupBy, name: &str) -> String {
     let peer = PeerKind::ALL.into_iter().find(|kind| by == GroupBy::Peer && kind.name() == name);
     peer.map_or_else(|| sanitise(name).into_owned(), |kind| labels::peer(kind).to_owned())
 }

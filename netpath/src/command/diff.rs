@@ -1,0 +1,65 @@
+//! `netpath diff`: compares two reports or recordings.
+//!
+//! In: two files. Out: what differs, on stdout or in a file.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::ensure;
+
+use super::input::{Recording, Reports, is_recording, open};
+use super::output::Output;
+use super::screen::screen;
+use super::{Usage, resolve_ports};
+use crate::cli::{DiffArgs, Format};
+use crate::path::compare::{Sums, diff};
+use crate::path::select::{Filter, select};
+use crate::render::units::Scale;
+use crate::report::GroupBy;
+use crate::{path, render};
+
+/// Compares.
+pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let is_stdin = |path: &Path| path == Path::new("-");
+    if is_stdin(&args.before) && is_stdin(&args.after) {
+        return Err(Usage("only one of the two can be stdin; write the other to a file".to_owned()).into());
+    }
+    let mut filter = args.filter.filter();
+    resolve_ports(&mut filter, None)?;
+    let mut output = Output::open(args.output.as_deref())?;
+    let default = [GroupBy::Path, GroupBy::Pod, GroupBy::Service];
+    let by = if args.group_by.is_empty() { &default } else { args.group_by.as_slice() };
+    let (before, filters) = sums(&args.before, by, &filter)?;
+    let (after, _) = sums(&args.after, by, &filter)?;
+    let diff = diff(before, after, filters);
+    let (screen, scale) = (screen(&output), Scale::sums(args.units));
+    output.write(|mut out| match args.format {
+        Format::Table => render::diff::write(&diff, &mut out, args.top, scale, &screen),
+        Format::Markdown => render::diff::write_markdown(&diff, &mut out, args.top, scale, &screen),
+        Format::Csv => render::csv::write_diff(&diff, &mut out),
+        Format::Json => render::json::write(&diff, &mut out),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The windows of a file, added up, and the filters that they went through.
+fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<(Sums, Vec<String>)> {
+    let (mut sums, mut filters) = (Sums::new(by), Vec::new());
+    let mut add = |mut report| {
+        select(&mut report, filter);
+        filters = report.selection.take().map(|selection| selection.filters).unwrap_or_default();
+        sums.add(report);
+    };
+    let (name, mut from) = open(path)?;
+    if is_recording(&mut from) {
+        for window in Recording::new((name.clone(), from)) {
+            add(path::report(&window?.1));
+        }
+    } else {
+        for report in Reports::of((name.clone(), from))? {
+            add(report?);
+        }
+    }
+    ensure!(!sums.is_empty(), "{name} has no window; record one with netpath record FILE");
+    Ok((sums, filters))
+}
