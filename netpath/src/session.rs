@@ -42,7 +42,7 @@ use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
 use crate::node::enis::{Answers, Endpoints, PendingQuery};
-use crate::node::pods::{Follower, HostRoot};
+use crate::node::pods::{HostRoot, PodWatcher};
 use crate::privilege::{self, Purpose};
 use crate::snapshot::{Diversions, Snapshot};
 
@@ -72,7 +72,7 @@ pub struct Session {
     drainer: Drainer,
     drops: DropNamer,
     conntrack: Result<Tracker, ConntrackError>,
-    names: Follower,
+    names: PodWatcher,
     diversions: diversions::Watch,
     ledger: Ledger,
     /// Link events that were read while a window was being closed, and are the next one's.
@@ -141,7 +141,7 @@ impl Session {
         let default_routes = default_routes();
         // What was counted while devices were being attached one by one belongs to no window.
         let started_at = Timestamp::now();
-        let names = Follower::start(host);
+        let names = PodWatcher::start(host);
         let diversions = diversions::Watch::start();
         let (drainer, opened) = Drainer::start(drain)?;
         ledger.open(&opened);
@@ -298,7 +298,7 @@ impl Session {
                 let (ifindex, class) = (link.ifindex, link.class);
                 // Before anything of the new device is counted.
                 if let Some(retired) = self.ledger.retire(ifindex) {
-                    self.drainer.retire(ifindex, retired);
+                    self.drainer.reindex(ifindex, retired);
                 }
                 self.ledger.insert(TrackedDevice::appeared(link));
                 // Attaching to hundreds of devices would keep the window open for seconds.
@@ -363,7 +363,7 @@ impl Session {
             if let LinkEvent::Appeared(_) = &event
                 && let Some(retired) = self.ledger.retire(ifindex)
             {
-                flow_counts.retire(ifindex, retired);
+                flow_counts.reindex(ifindex, retired);
             }
             self.apply(event, When::Closing);
         }

@@ -46,13 +46,13 @@ impl Capture {
         let capture = Self { tcpdump, files };
         let end = Instant::now() + LIMIT;
         loop {
-            // Read once a turn: what it says may arrive between two readings.
+            // Read once a turn: what it says may arrive between two readings, and in pieces.
             let said = capture.complaints()?;
             if said.contains("listening on") {
                 break;
             }
             ensure!(
-                Instant::now() < end && !said.contains("tcpdump: "),
+                Instant::now() < end && !(said.contains("tcpdump: ") && said.ends_with('\n')),
                 "tcpdump on {device} does not start: {}",
                 said.trim()
             );

@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut judge = Judge::default();
     let mut pcapng = PcapngWriter::new(Vec::new(), "", 65_535, [], HopChoice::All).expect("memory");
     let screen = Screen { width: Some(80), height: None, colour: false, unicode: true };
-    while let Some(packet) = stitcher.next_due(u64::MAX) {
+    while let Some(packet) = stitcher.pop_due(u64::MAX) {
         let events = trips.remove(&packet.trip).expect("a trip that there were events of, once");
         assert!(packet.hops.len() + usize::from(packet.freed.is_some()) <= events);
         let trip = judge.trip(&packet, &node).expect("it has a hop");

@@ -14,7 +14,7 @@ use caps::{CapSet, Capability};
 use crate::descriptors;
 use crate::kernel::attach::TCX;
 use crate::kernel::error::{POSSIBLE_CPUS, WITHOUT_MEMLOCK};
-use crate::kernel::frees::Frees;
+use crate::kernel::frees::SkbFrees;
 use crate::kernel::hooks::{DeviceHooks, HookReader};
 use crate::kernel::load;
 use crate::kernel::symbols::SymbolFile;
@@ -176,7 +176,7 @@ fn inspect(links: Vec<Link>) -> anyhow::Result<Vec<Inspected>> {
 
 /// The text of a file, without white space at its ends.
 fn drops() -> Result<Drops, String> {
-    let frees = Frees::of_kernel();
+    let frees = SkbFrees::of_kernel();
     let symbols = SymbolFile::open().and_then(|mut file| file.read());
     match frees.unseen {
         Some(why) => Err(why),

@@ -27,7 +27,7 @@ pub const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 /// The loaded programs and what they are attached to.
 #[derive(Debug)]
 pub struct Attacher {
-    // Dropped first: filters go before the lease that names their owner.
+    // Dropped first: filters go before the map that names their owner.
     links: HashMap<u32, [Attached; 2]>,
     ebpf: Ebpf,
     programs: HookPrograms,

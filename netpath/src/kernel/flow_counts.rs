@@ -90,7 +90,7 @@ impl FlowCounts {
     }
 
     /// Moves the counts of one device to another index, since the kernel may reuse the index for the next device.
-    pub fn retire(&mut self, ifindex: u32, retired: u32) {
+    pub fn reindex(&mut self, from: u32, to: u32) {
         fn moved<K: Eq + Hash + Copy>(
             all: &mut HashMap<K, Counts>,
             hook: impl Fn(&mut K) -> &mut Hook,
@@ -104,10 +104,10 @@ impl FlowCounts {
                 *all.entry(key).or_default() += counts;
             }
         }
-        moved(&mut self.v4, |key| &mut key.hook, ifindex, retired);
-        moved(&mut self.v6, |key| &mut key.hook, ifindex, retired);
-        moved(&mut self.icmp_errors, |key| &mut key.hook, ifindex, retired);
-        moved(&mut self.unattributed, |key| &mut key.hook, ifindex, retired);
+        moved(&mut self.v4, |key| &mut key.hook, from, to);
+        moved(&mut self.v6, |key| &mut key.hook, from, to);
+        moved(&mut self.icmp_errors, |key| &mut key.hook, from, to);
+        moved(&mut self.unattributed, |key| &mut key.hook, from, to);
     }
 
     /// Every flow at every hook, in no particular order.
@@ -308,7 +308,7 @@ mod tests {
             .icmp_errors
             .insert(IcmpErrorKey::v4(&error, &quoted), Counts { packets: 1, bytes: 2, wire_bytes: 3 });
         assert_eq!(flow_counts.len(), 1);
-        flow_counts.retire(7, 8);
+        flow_counts.reindex(7, 8);
         let seen: Vec<_> = flow_counts.observations().collect();
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].ifindex, seen[0].vlans, seen[0].counts.bytes), (8, [5, 0], 2));

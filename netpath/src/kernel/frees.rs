@@ -15,7 +15,7 @@ const ARGUMENTS_WITH_REASON: usize = 3;
 
 /// What the kernel says of the tracepoint and of packets.
 #[derive(Debug, Default)]
-pub struct Frees {
+pub struct SkbFrees {
     /// As the programs take them.
     offsets: [u32; 7],
     /// Names of reasons, by number: those of `enum skb_drop_reason` without the prefix that all have. None before Linux 5.17.
@@ -27,7 +27,7 @@ pub struct Frees {
     pub unseen: Option<String>,
 }
 
-impl Frees {
+impl SkbFrees {
     /// Reads what the running kernel says.
     #[must_use]
     pub fn of_kernel() -> Self {

@@ -1,7 +1,7 @@
 //! Loads the embedded eBPF object, or gives the reason in one line ([`LoadError`]).
 //!
 //! In: how many flows to make room for. Out: the programs ([`Attacher`]), the maps ([`Drain`]), and how drops are
-//! seen ([`Frees`]).
+//! seen ([`SkbFrees`]).
 
 use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::attach::{Attacher, HookPrograms};
 use super::drain::Drain;
 use super::error::{LoadError, WITHOUT_MEMLOCK, explained};
-use super::frees::Frees;
+use super::frees::SkbFrees;
 
 /// The oldest kernel that netpath is tested on.
 pub const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
@@ -25,7 +25,7 @@ pub fn has_object() -> bool {
 }
 
 /// Loads the object with room for `max_flows` flows of each address family, and as many ICMP errors, and its programs.
-pub fn load(max_flows: u32) -> Result<(Attacher, Drain, Frees), LoadError> {
+pub fn load(max_flows: u32) -> Result<(Attacher, Drain, SkbFrees), LoadError> {
     let kernel = prepare(OBJECT)?;
     load_object(max_flows, kernel).map_err(|error| explained(error, kernel))
 }
@@ -40,8 +40,8 @@ pub(super) fn prepare(object: &[u8]) -> Result<KernelVersion, LoadError> {
     Ok(kernel)
 }
 
-fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain, Frees), LoadError> {
-    let mut frees = Frees::of_kernel();
+fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain, SkbFrees), LoadError> {
+    let mut frees = SkbFrees::of_kernel();
     let mut ebpf = load_maps(max_flows, &frees)?;
     load_programs(&mut ebpf, &COUNTING)?;
     frees.attach(&mut ebpf, map::COUNT_DROPPED, map::COUNT_FREED);
@@ -49,7 +49,7 @@ fn load_object(max_flows: u32, kernel: KernelVersion) -> Result<(Attacher, Drain
     Ok((Attacher::new(ebpf, COUNTING, kernel).map_err(LoadError::Clsact)?, drain, frees))
 }
 
-fn load_maps(max_flows: u32, frees: &Frees) -> Result<Ebpf, LoadError> {
+fn load_maps(max_flows: u32, frees: &SkbFrees) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     frees.prepare(&mut loader);
     for epoch in 0..2 {

@@ -7,8 +7,8 @@ use std::io;
 
 use netpath_ebpf::map;
 
+use super::filter_owner;
 use super::hooks::{Filter, HookReader};
-use super::lease;
 use crate::model::Direction;
 use crate::netlink::Requester;
 use crate::netlink::tc::TcMessage;
@@ -54,7 +54,7 @@ fn own(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<Option
     let Some(program) = program.filter(|_| filter.shared_block.is_none() && filter.chain == 0) else { return Ok(None) };
     let &Filter { priority, handle, parent, protocol, .. } = filter;
     let own = |is_used| OwnFilter { ifindex, direction, program, priority, handle, is_used, parent, protocol };
-    Ok(lease::is_held(handle)?.map(own))
+    Ok(filter_owner::is_held(handle)?.map(own))
 }
 
 /// Removes filters that are not in use. Returns how many it removed: another netpath may be faster.

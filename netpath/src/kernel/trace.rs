@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::attach::{Attacher, HookPrograms};
 use super::bpf::Barrier;
 use super::error::{LoadError, explained};
-use super::frees::Frees;
+use super::frees::SkbFrees;
 use super::load::{load_programs, prepare};
 
 #[cfg(not(netpath_without_ebpf))]
@@ -64,7 +64,7 @@ pub struct Tracer {
     chunk: BytesMut,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// How the end of packets is seen, or why it is not.
-    pub frees: Frees,
+    pub frees: SkbFrees,
 }
 
 const STATE_WORDS: usize = size_of::<CpuState>() / size_of::<u64>();
@@ -78,7 +78,7 @@ const STATES: u32 = 2;
 pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
     let kernel = prepare(OBJECT)?;
     let load = || {
-        let mut frees = Frees::of_kernel();
+        let mut frees = SkbFrees::of_kernel();
         // At 0 the verifier takes all logging out of the programs.
         let log_level: &u8 = if options.debug { &u8::MAX } else { &0 };
         let mut ebpf = {
@@ -102,7 +102,7 @@ pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
 }
 
 impl Tracer {
-    fn new(ebpf: &mut Ebpf, frees: Frees) -> Result<Self, LoadError> {
+    fn new(ebpf: &mut Ebpf, frees: SkbFrees) -> Result<Self, LoadError> {
         let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| LoadError::Layout(format!("no map {name}")));
         let ring = RingBuf::try_from(take(map::TRACE_EVENTS)?)?;
         // SAFETY: the ring buffer owns an open descriptor, and nothing closes or replaces it while the AsyncFd lives.

@@ -1,7 +1,7 @@
 //! Names of pods and services from records on the node itself, without the API server.
 //!
 //! In: the host's files and sockets (under a [`HostRoot`]) and its network namespaces. Out:
-//! [`Names`](crate::snapshot::Names), from a [`Follower`] that reads them when the window opens, when pods come, and when it
+//! [`Names`](crate::snapshot::Names), from a [`PodWatcher`] that reads them when the window opens, when pods come, and when it
 //! closes. `path::names` decides which name belongs to a device or flow.
 //!
 //! Every source may be missing, wrong, huge or stuck. Each is read on a thread of its own with a deadline and a limit of
@@ -22,7 +22,7 @@ mod sources;
 
 use std::net::IpAddr;
 
-pub use follow::Follower;
+pub use follow::PodWatcher;
 pub use gather::names;
 pub use root::HostRoot;
 

@@ -33,7 +33,7 @@
 use std::net::IpAddr;
 
 use super::crossing::is_copy;
-use super::diversions::{Diverted, Outbound, Suspect};
+use super::diversions::{Diverted, LikelyCause, Outbound};
 use super::drops::{self, Meaning};
 use super::topology::{Role, Topology};
 use crate::model::{Conntrack, Direction};
@@ -101,7 +101,7 @@ impl Verdict {
         Self { path, reason: Some(reason), detail: None, encrypted: false }
     }
 
-    fn suspected(path: PathClass, Suspect { reason, detail }: Suspect) -> Self {
+    fn caused_by(path: PathClass, LikelyCause { reason, detail }: LikelyCause) -> Self {
         Self { path, reason: Some(reason), detail: Some(detail), encrypted: false }
     }
 }
@@ -176,7 +176,7 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
     let from_pod = seen(Role::Pod, Direction::Rx);
     let (from_process, to_process) = (seen(Role::Process, Direction::Rx), seen(Role::Process, Direction::Tx));
     let to_pod = reaches_pod(flow.hops, topology, diverted);
-    let to_all = topology.is_to_many(to);
+    let to_all = topology.is_multicast_or_broadcast(to);
 
     if out {
         let passes = into && !from_pod && !to_pod && !from_process && !topology.is_own(from);
@@ -208,30 +208,32 @@ fn classify_ends(flow: &Evidence, (from, to): (IpAddr, IpAddr), topology: &Topol
             };
         }
         let rewritten = || {
-            let rule = taker(flow, topology, diverted).filter(|it| it.reason == PathReason::RewrittenWithoutConntrack);
+            let rule =
+                diverter(flow, topology, diverted).filter(|it| it.reason == PathReason::RewrittenWithoutConntrack);
             let server = |tuple: &Tuple| forwarder(tuple.proto, (tuple.dst, tuple.dport), topology, diverted);
             rule.or_else(|| (flow.tuples)().iter().find_map(server))
         };
         return match rewritten().filter(|_| to_own) {
             // Before it could be delivered here.
-            Some(suspect) => Verdict::suspected(PathClass::Unresolved, suspect),
+            Some(cause) => Verdict::caused_by(PathClass::Unresolved, cause),
             None if to_all || to_own => Verdict::new(PathClass::Host),
             None => fate(flow, to, topology, diverted),
         };
     }
     if to_pod && flow.left_only(topology) {
         let Tuple { proto, src, sport, .. } = flow.hops[0].tuple;
-        if let Some(suspect) = forwarder(proto, (src, sport), topology, diverted) {
-            return Verdict::suspected(PathClass::Unresolved, suspect);
+        if let Some(cause) = forwarder(proto, (src, sport), topology, diverted) {
+            return Verdict::caused_by(PathClass::Unresolved, cause);
         }
         let from_own = flow.ends_known() && topology.is_own(from);
         // Nobody else makes an ICMP error that came in nowhere, or answers for an address that a route delivers here.
-        let made_here = flow.is_error && flow.gap(topology).is_none() && diverted.maker(&flow.hops[0].tuple).is_none();
+        let made_here =
+            flow.is_error && flow.gap(topology).is_none() && diverted.originator(&flow.hops[0].tuple).is_none();
         if from_own || made_here || flow.answered && topology.is_own_by_rule(from) {
             return Verdict::new(PathClass::Host);
         }
-        if let Some(suspect) = diverted.maker(&flow.hops[0].tuple) {
-            return Verdict::suspected(PathClass::Unresolved, suspect);
+        if let Some(cause) = diverted.originator(&flow.hops[0].tuple) {
+            return Verdict::caused_by(PathClass::Unresolved, cause);
         }
     }
     Verdict::because(PathClass::Unresolved, flow.gap(topology).unwrap_or(PathReason::OneSided))
@@ -262,35 +264,38 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
     if let Some((by, true)) = &seen_dropped
         && flow.dropped_by_filter.is_none()
     {
-        return Verdict::suspected(PathClass::Undelivered, Suspect { reason: PathReason::Dropped, detail: by.clone() });
+        return Verdict::caused_by(
+            PathClass::Undelivered,
+            LikelyCause { reason: PathReason::Dropped, detail: by.clone() },
+        );
     }
     let bytes = flow.hops.iter().map(|hop| hop.counts.bytes).max().unwrap_or_default();
     for tuple in (flow.tuples)() {
         match diverted.outbound(&tuple, bytes) {
             Some(Outbound::Encrypted) => return Verdict { encrypted: true, ..Verdict::new(PathClass::Eni) },
-            Some(Outbound::Unseen(suspect)) => return Verdict::suspected(PathClass::Unresolved, suspect),
-            Some(Outbound::Blocked(suspect)) => return Verdict::suspected(PathClass::Undelivered, suspect),
+            Some(Outbound::Unseen(cause)) => return Verdict::caused_by(PathClass::Unresolved, cause),
+            Some(Outbound::Blocked(cause)) => return Verdict::caused_by(PathClass::Undelivered, cause),
             None => {}
         }
     }
-    let taker = taker(flow, topology, diverted);
+    let diverter = diverter(flow, topology, diverted);
     // A socket of this node takes what TPROXY gives it, and answers.
-    let to_process = taker.as_ref().is_none_or(|taker| taker.reason == PathReason::Tproxy);
+    let to_process = diverter.as_ref().is_none_or(|diverter| diverter.reason == PathReason::Tproxy);
     if to_process && flow.answered && topology.is_own_by_rule(to) {
         return Verdict::new(PathClass::Host);
     }
-    if let Some(suspect) = taker {
-        return Verdict::suspected(PathClass::Unresolved, suspect);
+    if let Some(cause) = diverter {
+        return Verdict::caused_by(PathClass::Unresolved, cause);
     }
     if topology.is_own_by_rule(to) {
         return unresolved(PathReason::PolicyRoute);
     }
     if let (Some(names), false) = (&flow.dropped_by_filter, flow.answered) {
-        let dropped = Suspect { reason: PathReason::DroppedByFilter, detail: names.clone() };
-        return Verdict::suspected(PathClass::Undelivered, dropped);
+        let dropped = LikelyCause { reason: PathReason::DroppedByFilter, detail: names.clone() };
+        return Verdict::caused_by(PathClass::Undelivered, dropped);
     }
     if let Some(program) = flow.hops.iter().find_map(|hop| program_behind(hop, topology)) {
-        return Verdict::suspected(PathClass::Unresolved, program);
+        return Verdict::caused_by(PathClass::Unresolved, program);
     }
     if let Some(reason) = flow.gap(topology) {
         return unresolved(reason);
@@ -298,14 +303,14 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
     if flow.answered {
         return unresolved(PathReason::Answered);
     }
-    if let Some(suspect) = diverted.unread() {
-        return Verdict::suspected(PathClass::Unresolved, suspect);
+    if let Some(cause) = diverted.unread() {
+        return Verdict::caused_by(PathClass::Unresolved, cause);
     }
     match seen_dropped {
         // Those may be the rest of it.
         Some((_, false)) if flow.orphans_left => unresolved(PathReason::NotSeenAgain),
         Some((by, _)) => {
-            Verdict::suspected(PathClass::Undelivered, Suspect { reason: PathReason::Dropped, detail: by })
+            Verdict::caused_by(PathClass::Undelivered, LikelyCause { reason: PathReason::Dropped, detail: by })
         }
         None if flow.drops.is_some() => unresolved(PathReason::NotSeenAgain),
         None => Verdict::because(PathClass::Undelivered, PathReason::NeverLeft),
@@ -313,24 +318,24 @@ fn fate(flow: &Evidence, to: IpAddr, topology: &Topology, diverted: &Diverted) -
 }
 
 /// A rule or virtual server that may have taken it, as it came in or as NAT makes it.
-fn taker(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
+fn diverter(flow: &Evidence, topology: &Topology, diverted: &Diverted) -> Option<LikelyCause> {
     let devices = flow.hops.iter().filter(|hop| hop.direction == Direction::Rx).map(|hop| topology.place(hop.ifindex));
     let mut names = devices.map(|place| place.map_or("", |place| place.device.facts.name.as_str()));
     let tuples = (flow.tuples)();
-    names.find_map(|name| tuples.iter().find_map(|tuple| diverted.taker(tuple, name)))
+    names.find_map(|name| tuples.iter().find_map(|tuple| diverted.diverter(tuple, name)))
 }
 
 /// A virtual server for whose backend a packet to this address and port may have been, or from whose backend one from there.
-fn forwarder(proto: u8, end: (IpAddr, u16), topology: &Topology, diverted: &Diverted) -> Option<Suspect> {
+fn forwarder(proto: u8, end: (IpAddr, u16), topology: &Topology, diverted: &Diverted) -> Option<LikelyCause> {
     diverted.forwarder(proto, end, |address| topology.is_own(address))
 }
 
 /// A program or filter behind netpath's on the hook by which the packets came in: it may redirect them past all others.
-fn program_behind(hop: &Observation, topology: &Topology) -> Option<Suspect> {
+fn program_behind(hop: &Observation, topology: &Topology) -> Option<LikelyCause> {
     let device = topology.place(hop.ifindex)?.device;
     let mut others = device.facts.other_programs.iter().flatten();
     let behind = others.find(|one| one.direction == hop.direction && !one.ahead)?;
-    Some(Suspect { reason: PathReason::OtherProgram, detail: format!("{behind} on {}", device.facts.name) })
+    Some(LikelyCause { reason: PathReason::OtherProgram, detail: format!("{behind} on {}", device.facts.name) })
 }
 
 /// Whether both ends are pods of this node although the flow crossed an ENI (a branch ENI, a load balancer).

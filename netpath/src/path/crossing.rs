@@ -112,7 +112,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         };
     }
     // Without an edge it was seen within the node only. To many, each of them gets a copy.
-    let to_many = hops.iter().any(|hop| topology.is_to_many(hop.tuple.dst));
+    let to_many = hops.iter().any(|hop| topology.is_multicast_or_broadcast(hop.tuple.dst));
     let ends = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
     let once = ends.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
     Crossing {
@@ -129,7 +129,10 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
 /// pod whose address it is, or to this node.
 pub fn is_copy(hop: &Observation, hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     let to = hop.tuple.dst;
-    if hop.direction == Direction::Rx || topology.is_to_many(to) || topology.is_for(hop.ifindex, to) == Some(true) {
+    if hop.direction == Direction::Rx
+        || topology.is_multicast_or_broadcast(to)
+        || topology.is_for(hop.ifindex, to) == Some(true)
+    {
         return false;
     }
     let of_another = topology.pod(to).is_some_and(|pod| {

@@ -28,7 +28,7 @@ const ESP_IN_UDP: u16 = 4500;
 
 /// What may have become of a packet instead of passing another hook as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suspect {
+pub struct LikelyCause {
     /// The kind.
     pub reason: PathReason,
     /// Which policy, rule or program, for people.
@@ -41,9 +41,9 @@ pub enum Outbound {
     /// It is transformed, and packets of that kind were seen on their way out.
     Encrypted,
     /// It is transformed, but no such packet was seen.
-    Unseen(Suspect),
+    Unseen(LikelyCause),
     /// It is dropped.
-    Blocked(Suspect),
+    Blocked(LikelyCause),
 }
 
 /// The diversions of a window, for look-up.
@@ -160,12 +160,12 @@ impl<'a> Diverted<'a> {
     #[must_use]
     pub fn outbound(&self, tuple: &Tuple, bytes: u64) -> Option<Outbound> {
         let policy = self.outbound.find(tuple)?;
-        let suspect = |reason| Suspect {
+        let cause = |reason| LikelyCause {
             reason,
             detail: format!("IPsec policy out {} to {}, priority {}", policy.src, policy.dst, policy.priority),
         };
         if policy.blocks {
-            return Some(Outbound::Blocked(suspect(PathReason::DroppedByIpsecPolicy)));
+            return Some(Outbound::Blocked(cause(PathReason::DroppedByIpsecPolicy)));
         }
         let outermost = policy.templates.last()?;
         // In transport mode the packet keeps its addresses.
@@ -173,13 +173,13 @@ impl<'a> Diverted<'a> {
         let between = self.sent.iter().filter(|(sent, _)| is_or_any(src, sent.0) && is_or_any(dst, sent.1));
         Some(match between.map(|(_, bytes)| *bytes).reduce(u64::saturating_add) {
             Some(sent) if sent >= bytes => Outbound::Encrypted,
-            _ => Outbound::Unseen(suspect(PathReason::IpsecPolicy)),
+            _ => Outbound::Unseen(cause(PathReason::IpsecPolicy)),
         })
     }
 
     /// A rule or virtual server that may have taken a packet which entered by the device of this name.
     #[must_use]
-    pub fn taker(&self, tuple: &Tuple, input_device: &str) -> Option<Suspect> {
+    pub fn diverter(&self, tuple: &Tuple, input_device: &str) -> Option<LikelyCause> {
         let rule = self.diversions.netfilter_rules.iter().find(|rule| matches_rule(rule, tuple, input_device));
         let server = || {
             let (src, dst) = ((tuple.src, tuple.sport), (tuple.dst, tuple.dport));
@@ -190,7 +190,7 @@ impl<'a> Diverted<'a> {
 
     /// A rule or virtual server that may have made a packet of this tuple from another.
     #[must_use]
-    pub fn maker(&self, tuple: &Tuple) -> Option<Suspect> {
+    pub fn originator(&self, tuple: &Tuple) -> Option<LikelyCause> {
         let is_v4 = tuple.src.is_ipv4();
         let of_family = |rule: &&NetfilterRule| if is_v4 { rule.ipv4 } else { rule.ipv6 };
         let (src, dst) = ((tuple.src, tuple.sport), (tuple.dst, tuple.dport));
@@ -202,7 +202,7 @@ impl<'a> Diverted<'a> {
     /// The virtual server at an address of this node (kube-proxy puts those of services on a device), if it may have forwarded
     /// what is sent there: one of its backends is not this node.
     #[must_use]
-    pub fn forwarder(&self, proto: u8, end: (IpAddr, u16), is_own: impl Fn(IpAddr) -> bool) -> Option<Suspect> {
+    pub fn forwarder(&self, proto: u8, end: (IpAddr, u16), is_own: impl Fn(IpAddr) -> bool) -> Option<LikelyCause> {
         self.server(|server| {
             let elsewhere = || server.backends.iter().any(|&(backend, _)| !is_own(backend));
             server.address.is_some() && at_server(server, proto, end) && elsewhere()
@@ -223,18 +223,18 @@ impl<'a> Diverted<'a> {
 
     /// What could not be read, and may hold more diversions.
     #[must_use]
-    pub fn unread(&self) -> Option<Suspect> {
+    pub fn unread(&self) -> Option<LikelyCause> {
         let detail = self.diversions.unread.first()?.clone();
-        Some(Suspect { reason: PathReason::DiversionsUnread, detail })
+        Some(LikelyCause { reason: PathReason::DiversionsUnread, detail })
     }
 
-    fn server(&self, is_it: impl Fn(&VirtualServer) -> bool) -> Option<Suspect> {
+    fn server(&self, is_it: impl Fn(&VirtualServer) -> bool) -> Option<LikelyCause> {
         let server = self.diversions.virtual_servers.iter().find(|server| is_it(server))?;
         let detail = match server.address {
             Some(address) => format!("IPVS service {address} port {}", server.port),
             None => "IPVS service of marked packets".to_owned(),
         };
-        Some(Suspect { reason: PathReason::VirtualServer, detail })
+        Some(LikelyCause { reason: PathReason::VirtualServer, detail })
     }
 }
 
@@ -282,7 +282,7 @@ fn matches_rule(rule: &NetfilterRule, tuple: &Tuple, input_device: &str) -> bool
         && rule.dport.is_none_or(|port| port == tuple.dport)
 }
 
-fn suspected_rule(rule: &NetfilterRule) -> Suspect {
+fn suspected_rule(rule: &NetfilterRule) -> LikelyCause {
     let reason = match rule.diversion {
         Diversion::Tproxy => PathReason::Tproxy,
         Diversion::Rewrite => PathReason::RewrittenWithoutConntrack,
@@ -290,7 +290,7 @@ fn suspected_rule(rule: &NetfilterRule) -> Suspect {
         Diversion::Queue => PathReason::QueuedToProcess,
         Diversion::Synproxy => PathReason::Synproxy,
     };
-    Suspect { reason, detail: rule.place.clone() }
+    LikelyCause { reason, detail: rule.place.clone() }
 }
 
 fn at_server(server: &VirtualServer, proto: u8, (address, port): (IpAddr, u16)) -> bool {

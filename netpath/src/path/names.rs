@@ -190,7 +190,7 @@ impl<'a> Names<'a> {
                 Some(Claim::One(named)) => Some(named),
                 _ => None,
             });
-        let Some(veth) = lone_veth(hops, direction, topology) else { return by_address };
+        let Some(veth) = only_veth(hops, direction, topology) else { return by_address };
         // Of several ends, one may be outside.
         if address.is_none() && topology.saw(hops, Role::Outside, direction) {
             return None;
@@ -263,7 +263,7 @@ fn may_end(address: IpAddr, direction: Direction, is_for: Option<bool>) -> bool 
 
 /// The veth by which a flow came out of a pod (rx) or went into one (tx). Of two nobody knows which is the end: a pod may
 /// forward, or an address and port may have passed to another pod.
-fn lone_veth(hops: &[Observation], direction: Direction, topology: &Topology) -> Option<u32> {
+fn only_veth(hops: &[Observation], direction: Direction, topology: &Topology) -> Option<u32> {
     let mut veths = hops
         .iter()
         .filter(|hop| hop.direction == direction && topology.role(hop.ifindex) == Role::Pod)

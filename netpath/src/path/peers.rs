@@ -29,7 +29,7 @@ impl Peers {
     /// Where the address is. `in_tunnel`: a tunnel's device shows its packets.
     #[must_use]
     pub fn kind(&self, address: IpAddr, in_tunnel: bool, topology: &Topology) -> PeerKind {
-        if topology.is_to_many(address) {
+        if topology.is_multicast_or_broadcast(address) {
             PeerKind::Many
         } else if topology.pod(address).is_some() {
             PeerKind::PodHere

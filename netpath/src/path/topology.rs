@@ -12,8 +12,8 @@ use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use self::networks::Networks;
-pub use self::segments::Segment;
-use self::segments::Segments;
+pub use self::segments::L2Segment;
+use self::segments::L2Segments;
 use crate::model::{Attach, DeviceClass, Direction};
 use crate::snapshot::{Device, LocalRoute, Observation};
 
@@ -51,7 +51,7 @@ pub struct Topology<'a> {
     sometimes_delivered: Networks,
     broadcast: HashSet<Ipv4Addr>,
     pods: HashMap<IpAddr, &'a Device>,
-    segments: Segments,
+    segments: L2Segments,
     hidden: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Topology<'a> {
             sometimes_delivered: local_routes.iter().map(|route| route.network).collect(),
             broadcast: HashSet::new(),
             pods: HashMap::new(),
-            segments: Segments::new(&by_index),
+            segments: L2Segments::new(&by_index),
             hidden: hidden || devices.iter().any(|device| hides(device)),
         };
         for device in devices {
@@ -219,7 +219,7 @@ impl<'a> Topology<'a> {
 
     /// Whether packets to the address go to many at once: multicast, broadcast.
     #[must_use]
-    pub fn is_to_many(&self, address: IpAddr) -> bool {
+    pub fn is_multicast_or_broadcast(&self, address: IpAddr) -> bool {
         address.is_multicast() || self.is_broadcast(address)
     }
 
@@ -248,7 +248,7 @@ impl<'a> Topology<'a> {
 
     /// Which network of frames one seen at `ifindex` with these tags belongs to.
     #[must_use]
-    pub fn segment(&self, ifindex: u32, vlans: [u16; 2]) -> Segment {
+    pub fn segment(&self, ifindex: u32, vlans: [u16; 2]) -> L2Segment {
         self.segments.of(ifindex, vlans)
     }
 }

@@ -23,8 +23,8 @@ const DRAIN_SOON: Duration = Duration::from_millis(100);
 
 /// What the thread is asked for; it stops when nobody can ask any more.
 enum Order {
-    /// See [`Drainer::retire`]. What is sent back tells that it is done.
-    Retire { ifindex: u32, retired: u32, done: mpsc::Sender<()> },
+    /// See [`Drainer::reindex`]. What is sent back tells that it is done.
+    Reindex { from: u32, to: u32, done: mpsc::Sender<()> },
     /// See [`Drainer::cut`].
     Cut(mpsc::Sender<(FlowCounts, Boundary)>),
 }
@@ -53,7 +53,7 @@ impl Drainer {
                 let closed = match &order {
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Ok(Order::Cut(_)) => Some(cross(&mut drain, &mut counters)?),
-                    Ok(Order::Retire { .. }) | Err(RecvTimeoutError::Timeout) => {
+                    Ok(Order::Reindex { .. }) | Err(RecvTimeoutError::Timeout) => {
                         drain.flip().context(FLIP)?;
                         None
                     }
@@ -65,8 +65,8 @@ impl Drainer {
                     (Ok(Order::Cut(reply)), Some(closed)) => {
                         let _ = reply.send((drain.take(&mut flow_counts), closed));
                     }
-                    (Ok(Order::Retire { ifindex, retired, done }), _) => {
-                        flow_counts.retire(ifindex, retired);
+                    (Ok(Order::Reindex { from, to, done }), _) => {
+                        flow_counts.reindex(from, to);
                         let _ = done.send(());
                     }
                     _ => {}
@@ -85,10 +85,10 @@ impl Drainer {
 
     /// Puts what was counted at a device so far in this window under another index, so that the device that has its index now
     /// begins anew. Blocks for a drain.
-    pub fn retire(&self, ifindex: u32, retired: u32) {
+    pub fn reindex(&self, from: u32, to: u32) {
         let (done, is_done) = mpsc::channel();
         // If the thread has failed, its error comes when the window is closed.
-        if self.orders.send(Order::Retire { ifindex, retired, done }).is_ok() {
+        if self.orders.send(Order::Reindex { from, to, done }).is_ok() {
             let _ = is_done.recv();
         }
     }

@@ -9,13 +9,13 @@ use netpath_ebpf::NO_REASON;
 
 use super::node::own_netns;
 use crate::kernel::flow_counts::{Dropped, FlowCounts};
-use crate::kernel::frees::Frees;
+use crate::kernel::frees::SkbFrees;
 use crate::kernel::symbols::SymbolFile;
 use crate::snapshot::{KernelDrop, KernelDrops};
 
 /// Names what was dropped.
 pub struct DropNamer {
-    frees: Frees,
+    frees: SkbFrees,
     /// `None` if it may not be read.
     symbols: Option<SymbolFile>,
     /// Functions by address; `None` of those without a name.
@@ -26,7 +26,7 @@ pub struct DropNamer {
 
 impl DropNamer {
     /// Must be called with the capability that `/proc/kallsyms` takes to be opened (`CAP_SYSLOG`).
-    pub fn new(frees: Frees) -> Self {
+    pub fn new(frees: SkbFrees) -> Self {
         Self { frees, symbols: SymbolFile::open().ok(), functions: HashMap::new(), own_netns: own_netns() }
     }
 

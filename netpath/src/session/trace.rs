@@ -23,7 +23,7 @@ use crate::kernel::trace::{self, Tracer};
 use crate::model::Window;
 use crate::node::conntrack::{Limits, Tracker};
 use crate::node::devices::{EniChoice, Layer, Link, LinkEvent, LinkMonitor};
-use crate::node::pods::{Follower, HostRoot};
+use crate::node::pods::{HostRoot, PodWatcher};
 use crate::node::source::Pending;
 use crate::path::names::{Named, Names};
 use crate::path::topology::{Role, Topology};
@@ -61,7 +61,7 @@ pub struct TraceSession {
     attacher: Attacher,
     tracer: Tracer,
     monitor: LinkMonitor,
-    follower: Follower,
+    follower: PodWatcher,
     names: Option<Pending<snapshot::Names>>,
     symbols: Option<Pending<Symbols>>,
     read_symbols: Symbols,
@@ -120,7 +120,7 @@ impl TraceSession {
         let symbols = symbols.ok().map(|mut file| {
             Pending::spawn("symbols", NAMES_AFTER, Symbols::default(), move || file.read().unwrap_or_default())
         });
-        let follower = Follower::start(host);
+        let follower = PodWatcher::start(host);
         let names = Some(follower.cut(false));
         let window = Window {
             started_at: Timestamp::now().to_string(),
@@ -296,7 +296,7 @@ impl TraceSession {
         if std::mem::replace(&mut self.no_room, no_room) < no_room {
             self.stitcher.lost();
         }
-        let Some(first) = self.stitcher.next_due(now_ns) else { return Ok(Vec::new()) };
+        let Some(first) = self.stitcher.pop_due(now_ns) else { return Ok(Vec::new()) };
         self.take_names();
         let Self { stitcher, judge, tracer, facts, read_symbols, .. } = self;
         let devices: Vec<&Device> = facts.devices.iter().collect();
@@ -317,7 +317,7 @@ impl TraceSession {
             netns: self.netns,
         };
         let mut packets = vec![first];
-        packets.extend(std::iter::from_fn(|| stitcher.next_due(now_ns)));
+        packets.extend(std::iter::from_fn(|| stitcher.pop_due(now_ns)));
         packets.sort_by_key(|packet| packet.hops.first().map(|hop| hop.seen.at_ns));
         let trips: Vec<Trip> = packets.iter().filter_map(|packet| judge.trip(packet, &node)).collect();
         let translations: Vec<(Tuple, Tuple)> = trips.iter().filter_map(translation).collect();

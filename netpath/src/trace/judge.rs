@@ -291,7 +291,7 @@ fn after_ingress(last: &Observation, node: &Node) -> (End, Option<String>) {
     if node.topology.is_own(address) {
         return (End::Host, None);
     }
-    let why = if node.topology.is_to_many(address) {
+    let why = if node.topology.is_multicast_or_broadcast(address) {
         "it is for many: copies of it may have been delivered"
     } else if node.partly_watched {
         "netpath watches ENIs and the pods of the filter alone, and it was seen at none of them again"

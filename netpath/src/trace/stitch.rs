@@ -123,7 +123,7 @@ impl Stitcher {
 
     /// The next packet of which nothing more is to be expected at this time (`CLOCK_MONOTONIC`, ns). One whose hops were all lost
     /// is left out.
-    pub fn next_due(&mut self, now_ns: u64) -> Option<Packet> {
+    pub fn pop_due(&mut self, now_ns: u64) -> Option<Packet> {
         loop {
             let key = *self.queue.first().filter(|(due_ns, _)| *due_ns <= now_ns)?;
             self.queue.remove(&key);
@@ -155,11 +155,11 @@ mod tests {
         let mut stitcher = Stitcher::default();
         stitcher.take(&Event { source: 1, ..event(EventKind::Hop, 1, 7, 5, 2_000) }, Bytes::new());
         stitcher.take(&event(EventKind::HopBefore, 1, 7, 2, 1_000), Bytes::new());
-        assert!(stitcher.next_due(QUIET_NS).is_none(), "more may come");
-        let packet = stitcher.next_due(QUIET_NS + 2_000).expect("it is due");
+        assert!(stitcher.pop_due(QUIET_NS).is_none(), "more may come");
+        let packet = stitcher.pop_due(QUIET_NS + 2_000).expect("it is due");
         let hooks: Vec<_> = packet.hops.iter().map(|hop| (hop.seen.hook, hop.before_match)).collect();
         assert_eq!((hooks, packet.complete, packet.freed), (vec![(2, true), (5, false)], true, None));
-        assert!(stitcher.next_due(u64::MAX).is_none() && stitcher.due_ns().is_none());
+        assert!(stitcher.pop_due(u64::MAX).is_none() && stitcher.due_ns().is_none());
     }
 
     #[test]
@@ -169,10 +169,10 @@ mod tests {
         stitcher.take(&event(EventKind::Hop, 2, 2, 2, 0), Bytes::new());
         let freed = Event { source: 1 << 31, reason: 8, location: 99, ..event(EventKind::Freed, 1, 2, 0, 500) };
         stitcher.take(&freed, Bytes::new());
-        let packet = stitcher.next_due(QUIET_NS + 500).expect("it ended");
+        let packet = stitcher.pop_due(QUIET_NS + 500).expect("it ended");
         assert_eq!(packet.freed, Some(Freed { at_ns: 500, reason: Some(8), location: 99, netns: None }));
-        assert!(stitcher.next_due(QUIET_WITHOUT_END_NS - 1).is_none());
-        assert_eq!(stitcher.next_due(QUIET_WITHOUT_END_NS).map(|packet| packet.trip), Some(1));
+        assert!(stitcher.pop_due(QUIET_WITHOUT_END_NS - 1).is_none());
+        assert_eq!(stitcher.pop_due(QUIET_WITHOUT_END_NS).map(|packet| packet.trip), Some(1));
     }
 
     #[test]
@@ -182,10 +182,10 @@ mod tests {
         stitcher.take(&event(EventKind::Hop, 4, 2, 3, 1), Bytes::new());
         stitcher.take(&event(EventKind::Hop, 5, 3, 3, 2), Bytes::new());
         let complete: Vec<_> =
-            std::iter::from_fn(|| stitcher.next_due(u64::MAX)).map(|packet| packet.complete).collect();
+            std::iter::from_fn(|| stitcher.pop_due(u64::MAX)).map(|packet| packet.complete).collect();
         assert_eq!(complete, [false, false, true]);
         // Only the program knows this one.
         stitcher.take(&Event { lost: 1, ..event(EventKind::Hop, 6, 4, 3, 3) }, Bytes::new());
-        assert!(!stitcher.next_due(u64::MAX).expect("due").complete);
+        assert!(!stitcher.pop_due(u64::MAX).expect("due").complete);
     }
 }

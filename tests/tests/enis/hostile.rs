@@ -13,15 +13,21 @@ fn all(lab: &Lab, reply: fn() -> Reply) -> [Server; 3] {
 /// Measures, and lists, while all three behave like this, and returns how netpath takes it.
 fn taken(lab: &Lab, reply: fn() -> Reply) -> [String; 3] {
     let _servers = all(lab, reply);
-    let arguments = ["report", "--eni", "eth*", "--duration", "100ms", "--format", "json"];
-    let report: Report = read(text(lab, &arguments).as_bytes()).unwrap();
+    let arguments: [&[&str]; 3] = [
+        &["report", "--eni", "eth*", "--duration", "100ms", "--format", "json"],
+        &["report", "--eni", "eth*", "--duration", "100ms"],
+        &["devices", "--eni", "eth*"],
+    ];
+    let [json, tables @ ..] = std::thread::scope(|scope| {
+        let running = arguments.map(|arguments| scope.spawn(|| text(lab, arguments)));
+        running.map(|running| running.join().unwrap())
+    });
+    let report: Report = read(json.as_bytes()).unwrap();
     assert!(report.ipam.is_none() && report.node.instance_id.is_none(), "{report:#}");
     assert!(report.eni("eth0").id.is_none());
     assert!(!report.devices.is_empty() && report.window.duration_ns > 0);
     let [_, states @ ..] = states(&report.sources).map(str::to_owned);
-    for table in
-        [text(lab, &["report", "--eni", "eth*", "--duration", "100ms"]), text(lab, &["devices", "--eni", "eth*"])]
-    {
+    for table in tables {
         assert!(!table.contains(|c: char| c.is_control() && c != '\n'), "{table:?}");
         for name in ["the instance metadata service", "ipamd's introspection", "ipamd's metrics endpoint"] {
             assert_eq!(table.matches(&format!("{name} was asked, but ")).count(), 1, "{table}");

@@ -59,7 +59,7 @@ fn an_error_is_counted_with_the_packet_that_it_is_about() {
             assert_eq!(answer(&program, LOOPBACK, &unreachable(is_v6, 2000), Beside::default()), Some(-1));
             let mut flow_counts = FlowCounts::default();
             drain.drain(&mut flow_counts).unwrap();
-            flow_counts.retire(LOOPBACK, 99);
+            flow_counts.reindex(LOOPBACK, 99);
             let seen: Vec<Observation> = flow_counts.observations().collect();
             assert_eq!((seen.len(), seen[0].ifindex, seen[0].counts.packets), (1, 99, 1));
             assert_eq!(seen[0].about.unwrap().sport, 2000);

@@ -1,7 +1,7 @@
 //! Legacy attachment, for kernels without TCX (before 6.6): direct-action filters on a device's clsact qdisc.
 //!
 //! In: a device and a loaded program. Out: a filter at the head of the chain, where the kernel allows that. Filters stay when
-//! the process ends, so each names its owner ([`Lease`]); dropping the link deletes exactly that filter.
+//! the process ends, so each names its owner ([`FilterOwner`]); dropping the link deletes exactly that filter.
 //!
 //! The chain is sorted by priority; of one priority the filter that was added last runs first (`net/sched/cls_bpf.c`,
 //! `cls_bpf_change`). Our programs answer -1, after which both the next filter of the priority and those of later priorities
@@ -18,7 +18,7 @@ use aya::util::KernelVersion;
 
 use self::qdisc::QdiscMaker;
 use super::AttachError;
-use crate::kernel::lease::Lease;
+use crate::kernel::filter_owner::FilterOwner;
 use crate::snapshot::NewQdiscs;
 
 /// The last priority to try. A priority belongs to filters of one kind and protocol.
@@ -27,13 +27,13 @@ const LAST_PRIORITY: u16 = 16;
 /// Attaches by netlink, in the network namespace of the calling thread.
 #[derive(Debug)]
 pub struct Clsact {
-    lease: Lease,
+    owner: FilterOwner,
     qdiscs: QdiscMaker,
 }
 
 impl Clsact {
     pub fn new(kernel: KernelVersion) -> std::io::Result<Self> {
-        Ok(Self { lease: Lease::take()?, qdiscs: QdiscMaker::new(kernel)? })
+        Ok(Self { owner: FilterOwner::take()?, qdiscs: QdiscMaker::new(kernel)? })
     }
 
     /// From now on, attaches only where there is a clsact qdisc.
@@ -59,7 +59,7 @@ impl Clsact {
         direction: TcAttachType,
     ) -> Result<SchedClassifierLink, AttachError> {
         for priority in 1..=LAST_PRIORITY {
-            let handle = TcHandle::from(self.lease.handle());
+            let handle = TcHandle::from(self.owner.handle());
             let options = NlOptions { priority, handle, classid: None };
             match program.attach_with_options(device, direction, TcAttachOptions::Netlink(options)) {
                 Ok(link) => return Ok(program.take_link(link)?),

@@ -20,7 +20,7 @@ const READ_DELAYS: [Duration; 2] = [Duration::from_millis(500), Duration::from_s
 
 /// Follows names, over one window or several.
 #[derive(Debug)]
-pub struct Follower {
+pub struct PodWatcher {
     orders: Sender<Order>,
 }
 
@@ -37,7 +37,7 @@ enum Order {
     },
 }
 
-impl Follower {
+impl PodWatcher {
     /// Begins with the first reading, in the network namespace of the calling thread, and does not wait for it.
     #[must_use]
     pub fn start(root: HostRoot) -> Self {

@@ -18,7 +18,7 @@ const MAX_STEPS: usize = 16;
 
 /// A network of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Segment {
+pub struct L2Segment {
     /// The highest device that its frames come to without being routed.
     pub link: u32,
     /// It is a VLAN of a bridge that the node itself takes no part in; `vlans` begins with its number.
@@ -29,7 +29,7 @@ pub struct Segment {
 
 /// The node's networks of frames, for look-up.
 #[derive(Debug, Default)]
-pub struct Segments {
+pub struct L2Segments {
     /// For a device and a tag, the device that takes it off.
     strippers: HashMap<(u32, u16), u32>,
     /// For a device, the one that its frames come to unchanged.
@@ -42,7 +42,7 @@ pub struct Segments {
     own: HashMap<u32, u16>,
 }
 
-impl Segments {
+impl L2Segments {
     /// Reads the devices, by index.
     pub fn new(devices: &HashMap<u32, &Device>) -> Self {
         let mut segments = Self::default();
@@ -98,7 +98,7 @@ impl Segments {
     }
 
     /// The network of a frame that is seen at the device with these tags.
-    pub fn of(&self, mut link: u32, mut vlans: [u16; 2]) -> Segment {
+    pub fn of(&self, mut link: u32, mut vlans: [u16; 2]) -> L2Segment {
         for _ in 0..MAX_STEPS {
             if let Some(&upper) = self.strippers.get(&(link, vlans[0])).filter(|_| vlans[0] != 0) {
                 (link, vlans) = (upper, [vlans[1], 0]);
@@ -114,21 +114,21 @@ impl Segments {
                 break;
             }
         }
-        Segment { link, bridged: false, vlans }
+        L2Segment { link, bridged: false, vlans }
     }
 
     /// The network of a frame that is in a filtering bridge.
-    fn in_bridge(&self, bridge: u32, vid: u16, inner: u16) -> Segment {
+    fn in_bridge(&self, bridge: u32, vid: u16, inner: u16) -> L2Segment {
         let vlan = self.vlan(bridge, vid);
         let is_own = |&own: &u16| own != 0 && self.vlan(bridge, own) == vlan;
         if self.own.get(&bridge).is_some_and(is_own) {
-            return Segment { link: bridge, bridged: false, vlans: [inner, 0] };
+            return L2Segment { link: bridge, bridged: false, vlans: [inner, 0] };
         }
         let stripper =
             self.strippers.iter().filter(|((lower, id), _)| *lower == bridge && self.vlan(bridge, *id) == vlan);
         match stripper.map(|(_, &upper)| upper).min() {
-            Some(upper) => Segment { link: upper, bridged: false, vlans: [inner, 0] },
-            None => Segment { link: bridge, bridged: true, vlans: [vlan, inner] },
+            Some(upper) => L2Segment { link: upper, bridged: false, vlans: [inner, 0] },
+            None => L2Segment { link: bridge, bridged: true, vlans: [vlan, inner] },
         }
     }
 }

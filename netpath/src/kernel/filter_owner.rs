@@ -19,12 +19,12 @@ const OURS: u32 = 1 << 31;
 
 /// Holds the map for as long as it lives.
 #[derive(Debug)]
-pub struct Lease {
+pub struct FilterOwner {
     _map: MapData,
     handle: u32,
 }
 
-impl Lease {
+impl FilterOwner {
     /// Makes the map. Needs `CAP_BPF`.
     pub fn take() -> io::Result<Self> {
         let map = MapData::from_fd(bpf::named_map(NAME)?).map_err(io::Error::other)?;
