@@ -12,7 +12,7 @@ use lab::traffic::{Churn, Witnessed, churn};
 use serde::Deserialize;
 
 const PER_SECOND: u32 = 5_000;
-const DURATION: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(3);
 
 /// As much of a report as this needs.
 #[derive(Deserialize)]

@@ -213,10 +213,10 @@ fn sink_address(moved: &HashMap<(&str, SocketAddr, SocketAddr), u64>, local: Soc
 }
 
 /// 1,000 new connections a second, or as many as `SOAK_CONNECTIONS` says, each with two ends of its own: memory follows those
-/// that live. For 20 seconds, or as many as `SOAK_SECONDS` says.
+/// that live. For 12 seconds, or as many as `SOAK_SECONDS` says.
 #[test]
 fn memory_is_that_of_what_lives() {
-    let seconds: u64 = std::env::var("SOAK_SECONDS").map_or(20, |seconds| seconds.parse().unwrap());
+    let seconds: u64 = std::env::var("SOAK_SECONDS").map_or(12, |seconds| seconds.parse().unwrap());
     let lab = Lab::builder().pod("client").start().unwrap();
     lab.snat().unwrap();
     let (node, client) = (&lab.node.namespace, lab.pod("client"));
