@@ -99,6 +99,7 @@ impl Namespace {
         let prepare = move || {
             enter(&file)?;
             mount_own_sysfs()?;
+            obey_signals();
             die_with(parent)
         };
         // SAFETY: `prepare` makes only system calls, on values made before the fork; it neither allocates nor locks.
@@ -164,6 +165,14 @@ fn mount_own_sysfs() -> io::Result<()> {
         check(libc::unshare(libc::CLONE_NEWNS))?;
         check(libc::mount(c"".as_ptr(), c"/".as_ptr(), none, libc::MS_SLAVE | libc::MS_REC, none.cast()))?;
         check(libc::mount(c"sysfs".as_ptr(), c"/sys".as_ptr(), c"sysfs".as_ptr(), 0, none.cast()))
+    }
+}
+
+/// A shell without job control has what it starts in the background ignore these, and so has `nohup`.
+fn obey_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: it sets no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -84,7 +84,7 @@ fn a_killed_recording_replays_up_to_its_last_whole_window() {
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0x1f, 0x8b, 8, 0, 0]).unwrap();
     let output = Command::new(netpath_binary().unwrap()).args(["replay", name, "--format", "json"]).output().unwrap();
     let messages = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && messages.contains("is cut off or damaged: it replays up to 20"), "{messages}");
+    assert!(output.status.success() && messages.contains("is cut off or damaged: it is read up to 20"), "{messages}");
     let report: Report = read(&output.stdout).unwrap();
     assert!(report.window.duration_ns > 100_000_000);
 }

@@ -29,9 +29,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let mut output = Output::open(args.output.as_deref())?;
     let default = [GroupBy::Path, GroupBy::Pod, GroupBy::Service];
     let by = if args.group_by.is_empty() { &default } else { args.group_by.as_slice() };
-    let (before, filters) = sums(&args.before, by, &filter)?;
-    let (after, _) = sums(&args.after, by, &filter)?;
-    let diff = diff(before, after, filters);
+    let diff = diff(sums(&args.before, by, &filter)?, sums(&args.after, by, &filter)?);
     let (screen, scale) = (screen(&output), Scale::sums(args.units));
     output.write(|mut out| match args.format {
         Format::Table => render::diff::write(&diff, &mut out, args.top, scale, &screen),
@@ -42,12 +40,11 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The windows of a file, added up, and the filters that they went through.
-fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<(Sums, Vec<String>)> {
-    let (mut sums, mut filters) = (Sums::new(by), Vec::new());
+/// The windows of a file, added up.
+fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<Sums> {
+    let mut sums = Sums::new(by);
     let mut add = |mut report| {
         select(&mut report, filter);
-        filters = report.selection.take().map(|selection| selection.filters).unwrap_or_default();
         sums.add(report);
     };
     let (name, mut from) = open(path)?;
@@ -61,5 +58,5 @@ fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<(Sums, V
         }
     }
     ensure!(!sums.is_empty(), "{name} has no window; record one with netpath record FILE");
-    Ok((sums, filters))
+    Ok(sums)
 }

@@ -78,7 +78,7 @@ impl Recording {
                         "{name} has no whole window: it was cut off, or is no recording; record one with netpath record FILE"
                     );
                 };
-                eprintln!("netpath: {name} is cut off or damaged: it replays up to {until:.0}");
+                eprintln!("netpath: {name} is cut off or damaged: it is read up to {until:.0}");
                 Ok(None)
             }
         }

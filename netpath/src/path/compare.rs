@@ -39,11 +39,12 @@ impl Sums {
                 sum.flows = sum.flows.saturating_add(group.flows);
             }
         }
-        let Report { node, window, accounting, health, .. } = report;
+        let Report { node, window, accounting, health, selection, .. } = report;
         let all = &mut self.compared;
         let is_first = all.windows == 0;
         if is_first {
             (all.node, all.started_at) = (node, window.started_at);
+            all.filters = selection.map(|selection| selection.filters).unwrap_or_default();
         }
         all.windows += 1;
         all.duration_ns = all.duration_ns.saturating_add(window.duration_ns);
@@ -63,15 +64,14 @@ impl Sums {
     }
 }
 
-/// What differs. `filters`: the options by which flows were chosen. Both must be added up by the same.
+/// What differs. Both must be added up by the same.
 #[must_use]
-pub fn diff(before: Sums, after: Sums, filters: Vec<String>) -> Diff {
+pub fn diff(before: Sums, after: Sums) -> Diff {
     let lengths = [before.compared.duration_ns, after.compared.duration_ns];
     let comparisons = before.groups.into_iter().zip(after.groups);
     Diff {
         schema: DIFF_SCHEMA.to_owned(),
         netpath_version: env!("CARGO_PKG_VERSION").to_owned(),
-        filters,
         before: before.compared,
         after: after.compared,
         comparisons: comparisons

@@ -73,8 +73,13 @@ fn heads(diff: &Diff) -> Vec<String> {
         format!("{which}: {host}, {}{windows} from {seconds} UTC", duration(side.duration_ns))
     };
     let mut heads: Vec<String> = sides(diff).map(head).to_vec();
-    if !diff.filters.is_empty() {
-        heads.push(format!("only flows of {}", sanitise(&diff.filters.join(" "))));
+    let only = |filters: &[String]| sanitise(&filters.join(" ")).into_owned();
+    if diff.before.filters != diff.after.filters {
+        heads.extend(sides(diff).into_iter().filter(|(_, side)| !side.filters.is_empty()).map(|(which, side)| {
+            format!("{which}: only flows that match {}, so that not the same is compared", only(&side.filters))
+        }));
+    } else if !diff.after.filters.is_empty() {
+        heads.push(format!("only flows that match {}", only(&diff.after.filters)));
     }
     heads
 }
@@ -119,7 +124,13 @@ fn verdict(diff: &Diff, scale: Scale) -> String {
     };
     let by: Vec<GroupBy> = diff.comparisons.iter().map(|one| one.by).collect();
     let changes: Vec<String> = by.into_iter().filter_map(most).collect();
-    if changes.is_empty() { total + ". No flow differs." } else { format!("{total}. Most: {}.", changes.join("; ")) }
+    if diff.comparisons.iter().all(|comparison| comparison.changes.is_empty()) {
+        total + ". There are no such flows in either."
+    } else if changes.is_empty() {
+        total + ". No flow differs."
+    } else {
+        format!("{total}. Most: {}.", changes.join("; "))
+    }
 }
 
 fn blocks(diff: &Diff, top: usize, scale: Scale) -> Vec<Block> {

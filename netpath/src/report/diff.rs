@@ -18,8 +18,6 @@ pub struct Diff {
     pub schema: String,
     /// Version of the netpath that compared.
     pub netpath_version: String,
-    /// The options that chose flows, as in a report's selection; empty for all flows.
-    pub filters: Vec<String>,
     /// The one.
     pub before: Compared,
     /// The other.
@@ -33,6 +31,9 @@ pub struct Diff {
 pub struct Compared {
     /// The node.
     pub node: NodeInfo,
+    /// The options that chose its flows, as in a report's selection, those that the file was written with included; empty for
+    /// all flows.
+    pub filters: Vec<String>,
     /// When the first window began: RFC 3339, UTC.
     pub started_at: String,
     /// How long its windows are, together: nanoseconds.
