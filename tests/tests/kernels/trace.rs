@@ -55,7 +55,7 @@ fn packets_are_followed_through_a_vlan_device() {
     let (node, client) = (&lab.node.namespace, lab.pod("client"));
     let (near, far) = ("link eth0 type vlan id 7", "link node-eth0 type vlan id 7");
     assert!(between("vlan", (node, near), (&lab.vpc, far)));
-    ip_batch(&lab.vpc, &format!("route add {} via 192.168.77.1\n", client.ipv4)).unwrap();
+    ip_batch(&lab.vpc, &format!("route replace {} via 192.168.77.1\n", client.ipv4)).unwrap();
     let server = SocketAddr::from(([192, 168, 77, 2], 9000));
     let echo = UdpEcho::start(&lab.vpc, server).unwrap();
     each_way(|way| {
