@@ -184,17 +184,14 @@ pub struct Tuple {
     pub dport: u16,
 }
 
-/// In two or three words, where the derived one has ten pieces: joining hashes each tuple several times.
+/// In three words, where the derived one has ten pieces: joining hashes each tuple several times.
 impl Hash for Tuple {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match (self.src, self.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                state.write_u64(u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()));
-            }
-            (src, dst) => [src, dst].into_iter().for_each(|address| match address {
+        for address in [self.src, self.dst] {
+            match address {
                 IpAddr::V4(v4) => state.write_u32(v4.to_bits()),
                 IpAddr::V6(v6) => state.write_u128(v6.to_bits()),
-            }),
+            }
         }
         state.write_u64(u64::from(self.proto) << 32 | u64::from(self.sport) << 16 | u64::from(self.dport));
     }

@@ -5,8 +5,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::ensure;
-
 use super::input::{Recording, Reports, is_recording, open};
 use super::output::Output;
 use super::screen::screen;
@@ -40,7 +38,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The windows of a file, added up.
+/// The windows of a file, added up: a file without one is an error when it is read.
 fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<Sums> {
     let mut sums = Sums::new(by);
     let mut add = |mut report| {
@@ -49,14 +47,13 @@ fn sums(path: &Path, by: &[GroupBy], filter: &Filter) -> anyhow::Result<Sums> {
     };
     let (name, mut from) = open(path)?;
     if is_recording(&mut from) {
-        for window in Recording::new((name.clone(), from)) {
+        for window in Recording::new((name, from)) {
             add(path::report(&window?.1));
         }
     } else {
-        for report in Reports::of((name.clone(), from))? {
+        for report in Reports::of((name, from))? {
             add(report?);
         }
     }
-    ensure!(!sums.is_empty(), "{name} has no window; record one with netpath record FILE");
     Ok(sums)
 }

@@ -22,12 +22,6 @@ impl Sums {
         Self { compared: Compared::default(), groups: by.iter().map(|by| (*by, BTreeMap::new())).collect() }
     }
 
-    /// Whether there was no window.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.compared.windows == 0
-    }
-
     /// Adds a window, or what is left of it by a filter.
     pub fn add(&mut self, mut report: Report) {
         for (by, sums) in &mut self.groups {
@@ -104,8 +98,6 @@ fn size(change: &Change) -> f64 {
 }
 
 fn change(name: Option<String>, before: Option<Amount>, after: Option<Amount>) -> Change {
-    // What was not there moved nothing.
-    let rate = |amount: Option<Amount>| amount.map_or(Some(0.0), |amount| amount.bytes_per_second);
     let bytes_per_second = rate(after).zip(rate(before)).map(|(after, before)| after - before);
     let kind = match (before, after) {
         (None, _) => ChangeKind::New,
@@ -121,6 +113,12 @@ fn change(name: Option<String>, before: Option<Amount>, after: Option<Amount>) -
 
 fn rated(amount: Amount, duration_ns: u64) -> Amount {
     Amount { bytes_per_second: per_second(amount.bytes, duration_ns), ..amount }
+}
+
+/// Bytes a second: 0 of what is not there; `None` over no time.
+#[must_use]
+pub fn rate(amount: Option<Amount>) -> Option<f64> {
+    amount.map_or(Some(0.0), |amount| amount.bytes_per_second)
 }
 
 /// Bytes a second; `None` over no time.

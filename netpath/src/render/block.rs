@@ -305,6 +305,14 @@ pub fn write_wrapped(out: &mut impl Write, screen: &Screen, text: &str, indent: 
     Ok(())
 }
 
+/// Writes a sentence in lines that fit, in a colour.
+pub(super) fn write_styled(out: &mut impl Write, screen: &Screen, text: &str, tone: Tone) -> io::Result<()> {
+    for line in wrap(&screen.text(text), screen.width) {
+        writeln!(out, "{}", screen.styled(&line, tone))?;
+    }
+    Ok(())
+}
+
 /// Writes a sentence behind something; its further lines begin below its first.
 pub(super) fn write_hanging(out: &mut impl Write, screen: &Screen, before: &str, text: &str) -> io::Result<()> {
     let before = screen.text(before);

@@ -4,12 +4,13 @@
 
 use std::io::{self, Write};
 
-use super::block::{Block, Cell, Column, Screen, escape, wrap, write_wrapped};
+use super::block::{Block, Cell, Column, Screen, escape, write_styled, write_wrapped};
 use super::report::groups::{nouns, shown};
+use super::report::moment;
 use super::tone::Tone;
 use super::units::{Scale, duration};
-use crate::path::compare::per_second;
-use crate::report::{Amount, Change, ChangeKind, Compared, Comparison, Diff, GroupBy, PathClass};
+use crate::path::compare::{per_second, rate};
+use crate::report::{Change, ChangeKind, Compared, Comparison, Diff, GroupBy, PathClass};
 use crate::sanitise::sanitise;
 
 /// Writes it as text.
@@ -18,16 +19,12 @@ use crate::sanitise::sanitise;
 /// If `out` fails.
 pub fn write(diff: &Diff, out: &mut impl Write, top: usize, scale: Scale, screen: &Screen) -> io::Result<()> {
     for warning in warnings(diff) {
-        for line in wrap(&screen.text(&warning), screen.width) {
-            writeln!(out, "{}", screen.styled(&line, Tone::Bad))?;
-        }
+        write_styled(out, screen, &warning, Tone::Bad)?;
     }
     for head in heads(diff) {
         write_wrapped(out, screen, &head, 0)?;
     }
-    for line in wrap(&screen.text(&verdict(diff, scale)), screen.width) {
-        writeln!(out, "{}", screen.styled(&line, Tone::Strong))?;
-    }
+    write_styled(out, screen, &verdict(diff, scale), Tone::Strong)?;
     for block in blocks(diff, top, scale) {
         writeln!(out)?;
         block.write(out, screen)?;
@@ -67,10 +64,8 @@ fn sides(diff: &Diff) -> [(&'static str, &Compared); 2] {
 fn heads(diff: &Diff) -> Vec<String> {
     let head = |(which, side): (&str, &Compared)| {
         let windows = if side.windows == 1 { String::new() } else { format!(" in {} windows", side.windows) };
-        let started = sanitise(&side.started_at);
-        let seconds = started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replacen('T', " ", 1);
-        let host = sanitise(&side.node.hostname);
-        format!("{which}: {host}, {}{windows} from {seconds} UTC", duration(side.duration_ns))
+        let (host, started) = (sanitise(&side.node.hostname), moment(&side.started_at));
+        format!("{which}: {host}, {}{windows} from {started}", duration(side.duration_ns))
     };
     let mut heads: Vec<String> = sides(diff).map(head).to_vec();
     let only = |filters: &[String]| sanitise(&filters.join(" ")).into_owned();
@@ -109,11 +104,10 @@ fn notes(diff: &Diff) -> Vec<String> {
 
 /// The answer in one sentence.
 fn verdict(diff: &Diff, scale: Scale) -> String {
-    let most = |by| {
-        let of_it = diff.comparisons.iter().find(|one| one.by == by)?;
-        let first = of_it.changes.first()?;
+    let most = |comparison: &Comparison| {
+        let first = comparison.changes.first()?;
         let change = first.bytes_per_second.filter(|change| *change != 0.0)?;
-        Some(format!("{} {}", name(by, first), signed(change, scale)))
+        Some(format!("{} {}", name(comparison.by, first), signed(change, scale)))
     };
     let total = |side: &Compared| side.node_network_total_bytes.and_then(|bytes| per_second(bytes, side.duration_ns));
     let total = match (total(&diff.before), total(&diff.after)) {
@@ -122,8 +116,7 @@ fn verdict(diff: &Diff, scale: Scale) -> String {
         }
         _ => "node_network_total_bytes is not known of both".to_owned(),
     };
-    let by: Vec<GroupBy> = diff.comparisons.iter().map(|one| one.by).collect();
-    let changes: Vec<String> = by.into_iter().filter_map(most).collect();
+    let changes: Vec<String> = diff.comparisons.iter().filter_map(most).collect();
     if diff.comparisons.iter().all(|comparison| comparison.changes.is_empty()) {
         total + ". There are no such flows in either."
     } else if changes.is_empty() {
@@ -162,14 +155,7 @@ fn cloudwatch(diff: &Diff, scale: Scale) -> Block {
         }
         let before = before.and_then(|bytes| per_second(bytes, diff.before.duration_ns));
         let after = after.and_then(|bytes| per_second(bytes, diff.after.duration_ns));
-        let change = after.zip(before).map(|(after, before)| after - before);
-        block.row([
-            Cell::from(name),
-            rated(before, scale).into(),
-            rated(after, scale).into(),
-            change.map_or_else(|| "-".to_owned(), |change| signed(change, scale)).into(),
-            before.zip(after).map_or_else(String::new, |(before, after)| relative(before, after)).into(),
-        ]);
+        block.row(cells(name.into(), [before, after], None, scale));
     }
     block
 }
@@ -189,16 +175,15 @@ fn by_flows(comparison: &Comparison, top: usize, scale: Scale) -> Block {
     };
     let mut block = Block { title, columns: columns(), ..Block::default() };
     for change in &changes[..shown] {
-        let rate = |amount: Option<_>| rated(amount.map_or(Some(0.0), |it: Amount| it.bytes_per_second), scale);
         let path =
             PathClass::ALL.into_iter().find(|path| *by == GroupBy::Path && change.name.as_deref() == Some(path.name()));
-        block.row([
-            Cell { text: name(*by, change), tone: path.map_or(Tone::Plain, Tone::of) },
-            rate(change.before).into(),
-            rate(change.after).into(),
-            change.bytes_per_second.map_or_else(|| "-".to_owned(), |change| signed(change, scale)).into(),
-            kind(change).into(),
-        ]);
+        let word = match change.kind {
+            ChangeKind::New => Some("new"),
+            ChangeKind::Gone => Some("gone"),
+            ChangeKind::Grew | ChangeKind::Shrank | ChangeKind::Same => None,
+        };
+        let name = Cell { text: name(*by, change), tone: path.map_or(Tone::Plain, Tone::of) };
+        block.row(cells(name, [change.before, change.after].map(rate), word, scale));
     }
     block
 }
@@ -207,8 +192,18 @@ fn name(by: GroupBy, change: &Change) -> String {
     change.name.as_deref().map_or_else(|| nouns(by).1.to_owned(), |name| shown(by, name))
 }
 
-fn rated(rate: Option<f64>, scale: Scale) -> String {
-    rate.map_or_else(|| "-".to_owned(), |rate| scale.rate(rate))
+/// Both rates, what is between them, and how that is called: by the ratio if there is no word for it.
+fn cells(name: Cell, [before, after]: [Option<f64>; 2], word: Option<&str>, scale: Scale) -> [Cell; 5] {
+    let or_dash = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".to_owned()));
+    let both = before.zip(after);
+    let ratio = || both.map(|(before, after)| relative(before, after)).unwrap_or_default();
+    [
+        name,
+        or_dash(before.map(|rate| scale.rate(rate))),
+        or_dash(after.map(|rate| scale.rate(rate))),
+        or_dash(both.map(|(before, after)| signed(after - before, scale))),
+        word.map_or_else(ratio, ToOwned::to_owned).into(),
+    ]
 }
 
 /// "+1.2 MB/s", "-5.0 kB/s", "0 B/s".
@@ -221,17 +216,6 @@ fn signed(change: f64, scale: Scale) -> String {
         "+"
     };
     format!("{sign}{}", scale.rate(change.abs()))
-}
-
-fn kind(change: &Change) -> String {
-    let rate = |amount: Option<Amount>| amount.and_then(|amount| amount.bytes_per_second);
-    match change.kind {
-        ChangeKind::New => "new".to_owned(),
-        ChangeKind::Gone => "gone".to_owned(),
-        _ => rate(change.before)
-            .zip(rate(change.after))
-            .map_or_else(String::new, |(before, after)| relative(before, after)),
-    }
 }
 
 /// "+31 %", "-8 %", "x12" from twice as much on.

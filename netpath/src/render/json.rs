@@ -28,7 +28,7 @@ pub fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
 /// What is written to it, with unsafe characters as `\u009b`. They are only in strings, so that it reads the same.
 struct Escaped<W: Write> {
     out: W,
-    /// What is not written yet: `serde_json` writes pieces of a few bytes, each of whole characters.
+    /// Not written yet. `serde_json` writes a few bytes at a time, and never a part of a character.
     text: Vec<u8>,
 }
 

@@ -146,8 +146,13 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
 /// "node-1, Linux 6.1.0, 10.0 s from 2025-01-01 00:00:00 UTC".
 fn head(report: &Report) -> String {
     let (host, kernel) = (sanitise(&report.node.hostname), sanitise(&report.node.kernel));
-    let started = sanitise(&report.window.started_at);
-    // Without fractions of a second.
-    let seconds = started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replacen('T', " ", 1);
-    format!("{host}, Linux {kernel}, {} from {seconds} UTC", duration(report.window.duration_ns))
+    let window = &report.window;
+    format!("{host}, Linux {kernel}, {} from {}", duration(window.duration_ns), moment(&window.started_at))
+}
+
+/// "2025-01-01 00:00:00 UTC", without fractions of a second.
+pub(super) fn moment(rfc_3339: &str) -> String {
+    let text = sanitise(rfc_3339);
+    let seconds = text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replacen('T', " ", 1);
+    format!("{seconds} UTC")
 }

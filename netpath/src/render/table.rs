@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::iter::{once, repeat};
 
-use super::block::{Screen, wrap, write_wrapped};
+use super::block::{Screen, wrap, write_styled, write_wrapped};
 use super::report::{Page, Rows, View, page};
 use super::tone::Tone;
 use crate::report::Report;
@@ -40,13 +40,11 @@ fn lines(text: &[u8]) -> usize {
 
 fn write_answer(page: &Page, out: &mut impl Write, screen: &Screen) -> io::Result<()> {
     if let Some(warning) = &page.warning {
-        for line in wrap(&screen.text(warning), screen.width) {
-            writeln!(out, "{}", screen.styled(&line, Tone::Bad))?;
-        }
+        write_styled(out, screen, warning, Tone::Bad)?;
     }
     write_wrapped(out, screen, &page.head, 0)?;
-    for line in page.verdict.iter().flat_map(|verdict| wrap(&screen.text(verdict), screen.width)) {
-        writeln!(out, "{}", screen.styled(&line, Tone::Strong))?;
+    if let Some(verdict) = &page.verdict {
+        write_styled(out, screen, verdict, Tone::Strong)?;
     }
     for block in &page.answer {
         writeln!(out)?;
