@@ -7,6 +7,7 @@ mod measure;
 mod number;
 mod record;
 mod time;
+mod top;
 mod trace;
 mod view;
 
@@ -18,8 +19,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::diff::DiffArgs;
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
-pub use self::measure::{EniArgs, MeasureArgs};
+pub use self::measure::{AttachArgs, EniArgs, MeasureArgs};
 pub use self::record::{Moment, RecordArgs, ReplayArgs};
+pub use self::top::TopArgs;
 pub use self::trace::{TraceArgs, TraceFormat};
 pub use self::view::{Format, ShowArgs, ViewArgs};
 
@@ -41,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure for a while, then say where the bytes went.
     Report(Box<ReportArgs>),
+    /// Watch this node live, or a recording: pods, conversations, devices, services.
+    Top(Box<TopArgs>),
     /// Explain in sentences which numbers a flow or a device moved, and why.
     Explain(ExplainArgs),
     /// Follow single packets through this node, hop by hop, through NAT, and say where and why they end.

@@ -13,6 +13,7 @@ mod record;
 mod replay;
 mod report;
 mod screen;
+mod top;
 mod trace;
 mod writer;
 
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
     logging::start(cli.verbose, matches!(&cli.command, Command::Trace(args) if args.debug));
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),

@@ -1,7 +1,7 @@
 //! netpath: which bytes crossed an ENI, and which stayed between local veth pairs?
 //!
 //! Data flows one way: a [`session`] fills a [`snapshot::Snapshot`] a window with what [`kernel`] and [`node`] read; [`path`]
-//! turns it, purely, into a [`report::Report`]; [`render`] writes reports. [`command`] ties them together for the command line.
+//! turns it, purely, into a [`report::Report`]; [`render`] writes reports, [`top`] shows them live. [`command`] ties them together for the command line.
 
 pub mod cli;
 pub mod command;
@@ -22,4 +22,5 @@ pub mod report;
 pub mod sanitise;
 pub mod session;
 pub mod snapshot;
+pub mod top;
 pub mod trace;

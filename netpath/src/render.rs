@@ -13,6 +13,6 @@ pub mod markdown;
 mod reason;
 pub mod report;
 pub mod table;
-mod tone;
+pub(crate) mod tone;
 pub mod trace;
 pub mod units;

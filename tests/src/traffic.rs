@@ -11,7 +11,7 @@ mod udp;
 use std::time::Duration;
 
 pub use churn::{Churn, Witnessed, churn};
-pub use frames::{Cut, mac, send_frames, send_super_packet};
+pub use frames::{Cut, FrameSocket, mac, send_frames, send_super_packet};
 pub use icmp::ping;
 pub use tcp::{Serve, Served, ShortConnections, TcpServer, Transfer, download, echo, short_connections, upload};
 pub use udp::{Asked, Datagrams, UdpEcho, UdpSink, ask, send_datagrams, send_segmented};

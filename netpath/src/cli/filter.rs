@@ -1,6 +1,6 @@
 //! Options that choose flows.
 
-use clap::Args;
+use clap::{Args, Command, FromArgMatches as _};
 
 use crate::path::select::{Condition, Filter, NatFilter, Party, Way};
 
@@ -42,6 +42,42 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Of a line as it is typed into the live view: "pod default/web-* path eni", with or without dashes. Returns the words that
+    /// belong to no option, too.
+    ///
+    /// # Errors
+    /// What clap finds wrong, in a line.
+    pub fn from_words(line: &str) -> Result<(Self, Vec<String>), String> {
+        let command = Self::augment_args(Command::new("filter").no_binary_name(true));
+        let values = |word: &str| {
+            let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
+            let option = command.get_arguments().find(|option| option.get_long() == Some(name))?;
+            Some(if word.contains('=') { 0 } else { option.get_num_args().map_or(1, |count| count.min_values()) })
+        };
+        let (mut options, mut others) = (Vec::new(), Vec::new());
+        let mut expected = 0;
+        for word in line.split_whitespace().map(|word| word.trim_matches(['\'', '"'])) {
+            if expected > 0 {
+                expected -= 1;
+                options.push(word.to_owned());
+            } else if let Some(count) = values(word) {
+                expected = count;
+                options.push(format!("--{}", word.trim_start_matches('-')));
+            } else if word.starts_with('-') {
+                return Err(format!("there is no option {word}; write it like: pod default/web-* path eni"));
+            } else {
+                others.push(word.to_owned());
+            }
+        }
+        let matches = command.clone().try_get_matches_from(options);
+        let args = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        })?;
+        Ok((args, others))
+    }
+
     /// As one filter.
     #[must_use]
     pub fn filter(&self) -> Filter {
@@ -60,5 +96,32 @@ impl FilterArgs {
             self.nat.iter().copied().map(Condition::Nat).collect(),
             self.device.clone(),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_line() {
+        let read = |line: &str| {
+            FilterArgs::from_words(line).map(|(args, others)| (args.filter().to_string(), others.join("|")))
+        };
+        for line in ["pod default/web-* path eni", "--pod default/web-* --path eni", "--pod='default/web-*' path eni"] {
+            assert_eq!(read(line), Ok(("--pod default/web-* --path eni".to_owned(), String::new())), "{line}");
+        }
+        assert_eq!(read(""), Ok((String::new(), String::new())));
+        assert_eq!(read("10.0.0.21 :443 proto tcp"), Ok(("--proto tcp".to_owned(), "10.0.0.21|:443".to_owned())));
+        let between = read("between default/web 10.0.0.0/16").map(|(filter, _)| filter);
+        assert_eq!(between.as_deref(), Ok("--between default/web 10.0.0.0/16"));
+        for (line, why) in [
+            ("path moon", "invalid value 'moon'"),
+            ("pod", "a value is required"),
+            ("--pods x", "there is no option --pods"),
+        ] {
+            let error = read(line).expect_err(line);
+            assert!(error.starts_with(why), "{line}: {error}");
+        }
     }
 }

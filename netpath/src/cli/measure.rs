@@ -20,6 +20,18 @@ pub struct MeasureArgs {
     /// status is 124, as of timeout(1).
     #[arg(short, long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
+    /// What to attach to, and how.
+    #[command(flatten)]
+    pub attach: AttachArgs,
+    /// Measure while this command runs, and pass its exit status on: 127 if there is no such command, 126 if it cannot be run.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// What to attach to, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What to measure")]
+pub struct AttachArgs {
     /// Which devices to treat as ENIs.
     #[command(flatten)]
     pub eni: EniArgs,
@@ -39,9 +51,6 @@ pub struct MeasureArgs {
     /// Create no clsact qdisc: before Linux 6.6, or with --clsact, measure only the devices that have one already.
     #[arg(long)]
     pub no_new_qdisc: bool,
-    /// Measure while this command runs, and pass its exit status on: 127 if there is no such command, 126 if it cannot be run.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<std::ffi::OsString>,
 }
 
 /// Which devices to treat as ENIs, and whom to ask about them.

@@ -28,7 +28,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         None => Selection::flows(&args.flow).map_err(|error| Usage(error.to_string()))?,
     };
     if let Selection::Flows(filter) = &mut selection {
-        resolve_ports(filter, args.measure.host_root.as_deref())?;
+        resolve_ports(filter, args.measure.attach.host_root.as_deref())?;
     }
     let (report, status) = match &args.from {
         Some(path) => (Reports::open(path)?.last()?, ExitCode::SUCCESS),

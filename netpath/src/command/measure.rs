@@ -6,11 +6,13 @@ mod end;
 mod schedule;
 mod signals;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -18,7 +20,7 @@ pub use self::end::{End, NotStarted, Run};
 use self::schedule::Schedule;
 pub use self::signals::Signals;
 use super::output::Reader;
-use crate::cli::MeasureArgs;
+use crate::cli::{AttachArgs, MeasureArgs};
 use crate::descriptors;
 use crate::privilege::Purpose;
 use crate::session::{Options, Session};
@@ -37,39 +39,60 @@ pub struct Windows {
     pub count: Option<u64>,
 }
 
+/// What to measure, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<'a> {
+    /// What to attach to, and how.
+    pub attach: &'a AttachArgs,
+    /// For how long, if it is known.
+    pub duration: Option<Duration>,
+    /// While this runs, if there is one.
+    pub command: &'a [OsString],
+}
+
+impl<'a> From<&'a MeasureArgs> for Measured<'a> {
+    fn from(args: &'a MeasureArgs) -> Self {
+        Self { attach: &args.attach, duration: args.duration, command: &args.command }
+    }
+}
+
 /// What the caller does with windows.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// How many there are.
     pub windows: Windows,
     /// It writes them to a file.
     pub writes_file: bool,
     /// It writes JSON to stdout, which is then not the command's.
     pub json_on_stdout: bool,
+    /// It draws on the terminal, where nothing else is written while windows come.
+    pub takes_terminal: bool,
+    /// Ends the measurement.
+    pub stop: Option<&'a Notify>,
 }
 
 /// Measures, and gives each window to `each` when it ends.
-pub fn measure(
-    args: &MeasureArgs,
+pub fn measure<'a>(
+    what: impl Into<Measured<'a>>,
     plan: Plan,
     each: impl FnMut(Snapshot) -> anyhow::Result<Reader>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(run(args, plan, each))
+    runtime.block_on(run(what.into(), plan, each))
 }
 
 async fn run(
-    args: &MeasureArgs,
-    Plan { windows, writes_file, json_on_stdout }: Plan,
+    what: Measured<'_>,
+    Plan { windows, writes_file, json_on_stdout, takes_terminal, stop }: Plan<'_>,
     mut each: impl FnMut(Snapshot) -> anyhow::Result<Reader>,
 ) -> anyhow::Result<ExitCode> {
     // The signals are taken before anything is attached: from here on they end the measurement, not the process.
     let mut signals = Signals::new()?;
     let files = descriptors::raise_limit();
-    let mut session = attach(args, writes_file, &mut signals).await?;
-    let duration = args.duration.or(windows.interval.is_none().then_some(DEFAULT_DURATION));
-    let run = Run { limit: args.duration, stdout_to_stderr: json_on_stdout };
-    let mut end = End::start(&args.command, duration, run, signals, files)?;
+    let mut session = attach(what, writes_file, &mut signals).await?;
+    let duration = what.duration.or(windows.interval.is_none().then_some(DEFAULT_DURATION));
+    let run = Run { limit: what.duration, stdout_to_stderr: json_on_stdout };
+    let mut end = End::start(what.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
     let progress = progress(&end).with_message(seen(&session));
     let mut redraw = interval(REDRAW_EVERY);
@@ -88,16 +111,23 @@ async fn run(
                 let mut snapshot = session.cut()?;
                 set_times(&mut snapshot, windows, Some(late));
                 let is_late = schedule.is_missed(late);
-                if is_late && !was_late {
+                if is_late && !was_late && !takes_terminal {
                     progress.suspend(|| eprintln!("netpath: {}", late_warning(late)));
                 }
                 was_late = is_late;
+                if takes_terminal {
+                    progress.finish_and_clear();
+                }
                 if progress.suspend(|| each(snapshot))? == Reader::Gone {
                     drop(session);
                     return end.of_command().await;
                 }
             }
+            () = stopped(stop) => return Ok(ExitCode::SUCCESS),
             _ = redraw.tick() => {
+                if progress.is_finished() {
+                    continue;
+                }
                 progress.set_message(seen(&session));
                 progress.set_position(progress.elapsed().as_secs());
             }
@@ -123,11 +153,12 @@ async fn run(
     }
 }
 
-async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) -> anyhow::Result<Session> {
+async fn attach(what: Measured<'_>, writes_file: bool, signals: &mut Signals) -> anyhow::Result<Session> {
     // The kernel waits for a grace period with each program that it attaches: some seconds for hundreds of devices.
     let attaching = shown(ProgressBar::no_length()).with_style(style("{msg}")).with_message("attaching to the devices");
     // Drawn once: what draws it again is a thread, which would keep the capabilities that `Session` gives up.
     attaching.tick();
+    let args = what.attach;
     let options = Options {
         eni_globs: &args.eni.globs,
         max_flows: args.max_flows,
@@ -135,7 +166,7 @@ async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) ->
         new_qdiscs: !args.no_new_qdisc,
         endpoints: args.eni.endpoints(),
         host_root: args.host_root.as_deref(),
-        purpose: Purpose { writes_file, runs_command: !args.command.is_empty() },
+        purpose: Purpose { writes_file, runs_command: !what.command.is_empty() },
     };
     let session = tokio::select! {
         biased;
@@ -150,6 +181,14 @@ async fn attach(args: &MeasureArgs, writes_file: bool, signals: &mut Signals) ->
 async fn due(schedule: Option<&Schedule>) {
     match schedule {
         Some(schedule) => sleep_until(schedule.due()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the caller ends it; for ever if it cannot.
+async fn stopped(stop: Option<&Notify>) {
+    match stop {
+        Some(stop) => stop.notified().await,
         None => std::future::pending().await,
     }
 }

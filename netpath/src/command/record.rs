@@ -23,6 +23,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         windows: Windows { interval: Some(args.interval), count: None },
         writes_file: true,
         json_on_stdout: false,
+        ..Plan::default()
     };
     let status = measure(&args.measure, plan, |snapshot| {
         let added = privilege::to_write_a_file(|| Ok(recording.add(&snapshot)))?;

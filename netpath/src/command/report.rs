@@ -16,11 +16,12 @@ use crate::{path, privilege};
 /// Measures or reads, and reports.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let from = args.from.as_deref().map(Reports::open).transpose()?;
-    let mut writer = Writer::new(&args.show, args.measure.host_root.as_deref())?;
+    let mut writer = Writer::new(&args.show, args.measure.attach.host_root.as_deref())?;
     let plan = Plan {
         windows: Windows { interval: args.interval, count: args.count },
         writes_file: writer.writes_file(),
         json_on_stdout: writer.json_on_stdout(),
+        ..Plan::default()
     };
     let Some(reports) = from else {
         return measure(&args.measure, plan, |snapshot| {

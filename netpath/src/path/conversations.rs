@@ -23,8 +23,8 @@ pub enum Merge {
 
 /// The flows as conversations.
 #[must_use]
-pub fn conversations(flows: &[Flow], merge: Merge) -> Vec<Conversation> {
-    let mut by_id: Vec<&Flow> = flows.iter().collect();
+pub fn conversations<'a>(flows: impl IntoIterator<Item = &'a Flow>, merge: Merge) -> Vec<Conversation> {
+    let mut by_id: Vec<&Flow> = flows.into_iter().collect();
     by_id.sort_by_key(|flow| flow.conversation);
     let mut rows: HashMap<Key, Row> = HashMap::new();
     for of_one in by_id.chunk_by(|one, other| one.conversation == other.conversation) {

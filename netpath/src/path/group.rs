@@ -24,38 +24,55 @@ enum Side {
 
 /// Groups the report's flows.
 pub fn group(report: &mut Report, by: GroupBy) {
+    report.grouping = Some(Grouping { by, groups: groups(&report.flows, by) });
+}
+
+/// The flows in groups.
+pub fn groups<'a>(flows: impl IntoIterator<Item = &'a Flow>, by: GroupBy) -> Vec<Group> {
     let mut groups: BTreeMap<Option<String>, Group> = BTreeMap::new();
-    for flow in &report.flows {
-        let mut add = |name: Option<&str>, side, bytes, packets| {
+    for flow in flows {
+        each(flow, by, &mut |name, side, bytes, packets| {
             let group = groups.entry(name.map(str::to_owned)).or_insert_with_key(|name| empty(name.clone(), by));
             add(group, flow, side, bytes, packets);
-        };
-        match by {
-            GroupBy::Path => add(Some(flow.path.name()), Side::None, flow.bytes, flow.packets),
-            GroupBy::Pod => by_ends(flow, |pod| pod, &mut add),
-            GroupBy::Namespace => by_ends(flow, namespace, &mut add),
-            GroupBy::Workload => by_ends(flow, workload, &mut add),
-            GroupBy::Peer => {
-                let (peer, side) = peer(flow);
-                add(peer.map(PeerKind::name), side, flow.bytes, flow.packets);
-            }
-            GroupBy::Service => {
-                // Only what conntrack knows has a service, so that it also knows whose direction it is.
-                let side = if flow.from_initiator == Some(false) { Side::Sent } else { Side::Received };
-                let side = if flow.service.is_some() { side } else { Side::None };
-                add(flow.service.as_deref(), side, flow.bytes, flow.packets);
-            }
-            GroupBy::Device => {
-                for hop in &flow.hops {
-                    let side = if hop.direction == Direction::Tx { Side::Sent } else { Side::Received };
-                    add(Some(&hop.device), side, hop.bytes, hop.packets);
-                }
-            }
-        }
+        });
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| Reverse(group.bytes));
-    report.grouping = Some(Grouping { by, groups });
+    groups
+}
+
+/// Whether the flow is in the group of this name.
+#[must_use]
+pub fn is_in(flow: &Flow, by: GroupBy, name: Option<&str>) -> bool {
+    let mut found = false;
+    each(flow, by, &mut |group, _, _, _| found |= group == name);
+    found
+}
+
+/// The groups that the flow is in: name, side, bytes, packets.
+fn each(flow: &Flow, by: GroupBy, add: &mut impl FnMut(Option<&str>, Side, u64, u64)) {
+    match by {
+        GroupBy::Path => add(Some(flow.path.name()), Side::None, flow.bytes, flow.packets),
+        GroupBy::Pod => by_ends(flow, |pod| pod, add),
+        GroupBy::Namespace => by_ends(flow, namespace, add),
+        GroupBy::Workload => by_ends(flow, workload, add),
+        GroupBy::Peer => {
+            let (peer, side) = peer(flow);
+            add(peer.map(PeerKind::name), side, flow.bytes, flow.packets);
+        }
+        GroupBy::Service => {
+            // Only what conntrack knows has a service, so that it also knows whose direction it is.
+            let side = if flow.from_initiator == Some(false) { Side::Sent } else { Side::Received };
+            let side = if flow.service.is_some() { side } else { Side::None };
+            add(flow.service.as_deref(), side, flow.bytes, flow.packets);
+        }
+        GroupBy::Device => {
+            for hop in &flow.hops {
+                let side = if hop.direction == Direction::Tx { Side::Sent } else { Side::Received };
+                add(Some(&hop.device), side, hop.bytes, hop.packets);
+            }
+        }
+    }
 }
 
 /// The end that is outside this node; of a flow within it the node, if that is an end.

@@ -7,6 +7,8 @@ mod condition;
 mod party;
 mod there;
 
+use std::fmt;
+
 pub use self::condition::{Condition, NatFilter, Way};
 pub use self::party::{Party, Side};
 use super::account;
@@ -36,6 +38,13 @@ impl Filter {
         self.0.is_empty()
     }
 
+    /// Both must let a flow through.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Replaces names of ports that are not commonly known by what `port` knows of them.
     ///
     /// # Errors
@@ -53,6 +62,14 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, flow: &Flow) -> bool {
         self.0.iter().all(|any| any.iter().any(|condition| condition.matches(flow)))
+    }
+}
+
+/// As options of the command line.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let conditions: Vec<String> = self.0.iter().flatten().map(ToString::to_string).collect();
+        f.write_str(&conditions.join(" "))
     }
 }
 
@@ -78,4 +95,28 @@ pub fn select(report: &mut Report, filter: &Filter) {
     }
     report.selection =
         Some(Selection { filters, filtered_before: before, totals: account::totals(&report.flows), there });
+}
+
+/// A report of those flows that `is_meant` is true of, and of nothing else of the node but its devices.
+#[must_use]
+pub fn selected(report: &Report, is_meant: impl Fn(&Flow) -> bool) -> Report {
+    let flows: Vec<Flow> = report.flows.iter().filter(|flow| is_meant(flow)).cloned().collect();
+    Report {
+        conversations: conversations(&flows, Merge::ClientPorts),
+        flows,
+        schema: report.schema.clone(),
+        netpath_version: report.netpath_version.clone(),
+        node: report.node.clone(),
+        window: report.window.clone(),
+        devices: report.devices.clone(),
+        totals: report.totals.clone(),
+        accounting: report.accounting.clone(),
+        health: report.health.clone(),
+        names: report.names.clone(),
+        selection: None,
+        grouping: None,
+        enis: report.enis.clone(),
+        ipam: report.ipam.clone(),
+        sources: report.sources.clone(),
+    }
 }

@@ -326,7 +326,7 @@ pub(super) fn write_hanging(out: &mut impl Write, screen: &Screen, before: &str,
 }
 
 /// The text in lines of so many columns, broken at spaces; a word that is longer has a line of its own.
-pub(super) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width else { return vec![text.to_owned()] };
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
@@ -344,7 +344,7 @@ pub(super) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
 }
 
 /// The text in so many columns: without its middle, if it is longer.
-pub(super) fn shorten(text: &str, width: usize, ellipsis: &str) -> String {
+pub(crate) fn shorten(text: &str, width: usize, ellipsis: &str) -> String {
     if measure_text_width(text) <= width {
         return text.to_owned();
     }

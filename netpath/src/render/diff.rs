@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use super::block::{Block, Cell, Column, Screen, escape, write_styled, write_wrapped};
-use super::report::groups::{nouns, shown};
+use super::report::groups::{self, nouns};
 use super::report::moment;
 use super::tone::Tone;
 use super::units::{Scale, duration};
@@ -189,7 +189,7 @@ fn by_flows(comparison: &Comparison, top: usize, scale: Scale) -> Block {
 }
 
 fn name(by: GroupBy, change: &Change) -> String {
-    change.name.as_deref().map_or_else(|| nouns(by).1.to_owned(), |name| shown(by, name))
+    groups::name(by, change.name.as_deref())
 }
 
 /// Both rates, what is between them, and how that is called: by the ratio if there is no word for it.

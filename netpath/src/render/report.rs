@@ -12,6 +12,10 @@ mod health;
 mod names;
 mod trust;
 
+pub use self::conversations::{ends as conversation_ends, rows as conversation_rows};
+pub use self::groups::{name as group_name, nouns as group_nouns};
+pub use self::health::{good, problems};
+pub use self::trust::warning;
 use super::block::Block;
 use super::enis;
 use super::units::{Scale, Units, duration};
@@ -122,13 +126,13 @@ pub fn page(report: &Report, view: &View, width: Option<usize>) -> Page {
     if view.names || view.all {
         more.push(names::block(&report.names));
     }
-    let (mut problems, warning) = (health::problems(report), trust::warning(&report.health));
+    let (mut problems, warning) = (problems(report), warning(&report.health));
     if nothing_of_enis {
         problems.push("nothing is known of ENIs but their devices: no source of ENIs answered".to_owned());
     }
     let nothing_matches = report.selection.is_some() && report.flows.is_empty();
     Page {
-        good: (problems.is_empty() && warning.is_none()).then(|| health::good(report)),
+        good: (problems.is_empty() && warning.is_none()).then(|| good(report)),
         warning,
         head: head(report),
         verdict: answer::verdict(report, scale).filter(|_| !nothing_matches),
@@ -151,7 +155,8 @@ fn head(report: &Report) -> String {
 }
 
 /// "2025-01-01 00:00:00 UTC", without fractions of a second.
-pub(super) fn moment(rfc_3339: &str) -> String {
+#[must_use]
+pub fn moment(rfc_3339: &str) -> String {
     let text = sanitise(rfc_3339);
     let seconds = text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replacen('T', " ", 1);
     format!("{seconds} UTC")

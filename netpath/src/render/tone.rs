@@ -48,7 +48,7 @@ impl Tone {
     }
 
     /// Number in the 256 colours of xterm.
-    const fn colour(self) -> Option<u8> {
+    pub const fn colour(self) -> Option<u8> {
         match self {
             Self::Plain | Self::Strong => None,
             Self::Eni => Some(166),

@@ -33,6 +33,18 @@ impl Scale {
         Self { units, per: Some(duration_ns) }
     }
 
+    /// Which units.
+    #[must_use]
+    pub const fn units(self) -> Units {
+        self.units
+    }
+
+    /// Whether these are rates.
+    #[must_use]
+    pub const fn is_rate(self) -> bool {
+        self.per.is_some()
+    }
+
     /// What a column of such numbers is called.
     #[must_use]
     pub fn heading(self) -> &'static str {

@@ -16,14 +16,30 @@ use crate::namespace::Namespace;
 /// # Errors
 /// When there is no such device, or the kernel refuses a frame.
 pub fn send_frames(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) -> Result<()> {
-    let send = || {
-        let socket = open(device)?;
-        for frame in frames {
-            socket.send(frame)?;
-        }
-        Ok::<_, io::Error>(())
-    };
-    namespace.run(send)?.with_context(|| format!("cannot send frames from {device} in namespace {}", namespace.name()))
+    FrameSocket::open(namespace, device)?.send(frames)
+}
+
+/// A socket that sends frames out of a device. To open and close one takes the kernel some 20 ms.
+#[derive(Debug)]
+pub struct FrameSocket(Socket);
+
+impl FrameSocket {
+    /// Of a device of this namespace.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn open(namespace: &Namespace, device: &str) -> Result<Self> {
+        let socket = namespace.run(|| open(device))?;
+        Ok(Self(socket.with_context(|| format!("cannot send frames from {device} in namespace {}", namespace.name()))?))
+    }
+
+    /// As [`send_frames`].
+    ///
+    /// # Errors
+    /// When the kernel refuses a frame.
+    pub fn send(&self, frames: &[Vec<u8>]) -> Result<()> {
+        frames.iter().try_for_each(|frame| self.0.send(frame).map(drop)).context("cannot send a frame")
+    }
 }
 
 /// What the kernel shall cut a frame into: `struct virtio_net_hdr` of virtio 1.2, 5.1.6.

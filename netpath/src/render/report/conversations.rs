@@ -13,8 +13,9 @@ use crate::sanitise::sanitise;
 /// From this width on there is room for both directions and ids.
 const WIDE: usize = 110;
 
-/// The rows, and what they are.
-pub(super) fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
+/// The rows, and what they are. `width`: the screen's, if it is limited.
+#[must_use]
+pub fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
     let scale = view.scale(report);
     let is_wide = view.wide || view.all || width.is_some_and(|width| width >= WIDE);
     let each;
@@ -40,12 +41,8 @@ pub(super) fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
 
 fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: bool) -> Row {
     let amount = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
-    let mut cells = vec![
-        // Of a client's port only the connection by itself is of interest.
-        Cell::from(end(&one.from, one.from.port.filter(|_| flows))),
-        format!("→ {}{}", end(&one.to, one.to.port), protocol(one)).into(),
-        scale.bytes(one.bytes).into(),
-    ];
+    let [from, to] = ends(one, flows);
+    let mut cells = vec![Cell::from(from), format!("→ {to}").into(), scale.bytes(one.bytes).into()];
     if is_wide {
         cells.extend([amount(one.sent_bytes), amount(one.received_bytes)]);
     }
@@ -56,6 +53,13 @@ fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: 
         cells.push(one.flows.iter().map(u64::to_string).collect::<Vec<_>>().join(", ").into());
     }
     Row { cells, details: details(one, report, scale) }
+}
+
+/// "default/client", "default/web:80"; with `each`, "default/client:51234".
+#[must_use]
+pub fn ends(one: &Conversation, each: bool) -> [String; 2] {
+    // Of a client's port only the connection by itself is of interest.
+    [end(&one.from, one.from.port.filter(|_| each)), format!("{}{}", end(&one.to, one.to.port), protocol(one))]
 }
 
 /// "/udp" for all but TCP, and what is special about the address.

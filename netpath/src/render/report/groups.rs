@@ -13,7 +13,7 @@ use crate::sanitise::sanitise;
 /// The rows, and what they are.
 pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
     let Grouping { by, groups } = grouping;
-    let (noun, nameless) = nouns(*by);
+    let (noun, _) = nouns(*by);
     // Of devices, one order everywhere: what they received, and what they sent.
     let [first, second] = match by {
         GroupBy::Device => ["RX", "TX"],
@@ -39,9 +39,8 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
         } else {
             sides
         };
-        let name = group.name.as_deref().map_or_else(|| nameless.to_owned(), |name| shown(*by, name));
         block.row([
-            Cell::from(name),
+            Cell::from(name(*by, group.name.as_deref())),
             group.flows.to_string().into(),
             scale.bytes(group.bytes).into(),
             first,
@@ -56,7 +55,8 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
 }
 
 /// What one group is called, and what several are; and the name of the one without a name.
-pub(in crate::render) const fn nouns(by: GroupBy) -> ([&'static str; 2], &'static str) {
+#[must_use]
+pub const fn nouns(by: GroupBy) -> ([&'static str; 2], &'static str) {
     match by {
         GroupBy::Pod => (["POD", "PODS"], "(no known pod)"),
         GroupBy::Workload => (["WORKLOAD", "WORKLOADS"], "(no known pod)"),
@@ -68,8 +68,10 @@ pub(in crate::render) const fn nouns(by: GroupBy) -> ([&'static str; 2], &'stati
     }
 }
 
-/// The name of a group, fit to print.
-pub(in crate::render) fn shown(by: GroupBy, name: &str) -> String {
+/// The name of a group, or of those without a name, fit to print.
+#[must_use]
+pub fn name(by: GroupBy, name: Option<&str>) -> String {
+    let Some(name) = name else { return nouns(by).1.to_owned() };
     let peer = PeerKind::ALL.into_iter().find(|kind| by == GroupBy::Peer && kind.name() == name);
     peer.map_or_else(|| sanitise(name).into_owned(), |kind| labels::peer(kind).to_owned())
 }

@@ -8,7 +8,8 @@ use crate::report::{PathClass, Report, Selection, TermKind};
 use crate::sanitise::sanitise;
 
 /// That all is well.
-pub(super) fn good(report: &Report) -> String {
+#[must_use]
+pub fn good(report: &Report) -> String {
     let watched = report.devices.iter().filter(|device| device.facts.attach != Attach::None).count();
     let dropped = report.totals.by_path.get(&PathClass::Undelivered).copied().unwrap_or_default();
     let note = match dropped.flows {
@@ -19,7 +20,8 @@ pub(super) fn good(report: &Report) -> String {
 }
 
 /// A sentence for each problem.
-pub(super) fn problems(report: &Report) -> Vec<String> {
+#[must_use]
+pub fn problems(report: &Report) -> Vec<String> {
     let health = &report.health;
     // Why there is no row comes before all else.
     let empty = report.selection.as_ref().filter(|_| report.flows.is_empty()).map(nothing_matches);

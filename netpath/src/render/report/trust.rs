@@ -7,7 +7,8 @@ use crate::report::{EniHealth, Health};
 use crate::sanitise::sanitise;
 
 /// The report's first line, if it cannot be trusted, or is not complete.
-pub(super) fn warning(health: &Health) -> Option<String> {
+#[must_use]
+pub fn warning(health: &Health) -> Option<String> {
     if health.eni == EniHealth::None {
         return Some(format!("THIS REPORT CANNOT BE TRUSTED: {}", reason(health)));
     }

@@ -1,0 +1,169 @@
+//! The terminal: draws the state, and hands keys on to it. Whatever ends it, the terminal is as it was before.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, IsTerminal as _, Write as _, stdout};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::super::{reason, reason_not_made};
+use crate::report::Report;
+use crate::top::{Action, Control, Key, Position, State, draw};
+use crate::{privilege, render};
+
+/// Keys are answered at once, windows within this time.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
+
+/// What comes from the thread that has the windows.
+#[derive(Debug)]
+pub enum Update {
+    /// A window.
+    Window(Arc<Report>),
+    /// Windows that come now do not follow those before.
+    Restart,
+    /// Where the replay is.
+    Position(Position),
+    /// Something to say.
+    Message(String),
+}
+
+/// The terminal, taken over.
+#[derive(Debug)]
+pub struct Terminal(DefaultTerminal);
+
+impl Terminal {
+    /// Whether there is one that can be drawn on.
+    pub fn is_there() -> bool {
+        stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Takes it over.
+    pub fn open() -> anyhow::Result<Self> {
+        let terminal = ratatui::try_init();
+        terminal.map(Self).map_err(|error| {
+            ratatui::restore();
+            anyhow!("cannot use the terminal: {}; use netpath report --interval 1s", reason(&error))
+        })
+    }
+
+    /// Shows what comes until the user ends it, or nothing more comes. `controls`: of a replay.
+    pub fn show(
+        mut self,
+        mut state: State,
+        updates: &Receiver<Update>,
+        controls: Option<&Sender<Control>>,
+    ) -> anyhow::Result<()> {
+        let failed = "cannot use the terminal any more";
+        loop {
+            let mut changed = false;
+            loop {
+                match updates.try_recv() {
+                    Ok(update) => apply(&mut state, update),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                }
+                changed = true;
+            }
+            if changed {
+                self.draw(&mut state).context(failed)?;
+            }
+            if !event::poll(LOOKS_EVERY).context(failed)? {
+                continue;
+            }
+            while event::poll(Duration::ZERO).context(failed)? {
+                let Event::Key(event) = event::read().context(failed)? else { continue };
+                match key(event).map(|key| state.press(key)) {
+                    None | Some(Action::Draw) => {}
+                    Some(Action::Quit) => return Ok(()),
+                    Some(Action::Redraw) => self.clear().context(failed)?,
+                    Some(Action::Suspend) => self.suspend().context(failed)?,
+                    Some(Action::Write(report)) => state.set_message(write(&report)),
+                    Some(Action::Control(control)) => drop(controls.map(|controls| controls.send(control))),
+                }
+            }
+            self.draw(&mut state).context(failed)?;
+        }
+    }
+
+    fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        self.0.draw(|frame| draw(frame, state)).map(drop)
+    }
+
+    /// Stops the process group, as Ctrl-Z does elsewhere, until the shell continues it.
+    fn suspend(&mut self) -> io::Result<()> {
+        ratatui::restore();
+        rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+        // The signal stops this thread a moment later.
+        sleep(LOOKS_EVERY);
+        self.0 = ratatui::try_init()?;
+        Ok(())
+    }
+
+    /// All is drawn anew. (`clear` of the terminal would ask it where its cursor is, and fail where nothing answers.)
+    fn clear(&mut self) -> io::Result<()> {
+        let size = self.0.size()?;
+        self.0.resize(size.into())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+fn apply(state: &mut State, update: Update) {
+    match update {
+        Update::Window(report) => state.add(report),
+        Update::Restart => state.restart(),
+        Update::Position(position) => state.set_position(position),
+        Update::Message(message) => state.set_message(message),
+    }
+}
+
+/// Writes the report to a new file in the current folder, and says where.
+fn write(report: &Report) -> String {
+    let at: String = report.window.started_at.split('.').next().unwrap_or_default().to_owned();
+    let at: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name = format!("netpath-{at}.json");
+    let write = || {
+        let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(&name)?);
+        render::json::write(report, &mut file)?;
+        file.flush()
+    };
+    match privilege::to_write_a_file(|| Ok(write())) {
+        Ok(Ok(())) => format!("{name} has the report of this window"),
+        Ok(Err(error)) => format!("cannot write {name} in this folder: {}", reason_not_made(&error)),
+        Err(error) => format!("cannot write {name}: {error:#}"),
+    }
+}
+
+/// The key that an event is; `None` for those that nothing is done with.
+fn key(event: KeyEvent) -> Option<Key> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    Some(match event.code {
+        KeyCode::Char(c) if event.modifiers.contains(KeyModifiers::CONTROL) => Key::Ctrl(c.to_ascii_lowercase()),
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    })
+}

@@ -1,0 +1,136 @@
+//! What is always on the screen: which node and when, the totals by path, CloudWatch against EC2, and health.
+
+use ratatui::text::{Line, Span};
+
+use super::super::model::Model;
+use super::super::state::State;
+use super::super::style;
+use super::super::trend::{bar, trend};
+use super::{ellipsis, shorten_end};
+use crate::path::verdict::verdict;
+use crate::render::block::{Screen, shorten};
+use crate::render::labels;
+use crate::render::report::{good, moment, problems, warning};
+use crate::render::tone::Tone;
+use crate::render::units::{Scale, duration, share};
+use crate::report::{PathClass, Report};
+use crate::sanitise::sanitise;
+
+/// The paths that are always shown.
+const MAIN: [PathClass; 3] = [PathClass::Eni, PathClass::Local, PathClass::Host];
+
+/// The lines.
+pub fn head(state: &State, screen: &Screen) -> Vec<Line<'static>> {
+    let model = state.shown();
+    let Some(report) = &model.report else {
+        return vec![Line::from("netpath: the first window is not over yet")];
+    };
+    let mut lines = vec![title(state, report, screen)];
+    lines.extend(paths(state, model, report, screen));
+    lines.push(cloudwatch(state, report, screen));
+    lines.push(health(report, screen));
+    lines
+}
+
+fn title(state: &State, report: &Report, screen: &Screen) -> Line<'static> {
+    let window = &report.window;
+    // To the millisecond only if it is not what was asked for.
+    let length = window
+        .interval_ns
+        .filter(|asked| asked.abs_diff(window.duration_ns) < asked / 10)
+        .unwrap_or(window.duration_ns);
+    let mut text =
+        format!("{}  {}  window {}", sanitise(&report.node.hostname), moment(&window.started_at), duration(length));
+    if let Some(since) = state.shown().since.as_deref().filter(|_| state.totals) {
+        text = format!("{}  all since {}", sanitise(&report.node.hostname), moment(since));
+    }
+    let mut spans = vec![Span::styled(screen.text(&text).into_owned(), style::of(Tone::Strong, screen))];
+    if let Some(position) = state.position {
+        let last = if position.is_last { ", the last" } else { "" };
+        spans.push(Span::from(format!("  replay {}{last}, {} x", position.window, position.speed)));
+    }
+    if state.paused {
+        spans.push(Span::styled("  PAUSED", style::of(Tone::Warning, screen)));
+    }
+    if !state.options.filter_text.is_empty() {
+        let text = format!("  only {}", sanitise(&state.options.filter_text));
+        spans.push(Span::styled(screen.text(&text).into_owned(), style::of(Tone::Warning, screen)));
+    }
+    Line::from(spans)
+}
+
+fn paths(state: &State, model: &Model, report: &Report, screen: &Screen) -> Vec<Line<'static>> {
+    let scale = state.scale(report.window.duration_ns);
+    let width = screen.width.unwrap_or(80);
+    let bytes = |path: PathClass| {
+        let row = model.paths.get(path.name());
+        let bytes = row.and_then(|row| model.paths.amounts(row, state.totals).first().copied()).unwrap_or(0);
+        (u64::try_from(bytes).unwrap_or(0), row)
+    };
+    let whole = u64::try_from(model.paths.sum(state.totals)).unwrap_or(0);
+    let label_width = MAIN.map(|path| labels::path(path).len()).into_iter().max().unwrap_or(0);
+    let label_width = if width < 70 { 16 } else { label_width };
+    let mut lines: Vec<Line<'static>> = MAIN
+        .map(|path| {
+            let (bytes, row) = bytes(path);
+            let label = shorten(labels::path(path), label_width, ellipsis(screen));
+            let numbers = format!("{label:<label_width$} {:>12} {:>5} ", scale.bytes(bytes), share(bytes, whole));
+            let room = width.saturating_sub(numbers.len());
+            let (bars, trends) = (room / 2, room.saturating_sub(room / 2 + 1));
+            let style = style::of(Tone::of(path), screen);
+            let bar = bar(bytes, whole, bars, screen.unicode);
+            let recent = row.map(|row| model.paths.recent(row)).unwrap_or_default();
+            Line::from(vec![
+                Span::from(numbers),
+                Span::styled(format!("{bar:<bars$} "), style),
+                Span::styled(trend(&recent, trends, screen.unicode), style),
+            ])
+        })
+        .into();
+    let others = PathClass::ALL.into_iter().filter(|path| !MAIN.contains(path));
+    let others = others.map(|path| (path, bytes(path).0)).filter(|(_, bytes)| *bytes > 0);
+    let others: Vec<Span> = others
+        .enumerate()
+        .flat_map(|(index, (path, bytes))| {
+            let before = if index == 0 { "also: " } else { ", " };
+            let text = format!("{} {}", labels::path(path), scale.bytes(bytes));
+            [Span::from(before), Span::styled(text, style::of(Tone::of(path), screen))]
+        })
+        .collect();
+    if !others.is_empty() {
+        lines.push(Line::from(others));
+    }
+    lines
+}
+
+/// `node_network_total_bytes` against what EC2 shows.
+fn cloudwatch(state: &State, report: &Report, screen: &Screen) -> Line<'static> {
+    let scale = Scale::rates(state.options.units, report.window.duration_ns);
+    let Some(verdict) = verdict(report) else {
+        return Line::styled("node_network_total_bytes is not known", style::of(Tone::Warning, screen));
+    };
+    let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| scale.bytes(bytes));
+    let ec2 = &report.accounting.ec2;
+    let (input, output) = (known(ec2.network_in_bytes), known(ec2.network_out_bytes));
+    let mut text = format!("node_network_total_bytes {}, EC2 in {input}, out {output}", scale.rate(verdict.cloudwatch));
+    let ratio = verdict.ratio().map(|ratio| format!(": {ratio:.1} times"));
+    let cause = verdict.cause.map(|(term, part)| format!("; {:.0} % {}", part * 100.0, labels::share_of_term(term)));
+    for more in ratio.into_iter().chain(cause) {
+        if text.len() + more.len() <= screen.width.unwrap_or(80) {
+            text += &more;
+        }
+    }
+    Line::from(shorten_end(&text, screen))
+}
+
+/// Whether anything was lost or not seen.
+fn health(report: &Report, screen: &Screen) -> Line<'static> {
+    let (warning, problems) = (warning(&report.health), problems(report));
+    let text = match (warning, problems.as_slice()) {
+        (None, []) => return Line::styled(shorten_end(&good(report), screen), style::of(Tone::Good, screen)),
+        (Some(warning), _) => (warning, Tone::Bad),
+        (None, [only]) => (only.clone(), Tone::Warning),
+        (None, [first, others @ ..]) => (format!("{} more (i): {first}", others.len()), Tone::Warning),
+    };
+    Line::styled(shorten_end(&format!("! {}", text.0), screen), style::of(text.1, screen))
+}
