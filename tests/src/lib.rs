@@ -34,6 +34,7 @@ mod qdisc;
 mod records;
 pub mod report;
 mod schema;
+pub mod terminal;
 mod topology;
 pub mod trace;
 pub mod traffic;

@@ -36,6 +36,7 @@ mod random;
 mod reconcile;
 mod recording;
 mod stress;
+mod top;
 mod trace;
 mod trace_filter;
 mod translation;

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _, stdout};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::sleep;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::event::{PollFd, PollFlags};
 
 use super::super::{reason, reason_not_made};
 use crate::report::Report;
@@ -30,6 +32,16 @@ pub enum Update {
     Position(Position),
     /// Something to say.
     Message(String),
+}
+
+/// Waits so long for keys. Whether the terminal has hung up: crossterm would then read from it for ever.
+fn has_hung_up(wait: Duration) -> bool {
+    // The one that crossterm reads from, or the same: stdout is a terminal.
+    let (stdin, stdout) = (io::stdin(), stdout());
+    let terminal = if stdin.is_terminal() { stdin.as_fd() } else { stdout.as_fd() };
+    let mut events = [PollFd::from_borrowed_fd(terminal, PollFlags::IN)];
+    let polled = rustix::event::poll(&mut events, wait.try_into().ok().as_ref());
+    polled.is_ok() && events[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
 /// The terminal, taken over.
@@ -72,10 +84,12 @@ impl Terminal {
             if changed {
                 self.draw(&mut state).context(failed)?;
             }
-            if !event::poll(LOOKS_EVERY).context(failed)? {
-                continue;
+            if has_hung_up(LOOKS_EVERY) {
+                return Ok(());
             }
-            while event::poll(Duration::ZERO).context(failed)? {
+            changed = false;
+            while !has_hung_up(Duration::ZERO) && event::poll(Duration::ZERO).context(failed)? {
+                changed = true;
                 let Event::Key(event) = event::read().context(failed)? else { continue };
                 match key(event).map(|key| state.press(key)) {
                     None | Some(Action::Draw) => {}
@@ -86,7 +100,9 @@ impl Terminal {
                     Some(Action::Control(control)) => drop(controls.map(|controls| controls.send(control))),
                 }
             }
-            self.draw(&mut state).context(failed)?;
+            if changed {
+                self.draw(&mut state).context(failed)?;
+            }
         }
     }
 
