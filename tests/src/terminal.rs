@@ -95,6 +95,7 @@ impl Terminal {
     /// # Panics
     /// When that takes too long; the message has the screen.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "to wait is enough")]
     pub fn wait_for(&self, text: &str) -> String {
         let mut screen = String::new();
         wait_until(&format!("the screen has {text:?}"), || {

@@ -1,13 +1,17 @@
 //! The demonstration: netpath's reports on a simulated node. Day one and day two are the two experiments that were published
 //! about Container Insights on EKS; then a pod calls a service; then single packets of a download are traced, beside its counts.
 //!
-//! In: options of `netpath report`, passed on. Out: a report for each scene on stdout; on stderr what is going on, and what
+//! In: options of `netpath report`, passed on; or `--top`, with options of `netpath top`, for a node on which pods go on talking. Out: a report for each scene on stdout; on stderr what is going on, and what
 //! iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
+
+mod live;
+mod picture;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +22,10 @@ use lab::{
     stop_if_interrupted,
 };
 
+/// First argument of a live view.
+const TOP: &str = "--top";
+/// First argument of what writes the README's pictures; the second is the folder.
+const PICTURES: &str = "--pictures";
 /// First argument of the process that netpath measures.
 const TRAFFIC: &str = "make-traffic";
 /// Its second argument.
@@ -37,6 +45,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == TRAFFIC => make_traffic(rest).map(|()| ExitCode::SUCCESS),
+        // Ctrl-C is netpath's, which has the terminal.
+        Some((first, rest)) if first == TOP => live::top(rest),
+        Some((first, [folder])) if first == PICTURES => live::pictures(Path::new(folder)),
         _ => clean_up_when_interrupted("demo").and_then(|()| demonstrate(&arguments)),
     };
     stop_if_interrupted();

@@ -1,0 +1,117 @@
+//! A node on which pods go on talking, to look at: as `netpath top` shows it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, scope, sleep};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::terminal::Terminal;
+use lab::traffic::{Serve, TcpServer, download};
+use lab::{Lab, Namespace};
+
+use super::picture;
+
+/// The service's own address, which no device has.
+const SERVICE: &str = "172.20.0.10:80";
+const PORT: u16 = 8080;
+/// How long the picture's trends are, about.
+const PICTURE_AFTER: Duration = Duration::from_secs(40);
+
+/// Shows the node in the terminal, with these options, until the user ends it.
+pub fn top(options: &[String]) -> Result<ExitCode> {
+    let node = Node::new()?;
+    let done = AtomicBool::new(false);
+    let status = scope(|scope| {
+        node.talk(scope, &done);
+        let mut top = node.lab.netpath(&["top", "--eni", "eth*", "--host-root"])?;
+        let status = top.arg(node.files.path()).args(options).status();
+        done.store(true, Ordering::Relaxed);
+        status.context("cannot run netpath top")
+    })?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes a picture of what `netpath top` shows of the node: `top.svg` in this folder.
+pub fn pictures(folder: &Path) -> Result<ExitCode> {
+    let node = Node::new()?;
+    let (done, own) = (AtomicBool::new(false), tempfile::tempdir()?);
+    let screen = scope(|scope| {
+        node.talk(scope, &done);
+        let arguments = format!("top --eni 'eth*' --host-root {}", node.files.path().display());
+        let screen = Terminal::start(&node.lab, own.path(), (100, 17), "LC_ALL=C.UTF-8", &arguments).and_then(|top| {
+            sleep(PICTURE_AFTER);
+            top.press(&["2", "Down"])?;
+            sleep(Duration::from_secs(1));
+            top.screen(true)
+        });
+        done.store(true, Ordering::Relaxed);
+        screen
+    })?;
+    let path = folder.join("top.svg");
+    std::fs::write(&path, picture::svg(&screen, "netpath top")).with_context(|| path.display().to_string())?;
+    println!("{}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lab, with those who serve.
+struct Node {
+    lab: Lab,
+    files: tempfile::TempDir,
+    _servers: Vec<TcpServer>,
+    talks: Vec<Talk>,
+}
+
+/// Somebody who downloads again and again.
+struct Talk {
+    client: Namespace,
+    server: SocketAddr,
+    every: Duration,
+}
+
+impl Node {
+    fn new() -> Result<Self> {
+        let lab = ["web-0", "web-1", "api-0", "db-0", "batch-0"].into_iter().fold(Lab::builder(), lab::LabBuilder::pod);
+        let lab = lab.start()?;
+        let files = lab.host_files()?;
+        lab.snat()?;
+        let (mut servers, mut talks) = (Vec::new(), Vec::new());
+        let mut serve = |namespace: &Namespace, address: Ipv4Addr, bytes: u64| -> Result<SocketAddr> {
+            servers.push(TcpServer::start(namespace, (address, PORT).into(), Serve::Send(bytes))?);
+            Ok((address, PORT).into())
+        };
+        let pod = |name: &str| lab.pod(name);
+        let db = serve(&pod("db-0").namespace, pod("db-0").ipv4, 900_000)?;
+        let api = serve(&pod("api-0").namespace, pod("api-0").ipv4, 120_000)?;
+        let outside = serve(&lab.outside.namespace, lab.outside.ipv4, 700_000)?;
+        lab.cluster_ip(SERVICE.parse()?, api)?;
+        lab.name_service(SERVICE.parse()?, ["default", "api", "http"])?;
+        let mut talk = |client: &Namespace, server: SocketAddr, milliseconds: u64| {
+            let client = Namespace::named(client.name());
+            talks.push(Talk { client, server, every: Duration::from_millis(milliseconds) });
+        };
+        talk(&pod("api-0").namespace, db, 120);
+        talk(&pod("web-0").namespace, SERVICE.parse()?, 90);
+        talk(&pod("web-1").namespace, SERVICE.parse()?, 140);
+        talk(&pod("batch-0").namespace, outside, 250);
+        talk(&lab.node.namespace, api, 700);
+        Ok(Self { lab, files, _servers: servers, talks })
+    }
+
+    /// All talk, until it is done.
+    fn talk<'a>(&'a self, scope: &'a Scope<'a, '_>, done: &'a AtomicBool) {
+        for talk in &self.talks {
+            scope.spawn(move || {
+                // More and less, so that there is something to see.
+                for round in 0_u32.. {
+                    if done.load(Ordering::Relaxed) || download(&talk.client, talk.server).is_err() {
+                        break;
+                    }
+                    sleep(talk.every * (1 + round / 40 % 3));
+                }
+            });
+        }
+    }
+}
