@@ -40,9 +40,7 @@ pub fn build() -> Result<PathBuf> {
     step(&format!("building netpath, statically linked, for {triple} (minutes the first time)"));
     let mut build = cargo();
     build.args(["build", "--release", "-p", "netpath", "--target", &triple, "--target-dir"]).arg(&target);
-    // A panic aborts: nothing unwinds, and the tables for it are a twentieth of the binary.
-    let flags = "-C target-feature=+crt-static -C force-unwind-tables=no";
-    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags);
+    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
     run_command(build.current_dir(workspace()))?;
 
     let built = target.join(&triple).join("release/netpath");
