@@ -1,7 +1,7 @@
 //! Builds the eBPF objects that netpath embeds, with the toolchain that `cargo xtask setup` found. It installs nothing.
 //!
 //! In: the crate `netpath-ebpf`, the toolchain's state file, and `NETPATH_EBPF`. Out: the objects' paths in
-//! `NETPATH_EBPF_OBJECT` (what counts) and `NETPATH_TRACE_OBJECT` (what traces), for `include_bytes_aligned!`.
+//! `NETPATH_EBPF_OBJECT` (what counts) and `NETPATH_TRACE_OBJECT` (what traces), compressed (RFC 1952), for `include_bytes!`.
 //! `NETPATH_EBPF=none` deliberately builds without objects, for those who only work on the rest: then the cfg
 //! `netpath_without_ebpf` is set. `NETPATH_EBPF=/absolute/folder` takes the objects `netpath-ebpf` and `trace` that were
 //! built before.
@@ -11,10 +11,13 @@ mod toolchain;
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 
@@ -42,9 +45,22 @@ fn run() -> Result<()> {
         None => build()?,
     };
     for ((_, variable), object) in OBJECTS.iter().zip(objects) {
-        println!("cargo::rustc-env={variable}={}", object.display());
+        println!("cargo::rustc-env={variable}={}", compressed(&object, variable)?.display());
     }
     Ok(())
+}
+
+/// The object with a quarter of its bytes.
+fn compressed(object: &Path, name: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(env::var_os("OUT_DIR").context("run this with cargo")?).join(name).with_extension("gz");
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let file = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut encoder = GzEncoder::new(file, Compression::best());
+    encoder
+        .write_all(&bytes)
+        .and_then(|()| encoder.finish())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Each object, and the variable that has its path.

@@ -3,10 +3,13 @@
 //! In: how many flows to make room for. Out: the programs ([`Attacher`]), the maps ([`Drain`]), and how drops are
 //! seen ([`SkbFrees`]).
 
+use std::io::Read as _;
+
 use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use caps::{CapSet, Capability, CapsHashSet};
+use flate2::bufread::GzDecoder;
 use netpath_ebpf::map;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -57,7 +60,14 @@ fn load_maps(max_flows: u32, frees: &SkbFrees) -> Result<Ebpf, LoadError> {
             loader.map_max_entries(name, max_flows);
         }
     }
-    Ok(loader.load(OBJECT)?)
+    Ok(loader.load(&unpacked(OBJECT)?)?)
+}
+
+/// The object, which build.rs compressed.
+pub(super) fn unpacked(object: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut bytes = Vec::new();
+    let read = GzDecoder::new(object).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|error| LoadError::Layout(format!("the object is damaged: {error}")))
 }
 
 /// Lets this process lock as much memory as it may. Without `CAP_SYS_RESOURCE` that is the hard limit.
@@ -100,7 +110,7 @@ pub(super) fn load_programs(ebpf: &mut Ebpf, programs: &HookPrograms) -> Result<
 }
 
 #[cfg(not(netpath_without_ebpf))]
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_EBPF_OBJECT"));
+static OBJECT: &[u8] = include_bytes!(env!("NETPATH_EBPF_OBJECT"));
 
 #[cfg(netpath_without_ebpf)]
 static OBJECT: &[u8] = &[];

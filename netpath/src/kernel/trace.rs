@@ -17,10 +17,10 @@ use super::attach::{Attacher, HookPrograms};
 use super::bpf::Barrier;
 use super::error::{LoadError, explained};
 use super::frees::SkbFrees;
-use super::load::{load_programs, prepare};
+use super::load::{load_programs, prepare, unpacked};
 
 #[cfg(not(netpath_without_ebpf))]
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_TRACE_OBJECT"));
+static OBJECT: &[u8] = include_bytes!(env!("NETPATH_TRACE_OBJECT"));
 
 #[cfg(netpath_without_ebpf)]
 static OBJECT: &[u8] = &[];
@@ -86,7 +86,7 @@ pub fn load(options: &Options) -> Result<(Attacher, Tracer), LoadError> {
             frees.prepare(&mut loader);
             loader.map_max_entries(map::TRACE_EVENTS, options.buffer_bytes);
             loader.override_global(aya_log::LEVEL, log_level, true);
-            loader.load(OBJECT)?
+            loader.load(&unpacked(OBJECT)?)?
         };
         load_programs(&mut ebpf, &TRACING)?;
         frees.attach(&mut ebpf, map::DROPPED, map::FREED);
