@@ -2,21 +2,23 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, scope, sleep};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::terminal::Terminal;
 use lab::traffic::{Serve, TcpServer, download};
-use lab::{Lab, Namespace};
+use lab::{Lab, Namespace, netpath_binary};
 
 use super::picture;
 
 /// The service's own address, which no device has.
 const SERVICE: &str = "172.20.0.10:80";
 const PORT: u16 = 8080;
+/// How long the node of a page is recorded.
+const RECORDED: &str = "15s";
 /// How long the picture's trends are, about.
 const PICTURE_AFTER: Duration = Duration::from_secs(40);
 
@@ -32,6 +34,28 @@ pub fn top(options: &[String]) -> Result<ExitCode> {
         status.context("cannot run netpath top")
     })?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Records the node for a while, and writes what is replayed as a page to this file.
+pub fn html(file: &str, options: &[String]) -> Result<ExitCode> {
+    let node = Node::new()?;
+    let (done, own) = (AtomicBool::new(false), tempfile::tempdir()?);
+    let recording = own.path().join("node.rec");
+    let status = scope(|scope| {
+        node.talk(scope, &done);
+        let mut record =
+            node.lab.netpath(&["record", "--eni", "eth*", "--interval", "500ms", "--duration", RECORDED])?;
+        let status = record.arg("--host-root").arg(node.files.path()).arg(&recording).status();
+        done.store(true, Ordering::Relaxed);
+        status.context("cannot run netpath record")
+    })?;
+    ensure!(status.success(), "netpath record ended with {status}; its own message is above");
+    let mut replay = Command::new(netpath_binary()?);
+    replay.arg("replay").arg(&recording).args(["--format", "html", "--output", file]).args(options);
+    let status = replay.status().context("cannot run netpath replay")?;
+    ensure!(status.success(), "netpath replay ended with {status}; its own message is above");
+    println!("{file}: open it in a browser");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a picture of what `netpath top` shows of the node: `top.svg` in this folder.

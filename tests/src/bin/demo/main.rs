@@ -1,8 +1,10 @@
 //! The demonstration: netpath's reports on a simulated node. Day one and day two are the two experiments that were published
 //! about Container Insights on EKS; then a pod calls a service; then single packets of a download are traced, beside its counts.
 //!
-//! In: options of `netpath report`, passed on; or `--top`, with options of `netpath top`, for a node on which pods go on talking. Out: a report for each scene on stdout; on stderr what is going on, and what
-//! iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when interrupted.
+//! In: options of `netpath report`, passed on. `--top`, with options of `netpath top`, or `--html FILE`, with those of
+//! `netpath replay`, show a node on which pods go on talking instead. Out: a report for each scene on stdout; on stderr what is
+//! going on, and what iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when
+//! interrupted.
 
 mod live;
 mod picture;
@@ -24,6 +26,8 @@ use lab::{
 
 /// First argument of a live view.
 const TOP: &str = "--top";
+/// First argument of a page; the second is its file.
+const HTML: &str = "--html";
 /// First argument of what writes the README's pictures; the second is the folder.
 const PICTURES: &str = "--pictures";
 /// First argument of the process that netpath measures.
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == TRAFFIC => make_traffic(rest).map(|()| ExitCode::SUCCESS),
         // Ctrl-C is netpath's, which has the terminal.
         Some((first, rest)) if first == TOP => live::top(rest),
+        Some((first, [file, rest @ ..])) if first == HTML => live::html(file, rest),
         Some((first, [folder])) if first == PICTURES => live::pictures(Path::new(folder)),
         _ => clean_up_when_interrupted("demo").and_then(|()| demonstrate(&arguments)),
     };
