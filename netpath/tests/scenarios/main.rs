@@ -6,6 +6,7 @@
 
 mod documented;
 mod notation;
+mod page;
 mod selection;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
+    ("chromium", "chromium"),
     ("conntrack", "conntrack"),
     ("ipvsadm", "ipvsadm"),
     ("wg", "wireguard-tools"),
