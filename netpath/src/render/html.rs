@@ -161,3 +161,49 @@ fn write_report(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let text = encode::base64(&packed.finish()?);
     writeln!(out, "<script id=\"report\" type=\"application/octet-stream\">\n{text}\n</script>")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance (WCAG 2.1) of "#0a5ca8" or "#fff".
+    fn luminance(colour: &str) -> f64 {
+        let digits: String = match colour.trim_start_matches('#') {
+            short if short.len() == 3 => short.chars().flat_map(|digit| [digit, digit]).collect(),
+            long => long.to_owned(),
+        };
+        let linear = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).expect("digits")) / 255.0;
+            if value <= 0.03928 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(0) + 0.7152 * linear(2) + 0.0722 * linear(4)
+    }
+
+    /// Every colour of text on every background of every scheme: light, dark, paper.
+    #[test]
+    fn text_can_be_read() {
+        let schemes: Vec<&str> =
+            STYLE.split(":root{").skip(1).map(|rest| rest.split('}').next().expect("one")).collect();
+        assert_eq!(schemes.len(), 3);
+        for scheme in schemes {
+            let of = |name: &str| {
+                let (_, rest) = scheme.split_once(&format!("--{name}:")).expect(name);
+                luminance(rest.split([';', '\n']).next().expect("a colour"))
+            };
+            for back in ["bg", "card", "soft"] {
+                for text in ["text", "muted", "eni", "local", "host", "bad", "warn", "good", "other", "link"] {
+                    let (one, other) = (of(text), of(back));
+                    let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                    assert!(contrast >= 4.5, "{text} on {back}: {contrast:.2} in {scheme}");
+                }
+            }
+        }
+    }
+
+    /// Nothing in them ends the element that they are in.
+    #[test]
+    fn style_and_script_are_whole() {
+        assert!(!STYLE.contains('<') && !SCRIPT.contains("</") && !SCRIPT.contains("<!--"));
+        assert_eq!(STYLE.matches('{').count(), STYLE.matches('}').count());
+    }
+}

@@ -1,4 +1,4 @@
-//! Chromium without a screen, by its DevTools protocol: JSON, each ending with a zero, over a pair of pipes.
+//! Chromium without a screen, by its `DevTools` protocol: JSON, each ending with a zero, over a pair of pipes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

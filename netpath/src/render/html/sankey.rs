@@ -79,12 +79,12 @@ fn picture(parts: &[Part]) -> Picture {
     for part in parts {
         let ends = [at(0, &part.who), at(1, part.path.name()), at(2, &part.device)];
         for pair in ends.windows(2) {
-            match links.iter_mut().find(|link| (link.from, link.to) == (pair[0], pair[1])) {
-                Some(link) => link.bytes = link.bytes.saturating_add(part.bytes),
-                None => {
-                    links.push(Link { from: pair[0], to: pair[1], bytes: part.bytes });
-                    paths.push(part.path);
-                }
+            let known = links.iter_mut().find(|link| (link.from, link.to) == (pair[0], pair[1]));
+            if let Some(link) = known {
+                link.bytes = link.bytes.saturating_add(part.bytes);
+            } else {
+                links.push(Link { from: pair[0], to: pair[1], bytes: part.bytes });
+                paths.push(part.path);
             }
         }
     }

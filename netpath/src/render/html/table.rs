@@ -126,6 +126,9 @@ pub fn heading(capitals: &str) -> String {
         ("IPV6", "IPv6"),
         ("BYTES/S", "Bytes/s"),
     ];
+    if !capitals.contains(char::is_uppercase) {
+        return capitals.to_owned();
+    }
     let word = |(index, word): (usize, &str)| {
         let known = NAMES.iter().find(|(capitals, _)| *capitals == word);
         known.map_or_else(

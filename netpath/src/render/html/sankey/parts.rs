@@ -82,17 +82,13 @@ pub fn parts(report: &Report) -> Vec<Part> {
 
 /// Whose bytes they are.
 fn who(flow: &Flow) -> Who<'_> {
-    let end = |pod: Option<&'_ str>, kind: Option<PeerKind>, address| match (pod, kind) {
-        (Some(_), _) => None,
-        (None, Some(PeerKind::PodHere)) => Some(Who::Address(address)),
-        _ => None,
-    };
+    let here = |kind, address| (kind == Some(PeerKind::PodHere)).then_some(Who::Address(address));
     let (src, dst) = (flow.src_pod.as_deref(), flow.dst_pod.as_deref());
     let is_node = |kind| kind == Some(PeerKind::ThisNode);
     src.map(Who::Pod)
-        .or_else(|| end(src, flow.src_peer_kind, flow.src))
+        .or_else(|| here(flow.src_peer_kind, flow.src))
         .or_else(|| dst.map(Who::Pod))
-        .or_else(|| end(dst, flow.dst_peer_kind, last_address(flow)))
+        .or_else(|| here(flow.dst_peer_kind, last_address(flow)))
         .unwrap_or(if is_node(flow.src_peer_kind) || is_node(flow.dst_peer_kind) { Who::Node } else { Who::Others })
 }
 
@@ -192,7 +188,9 @@ fn namespace(who: Who<'_>) -> &str {
 
 /// What each is called: of more than fit, the others together.
 fn devices<'a>(sums: &HashMap<Key<'a>, u64>, classes: &HashMap<u32, DeviceClass>) -> HashMap<(&'a str, u32), String> {
-    let keys = ranked(sums.iter().map(|((.., device), bytes)| (*device, *bytes)));
+    let mut keys = ranked(sums.iter().map(|((.., device), bytes)| (*device, *bytes)));
+    // No ENI is among the others.
+    keys.sort_by_key(|(_, ifindex)| classes.get(ifindex) != Some(&DeviceClass::Eni));
     let (shown, rest) = if keys.len() > DEVICES + 1 { keys.split_at(DEVICES) } else { (&keys[..], &[][..]) };
     let label = |(name, ifindex): &(&str, u32)| {
         let class = classes.get(ifindex).map_or_else(String::new, |class| format!(" ({})", device_class(*class)));
