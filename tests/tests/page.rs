@@ -181,7 +181,7 @@ fn it_fits_a_phone_and_a_screen() {
 /// Some flows through the program, and what it refuses.
 #[test]
 fn the_program_writes_it() {
-    usable(2_048);
+    usable(4_096);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("reports.json");
     let mut reports = Vec::new();
