@@ -43,12 +43,13 @@ pub fn write(report: &Report, slices: &[Slice], out: &mut impl Write, view: &Vie
     let page = page(report, &everything, None);
     let shown = if view.all { usize::MAX } else { view.top.unwrap_or(ROWS) };
     writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n{}\n<body>", head(report).into_string())?;
-    writeln!(out, "{}\n<main>", banner(&page, slices.len() > 1).into_string())?;
+    let has_timeline = slices.len() > 1 && !page.answer.is_empty();
+    writeln!(out, "{}\n<main>", banner(&page, has_timeline).into_string())?;
     let Page { answer, rows, more, good, problems, .. } = page;
     writeln!(out, "{}", terms::section(&answer, report, view).into_string())?;
     writeln!(out, "{}", health(good.as_deref(), &problems).into_string())?;
     writeln!(out, "{}", sankey::section(report, view).into_string())?;
-    if slices.len() > 1 {
+    if has_timeline {
         writeln!(out, "{}", timeline::section(slices, view).into_string())?;
     }
     let first = if report.grouping.is_some() { "Name" } else { "From" };
@@ -92,7 +93,9 @@ fn head(report: &Report) -> Markup {
 
 /// The answer, and of what.
 fn banner(page: &Page, has_timeline: bool) -> Markup {
-    let answer = page.verdict.as_deref().unwrap_or("Where the bytes of this node went.");
+    let nothing =
+        if page.answer.is_empty() { "No flow matches the filters." } else { "Where the bytes of this node went." };
+    let answer = page.verdict.as_deref().unwrap_or(nothing);
     let links = [
         ("answer", "Why"),
         ("health", "Health"),

@@ -21,7 +21,9 @@ struct Part {
 
 /// The section. `answer`: its two tables, in full.
 pub fn section(answer: &[Block], report: &Report, view: &View) -> Markup {
-    let [went, why] = answer else { return html! { section id="answer" { h2 { "No flow matches" } } } };
+    let [went, why] = answer else {
+        return html! { section id="answer" { h2 { "Nothing to show" } p { "What there was instead: below." } } };
+    };
     let rates = Scale::rates(view.units, report.window.duration_ns);
     let total = report.accounting.container_insights.node_network_total_bytes;
     // In the order of the table's rows.
