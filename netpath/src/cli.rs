@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::diff::DiffArgs;
+pub use self::diff::{DiffArgs, DiffFormat};
 pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{AttachArgs, EniArgs, MeasureArgs};
@@ -84,6 +84,7 @@ Examples:
                                               what these pods moved over an ENI
   netpath report --between default/web 10.0.0.0/16 --nat any
   netpath report --group-by namespace         sums instead of conversations
+  netpath report -f html -o report.html       a page for a browser, with pictures: one file, to send on
   netpath report --eni 'ens*'                 where netpath cannot tell which devices are ENIs
 
 Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which root has. netpath drops all others before the

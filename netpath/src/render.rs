@@ -7,6 +7,7 @@ pub mod diff;
 pub mod doctor;
 mod enis;
 pub mod explain;
+pub mod html;
 pub mod json;
 pub(crate) mod labels;
 pub mod markdown;

@@ -26,6 +26,7 @@ mod link_layer;
 mod memory;
 mod offload;
 mod others;
+mod page;
 mod paths;
 mod pcapng;
 mod pods;

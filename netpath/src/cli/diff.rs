@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use super::FilterArgs;
 use super::number::positive;
-use super::{FilterArgs, Format};
 use crate::render::units::Units;
 use crate::report::GroupBy;
 
@@ -33,8 +33,8 @@ pub struct DiffArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     pub group_by: Vec<GroupBy>,
     /// Format of the comparison; the schema of JSON is `netpath.diff/1`.
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Table)]
+    pub format: DiffFormat,
     /// Write to this file instead of stdout; '-' is stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -47,4 +47,17 @@ pub struct DiffArgs {
     /// Which flows to compare.
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// An output format of `netpath diff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Table,
+    /// For tickets: GitHub's markdown.
+    Markdown,
+    /// Schema `netpath.diff/1`.
+    Json,
+    /// For spreadsheets: a line for each change.
+    Csv,
 }

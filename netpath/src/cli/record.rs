@@ -45,6 +45,8 @@ Examples:
   netpath replay node.rec --from 14:05 --to 14:10 --pod default/web
   netpath replay node.rec --from 10m          from ten minutes after its beginning
   netpath replay node.rec --each -f json      a report of each window, one a line
+  netpath replay node.rec -f html -o page.html
+                                              a page for a browser, with bytes by path over time
   zcat old.rec.gz | netpath replay -          (a recording that was compressed once more)
 
 Needs no root, and no netpath on the machine where it was recorded.")]

@@ -40,6 +40,8 @@ pub enum Format {
     Json,
     /// For spreadsheets: conversations, or devices with --devices.
     Csv,
+    /// For a browser: one file with pictures, tables that sort and filter, and the report's JSON. It asks nothing of any network.
+    Html,
 }
 
 /// What the table shows.

@@ -9,7 +9,7 @@ use super::input::{Recording, Reports, is_recording, open};
 use super::output::Output;
 use super::screen::screen;
 use super::{Usage, resolve_ports};
-use crate::cli::{DiffArgs, Format};
+use crate::cli::{DiffArgs, DiffFormat};
 use crate::path::compare::{Sums, diff};
 use crate::path::select::{Filter, select};
 use crate::render::units::Scale;
@@ -30,10 +30,10 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let diff = diff(sums(&args.before, by, &filter)?, sums(&args.after, by, &filter)?);
     let (screen, scale) = (screen(&output), Scale::sums(args.units));
     output.write(|mut out| match args.format {
-        Format::Table => render::diff::write(&diff, &mut out, args.top, scale, &screen),
-        Format::Markdown => render::diff::write_markdown(&diff, &mut out, args.top, scale, &screen),
-        Format::Csv => render::csv::write_diff(&diff, &mut out),
-        Format::Json => render::json::write(&diff, &mut out),
+        DiffFormat::Table => render::diff::write(&diff, &mut out, args.top, scale, &screen),
+        DiffFormat::Markdown => render::diff::write_markdown(&diff, &mut out, args.top, scale, &screen),
+        DiffFormat::Csv => render::csv::write_diff(&diff, &mut out),
+        DiffFormat::Json => render::json::write(&diff, &mut out),
     })?;
     Ok(ExitCode::SUCCESS)
 }

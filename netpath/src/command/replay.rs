@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use jiff::Timestamp;
 
+use super::Usage;
 use super::input::{self, Recording};
 use super::output::Reader;
 use super::writer::Writer;
@@ -18,6 +19,10 @@ use crate::snapshot::Snapshot;
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut recording = Recording::new(input::open(&args.file)?);
     let mut writer = Writer::new(&args.show, None)?;
+    if args.each && writer.is_page() {
+        let why = "a page is of one report, and shows every window's bytes by path; leave out --each";
+        return Err(Usage(why.to_owned()).into());
+    }
     let mut range = Range::default();
     let mut whole: Option<Snapshot> = None;
     for window in recording.by_ref() {
@@ -33,6 +38,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             }
             Held::Within => {
                 range.held += 1;
+                if writer.is_page() {
+                    writer.note_window(path::report(&window));
+                }
                 whole = Some(match whole {
                     Some(before) => before.merge(window),
                     None => window,

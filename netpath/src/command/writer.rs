@@ -10,6 +10,7 @@ use super::screen::screen;
 use crate::cli::{Format, ShowArgs, ViewArgs};
 use crate::path::select::Filter;
 use crate::render::block::Screen;
+use crate::render::html::Slice;
 use crate::render::report::View;
 use crate::report::Report;
 use crate::{path, render};
@@ -22,6 +23,8 @@ pub struct Writer<'a> {
     view: View,
     screen: Screen,
     is_first: bool,
+    /// The windows of what is written, for a page.
+    slices: Vec<Slice>,
 }
 
 impl<'a> Writer<'a> {
@@ -31,7 +34,7 @@ impl<'a> Writer<'a> {
         resolve_ports(&mut filter, host_root)?;
         let output = Output::open(args.output.as_deref())?;
         let (view, screen) = (view(&args.view), screen(&output));
-        Ok(Self { args, filter, output, view, screen, is_first: true })
+        Ok(Self { args, filter, output, view, screen, is_first: true, slices: Vec::new() })
     }
 
     /// Whether reports go to a regular file.
@@ -44,6 +47,17 @@ impl<'a> Writer<'a> {
         self.args.format == Format::Json && matches!(self.output, Output::Stdout)
     }
 
+    /// Whether reports become one page.
+    pub fn is_page(&self) -> bool {
+        self.args.format == Format::Html
+    }
+
+    /// Notes a window of the report that is to be written, for the page's picture of them.
+    pub fn note_window(&mut self, mut report: Report) {
+        path::select::select(&mut report, &self.filter);
+        self.slices.push(Slice::of(&report));
+    }
+
     /// Writes a report.
     pub fn write(&mut self, mut report: Report) -> anyhow::Result<Reader> {
         let args = self.args;
@@ -52,7 +66,7 @@ impl<'a> Writer<'a> {
             path::group::group(&mut report, by);
         }
         let separate = !std::mem::replace(&mut self.is_first, false);
-        let Self { output, view, screen, .. } = self;
+        let Self { output, view, screen, slices, .. } = self;
         output.write(|mut out| match args.format {
             Format::Table => {
                 if separate {
@@ -60,6 +74,7 @@ impl<'a> Writer<'a> {
                 }
                 render::table::write(&report, &mut out, view, screen)
             }
+            Format::Html => render::html::write(&report, slices, &mut out, view),
             Format::Csv => render::csv::write(&report, &mut out, view, !separate),
             Format::Markdown => render::markdown::write(&report, &mut out, view, screen),
             // One of many.

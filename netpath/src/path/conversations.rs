@@ -39,6 +39,15 @@ pub fn conversations<'a>(flows: impl IntoIterator<Item = &'a Flow>, merge: Merge
     rows.into_iter().map(|(_, row)| row.into()).collect()
 }
 
+/// The flow of that id. Those of a report are in order of their ids, as a rule.
+#[must_use]
+pub fn flow(flows: &[Flow], id: u64) -> Option<&Flow> {
+    match flows.binary_search_by_key(&id, |flow| flow.id) {
+        Ok(at) => flows.get(at),
+        Err(_) => flows.iter().find(|flow| flow.id == id),
+    }
+}
+
 /// What conversations of one row have in common.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key<'a> {

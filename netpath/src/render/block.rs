@@ -53,11 +53,27 @@ pub struct Cell {
     pub text: String,
     /// How it looks.
     pub tone: Tone,
+    /// Of a number: what it is sorted by.
+    pub number: Option<i64>,
+}
+
+impl Cell {
+    /// In a tone.
+    #[must_use]
+    pub const fn toned(text: String, tone: Tone) -> Self {
+        Self { text, tone, number: None }
+    }
+
+    /// A number as text, and what it is.
+    #[must_use]
+    pub fn number(text: String, number: impl TryInto<i64>) -> Self {
+        Self { text, tone: Tone::Plain, number: Some(number.try_into().unwrap_or(i64::MAX)) }
+    }
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, tone: Tone::Plain }
+        Self::toned(text, Tone::Plain)
     }
 }
 

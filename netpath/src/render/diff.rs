@@ -182,7 +182,7 @@ fn by_flows(comparison: &Comparison, top: usize, scale: Scale) -> Block {
             ChangeKind::Gone => Some("gone"),
             ChangeKind::Grew | ChangeKind::Shrank | ChangeKind::Same => None,
         };
-        let name = Cell { text: name(*by, change), tone: path.map_or(Tone::Plain, Tone::of) };
+        let name = Cell::toned(name(*by, change), path.map_or(Tone::Plain, Tone::of));
         block.row(cells(name, [change.before, change.after].map(rate), word, scale));
     }
     block

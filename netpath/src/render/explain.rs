@@ -9,6 +9,7 @@ mod selection;
 
 use std::fmt::Write as _;
 
+pub(super) use self::flow::{ends, explain as explain_flow};
 pub use self::selection::{Selection, SelectionError};
 use super::units::Scale;
 use crate::model::Direction;

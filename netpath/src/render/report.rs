@@ -3,7 +3,7 @@
 //! In: a report, and what of it to show. Out: a [`Page`]. It computes nothing that is not in the report but sums and
 //! differences of what it shows, and every string from elsewhere is sanitised.
 
-mod answer;
+pub(super) mod answer;
 mod conntrack;
 mod conversations;
 mod devices;

@@ -52,7 +52,7 @@ fn of_group(group: &Group, by: GroupBy) -> Row {
         key: group.name.clone().unwrap_or_default(),
         words: vec![
             group_name(by, group.name.as_deref()).into(),
-            most.map_or_else(Cell::default, |(path, _)| Cell { text: path.name().to_owned(), tone: Tone::of(*path) }),
+            most.map_or_else(Cell::default, |(path, _)| Cell::toned(path.name().to_owned(), Tone::of(*path))),
         ],
         amounts: amounts.map(signed).to_vec(),
     }
@@ -88,7 +88,7 @@ fn of_conversation(one: &Conversation, each: bool) -> Row {
     ];
     Row {
         key: [&from, &to, &paths, nat, &reason].join(BETWEEN),
-        words: vec![from.into(), to.into(), Cell { text: paths, tone }, nat.into()],
+        words: vec![from.into(), to.into(), Cell::toned(paths, tone), nat.into()],
         amounts: amounts.map(signed).to_vec(),
     }
 }
@@ -113,11 +113,7 @@ fn of_device(device: &Device) -> Row {
     let tone = if device.facts.class == DeviceClass::Eni { Tone::Eni } else { Tone::Plain };
     Row {
         key: format!("{}{BETWEEN}{}", device.facts.name, device.facts.ifindex),
-        words: vec![
-            name.into(),
-            Cell { text: labels::device_class(device.facts.class).to_owned(), tone },
-            about(device),
-        ],
+        words: vec![name.into(), Cell::toned(labels::device_class(device.facts.class).to_owned(), tone), about(device)],
         amounts: vec![signed(rx.saturating_add(tx)), signed(rx), signed(tx), difference, unexplained],
     }
 }
@@ -125,7 +121,7 @@ fn of_device(device: &Device) -> Row {
 /// Whose it is, or what is wrong with it.
 fn about(device: &Device) -> Cell {
     if let Some(blind) = &device.blind {
-        return Cell { text: sanitise(blind).into_owned(), tone: Tone::Bad };
+        return Cell::toned(sanitise(blind).into_owned(), Tone::Bad);
     }
     let owner = device.pod.as_deref().or(device.facts.eni_id.as_deref());
     owner.map_or_else(Cell::default, |owner| sanitise(owner).into_owned().into())
@@ -139,7 +135,7 @@ pub fn of_terms(report: &Report) -> Vec<Row> {
             let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
             Row {
                 key: term.name.to_string(),
-                words: vec![Cell { text: labels::term(term.name).to_owned(), tone }],
+                words: vec![Cell::toned(labels::term(term.name).to_owned(), tone)],
                 amounts: vec![term.bytes],
             }
         })

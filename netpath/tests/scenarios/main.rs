@@ -7,6 +7,7 @@
 mod documented;
 mod live;
 mod notation;
+mod page;
 mod selection;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("tcpdump", "tcpdump"),
     ("tmux", "tmux"),
     ("tshark", "tshark"),
+    ("chromium", "chromium"),
     ("conntrack", "conntrack"),
     ("ipvsadm", "ipvsadm"),
     ("wg", "wireguard-tools"),

@@ -13,7 +13,7 @@ use crate::report::{Device, Flow, FlowDrop, Hop, PathClass, Report};
 use crate::sanitise::sanitise;
 
 /// "tcp 10.0.0.21:34756 → 10.0.0.22:5201".
-pub(super) fn ends(flow: &Flow) -> String {
+pub(in crate::render) fn ends(flow: &Flow) -> String {
     let identifier = flow.sport.filter(|_| is_icmp(&flow.proto)).map(|id| format!(" (echo id {id})"));
     format!(
         "{} {} → {}{}",
@@ -30,7 +30,7 @@ fn end(flow: &Flow, address: IpAddr, port: Option<u16>) -> String {
 }
 
 /// Everything that is to be said of a flow, ending with a newline.
-pub(super) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
+pub(in crate::render) fn explain(flow: &Flow, report: &Report, scale: Scale) -> String {
     // Of two devices with one ifindex the first is the one that was watched.
     let mut devices: HashMap<u32, &Device> = HashMap::new();
     for device in &report.devices {

@@ -80,7 +80,7 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
     };
     let parts = parts(report);
     let mut row = |label: &str, bytes: u64, tone| {
-        let label = Cell { text: label.to_owned(), tone };
+        let label = Cell::toned(label.to_owned(), tone);
         block.row([label, scale.bytes(bytes).into(), share(bytes, whole).into()]);
     };
     for path in PathClass::ALL {
@@ -121,10 +121,30 @@ pub(super) fn where_the_bytes_went(report: &Report, view: &View, scale: Scale) -
     block
 }
 
+fn rate(count: Option<u64>, rates: Scale) -> String {
+    count.map_or_else(|| "unknown".to_owned(), |count| rates.bytes(count))
+}
+
+/// What a term is.
+pub(in crate::render) fn label(term: TermKind, report: &Report, rates: Scale) -> String {
+    match term {
+        TermKind::Eni => {
+            let ec2 = &report.accounting.ec2;
+            let [input, output] = [ec2.network_in_bytes, ec2.network_out_bytes].map(|count| rate(count, rates));
+            format!("on ENIs (EC2: in {input}, out {output})")
+        }
+        TermKind::Cause(CauseKind::Sampling) => {
+            let within = report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)));
+            within.map_or_else(|| labels::term(term).to_owned(), |within| labels::sampling(&within))
+        }
+        TermKind::Unattributed if report.health.map_full_packets > 0 => labels::NO_ROOM.to_owned(),
+        name => labels::term(name).to_owned(),
+    }
+}
+
 /// The terms, as rates: CloudWatch shows one.
 pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
     let rates = Scale::rates(view.units, report.window.duration_ns);
-    let known = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| rates.bytes(count));
     let accounting = &report.accounting;
     let total = accounting.container_insights.node_network_total_bytes;
     let mut block = Block {
@@ -142,31 +162,20 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
     // One alone may as well have its name.
     let are_merged = small_count > 1;
     for term in terms().filter(|term| !(are_merged && is_small(term))) {
-        let label = match term.name {
-            TermKind::Eni => {
-                let (input, output) = (known(accounting.ec2.network_in_bytes), known(accounting.ec2.network_out_bytes));
-                format!("on ENIs (EC2: in {input}, out {output})")
-            }
-            TermKind::Cause(CauseKind::Sampling) => {
-                let within = report.window.skew_ns.map(|skew| duration(skew.start.max(skew.end)));
-                within.map_or_else(|| labels::term(term.name).to_owned(), |within| labels::sampling(&within))
-            }
-            TermKind::Unattributed if report.health.map_full_packets > 0 => labels::NO_ROOM.to_owned(),
-            name => labels::term(name).to_owned(),
-        };
+        let label = label(term.name, report, rates);
         let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
-        block.row([
-            Cell { text: format!("+ {label}"), tone },
-            rates.signed(term.bytes).into(),
-            part(term.bytes).into(),
-        ]);
+        block.row([Cell::toned(format!("+ {label}"), tone), rates.signed(term.bytes).into(), part(term.bytes).into()]);
     }
     if are_merged {
         let small = terms().filter(is_small).fold(0i64, |sum, term| sum.saturating_add(term.bytes));
         block.row([format!("+ {small_count} small parts (--all)"), rates.signed(small), part(small)]);
     }
-    let sum = Cell { text: "= node_network_total_bytes".to_owned(), tone: Tone::Strong };
-    block.row([sum, Cell::from(known(total)), Cell::from(total.map_or_else(String::new, |total| share(total, total)))]);
+    let sum = Cell::toned("= node_network_total_bytes".to_owned(), Tone::Strong);
+    block.row([
+        sum,
+        Cell::from(rate(total, rates)),
+        Cell::from(total.map_or_else(String::new, |total| share(total, total))),
+    ]);
     let vanished = accounting.container_insights.vanished_devices_bytes;
     if vanished > 0 {
         block.notes.push(format!(

@@ -6,7 +6,7 @@ use super::super::reason;
 use super::super::tone::Tone;
 use super::super::units::Scale;
 use super::{Rows, View};
-use crate::path::conversations::{Merge, conversations};
+use crate::path::conversations::{Merge, conversations, flow};
 use crate::report::{Conversation, End, PathClass, PathReason, PeerKind, Report};
 use crate::sanitise::sanitise;
 
@@ -40,15 +40,17 @@ pub fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
 }
 
 fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: bool) -> Row {
-    let amount = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
+    let number = |bytes| Cell::number(scale.bytes(bytes), bytes);
+    let amount = |bytes: Option<u64>| bytes.map_or_else(|| Cell::from("-"), number);
     let [from, to] = ends(one, flows);
-    let mut cells = vec![Cell::from(from), format!("→ {to}").into(), scale.bytes(one.bytes).into()];
+    let mut cells = vec![Cell::from(from), format!("→ {to}").into(), number(one.bytes)];
     if is_wide {
         cells.extend([amount(one.sent_bytes), amount(one.received_bytes)]);
     }
     let paths = one.paths.iter().map(|path| path.name()).collect::<Vec<_>>().join(", ");
     let tone = one.paths.iter().copied().max().map_or(Tone::Plain, Tone::of);
-    cells.extend([one.connections.to_string().into(), Cell { text: paths, tone }, labels::nat(one.nat).into()]);
+    let connections = Cell::number(one.connections.to_string(), one.connections);
+    cells.extend([connections, Cell::toned(paths, tone), labels::nat(one.nat).into()]);
     if is_wide {
         cells.push(one.flows.iter().map(u64::to_string).collect::<Vec<_>>().join(", ").into());
     }
@@ -89,11 +91,7 @@ fn details(one: &Conversation, report: &Report, scale: Scale) -> Vec<String> {
     let mut details = Vec::new();
     let dropped = || counted(one.dropped_packets, "packet");
     if let Some(reason) = one.reason {
-        let flow = one
-            .flows
-            .iter()
-            .filter_map(|id| report.flows.iter().find(|flow| flow.id == *id))
-            .find(|flow| flow.reason.is_some());
+        let flow = one.flows.iter().filter_map(|id| flow(&report.flows, *id)).find(|flow| flow.reason.is_some());
         let packets = if reason == PathReason::Dropped { format!(", {}", dropped()) } else { String::new() };
         details.push(reason::clause(reason, one.reason_detail.as_deref()) + &packets);
         details.extend(flow.map(|flow| format!("next: {}", reason::next(reason, flow))));

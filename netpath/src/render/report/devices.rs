@@ -58,16 +58,17 @@ fn moved(device: &Device) -> u64 {
 }
 
 fn row(device: &Device, scale: Scale) -> Row {
-    let known = |count: Option<u64>| Cell::from(count.map_or_else(|| "unknown".to_owned(), |count| scale.bytes(count)));
+    let unknown = || Cell::from("unknown");
+    let known = |count: Option<u64>| count.map_or_else(unknown, |count| Cell::number(scale.bytes(count), count));
     let seen = |hook: Option<HookCounts>| hook.map(|hook| hook.bytes);
     let kernel = |of: fn(&KernelCounters) -> u64| known(device.facts.kernel.as_ref().map(of));
     let difference = match (device.rx, device.tx, device.facts.kernel) {
         (Some(rx), Some(tx), Some(kernel)) => {
             let both = |one: u64, other: u64| i128::from(one) + i128::from(other);
             let difference = both(kernel.rx_bytes, kernel.tx_bytes) - both(rx.bytes, tx.bytes);
-            i64::try_from(difference).map_or_else(|_| "unknown".to_owned(), |count| scale.signed(count))
+            i64::try_from(difference).map_or_else(|_| unknown(), |count| Cell::number(scale.signed(count), count))
         }
-        _ => "unknown".to_owned(),
+        _ => unknown(),
     };
     let name = sanitise(&device.facts.name);
     let name = if device.counted_by_container_insights { name.into_owned() } else { format!("({name})") };
@@ -78,7 +79,7 @@ fn row(device: &Device, scale: Scale) -> Row {
         known(seen(device.tx)),
         kernel(|kernel| kernel.rx_bytes),
         kernel(|kernel| kernel.tx_bytes),
-        difference.into(),
+        difference,
     ];
     let notes = device_notes(device, scale);
     Row { cells, details: if notes.is_empty() { Vec::new() } else { vec![notes] } }

@@ -31,7 +31,8 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
     ];
     let mut block = Block { columns, ..Block::default() };
     for group in &groups[..view.rows(groups.len())] {
-        let side = |bytes: Option<u64>| Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| scale.bytes(bytes)));
+        let number = |bytes| Cell::number(scale.bytes(bytes), bytes);
+        let side = |bytes: Option<u64>| bytes.map_or_else(|| Cell::from("-"), number);
         let sides = [side(group.sent_bytes), side(group.received_bytes)];
         let [first, second] = if *by == GroupBy::Device {
             let [tx, rx] = sides;
@@ -41,8 +42,8 @@ pub(super) fn rows(grouping: &Grouping, view: &View, scale: Scale) -> Rows {
         };
         block.row([
             Cell::from(name(*by, group.name.as_deref())),
-            group.flows.to_string().into(),
-            scale.bytes(group.bytes).into(),
+            Cell::number(group.flows.to_string(), group.flows),
+            number(group.bytes),
             first,
             second,
             paths(group, scale, view.wide || view.all),
@@ -90,5 +91,5 @@ fn paths(group: &Group, scale: Scale, is_wide: bool) -> Cell {
     if shown < paths.len() {
         parts.push(format!("{} more", paths.len() - shown));
     }
-    Cell { text: parts.join(", "), tone: most }
+    Cell::toned(parts.join(", "), most)
 }

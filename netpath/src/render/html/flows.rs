@@ -1,0 +1,168 @@
+//! The ways of flows as pictures: hop by hop, with addresses as the packets had them there, and the same in sentences.
+
+use maud::{Markup, html};
+
+use super::super::block::shorten;
+use super::super::explain;
+use super::super::labels::{address_and_port, device_class};
+use super::super::report::View;
+use super::super::units::Scale;
+use super::timeline::class;
+use crate::model::{DeviceClass, Direction};
+use crate::path::conversations::{Merge, conversations, flow, is_icmp};
+use crate::report::{Flow, Hop, PathClass, PeerKind, Report};
+use crate::sanitise::sanitise;
+
+/// The flows of the conversations with the most bytes.
+pub fn section(report: &Report, view: &View, count: usize) -> Markup {
+    let each;
+    let all = if view.flows {
+        each = conversations(&report.flows, Merge::Nothing);
+        &each
+    } else {
+        &report.conversations
+    };
+    let scale = view.scale(report);
+    html! {
+        section id="flows" class="wide" {
+            h2 { "The paths of flows" }
+            p class="note" {
+                "Of each conversation its largest flow in either direction; the largest conversations first. NAT marks an \
+                 address that is not what it was at the hop before."
+            }
+            @for one in all.iter().take(count) {
+                @for flow in one.flows.iter().filter_map(|id| flow(&report.flows, *id)) { (details(flow, report, scale)) }
+            }
+        }
+    }
+}
+
+fn details(flow: &Flow, report: &Report, scale: Scale) -> Markup {
+    html! {
+        details class="flow" {
+            summary {
+                span class={ "key " (class(flow.path)) } { (flow.path.name()) } " "
+                span class="ends" { (explain::ends(flow)) } " "
+                span class="amount" { (scale.bytes(flow.bytes)) }
+            }
+            div class="scroll" tabindex="0" role="region" aria-label={ "Path of flow " (flow.id) } { (picture(flow, report, scale)) }
+            p { (explain::explain_flow(flow, report, scale).trim_end()) }
+        }
+    }
+}
+
+/// A box of the picture.
+struct Stop {
+    class: &'static str,
+    /// In the box.
+    lines: [String; 2],
+    /// Below it, and whether NAT changed it.
+    below: Vec<(String, bool)>,
+}
+
+const HEIGHT: f64 = 46.0;
+const ARROW: f64 = 34.0;
+const NAME: usize = 30;
+
+fn picture(flow: &Flow, report: &Report, scale: Scale) -> Markup {
+    let stops = stops(flow, report, scale);
+    let mut x = 4.0;
+    let mut places = Vec::new();
+    for stop in &stops {
+        let width = width(stop);
+        places.push((x, width));
+        x += width + ARROW;
+    }
+    let (all, high) = (x - ARROW + 4.0, HEIGHT + 58.0);
+    html! {
+        svg class="way" role="img" aria-label={ "Flow " (flow.id) ": " (words(&stops)) }
+            width=(format!("{all:.0}")) height=(high) viewBox={ "0 0 " (format!("{all:.0}")) " " (high) } {
+            @for (index, (stop, (x, width))) in stops.iter().zip(&places).enumerate() {
+                @let middle = format!("{:.1}", x + width / 2.0);
+                @if index > 0 {
+                    path class="arrow" d={ "M" (format!("{:.1}", x - ARROW + 3.0)) " 25h" (ARROW - 10.0) "m-6 -5l6 5l-6 5" } {}
+                }
+                rect class={ "stop " (stop.class) } x=(format!("{x:.1}")) y="2" width=(format!("{width:.1}")) height=(HEIGHT)
+                    rx="6" {}
+                text x=(middle) y="20" { (stop.lines[0]) }
+                text class="small" x=(middle) y="38" { (stop.lines[1]) }
+                @for ((text, nat), y) in stop.below.iter().zip([66, 84, 100]) {
+                    text class=(if *nat { "address nat" } else { "address" }) x=(middle) y=(y) {
+                        @if *nat { "NAT " } (text)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn words(stops: &[Stop]) -> String {
+    let word = |stop: &Stop| {
+        let below: Vec<_> =
+            stop.below.iter().map(|(text, nat)| format!("{text}{}", if *nat { " by NAT" } else { "" })).collect();
+        let below = if below.is_empty() { String::new() } else { format!(": {}", below.join(" ")) };
+        format!("{}, {}{below}", stop.lines[0], stop.lines[1])
+    };
+    stops.iter().map(word).collect::<Vec<_>>().join("; ")
+}
+
+/// Room for the longest of its texts.
+#[expect(clippy::cast_precision_loss, reason = "some dozens of characters")]
+fn width(stop: &Stop) -> f64 {
+    let below = stop.below.iter().map(|(text, nat)| text.chars().count() + if *nat { 4 } else { 0 });
+    let longest = below.chain(stop.lines.iter().map(|line| line.chars().count())).max().unwrap_or(0);
+    (longest as f64 * 7.4 + 20.0).max(110.0)
+}
+
+/// The source, the hops, and the destination or the drop.
+fn stops(flow: &Flow, report: &Report, scale: Scale) -> Vec<Stop> {
+    let mut stops = vec![end(flow.src_pod.as_deref(), flow.src_peer_kind, "source")];
+    let mut before: Option<&Hop> = None;
+    for hop in &flow.hops {
+        stops.push(stop(hop, before, flow, report, scale));
+        before = Some(hop);
+    }
+    stops.push(match flow.path {
+        PathClass::Undelivered => {
+            Stop { class: "bad", lines: ["dropped".to_owned(), "on this node".to_owned()], below: Vec::new() }
+        }
+        PathClass::Unresolved => {
+            Stop { class: "warn", lines: ["not known".to_owned(), "not seen further".to_owned()], below: Vec::new() }
+        }
+        _ => end(flow.dst_pod.as_deref(), flow.dst_peer_kind, "destination"),
+    });
+    stops
+}
+
+fn end(pod: Option<&str>, kind: Option<PeerKind>, what: &str) -> Stop {
+    let place = kind.map_or("not known", super::super::labels::peer);
+    let name = pod.map_or_else(|| place.to_owned(), |pod| shorten(&sanitise(pod), NAME, "…"));
+    Stop { class: "end", lines: [name, what.to_owned()], below: Vec::new() }
+}
+
+fn stop(hop: &Hop, before: Option<&Hop>, flow: &Flow, report: &Report, scale: Scale) -> Stop {
+    let device = report.devices.iter().find(|device| device.facts.ifindex == hop.ifindex);
+    let kind = device.map(|device| device.facts.class);
+    let direction = match hop.direction {
+        Direction::Rx => "received",
+        Direction::Tx => "sent",
+    };
+    let what = kind.map_or("device", device_class);
+    let port = |port: Option<u16>| port.filter(|_| !is_icmp(&flow.proto));
+    let changed = |differs: fn(&Hop, &Hop) -> bool| before.is_some_and(|before| differs(hop, before));
+    let src = changed(|one, other| (one.src, one.sport) != (other.src, other.sport));
+    let dst = changed(|one, other| (one.dst, one.dport) != (other.dst, other.dport));
+    Stop {
+        class: match kind {
+            Some(DeviceClass::Eni) => "eni",
+            Some(DeviceClass::Veth) => "local",
+            _ => "other",
+        },
+        lines: [shorten(&sanitise(&hop.device), NAME, "…"), format!("{what}, {direction}")],
+        below: vec![
+            (address_and_port(hop.src, port(hop.sport)), src),
+            (format!("→ {}", address_and_port(hop.dst, port(hop.dport))), dst),
+            (scale.bytes(hop.bytes), false),
+        ],
+    }
+}

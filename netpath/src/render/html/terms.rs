@@ -1,0 +1,145 @@
+//! The answer: what `node_network_total_bytes` is made of as one bar, EC2's number at the same scale below it, and both tables.
+
+use maud::{Markup, html};
+
+use super::super::block::Block;
+use super::super::report::View;
+use super::super::report::answer::label;
+use super::super::units::{Scale, share};
+use super::table::{Layout, heading, table};
+use crate::report::{CauseKind, Report, Term, TermKind};
+
+/// A part of the bar.
+struct Part {
+    class: &'static str,
+    letter: String,
+    /// Percent of the bar, from the left.
+    x: f64,
+    width: f64,
+    title: String,
+}
+
+/// The section. `answer`: its two tables, in full.
+pub fn section(answer: &[Block], report: &Report, view: &View) -> Markup {
+    let [went, why] = answer else {
+        return html! { section id="answer" { h2 { "Nothing to show" } p { "What there was instead: below." } } };
+    };
+    let rates = Scale::rates(view.units, report.window.duration_ns);
+    let total = report.accounting.container_insights.node_network_total_bytes;
+    // In the order of the table's rows.
+    let terms: Vec<&Term> =
+        report.accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni).collect();
+    let marks: Vec<_> = terms.iter().enumerate().map(|(index, term)| (class(term.name), letter(index))).collect();
+    let marked = |block, marks| table(block, &Layout { first: "", shown: usize::MAX, sorts: false, marks });
+    html! {
+        section id="answer" class="wide" {
+            h2 { (heading(&why.title)) }
+            @if let Some(total) = total.filter(|total| *total > 0) { (bars(&terms, total, report, rates)) }
+            div class="two" {
+                div { (marked(why, &marks)) @for note in &why.notes { p class="note" { (note) } } }
+                div {
+                    h2 { (heading(&went.title)) }
+                    (marked(went, &[]))
+                    @for note in &went.notes { p class="note" { (note) } }
+                }
+            }
+        }
+    }
+}
+
+fn bars(terms: &[&Term], total: u64, report: &Report, rates: Scale) -> Markup {
+    let parts = parts(terms, total, |term| {
+        let bytes = u64::try_from(term.bytes).unwrap_or(0);
+        format!("{}: {}, {}", label(term.name, report, rates), rates.bytes(bytes), share(bytes, total))
+    });
+    let ec2 = &report.accounting.ec2;
+    let ec2 = ec2.network_in_bytes.zip(ec2.network_out_bytes).map(|(input, output)| input.saturating_add(output));
+    let words = parts.iter().map(|part| format!("{}: {}", part.letter, part.title)).collect::<Vec<_>>().join("; ");
+    html! {
+        p class="bar-label" { "CloudWatch " code { "node_network_total_bytes" } " " b { (rates.bytes(total)) } }
+        svg class="bar" role="img" aria-label={ "node_network_total_bytes by its parts. " (words) } {
+            defs {
+                pattern id="again" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    rect class="stripe" width="3" height="8" {}
+                }
+            }
+            @for part in &parts {
+                g {
+                    title { (part.title) }
+                    rect class=(part.class) x={ (percent(part.x)) } width={ (percent(part.width)) } height="100%" {}
+                    @if part.class.ends_with("again") {
+                        rect fill="url(#again)" x={ (percent(part.x)) } width={ (percent(part.width)) } height="100%" {}
+                    }
+                    @if part.width > 3.0 {
+                        text x=(percent(part.x + part.width / 2.0)) y="50%" { (part.letter) }
+                    }
+                }
+            }
+        }
+        @if let Some(ec2) = ec2 {
+            p class="bar-label" { "EC2 " code { "NetworkIn + NetworkOut" } " " b { (rates.bytes(ec2)) } }
+            svg class="bar" role="img" aria-label={ "EC2: " (rates.bytes(ec2)) ", " (share(ec2, total)) " of that" } {
+                rect class="none" width="100%" height="100%" {}
+                rect class="eni" width=(percent(part_of(ec2.min(total), total))) height="100%" {}
+            }
+        }
+        p class="note" { "The letters are those of the table. Striped: bytes of an ENI that are counted again." }
+    }
+}
+
+/// What is positive, side by side. Where others are negative, it is more than the whole: then it is made to fit.
+fn parts(terms: &[&Term], total: u64, title: impl Fn(&Term) -> String) -> Vec<Part> {
+    let positive = |term: &Term| u64::try_from(term.bytes).unwrap_or(0);
+    let whole = terms.iter().fold(0u64, |sum, term| sum.saturating_add(positive(term))).max(total);
+    let mut x = 0.0;
+    let mut parts = Vec::new();
+    for (index, term) in terms.iter().enumerate().filter(|(_, term)| term.bytes > 0) {
+        let width = part_of(positive(term), whole);
+        parts.push(Part { class: class(term.name), letter: letter(index), x, width, title: title(term) });
+        x += width;
+    }
+    parts
+}
+
+/// Percent.
+#[expect(clippy::cast_precision_loss, reason = "for a picture")]
+pub fn part_of(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+fn percent(part: f64) -> String {
+    format!("{part:.3}%")
+}
+
+/// "A" to "Z".
+fn letter(index: usize) -> String {
+    char::from(b'A' + u8::try_from(index % 26).unwrap_or(0)).to_string()
+}
+
+const fn class(term: TermKind) -> &'static str {
+    match term {
+        TermKind::Eni => "eni",
+        TermKind::EniCopyOnVeth | TermKind::EniCopyOnVlan => "eni again",
+        TermKind::Local => "local",
+        TermKind::Host => "host",
+        TermKind::Undelivered => "bad",
+        TermKind::Unresolved | TermKind::Residual | TermKind::Cause(CauseKind::NotAttached) => "warn",
+        TermKind::OtherDevices | TermKind::Unattributed | TermKind::Cause(_) => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fill_the_bar() {
+        let term = |name, bytes| Term { name, bytes, explanation: String::new() };
+        let terms = [term(TermKind::Eni, 600), term(TermKind::Local, 500), term(TermKind::Residual, -100)];
+        let parts = parts(&terms.iter().collect::<Vec<_>>(), 1000, |_| String::new());
+        assert_eq!(parts.iter().map(|part| part.letter.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+        let end = parts.iter().fold(0.0, |sum, part| sum + part.width);
+        assert!((end - 100.0).abs() < 1e-9, "{end}");
+        assert!((parts[1].x - 600.0 / 11.0).abs() < 1e-9, "{}", parts[1].x);
+    }
+}
