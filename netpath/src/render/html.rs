@@ -4,7 +4,6 @@
 //! and filters. Pictures are laid out here, as SVG. Strings from elsewhere are sanitised, then escaped by maud; those within
 //! scripts of data are JSON without `<`.
 
-mod encode;
 mod flows;
 mod sankey;
 mod table;
@@ -13,9 +12,12 @@ mod timeline;
 
 use std::io::{self, Write};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use maud::{Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 use self::table::{Layout, heading, table};
 pub use self::timeline::Slice;
@@ -67,7 +69,7 @@ pub fn write(report: &Report, slices: &[Slice], out: &mut impl Write, view: &Vie
 
 /// What no page may do but show itself.
 fn policy() -> String {
-    let [style, script] = [STYLE, SCRIPT].map(|text| encode::base64(&encode::sha256(text.as_bytes())));
+    let [style, script] = [STYLE, SCRIPT].map(|text| BASE64_STANDARD.encode(Sha256::digest(text)));
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; base-uri 'none'; \
          form-action 'none'"
@@ -161,7 +163,7 @@ fn about(report: &Report) -> Markup {
 fn write_report(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     json::write_line(report, &mut packed)?;
-    let text = encode::base64(&packed.finish()?);
+    let text = BASE64_STANDARD.encode(packed.finish()?);
     writeln!(out, "<script id=\"report\" type=\"application/octet-stream\">\n{text}\n</script>")
 }
 
