@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, scope, sleep};
 use std::time::Duration;
@@ -38,7 +38,12 @@ pub fn top(options: &[String]) -> Result<ExitCode> {
 
 /// Records the node for a while, and writes what is replayed as a page to this file.
 pub fn html(file: &str, options: &[String]) -> Result<ExitCode> {
-    let node = Node::new()?;
+    page(&Node::new()?, Path::new(file), options)?;
+    println!("{file}: open it in a browser");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(node: &Node, file: &Path, options: &[String]) -> Result<()> {
     let (done, own) = (AtomicBool::new(false), tempfile::tempdir()?);
     let recording = own.path().join("node.rec");
     let status = scope(|scope| {
@@ -51,17 +56,27 @@ pub fn html(file: &str, options: &[String]) -> Result<ExitCode> {
     })?;
     ensure!(status.success(), "netpath record ended with {status}; its own message is above");
     let mut replay = Command::new(netpath_binary()?);
-    replay.arg("replay").arg(&recording).args(["--format", "html", "--output", file]).args(options);
+    replay.arg("replay").arg(&recording).args(["--format", "html", "--output"]).arg(file).args(options);
     let status = replay.status().context("cannot run netpath replay")?;
     ensure!(status.success(), "netpath replay ended with {status}; its own message is above");
-    println!("{file}: open it in a browser");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// Writes a picture of what `netpath top` shows of the node: `top.svg` in this folder.
+/// Writes pictures of what netpath shows of the node, `top.svg` and `page.png`, to this folder.
 pub fn pictures(folder: &Path) -> Result<ExitCode> {
     let node = Node::new()?;
-    let (done, own) = (AtomicBool::new(false), tempfile::tempdir()?);
+    let own = tempfile::tempdir()?;
+    let file = own.path().join("page.html");
+    page(&node, &file, &[])?;
+    let path = folder.join("page.png");
+    let mut browser = Command::new("chromium");
+    browser.args(["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,815"]);
+    browser.arg(format!("--screenshot={}", path.display())).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = browser.status().context("cannot run chromium")?;
+    ensure!(status.success() && path.is_file(), "chromium ended with {status}");
+    println!("{}", path.display());
+
+    let done = AtomicBool::new(false);
     let screen = scope(|scope| {
         node.talk(scope, &done);
         let arguments = format!("top --eni 'eth*' --host-root {}", node.files.path().display());
