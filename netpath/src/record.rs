@@ -9,7 +9,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::read::{Recorded, Windows};
+pub use self::read::{Recorded, Skipped, Windows, skip};
 pub use self::write::Recording;
 use crate::snapshot::Snapshot;
 

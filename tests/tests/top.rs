@@ -53,7 +53,8 @@ fn totals_are_what_was_sent() {
     // A filter, one that is wrong, and none.
     top.type_text("/proto moon").unwrap();
     top.press(&["Enter"]).unwrap();
-    top.wait_for("/proto moon_  ");
+    let screen = top.wait_for("/proto moon_");
+    assert!(screen.contains("invalid value 'moon'"), "{screen}");
     top.press(&["C-u"]).unwrap();
     top.type_text(&format!("ip {address} proto udp")).unwrap();
     top.press(&["Enter"]).unwrap();

@@ -56,7 +56,8 @@ impl FilterArgs {
         };
         let (mut options, mut others) = (Vec::new(), Vec::new());
         let mut expected = 0;
-        for word in line.split_whitespace().map(|word| word.trim_matches(['\'', '"'])) {
+        // Quotes as a shell wants them are in no name.
+        for word in line.replace(['\'', '"'], "").split_whitespace() {
             if expected > 0 {
                 expected -= 1;
                 options.push(word.to_owned());

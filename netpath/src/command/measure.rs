@@ -57,7 +57,7 @@ impl<'a> From<&'a MeasureArgs> for Measured<'a> {
 }
 
 /// What the caller does with windows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Plan<'a> {
     /// How many there are.
     pub windows: Windows,
@@ -65,8 +65,8 @@ pub struct Plan<'a> {
     pub writes_file: bool,
     /// It writes JSON to stdout, which is then not the command's.
     pub json_on_stdout: bool,
-    /// It draws on the terminal, where nothing else is written while windows come.
-    pub takes_terminal: bool,
+    /// Takes the terminal over, once the first window is open; nothing else is written there from then on.
+    pub takes_terminal: Option<&'a dyn Fn()>,
     /// Ends the measurement.
     pub stop: Option<&'a Notify>,
 }
@@ -94,7 +94,11 @@ async fn run(
     let run = Run { limit: what.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(what.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
-    let progress = progress(&end).with_message(seen(&session));
+    let progress = if takes_terminal.is_some() { ProgressBar::hidden() } else { progress(&end) };
+    let progress = progress.with_message(seen(&session));
+    if let Some(take) = takes_terminal {
+        take();
+    }
     let mut redraw = interval(REDRAW_EVERY);
     let mut was_late = false;
     let status = loop {
@@ -111,13 +115,10 @@ async fn run(
                 let mut snapshot = session.cut()?;
                 set_times(&mut snapshot, windows, Some(late));
                 let is_late = schedule.is_missed(late);
-                if is_late && !was_late && !takes_terminal {
+                if is_late && !was_late && takes_terminal.is_none() {
                     progress.suspend(|| eprintln!("netpath: {}", late_warning(late)));
                 }
                 was_late = is_late;
-                if takes_terminal {
-                    progress.finish_and_clear();
-                }
                 if progress.suspend(|| each(snapshot))? == Reader::Gone {
                     drop(session);
                     return end.of_command().await;
@@ -125,9 +126,6 @@ async fn run(
             }
             () = stopped(stop) => return Ok(ExitCode::SUCCESS),
             _ = redraw.tick() => {
-                if progress.is_finished() {
-                    continue;
-                }
                 progress.set_message(seen(&session));
                 progress.set_position(progress.elapsed().as_secs());
             }

@@ -21,12 +21,17 @@ use crate::render::block::Screen;
 use crate::render::explain::Selection;
 use crate::top::{Options, State};
 
+/// Whether the terminal has no colours, as DEC's had none.
+fn is_monochrome() -> bool {
+    std::env::var("TERM").is_ok_and(|term| term.starts_with("vt"))
+}
+
 /// Shows windows until the user ends it.
 pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     ensure!(
         Terminal::is_there(),
-        "top needs a terminal; for a pipe or file use netpath report --interval {}",
-        if args.replay.is_some() { "(netpath replay --each)" } else { "1s" }
+        "top needs a terminal that can be drawn on (stdout, and TERM other than dumb); for a pipe or file use netpath {}",
+        if args.replay.is_some() { "replay --each" } else { "report --interval 1s" }
     );
     ensure!(
         !log::log_enabled!(log::Level::Error) || !console::Term::stderr().is_term(),
@@ -38,7 +43,11 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         filter_text: filter.to_string(),
         filter,
         units: args.units,
-        screen: Screen { colour: colors_enabled(), unicode: locale::is_utf8(), ..Screen::default() },
+        screen: Screen {
+            colour: colors_enabled() && !is_monochrome(),
+            unicode: locale::is_utf8(),
+            ..Screen::default()
+        },
         parse: parse_filter,
     });
     match &args.replay {

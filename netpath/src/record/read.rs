@@ -1,6 +1,6 @@
 //! The windows of a recording, one by one.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead, Write};
 
 use flate2::bufread::GzDecoder;
 use serde::Deserialize;
@@ -32,24 +32,50 @@ impl<R: BufRead> Windows<R> {
     }
 
     fn read(&mut self) -> io::Result<Option<Recorded>> {
-        if self.from.fill_buf()?.is_empty() {
-            return Ok(None);
-        }
         let mut text = Vec::new();
-        let read = GzDecoder::new(&mut self.from).read_to_end(&mut text);
-        match read {
-            Ok(_) => parse(&text).map(Some),
-            // That it ends too early, or its checksum is wrong.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-                ) =>
-            {
-                Ok(Some(Recorded::CutOff))
-            }
-            Err(error) => Err(error),
+        match member(&mut self.from, &mut text)? {
+            Skipped::Window => parse(&text).map(Some),
+            Skipped::End => Ok(None),
+            Skipped::CutOff => Ok(Some(Recorded::CutOff)),
         }
+    }
+}
+
+/// What was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// A window.
+    Window,
+    /// There is no more.
+    End,
+    /// What follows is no whole window.
+    CutOff,
+}
+
+/// Passes over a window, without looking at what is in it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn skip(from: &mut impl BufRead) -> io::Result<Skipped> {
+    member(from, &mut io::sink())
+}
+
+fn member(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<Skipped> {
+    if from.fill_buf()?.is_empty() {
+        return Ok(Skipped::End);
+    }
+    match io::copy(&mut GzDecoder::new(from), to) {
+        Ok(_) => Ok(Skipped::Window),
+        // That it ends too early, or its checksum is wrong.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(Skipped::CutOff)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::render::units::Scale;
 use crate::report::{Flow, Report, TermKind};
 use crate::sanitise::sanitise;
 
+/// Of a conversation's amounts, the number of connections.
+const CONNECTIONS: usize = 3;
 /// How many flows are explained, or conversations listed.
 const SHOWN: usize = 50;
 
@@ -34,6 +36,11 @@ pub fn lines(state: &State, screen: &Screen) -> Vec<String> {
     let mut lines = vec![title, String::new()];
     lines.push(history(&table.recent(tracked), report, scale, screen));
     lines.push(String::new());
+    let connections = tracked.row.amounts.get(CONNECTIONS).copied().unwrap_or_default();
+    if state.view == View::Conversations && connections > 1 {
+        lines.push(format!("The largest of its {connections} connections in this window (g lists each):"));
+        lines.push(String::new());
+    }
     lines.extend(about(state, key, report, scale, screen));
     lines
 }

@@ -61,11 +61,14 @@ pub fn draw(frame: &mut Frame, state: &mut State) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
+    state.width = area.width;
     let mut top = head(state, &screen);
     top.push(tabs(state, &screen));
     let height = u16::try_from(top.len()).unwrap_or(u16::MAX).min(area.height - 3);
     frame.render_widget(Paragraph::new(top), Rect { height, ..area });
-    let middle = Rect { y: area.y + height, height: area.height - height - 1, ..area };
+    let bottom = foot(state, &screen);
+    let below = u16::try_from(bottom.len()).unwrap_or(1).clamp(1, area.height - height - 1);
+    let middle = Rect { y: area.y + height, height: area.height - height - below, ..area };
     state.page = usize::from(middle.height).saturating_sub(1).max(1);
     frame.render_widget(Clear, middle);
     let lines = match state.cover {
@@ -73,8 +76,8 @@ pub fn draw(frame: &mut Frame, state: &mut State) {
         cover => covering(state, cover, &screen, middle.height.into()),
     };
     frame.render_widget(Paragraph::new(lines), middle);
-    let last = Rect { y: area.bottom() - 1, height: 1, ..area };
-    frame.render_widget(Paragraph::new(foot(state, &screen)), last);
+    let last = Rect { y: area.bottom() - below, height: below, ..area };
+    frame.render_widget(Paragraph::new(bottom), last);
 }
 
 impl State {
@@ -150,14 +153,20 @@ fn notes(state: &State) -> Vec<String> {
     lines
 }
 
-fn foot(state: &State, screen: &Screen) -> Line<'static> {
+/// What is typed, what there is to say, or which keys there are.
+fn foot(state: &State, screen: &Screen) -> Vec<Line<'static>> {
+    let strong = style::of(Tone::Strong, screen);
+    let message = state.message.as_deref().map(|message| wrap(&screen.text(&sanitise(message)), screen.width));
+    let mut lines: Vec<Line> = message.unwrap_or_default().into_iter().map(|line| Line::styled(line, strong)).collect();
     if let Some(typed) = &state.typed {
-        let error = state.message.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
-        let text = format!("/{}_{error}", sanitise(typed));
-        return Line::styled(shorten_end(&text, screen), style::of(Tone::Strong, screen));
+        // Of a long line its end, where one types.
+        let text = screen.text(&format!("/{}_", sanitise(typed))).into_owned();
+        let width = screen.width.unwrap_or(80);
+        let hidden = text.chars().count().saturating_sub(width);
+        lines.push(Line::styled(text.chars().skip(hidden).collect::<String>(), strong));
     }
-    if let Some(message) = &state.message {
-        return Line::styled(shorten_end(&sanitise(message), screen), style::of(Tone::Strong, screen));
+    if !lines.is_empty() {
+        return lines;
     }
     let keys: &[&str] = match (state.cover, state.position) {
         (Cover::None, None) => &LIVE_KEYS,
@@ -172,7 +181,7 @@ fn foot(state: &State, screen: &Screen) -> Line<'static> {
             line += key;
         }
     }
-    Line::styled(line, style::faint())
+    vec![Line::styled(line, style::faint())]
 }
 
 fn ellipsis(screen: &Screen) -> &'static str {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::columns::{Column, Grouping, View, columns};
+use super::columns::{Column, Grouping, View, What, columns};
 use super::input::Key;
 use super::model::Model;
 use super::table::{By, Tracked, is_gone};
@@ -67,12 +67,15 @@ pub struct Position {
     pub speed: f64,
 }
 
-/// How a view is sorted: by which of its columns, and whether the other way round.
+/// How a view is sorted: by what, and whether the other way round.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sort {
-    pub(super) column: usize,
+    pub(super) what: What,
     pub(super) reverse: bool,
 }
+
+/// By bytes.
+const BY_BYTES: Sort = Sort { what: What::Bytes(0), reverse: false };
 
 /// What covers the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,12 +112,8 @@ pub struct State {
     pub(super) position: Option<Position>,
     /// Rows that the list has on the screen.
     pub(super) page: usize,
-}
-
-/// The column of bytes, in each view.
-fn by_bytes(view: View) -> Sort {
-    let column = if view == View::Conversations || view == View::Devices { 2 } else { 1 };
-    Sort { column, reverse: false }
+    /// Columns of the screen.
+    pub(super) width: u16,
 }
 
 impl State {
@@ -127,7 +126,7 @@ impl State {
             paused: false,
             frozen: None,
             view: View::Pods,
-            sorts: View::ALL.map(by_bytes),
+            sorts: [BY_BYTES; View::ALL.len()],
             selected: Default::default(),
             cover: Cover::None,
             scroll: 0,
@@ -136,6 +135,7 @@ impl State {
             message: None,
             position: None,
             page: 10,
+            width: 80,
         }
     }
 
@@ -144,9 +144,12 @@ impl State {
         self.model.add(report);
     }
 
-    /// Of a replay: it goes on from elsewhere.
-    pub fn restart(&mut self) {
+    /// Of a replay: it goes on from elsewhere, with these windows.
+    pub fn restart(&mut self, reports: Vec<Arc<Report>>) {
         self.model.restart();
+        for report in reports {
+            self.model.add(report);
+        }
     }
 
     /// Of a replay: where it is.
@@ -164,8 +167,11 @@ impl State {
         self.frozen.as_deref().unwrap_or(&self.model)
     }
 
+    /// The columns that there is room for.
     pub(super) fn columns(&self) -> Vec<Column> {
-        columns(self.view, self.grouping())
+        let mut columns = columns(self.view, self.grouping());
+        columns.retain(|column| column.from_width <= self.width);
+        columns
     }
 
     pub(super) fn grouping(&self) -> Grouping {
@@ -174,13 +180,13 @@ impl State {
 
     pub(super) fn sort(&self) -> Sort {
         let sort = self.sorts[self.view.index()];
-        // Another grouping may have fewer.
-        if sort.column < self.columns().len() { sort } else { by_bytes(self.view) }
+        // Another grouping, or a narrower screen, may not have it.
+        if self.columns().iter().any(|column| column.what == sort.what) { sort } else { BY_BYTES }
     }
 
     pub(super) fn rows(&self) -> Vec<&Tracked> {
-        let (sort, columns) = (self.sort(), self.columns());
-        let by = columns[sort.column].what.by().unwrap_or(By::Amount(0));
+        let sort = self.sort();
+        let by = sort.what.by().unwrap_or(By::Amount(0));
         self.shown().tables[self.view.index()].sorted(by, sort.reverse, self.totals)
     }
 
@@ -203,6 +209,9 @@ impl State {
             _ => {}
         }
         if let Some(control) = self.position.and_then(|position| of_replay(key, position)) {
+            if let (Control::Speed(speed), Some(position)) = (control, &mut self.position) {
+                position.speed = speed;
+            }
             return Action::Control(control);
         }
         match key {
@@ -222,7 +231,7 @@ impl State {
             Key::Char('/') => self.typed = Some(self.options.filter_text.clone()),
             Key::Char('g') => self.group(),
             Key::Char('s') => self.sort_by(1),
-            Key::Char('S') => self.sort_by(self.columns().len() - 1),
+            Key::Char('S') => self.sort_by(-1),
             Key::Char('r') => {
                 let sort = self.sort();
                 self.sorts[self.view.index()] = Sort { reverse: !sort.reverse, ..sort };
@@ -258,6 +267,7 @@ impl State {
                 text.pop();
             }
             Key::Ctrl('u') => text.clear(),
+            Key::Ctrl('w') => text.truncate(text.trim_end().rfind(' ').map_or(0, |space| space + 1)),
             Key::Char(c) => text.push(c),
             _ => {}
         }
@@ -330,17 +340,13 @@ impl State {
         (self.selected[view.index()], self.cover) = (None, Cover::None);
     }
 
-    /// Sorts by a column so many further on that can be sorted by.
-    fn sort_by(&mut self, step: usize) {
-        let columns = self.columns();
-        let mut column = self.sort().column;
-        loop {
-            column = (column + step) % columns.len();
-            if columns[column].what.by().is_some() {
-                break;
-            }
-        }
-        self.sorts[self.view.index()] = Sort { column, reverse: false };
+    /// Sorts by a column so many further on, of those that can be sorted by.
+    fn sort_by(&mut self, step: isize) {
+        let what: Vec<What> =
+            self.columns().iter().map(|column| column.what).filter(|what| what.by().is_some()).collect();
+        let at = what.iter().position(|what| *what == self.sort().what).unwrap_or_default();
+        let to = (at.cast_signed() + step).rem_euclid(what.len().cast_signed()).cast_unsigned();
+        self.sorts[self.view.index()] = Sort { what: what[to], reverse: false };
     }
 
     /// Selects a row so many further down, or scrolls.

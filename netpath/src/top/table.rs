@@ -1,7 +1,7 @@
 //! The rows of a view over windows: what each moves now, since the beginning, and how that came to be.
 //!
-//! In: the rows of one window after the other. Out: rows to show. It holds what lives: a row that nothing was seen of for
-//! [`KEPT`] windows goes, and its sums are in one row for all of those.
+//! In: the rows of one window after the other. Out: rows to show. It is bounded: of more than [`MOST`] rows, those that nothing was
+//! seen of for [`KEPT`] windows go, and their sums are in one row for all of them.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,10 @@ use hashbrown::HashMap;
 
 use super::rows::Row;
 
-/// How many windows a row's history has, and stays after its last traffic.
+/// How many windows a row's history has.
 pub const KEPT: usize = 120;
+/// How many rows there are before idle ones go.
+const MOST: usize = 10_000;
 /// For how many windows a row without traffic is shown among present ones.
 const LINGERS: u64 = 10;
 /// Key of the row of those that are gone.
@@ -60,8 +62,11 @@ impl Table {
         self.forget();
     }
 
-    /// Rows without traffic for long become one.
+    /// Of many rows, those without traffic for long become one.
     fn forget(&mut self) {
+        if self.rows.len() <= MOST {
+            return;
+        }
         let window = self.window;
         let is_old = |_: &String, one: &mut Tracked| one.row.key != GONE && window - one.seen >= KEPT as u64;
         let old: Vec<Tracked> = self.rows.extract_if(is_old).map(|(_, one)| one).collect();
@@ -202,22 +207,29 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_long_ago_is_one_row_and_no_byte_is_lost() {
+    fn a_row_that_comes_back_has_its_sum_and_the_time_between() {
         let mut table = Table::default();
-        for window in 0..2 * i64::try_from(KEPT).unwrap_or(0) {
-            table.add(vec![row("lives", &[1]), row(&format!("short {window}"), &[10])]);
-            assert!(table.rows.len() <= KEPT + 2);
-            assert_eq!(table.sum(true), 11 * (window + 1));
-        }
-        assert_eq!(shown(&table, By::Amount(0), false).len(), 1 + usize::try_from(LINGERS).unwrap_or(0));
-        let lives = table.get("lives").map(|one| table.recent(one).len());
-        assert_eq!(lives, Some(KEPT));
-        // It comes back after a while.
-        for _ in 0..5 {
+        table.add(vec![row("a", &[3])]);
+        for _ in 0..2 * KEPT {
             table.add(vec![]);
         }
-        table.add(vec![row("lives", &[7])]);
-        let recent = table.get("lives").map(|one| table.recent(one)).unwrap_or_default();
-        assert_eq!((recent.len(), &recent[KEPT - 7..]), (KEPT, &[1, 0, 0, 0, 0, 0, 7][..]));
+        assert_eq!(shown(&table, By::Amount(0), false), [], "nothing of late");
+        table.add(vec![row("a", &[7])]);
+        assert_eq!(shown(&table, By::Amount(0), true), [("a".into(), vec![10])]);
+        let recent = table.get("a").map(|one| table.recent(one)).unwrap_or_default();
+        assert_eq!((recent.len(), &recent[KEPT - 3..]), (KEPT, &[0, 0, 7][..]));
+    }
+
+    #[test]
+    fn of_many_rows_idle_ones_become_one_and_no_byte_is_lost() {
+        let mut table = Table::default();
+        let each = MOST / 50;
+        for window in 0..200 {
+            let short = (0..each).map(|number| row(&format!("{window} {number}"), &[10]));
+            table.add(short.chain([row("lives", &[1])]).collect());
+            assert!(table.rows.len() <= MOST.max(each * KEPT) + each + 2, "{}", table.rows.len());
+        }
+        assert_eq!(table.sum(true), 200 * (1 + 10 * i64::try_from(each).unwrap_or(0)));
+        assert!(table.get(GONE).is_some());
     }
 }

@@ -26,7 +26,7 @@ pub fn bar(part: u64, whole: u64, width: usize, unicode: bool) -> String {
     let halves = if whole == 0 { 0 } else { u128::from(part) * 2 * width as u128 / u128::from(whole) };
     let halves = usize::try_from(halves).unwrap_or(0).min(2 * width);
     let (full, half) = if unicode { ("█", "▌") } else { ("#", "-") };
-    let half = if halves % 2 == 1 || halves == 0 && part > 0 { half } else { "" };
+    let half = if halves % 2 == 1 || halves == 0 && part > 0 && whole > 0 { half } else { "" };
     full.repeat(halves / 2) + half
 }
 

@@ -1,5 +1,6 @@
 //! Windows of this node, as they end.
 
+use std::cell::{Cell, OnceCell};
 use std::panic::resume_unwind;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -18,17 +19,22 @@ pub fn run(args: &TopArgs, state: State) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let what = Measured { attach: &args.attach, duration: args.duration, command: &[] };
     let windows = Windows { interval: Some(args.interval), count: None };
-    let plan = Plan { windows, writes_file: true, takes_terminal: true, stop: Some(&stop), ..Plan::default() };
-    let mut state = Some(state);
-    let mut shown: Option<(mpsc::Sender<Update>, JoinHandle<anyhow::Result<()>>)> = None;
-    let measured = measure(what, plan, |snapshot| {
-        let report = Arc::new(path::report(&snapshot));
-        // The thread of the terminal begins with the first window: before, this thread has capabilities that it would inherit.
-        let (updates, _) = shown.get_or_insert_with(|| show(state.take(), &stop));
-        Ok(if updates.send(Update::Window(report)).is_ok() { Reader::Reads } else { Reader::Gone })
-    });
+    let (state, shown) = (Cell::new(Some(state)), OnceCell::<Shown>::new());
+    let measured = {
+        let show = || shown.get_or_init(|| show(state.take(), &stop));
+        // The thread of the terminal begins once this one has given up capabilities, which it would inherit.
+        let opened = || {
+            show();
+        };
+        let plan =
+            Plan { windows, writes_file: true, takes_terminal: Some(&opened), stop: Some(&stop), ..Plan::default() };
+        measure(what, plan, |snapshot| {
+            let report = Arc::new(path::report(&snapshot));
+            Ok(if show().0.send(Update::Window(report)).is_ok() { Reader::Reads } else { Reader::Gone })
+        })
+    };
     // The thread ends with its updates, and leaves the terminal as it was; only then errors are written to it.
-    let terminal = shown.map_or(Ok(()), |(updates, thread)| {
+    let terminal = shown.into_inner().map_or(Ok(()), |(updates, thread)| {
         drop(updates);
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
@@ -36,11 +42,13 @@ pub fn run(args: &TopArgs, state: State) -> anyhow::Result<()> {
     terminal
 }
 
-fn show(state: Option<State>, stop: &Arc<Notify>) -> (mpsc::Sender<Update>, JoinHandle<anyhow::Result<()>>) {
+type Shown = (mpsc::Sender<Update>, JoinHandle<anyhow::Result<()>>);
+
+fn show(state: Option<State>, stop: &Arc<Notify>) -> Shown {
     let (sender, updates) = mpsc::channel();
     let stop = Arc::clone(stop);
     let thread = thread::spawn(move || {
-        let ended = state.map_or(Ok(()), |state| Terminal::open()?.show(state, &updates, None));
+        let ended = state.map_or(Ok(()), |state| Terminal::open()?.show(state, &updates, None).map(drop));
         stop.notify_one();
         ended
     });

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, ensure};
 
 use super::super::reason;
-use super::terminal::{Terminal, Update};
+use super::terminal::{Ended, Terminal, Update};
 use crate::path;
-use crate::record::{Recorded, Windows};
+use crate::record::{self, Recorded, Skipped, Windows};
 use crate::snapshot::Snapshot;
 use crate::top::{Control, Position, State};
 
@@ -37,10 +37,11 @@ pub fn run(file: &Path, state: State) -> anyhow::Result<()> {
     let (controls, asked) = mpsc::channel();
     let player =
         thread::spawn(move || Player { recording, updates: sender, speed: 1.0, held: false }.play(&first, &asked));
-    Terminal::open()?.show(state, &updates, Some(&controls))?;
-    drop(updates);
-    drop(controls);
-    player.join().unwrap_or_else(|panic| resume_unwind(panic))
+    match Terminal::open()?.show(state, &updates, Some(&controls))? {
+        // It may be reading for long; it ends with the process.
+        Ended::ByUser => Ok(()),
+        Ended::NothingMore => player.join().unwrap_or_else(|panic| resume_unwind(panic)),
+    }
 }
 
 /// The windows of a file, one by one, and from where one wants.
@@ -103,6 +104,29 @@ impl Recording {
         Ok(())
     }
 
+    /// The window of this index, or the last one if there are fewer: what was not reached yet is passed over.
+    fn reach(&mut self, index: usize) -> anyhow::Result<usize> {
+        let name = &self.name;
+        let cannot = |error: std::io::Error| anyhow!("cannot read {name}: {}", reason(&error));
+        if index >= self.offsets.len() && !self.cut_off {
+            let last = self.offsets.len().saturating_sub(1);
+            self.file.seek(SeekFrom::Start(self.offsets.get(last).copied().unwrap_or(0))).map_err(cannot)?;
+            self.offsets.truncate(last);
+            while index >= self.offsets.len() {
+                let offset = self.file.stream_position().map_err(cannot)?;
+                match record::skip(&mut self.file).map_err(cannot)? {
+                    Skipped::Window => self.offsets.push(offset),
+                    Skipped::End => break,
+                    Skipped::CutOff => {
+                        self.cut_off = true;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(index.min(self.offsets.len().saturating_sub(1)))
+    }
+
     fn is_at_end(&mut self) -> bool {
         self.cut_off && self.next >= self.offsets.len() || self.file.fill_buf().is_ok_and(<[u8]>::is_empty)
     }
@@ -155,18 +179,12 @@ impl Player {
         let shown = self.recording.next.saturating_sub(1);
         let to = i64::try_from(shown).unwrap_or(i64::MAX).saturating_add(by);
         let to = usize::try_from(to).unwrap_or(0);
-        // What was not reached yet has to be read.
-        self.recording.seek(self.recording.offsets.len().saturating_sub(1))?;
-        while self.recording.next <= to && self.recording.next()?.is_some() {}
-        let to = to.min(self.recording.offsets.len().saturating_sub(1));
-        let window = self.history(to)?;
-        Ok(self.updates.send(Update::Restart).map_err(|_| Gone).and_then(|()| {
-            let mut length = Ok(Duration::ZERO);
-            for one in window {
-                length = self.show(&one);
-            }
-            length
-        }))
+        let to = self.recording.reach(to)?;
+        let windows = self.history(to)?;
+        let length = windows.last().map_or(0, |window| window.window.duration_ns);
+        let reports = windows.iter().map(|window| Arc::new(path::report(window))).collect();
+        let sent = self.updates.send(Update::Restart(reports)).map_err(|_| Gone);
+        Ok(sent.and_then(|()| self.position()).map(|()| Duration::from_nanos(length)))
     }
 
     /// The window of this index, and as many before it as can be judged in the time, in their order.

@@ -1,6 +1,6 @@
 //! The terminal: draws the state, and hands keys on to it. Whatever ends it, the terminal is as it was before.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal as _, Write as _, stdout};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ const LOOKS_EVERY: Duration = Duration::from_millis(50);
 pub enum Update {
     /// A window.
     Window(Arc<Report>),
-    /// Windows that come now do not follow those before.
-    Restart,
+    /// Windows that do not follow those before.
+    Restart(Vec<Arc<Report>>),
     /// Where the replay is.
     Position(Position),
     /// Something to say.
@@ -42,6 +42,15 @@ fn has_hung_up(wait: Duration) -> bool {
     let mut events = [PollFd::from_borrowed_fd(terminal, PollFlags::IN)];
     let polled = rustix::event::poll(&mut events, wait.try_into().ok().as_ref());
     polled.is_ok() && events[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+}
+
+/// Why the view ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The user ended it, or the terminal.
+    ByUser,
+    /// Nothing more comes.
+    NothingMore,
 }
 
 /// The terminal, taken over.
@@ -63,21 +72,21 @@ impl Terminal {
         })
     }
 
-    /// Shows what comes until the user ends it, or nothing more comes. `controls`: of a replay.
+    /// Shows what comes until the user ends it, or nothing more comes; returns which. `controls`: of a replay.
     pub fn show(
         mut self,
         mut state: State,
         updates: &Receiver<Update>,
         controls: Option<&Sender<Control>>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Ended> {
         let failed = "cannot use the terminal any more";
+        let mut changed = true;
         loop {
-            let mut changed = false;
             loop {
                 match updates.try_recv() {
                     Ok(update) => apply(&mut state, update),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Ok(()),
+                    Err(TryRecvError::Disconnected) => return Ok(Ended::NothingMore),
                 }
                 changed = true;
             }
@@ -85,7 +94,7 @@ impl Terminal {
                 self.draw(&mut state).context(failed)?;
             }
             if has_hung_up(LOOKS_EVERY) {
-                return Ok(());
+                return Ok(Ended::ByUser);
             }
             changed = false;
             while !has_hung_up(Duration::ZERO) && event::poll(Duration::ZERO).context(failed)? {
@@ -93,7 +102,7 @@ impl Terminal {
                 let Event::Key(event) = event::read().context(failed)? else { continue };
                 match key(event).map(|key| state.press(key)) {
                     None | Some(Action::Draw) => {}
-                    Some(Action::Quit) => return Ok(()),
+                    Some(Action::Quit) => return Ok(Ended::ByUser),
                     Some(Action::Redraw) => self.clear().context(failed)?,
                     Some(Action::Suspend) => self.suspend().context(failed)?,
                     Some(Action::Write(report)) => state.set_message(write(&report)),
@@ -136,7 +145,7 @@ impl Drop for Terminal {
 fn apply(state: &mut State, update: Update) {
     match update {
         Update::Window(report) => state.add(report),
-        Update::Restart => state.restart(),
+        Update::Restart(reports) => state.restart(reports),
         Update::Position(position) => state.set_position(position),
         Update::Message(message) => state.set_message(message),
     }
@@ -146,16 +155,31 @@ fn apply(state: &mut State, update: Update) {
 fn write(report: &Report) -> String {
     let at: String = report.window.started_at.split('.').next().unwrap_or_default().to_owned();
     let at: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
-    let name = format!("netpath-{at}.json");
-    let write = || {
-        let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(&name)?);
-        render::json::write(report, &mut file)?;
-        file.flush()
-    };
-    match privilege::to_write_a_file(|| Ok(write())) {
-        Ok(Ok(())) => format!("{name} has the report of this window"),
-        Ok(Err(error)) => format!("cannot write {name} in this folder: {}", reason_not_made(&error)),
-        Err(error) => format!("cannot write {name}: {error:#}"),
+    let written = privilege::to_write_a_file(|| {
+        let (name, file) = new_file(&format!("netpath-{at}")).map_err(|error| anyhow!(reason_not_made(&error)))?;
+        let mut file = BufWriter::new(file);
+        let written = render::json::write(report, &mut file).and_then(|()| file.flush());
+        written.map(|()| name.clone()).map_err(|error| {
+            // Half a report is of no use. If it cannot be removed, it stays.
+            let _ = fs::remove_file(&name);
+            anyhow!(reason(&error))
+        })
+    });
+    match written {
+        Ok(name) => format!("{name} has the report of this window"),
+        Err(error) => format!("cannot write the report to this folder: {error:#}"),
+    }
+}
+
+/// A file that was not there, and its name: "BEGIN.json", "BEGIN-2.json".
+fn new_file(begin: &str) -> io::Result<(String, File)> {
+    let mut number = 1;
+    loop {
+        let name = if number == 1 { format!("{begin}.json") } else { format!("{begin}-{number}.json") };
+        match OpenOptions::new().write(true).create_new(true).open(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1_000 => number += 1,
+            opened => return opened.map(|file| (name, file)),
+        }
     }
 }
 

@@ -32,30 +32,44 @@ pub fn head(state: &State, screen: &Screen) -> Vec<Line<'static>> {
     lines
 }
 
+/// What is special comes first where the line is too short for all.
 fn title(state: &State, report: &Report, screen: &Screen) -> Line<'static> {
     let window = &report.window;
+    let host = sanitise(&report.node.hostname);
     // To the millisecond only if it is not what was asked for.
     let length = window
         .interval_ns
         .filter(|asked| asked.abs_diff(window.duration_ns) < asked / 10)
         .unwrap_or(window.duration_ns);
-    let mut text =
-        format!("{}  {}  window {}", sanitise(&report.node.hostname), moment(&window.started_at), duration(length));
-    if let Some(since) = state.shown().since.as_deref().filter(|_| state.totals) {
-        text = format!("{}  all since {}", sanitise(&report.node.hostname), moment(since));
-    }
-    let mut spans = vec![Span::styled(screen.text(&text).into_owned(), style::of(Tone::Strong, screen))];
+    let begin = moment(&window.started_at);
+    let when = match state.shown().since.as_deref().filter(|_| state.totals) {
+        Some(since) => vec![format!("all since {}", moment(since))],
+        None => vec![
+            format!("{begin}  window {}", duration(length)),
+            begin.clone(),
+            begin.get(11..19).unwrap_or("").to_owned(),
+        ],
+    };
+    let mut notes = Vec::new();
     if let Some(position) = state.position {
         let last = if position.is_last { ", the last" } else { "" };
-        spans.push(Span::from(format!("  replay {}{last}, {} x", position.window, position.speed)));
+        notes.push((format!("  replay {}{last}, {} x", position.window, position.speed), Tone::Plain));
     }
     if state.paused {
-        spans.push(Span::styled("  PAUSED", style::of(Tone::Warning, screen)));
+        notes.push(("  PAUSED".to_owned(), Tone::Warning));
     }
     if !state.options.filter_text.is_empty() {
-        let text = format!("  only {}", sanitise(&state.options.filter_text));
-        spans.push(Span::styled(screen.text(&text).into_owned(), style::of(Tone::Warning, screen)));
+        notes.push((
+            screen.text(&format!("  only {}", sanitise(&state.options.filter_text))).into_owned(),
+            Tone::Warning,
+        ));
     }
+    let room = screen.width.unwrap_or(80).saturating_sub(notes.iter().map(|(text, _)| text.chars().count()).sum());
+    let fits = |when: &&String| host.chars().count() + 2 + when.chars().count() <= room;
+    let when = when.iter().find(fits).or(when.last()).cloned().unwrap_or_default();
+    let first = screen.text(&format!("{host}  {when}")).into_owned();
+    let mut spans = vec![Span::styled(first, style::of(Tone::Strong, screen))];
+    spans.extend(notes.into_iter().map(|(text, tone)| Span::styled(text, style::of(tone, screen))));
     Line::from(spans)
 }
 

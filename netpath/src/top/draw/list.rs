@@ -25,7 +25,8 @@ pub fn list(state: &State, screen: &Screen, height: usize) -> Vec<Line<'static>>
     let shown = &rows[first..rows.len().min(first + room)];
     let mut lines = Grid::new(state, table, shown, screen).lines(at.map(|at| at - first));
     if rows.is_empty() {
-        lines.push(Line::from("  nothing was seen; Esc takes back the filter, ? has help"));
+        let hint = if state.shown().filter.is_empty() { "" } else { "; Esc takes back the filter" };
+        lines.push(Line::from(format!("  nothing was seen{hint}")));
     }
     if let Some(rest) = rows.len().checked_sub(first + room).filter(|rest| *rest > 0 && room > 1) {
         lines.pop();
@@ -44,17 +45,15 @@ struct Grid<'a> {
 
 impl<'a> Grid<'a> {
     fn new(state: &State, table: &Table, rows: &[&Tracked], screen: &'a Screen) -> Self {
-        let width = screen.width.unwrap_or(80);
         let sort = state.sort();
         let columns = state.columns();
-        let shown = columns.iter().enumerate().filter(|(_, column)| usize::from(column.from_width) <= width);
         let duration_ns = state.shown().report.as_ref().map_or(0, |report| report.window.duration_ns);
         let scale = state.scale(duration_ns);
         let whole = u64::try_from(table.sum(state.totals)).unwrap_or(0);
         let mut headings = Vec::new();
-        for (index, column) in shown {
+        for column in &columns {
             let heading = if column.what == What::Bytes(0) { scale.heading() } else { column.heading };
-            let arrow = match (index == sort.column, sort.reverse, screen.unicode) {
+            let arrow = match (column.what == sort.what, sort.reverse, screen.unicode) {
                 (false, ..) => "",
                 (true, false, true) => "▼",
                 (true, true, true) => "▲",
