@@ -101,7 +101,7 @@ fn every_terminal() {
     let start = |environment| Terminal::start(&lab, folder.path(), SIZE, environment, TOP).unwrap();
     let colours = |screen: &str| screen.contains("38;5;") || screen.contains("\x1b[31m");
     let top = start("");
-    top.wait_for("1 Pods");
+    top.wait_for("crossed an ENI");
     assert!(colours(&top.screen(true).unwrap()));
     for (columns, lines) in [(40, 12), (200, 50), (20, 5), (80, 24)] {
         top.resize(columns, lines).unwrap();
@@ -114,12 +114,12 @@ fn every_terminal() {
     }
     drop(top);
     let top = start("NO_COLOR=1");
-    top.wait_for("1 Pods");
+    top.wait_for("crossed an ENI");
     let screen = top.screen(true).unwrap();
     assert!(!screen.contains("38;5;") && !screen.contains("\x1b[31m"), "{screen:?}");
     drop(top);
     let top = start("LC_ALL=C");
-    top.wait_for("1 Pods");
+    top.wait_for("crossed an ENI");
     top.press(&["2"]).unwrap();
     assert!(top.screen(false).unwrap().is_ascii());
 }
