@@ -38,7 +38,7 @@ pub struct DiffArgs {
     /// Write to this file instead of stdout; '-' is stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Show this many of the pods, services and the like that changed most.
+    /// Show this many of the pods, services and the like that changed most; CSV and JSON have all.
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = positive::<usize>, allow_negative_numbers = true)]
     pub top: usize,
     /// Units of the table: decimal (1 kB = 1000 bytes) or binary (1 KiB = 1024 bytes).

@@ -71,7 +71,7 @@ fn heads(diff: &Diff) -> Vec<String> {
     let only = |filters: &[String]| sanitise(&filters.join(" ")).into_owned();
     if diff.before.filters != diff.after.filters {
         heads.extend(sides(diff).into_iter().filter(|(_, side)| !side.filters.is_empty()).map(|(which, side)| {
-            format!("{which}: only flows that match {}, so that not the same is compared", only(&side.filters))
+            format!("{which}: only flows that match {}: the two sides have different filters", only(&side.filters))
         }));
     } else if !diff.after.filters.is_empty() {
         heads.push(format!("only flows that match {}", only(&diff.after.filters)));

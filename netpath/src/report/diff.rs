@@ -101,7 +101,7 @@ pub struct Amount {
     pub bytes: u64,
     /// Packets, likewise.
     pub packets: u64,
-    /// Flows; one that goes on from window to window is one in each.
+    /// How many; of several windows, the most in one of them.
     pub flows: u64,
     /// On the average; `null` for windows without length.
     pub bytes_per_second: Option<f64>,
