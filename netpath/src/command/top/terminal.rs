@@ -90,13 +90,12 @@ impl Terminal {
                 }
                 changed = true;
             }
-            if changed {
+            if std::mem::take(&mut changed) {
                 self.draw(&mut state).context(failed)?;
             }
             if has_hung_up(LOOKS_EVERY) {
                 return Ok(Ended::ByUser);
             }
-            changed = false;
             while !has_hung_up(Duration::ZERO) && event::poll(Duration::ZERO).context(failed)? {
                 changed = true;
                 let Event::Key(event) = event::read().context(failed)? else { continue };
@@ -108,9 +107,6 @@ impl Terminal {
                     Some(Action::Write(report)) => state.set_message(write(&report)),
                     Some(Action::Control(control)) => drop(controls.map(|controls| controls.send(control))),
                 }
-            }
-            if changed {
-                self.draw(&mut state).context(failed)?;
             }
         }
     }
