@@ -1,6 +1,6 @@
 //! What one cut after another costs: CPU time of `netpath report --interval 1s` while as many flows move in each second.
 //!
-//! In: the netpath binary. Out: hundredths of a CPU, one for each run. Each flow is a datagram a second between two pods, through
+//! In: the netpath binary. Out: hundredths of a CPU, one for each run. Each flow is a datagram a window between two pods, through
 //! two hooks.
 
 use std::fs;
@@ -15,15 +15,18 @@ use etherparse::PacketBuilder;
 use lab::traffic::{FrameSocket, mac, send_datagrams};
 use lab::{Lab, read};
 
-const SECONDS: u32 = 8;
-/// Of these one is the reporter's own start.
+/// How many windows a run has.
+const WINDOWS: u32 = 8;
+/// As many datagrams a second as the machine can be trusted to forward. Windows of more flows are longer.
+const MOST_A_SECOND: u32 = 40_000;
+/// Of these windows one is the reporter's own start.
 const LEFT_OUT: u32 = 2;
 /// The first of the server's.
 const PORT: u16 = 9;
 /// The client's, for each of the server's.
 const PORTS: u32 = 60_000;
 
-/// CPU of netpath's process with so many flows, `rounds` times.
+/// CPU of netpath's process with so many flows and a window a second, `rounds` times.
 pub fn measure(flows: u32, rounds: usize) -> Result<Vec<f64>> {
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let frames = frames(&lab, flows)?;
@@ -66,14 +69,17 @@ fn run(lab: &Lab, flows: u32, frames: &[Vec<u8>]) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("reports");
     let client = FrameSocket::open(&lab.pod("client").namespace, "eth0")?;
-    let window = lab.open_window(&["--interval", "1s", "--output", path.to_str().context("a path")?])?;
+    let seconds = 1 + flows / MOST_A_SECOND;
+    let interval = format!("{seconds}s");
+    let window = lab.open_window(&["--interval", &interval, "--output", path.to_str().context("a path")?])?;
     let begin = Instant::now();
     let mut used = Vec::new();
-    for second in 0..SECONDS {
-        // Spread over the second, as real ones are.
-        for (tenth, part) in frames.chunks(frames.len().div_ceil(10)).enumerate() {
+    let tenth = Duration::from_millis(100) * seconds;
+    for number in 0..WINDOWS {
+        // Spread over the window, as real ones are.
+        for (index, part) in frames.chunks(frames.len().div_ceil(10)).enumerate() {
             client.send(part)?;
-            let due = Duration::from_secs(second.into()) + Duration::from_millis(100) * (u32::try_from(tenth)? + 1);
+            let due = tenth * (10 * number + u32::try_from(index)? + 1);
             sleep(due.saturating_sub(begin.elapsed()));
         }
         used.push((begin.elapsed(), cpu_time(window.id())?));
@@ -87,9 +93,11 @@ fn run(lab: &Lab, flows: u32, frames: &[Vec<u8>]) -> Result<f64> {
         seen += u32::try_from(read::<lab::Report>(line.as_bytes())?.flows.len())?;
     }
     let seen = seen / u32::try_from(windows)?.saturating_sub(1).max(1);
-    ensure!(seen >= flows / 10 * 9, "{seen} flows in a second, and not {flows}: the machine is too slow, or busy");
+    ensure!(seen >= flows / 10 * 9, "{seen} flows in a window, and not {flows}: the machine is too slow, or busy");
     let ((from, before), (to, after)) = (used[LEFT_OUT as usize - 1], used[used.len() - 1]);
-    Ok(100.0 * after.saturating_sub(before).div_duration_f64(to.saturating_sub(from)))
+    // As if there were one a second.
+    let windows = to.saturating_sub(from).as_secs_f64() / f64::from(seconds);
+    Ok(100.0 * after.saturating_sub(before).as_secs_f64() / windows)
 }
 
 /// What all threads of a process have used, past ones included. Ticks of `/proc/PID/stat` would be wrong for one that sleeps
