@@ -35,8 +35,18 @@ pub fn open(path: &Path) -> anyhow::Result<(String, Box<dyn BufRead>)> {
     let name = path.display().to_string().escape_debug().to_string();
     let file = File::open(path)
         .and_then(|file| if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) });
-    let file = file.map_err(|error| anyhow!("cannot read {name}: {}", reason(&error)))?;
+    let file = file.map_err(|error| cannot_read(&name, &error))?;
     Ok((name, Box::new(BufReader::new(file))))
+}
+
+/// The error of a file that cannot be read.
+pub fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot read {name}: {}", reason(error))
+}
+
+/// The error of a file without a whole window.
+pub fn no_whole_window(name: &str) -> anyhow::Error {
+    anyhow!("{name} has no whole window: it was cut off, or is no recording; record one with netpath record FILE")
 }
 
 /// Whether what comes is a recording, which is gzip (RFC 1952). What cannot be read is said when it is read.
@@ -61,7 +71,7 @@ impl Recording {
 
     fn check(&mut self, recorded: io::Result<Recorded>) -> anyhow::Result<Option<(Timestamp, Snapshot)>> {
         let name = &self.name;
-        match recorded.map_err(|error| anyhow!("cannot read {name}: {}", reason(&error)))? {
+        match recorded.map_err(|error| cannot_read(name, &error))? {
             Recorded::Window(window) => {
                 let at: Timestamp = window
                     .window
@@ -74,9 +84,7 @@ impl Recording {
             }
             Recorded::CutOff => {
                 let Some(until) = self.until else {
-                    bail!(
-                        "{name} has no whole window: it was cut off, or is no recording; record one with netpath record FILE"
-                    );
+                    return Err(no_whole_window(name));
                 };
                 eprintln!("netpath: {name} is cut off or damaged: it is read up to {until:.0}");
                 Ok(None)
@@ -129,7 +137,7 @@ impl Reports {
             count => format!(" after {} reports", count - 1),
         };
         let report = report.map_err(|error| match error.io_error_kind() {
-            Some(kind) => anyhow!("cannot read {name}: {}", reason(&kind.into())),
+            Some(kind) => cannot_read(name, &kind.into()),
             None => anyhow::Error::new(error).context(format!("{name} is not a report{which}; {FIX}")),
         })?;
         ensure!(

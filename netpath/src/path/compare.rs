@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::group::group;
+use super::group::groups;
 use crate::report::{Amount, Change, ChangeKind, Compared, Comparison, DIFF_SCHEMA, Diff, GroupBy, Report};
 
 /// The windows of one of the two, added up.
@@ -23,10 +23,9 @@ impl Sums {
     }
 
     /// Adds a window, or what is left of it by a filter.
-    pub fn add(&mut self, mut report: Report) {
+    pub fn add(&mut self, report: Report) {
         for (by, sums) in &mut self.groups {
-            group(&mut report, *by);
-            for group in report.grouping.take().into_iter().flat_map(|grouping| grouping.groups) {
+            for group in groups(&report.flows, *by) {
                 let sum = sums.entry(group.name).or_default();
                 sum.bytes = sum.bytes.saturating_add(group.bytes);
                 sum.packets = sum.packets.saturating_add(group.packets);
@@ -116,7 +115,7 @@ fn rated(amount: Amount, duration_ns: u64) -> Amount {
     Amount { bytes_per_second: per_second(amount.bytes, duration_ns), ..amount }
 }
 
-/// Bytes a second: 0 of what is not there; `None` over no time.
+/// Bytes a second; 0 for no amount, `None` for windows without length.
 #[must_use]
 pub fn rate(amount: Option<Amount>) -> Option<f64> {
     amount.map_or(Some(0.0), |amount| amount.bytes_per_second)

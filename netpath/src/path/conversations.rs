@@ -3,6 +3,7 @@
 //! In: a report's flows. Out: [`Conversation`]s, most bytes first. The client is whom conntrack calls the initiator; where that
 //! is unknown, the end with the higher port (servers listen on low ones), else the source of the flow with the most bytes.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -10,7 +11,9 @@ use hashbrown::HashMap;
 
 use super::drops::{self, Meaning};
 use crate::model::Direction;
-use crate::report::{Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason, PeerKind, QuotedPacket, Scope};
+use crate::report::{
+    Conversation, End, Flow, FlowDrop, Nat, PathClass, PathReason, PeerKind, QuotedPacket, Report, Scope,
+};
 
 /// Which connections are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,15 @@ pub fn conversations<'a>(flows: impl IntoIterator<Item = &'a Flow>, merge: Merge
         (Reverse(row.bytes), key).cmp(&(Reverse(other.bytes), other_key))
     });
     rows.into_iter().map(|(_, row)| row.into()).collect()
+}
+
+/// The report's conversations; it has those that are merged by clients' ports.
+#[must_use]
+pub fn of_report(report: &Report, merge: Merge) -> Cow<'_, [Conversation]> {
+    match merge {
+        Merge::ClientPorts => Cow::Borrowed(&report.conversations),
+        Merge::Nothing => Cow::Owned(conversations(&report.flows, merge)),
+    }
 }
 
 /// The flow of that id. Those of a report are in order of their ids, as a rule.

@@ -97,7 +97,7 @@ pub fn select(report: &mut Report, filter: &Filter) {
         Some(Selection { filters, filtered_before: before, totals: account::totals(&report.flows), there });
 }
 
-/// A report of those flows that `is_meant` is true of, and of nothing else of the node but its devices.
+/// The report with those of its flows that `is_meant` is true of; everything else stays the whole node's.
 #[must_use]
 pub fn selected(report: &Report, is_meant: impl Fn(&Flow) -> bool) -> Report {
     let flows: Vec<Flow> = report.flows.iter().filter(|flow| is_meant(flow)).cloned().collect();

@@ -37,7 +37,9 @@ impl Screen {
         if self.unicode { Cow::Borrowed(text) } else { ascii(text) }
     }
 
-    fn ellipsis(&self) -> &'static str {
+    /// What stands for text that does not fit.
+    #[must_use]
+    pub fn ellipsis(&self) -> &'static str {
         if self.unicode { "…" } else { ".." }
     }
 

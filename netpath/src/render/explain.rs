@@ -52,7 +52,7 @@ pub fn text(report: &Report, selection: &Selection, top: usize, scale: Scale) ->
     Ok(text)
 }
 
-fn direction(direction: Direction) -> &'static str {
+pub(super) fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Rx => "received",
         Direction::Tx => "sent",

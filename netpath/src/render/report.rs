@@ -12,6 +12,7 @@ mod health;
 mod names;
 mod trust;
 
+pub use self::answer::terms;
 pub use self::conversations::{ends as conversation_ends, rows as conversation_rows};
 pub use self::groups::{name as group_name, nouns as group_nouns};
 pub use self::health::{good, problems};
@@ -19,6 +20,7 @@ pub use self::trust::warning;
 use super::block::Block;
 use super::enis;
 use super::units::{Scale, Units, duration};
+use crate::path::conversations::Merge;
 use crate::report::Report;
 use crate::sanitise::sanitise;
 
@@ -52,6 +54,11 @@ pub struct View {
 impl View {
     pub(super) fn scale(&self, report: &Report) -> Scale {
         if self.per_second { Scale::rates(self.units, report.window.duration_ns) } else { Scale::sums(self.units) }
+    }
+
+    /// Which connections are one conversation.
+    pub(super) const fn merge(&self) -> Merge {
+        if self.flows { Merge::Nothing } else { Merge::ClientPorts }
     }
 
     /// How many rows, where there are so many.

@@ -1,6 +1,7 @@
 //! The views, and the columns that each has.
 
 use super::table::By;
+use crate::path::conversations::Merge;
 use crate::report::GroupBy;
 
 /// What is listed. In the order of their keys.
@@ -46,10 +47,8 @@ impl View {
 pub enum Grouping {
     /// By what flows have in common.
     By(GroupBy),
-    /// Conversations, whatever the client's ports.
-    Merged,
-    /// Conversations, each by itself.
-    Each,
+    /// Conversations, merged so.
+    Conversations(Merge),
     /// There is one way.
     None,
 }
@@ -60,7 +59,7 @@ impl Grouping {
     pub const fn of(view: View) -> Self {
         match view {
             View::Pods => Self::By(GroupBy::Pod),
-            View::Conversations => Self::Merged,
+            View::Conversations => Self::Conversations(Merge::ClientPorts),
             View::Services => Self::By(GroupBy::Service),
             View::Devices | View::Terms => Self::None,
         }
@@ -76,8 +75,8 @@ impl Grouping {
             Self::By(GroupBy::Peer) => Self::By(GroupBy::Path),
             Self::By(GroupBy::Path) => Self::By(GroupBy::Pod),
             Self::By(GroupBy::Service | GroupBy::Device) | Self::None => self,
-            Self::Merged => Self::Each,
-            Self::Each => Self::Merged,
+            Self::Conversations(Merge::ClientPorts) => Self::Conversations(Merge::Nothing),
+            Self::Conversations(Merge::Nothing) => Self::Conversations(Merge::ClientPorts),
         }
     }
 }

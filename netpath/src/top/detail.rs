@@ -3,10 +3,9 @@
 //! In: the state. Out: lines that fit a width.
 
 use super::columns::{Grouping, View};
-use super::rows::{matching, of_conversations};
+use super::rows::{BETWEEN, conversation};
 use super::state::State;
 use super::trend::trend;
-use crate::path::conversations::{Merge, conversations};
 use crate::path::group::is_in;
 use crate::path::select::{Condition, Filter, selected};
 use crate::render::block::{Screen, wrap};
@@ -14,11 +13,12 @@ use crate::render::explain::{self, Selection};
 use crate::render::labels::counted;
 use crate::render::report::{self, conversation_rows};
 use crate::render::units::Scale;
-use crate::report::{Flow, Report, TermKind};
+use crate::report::{Conversation, Flow, Report, TermKind};
 use crate::sanitise::sanitise;
 
 /// Of a conversation's amounts, the number of connections.
 const CONNECTIONS: usize = 3;
+const NOTHING: &str = "Nothing was seen of it in this window.";
 /// How many flows are explained, or conversations listed.
 const SHOWN: usize = 50;
 
@@ -58,44 +58,28 @@ fn history(recent: &[i64], report: &Report, scale: Scale, screen: &Screen) -> St
 
 fn about(state: &State, key: &str, report: &Report, scale: Scale, screen: &Screen) -> Vec<String> {
     let filter = &state.shown().filter;
-    match (state.view, state.grouping()) {
-        (View::Conversations, grouping) => of_flows(report, conversation(report, filter, key, grouping), scale, screen),
-        (View::Devices, _) => of_device(report, key, scale, screen),
-        (View::Terms, _) => of_term(report, key, screen),
-        (_, Grouping::By(by)) => {
+    match state.grouping() {
+        Grouping::Conversations(merge) => of_flows(report, conversation(report, filter, merge, key), scale, screen),
+        Grouping::None if state.view == View::Devices => of_device(report, key, scale, screen),
+        Grouping::None => of_term(report, key, screen),
+        Grouping::By(by) => {
             let name = Some(key).filter(|key| !key.is_empty());
             of_conversations_with(report, |flow| filter.matches(flow) && is_in(flow, by, name), scale, screen)
         }
-        (_, _) => Vec::new(),
     }
 }
 
-/// Ids of the conversation's flows.
-fn conversation(report: &Report, filter: &Filter, key: &str, grouping: Grouping) -> Vec<u64> {
-    let each = grouping == Grouping::Each;
-    let merge = if each { Merge::Nothing } else { Merge::ClientPorts };
-    let keys = of_conversations(report, filter, each);
-    let found = keys.iter().position(|row| row.key == key);
-    let all;
-    let all = if filter.is_empty() && !each {
-        &report.conversations
-    } else {
-        all = conversations(matching(report, filter), merge);
-        &all
-    };
-    found.and_then(|index| all.get(index)).map(|one| one.flows.clone()).unwrap_or_default()
-}
-
-fn of_flows(report: &Report, ids: Vec<u64>, scale: Scale, screen: &Screen) -> Vec<String> {
-    let filter = Filter::new([ids.into_iter().map(Condition::Id).collect()]);
+fn of_flows(report: &Report, conversation: Option<Conversation>, scale: Scale, screen: &Screen) -> Vec<String> {
+    let ids = conversation.into_iter().flat_map(|one| one.flows).map(Condition::Id).collect();
+    let filter = Filter::new([ids]);
     if filter.is_empty() {
-        return vec!["Nothing was seen of it in this window.".to_owned()];
+        return vec![NOTHING.to_owned()];
     }
     sentences(report, &Selection::Flows(filter), scale, screen)
 }
 
 fn of_device(report: &Report, key: &str, scale: Scale, screen: &Screen) -> Vec<String> {
-    let name = key.split('\u{1f}').next().unwrap_or_default();
+    let name = key.split(BETWEEN).next().unwrap_or_default();
     sentences(report, &Selection::Device(name), scale, screen)
 }
 
@@ -119,7 +103,7 @@ fn of_conversations_with(
 ) -> Vec<String> {
     let report = selected(report, is_meant);
     if report.flows.is_empty() {
-        return vec!["Nothing was seen of it in this window.".to_owned()];
+        return vec![NOTHING.to_owned()];
     }
     let view =
         report::View { top: Some(SHOWN), units: scale.units(), per_second: scale.is_rate(), ..report::View::default() };
@@ -136,16 +120,13 @@ fn of_term(report: &Report, key: &str, screen: &Screen) -> Vec<String> {
     let mut lines = wrap(&screen.text(&sanitise(&term.explanation)), screen.width);
     if let TermKind::Cause(kind) = term.name {
         lines.push(String::new());
-        for device in &report.devices {
-            let causes = device.residual.iter().flat_map(|both| [("rx", &both.rx), ("tx", &both.tx)]);
-            for (direction, cause) in
-                causes.flat_map(|(direction, one)| one.causes.iter().map(move |cause| (direction, cause)))
-            {
-                if cause.name == kind {
-                    let text =
-                        format!("{} {direction}: {}", sanitise(&device.facts.name), sanitise(&cause.explanation));
-                    lines.extend(wrap(&screen.text(&text), screen.width));
-                }
+        let residuals = report.devices.iter().flat_map(|device| {
+            device.residual.iter().flat_map(move |both| [(device, "rx", &both.rx), (device, "tx", &both.tx)])
+        });
+        for (device, direction, residual) in residuals {
+            for cause in residual.causes.iter().filter(|cause| cause.name == kind) {
+                let text = format!("{} {direction}: {}", sanitise(&device.facts.name), sanitise(&cause.explanation));
+                lines.extend(wrap(&screen.text(&text), screen.width));
             }
         }
     }

@@ -184,17 +184,7 @@ fn foot(state: &State, screen: &Screen) -> Vec<Line<'static>> {
     vec![Line::styled(line, style::faint())]
 }
 
-fn ellipsis(screen: &Screen) -> &'static str {
-    if screen.unicode { "…" } else { ".." }
-}
-
 /// The text without what does not fit at its end.
 fn shorten_end(text: &str, screen: &Screen) -> String {
-    let text = screen.text(text);
-    let width = screen.width.unwrap_or(80);
-    if console::measure_text_width(&text) <= width {
-        return text.into_owned();
-    }
-    let ellipsis = ellipsis(screen);
-    console::truncate_str(&text, width, ellipsis).into_owned()
+    console::truncate_str(&screen.text(text), screen.width.unwrap_or(80), screen.ellipsis()).into_owned()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::columns::{Grouping, View};
-use super::rows::{Row, of_conversations, of_devices, of_groups, of_terms};
+use super::rows::{Row, of_conversations, of_devices, of_groups, of_paths, of_terms};
 use super::table::Table;
 use crate::path::select::Filter;
-use crate::report::{PathClass, Report};
+use crate::report::Report;
 
 /// The windows so far.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Model {
         for view in View::ALL {
             self.add_to(view, &report);
         }
-        self.paths.add(PathClass::ALL.map(|path| of_path(&report, path)).to_vec());
+        self.paths.add(of_paths(&report));
         self.since.get_or_insert_with(|| report.window.started_at.clone());
         self.report = Some(report);
     }
@@ -92,15 +92,9 @@ impl Model {
     fn rows(&self, view: View, report: &Report) -> Vec<Row> {
         match self.groupings[view.index()] {
             Grouping::By(by) => of_groups(report, &self.filter, by),
-            Grouping::Merged => of_conversations(report, &self.filter, false),
-            Grouping::Each => of_conversations(report, &self.filter, true),
+            Grouping::Conversations(merge) => of_conversations(report, &self.filter, merge),
             Grouping::None if view == View::Devices => of_devices(report),
             Grouping::None => of_terms(report),
         }
     }
-}
-
-fn of_path(report: &Report, path: PathClass) -> Row {
-    let bytes = report.totals.by_path.get(&path).map_or(0, |total| total.bytes);
-    Row { key: path.name().to_owned(), words: Vec::new(), amounts: vec![i64::try_from(bytes).unwrap_or(i64::MAX)] }
 }

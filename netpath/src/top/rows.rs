@@ -2,13 +2,15 @@
 //!
 //! In: a report, and which flows of it. Out: rows of words and amounts, with a key that is the same in the next window.
 
+use std::borrow::Cow;
+
 use crate::model::DeviceClass;
-use crate::path::conversations::{Merge, conversations};
+use crate::path::conversations::{Merge, conversations, of_report};
 use crate::path::group::groups;
 use crate::path::select::Filter;
 use crate::render::block::Cell;
 use crate::render::labels;
-use crate::render::report::{conversation_ends, group_name};
+use crate::render::report::{conversation_ends, group_name, terms};
 use crate::render::tone::Tone;
 use crate::report::{Conversation, Device, Flow, Group, GroupBy, HookCounts, PathClass, Report, TermKind};
 use crate::sanitise::sanitise;
@@ -25,14 +27,11 @@ pub struct Row {
 }
 
 /// Between the parts of a key; it is in no name that is fit to print.
-const BETWEEN: &str = "\u{1f}";
+pub const BETWEEN: &str = "\u{1f}";
 
 /// Groups, as `--group-by` has them.
 pub fn of_groups(report: &Report, filter: &Filter, by: GroupBy) -> Vec<Row> {
-    groups(report.flows.iter().filter(|flow| filter.matches(flow)), by)
-        .iter()
-        .map(|group| of_group(group, by))
-        .collect()
+    groups(matching(report, filter), by).iter().map(|group| of_group(group, by)).collect()
 }
 
 fn of_group(group: &Group, by: GroupBy) -> Row {
@@ -58,23 +57,32 @@ fn of_group(group: &Group, by: GroupBy) -> Row {
     }
 }
 
-/// Conversations; `each`: with the client's port.
-pub fn of_conversations(report: &Report, filter: &Filter, each: bool) -> Vec<Row> {
-    let row = |one: &Conversation| of_conversation(one, each);
-    if filter.is_empty() && !each {
-        return report.conversations.iter().map(row).collect();
+/// Conversations, merged so.
+pub fn of_conversations(report: &Report, filter: &Filter, merge: Merge) -> Vec<Row> {
+    listed(report, filter, merge).iter().map(|one| of_conversation(one, merge)).collect()
+}
+
+/// The conversation whose row has this key.
+pub fn conversation(report: &Report, filter: &Filter, merge: Merge, key: &str) -> Option<Conversation> {
+    listed(report, filter, merge).iter().find(|one| of_conversation(one, merge).key == key).cloned()
+}
+
+/// The conversations of the flows that are meant.
+fn listed<'a>(report: &'a Report, filter: &Filter, merge: Merge) -> Cow<'a, [Conversation]> {
+    if filter.is_empty() {
+        of_report(report, merge)
+    } else {
+        Cow::Owned(conversations(matching(report, filter), merge))
     }
-    let merge = if each { Merge::Nothing } else { Merge::ClientPorts };
-    conversations(matching(report, filter), merge).iter().map(row).collect()
 }
 
 /// The report's flows that are meant.
-pub fn matching<'a>(report: &'a Report, filter: &'a Filter) -> impl Iterator<Item = &'a Flow> {
+fn matching<'a>(report: &'a Report, filter: &'a Filter) -> impl Iterator<Item = &'a Flow> {
     report.flows.iter().filter(|flow| filter.matches(flow))
 }
 
-fn of_conversation(one: &Conversation, each: bool) -> Row {
-    let [from, to] = conversation_ends(one, each);
+fn of_conversation(one: &Conversation, merge: Merge) -> Row {
+    let [from, to] = conversation_ends(one, merge == Merge::Nothing);
     let paths = one.paths.iter().map(|path| path.name()).collect::<Vec<_>>().join(", ");
     let tone = one.paths.iter().copied().max().map_or(Tone::Plain, Tone::of);
     let nat = labels::nat(one.nat);
@@ -129,8 +137,7 @@ fn about(device: &Device) -> Cell {
 
 /// The parts of `node_network_total_bytes`.
 pub fn of_terms(report: &Report) -> Vec<Row> {
-    let terms = report.accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni);
-    terms
+    terms(report)
         .map(|term| {
             let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
             Row {
@@ -140,6 +147,14 @@ pub fn of_terms(report: &Report) -> Vec<Row> {
             }
         })
         .collect()
+}
+
+/// The totals by path, of the whole node: a row each, without words.
+pub fn of_paths(report: &Report) -> Vec<Row> {
+    let bytes = |path| report.totals.by_path.get(&path).map_or(0, |total| total.bytes);
+    PathClass::ALL
+        .map(|path| Row { key: path.name().to_owned(), words: Vec::new(), amounts: vec![signed(bytes(path))] })
+        .to_vec()
 }
 
 fn signed(count: u64) -> i64 {

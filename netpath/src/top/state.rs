@@ -24,7 +24,7 @@ pub struct Options {
     pub units: Units,
     /// What the terminal can show; its size is not looked at.
     pub screen: Screen,
-    /// Reads a filter as the user typed it, or says what is wrong with it.
+    /// Parses a filter that the user typed; an error is one line for the user.
     pub parse: fn(&str) -> Result<Filter, String>,
 }
 
@@ -167,7 +167,7 @@ impl State {
         self.frozen.as_deref().unwrap_or(&self.model)
     }
 
-    /// The columns that there is room for.
+    /// The columns that fit the screen's width.
     pub(super) fn columns(&self) -> Vec<Column> {
         let mut columns = columns(self.view, self.grouping());
         columns.retain(|column| column.from_width <= self.width);

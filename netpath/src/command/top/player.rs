@@ -4,7 +4,7 @@
 //! going back reads no more than is shown.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{bail, ensure};
 
-use super::super::reason;
+use super::super::input::{cannot_read, no_whole_window};
 use super::terminal::{Ended, Terminal, Update};
 use crate::path;
 use crate::record::{self, Recorded, Skipped, Windows};
 use crate::snapshot::Snapshot;
 use crate::top::{Control, Position, State};
 
-/// After a jump, so many windows before the one that is shown are read for its history, if that takes no longer than this.
+/// After a jump, so many windows before the one that is shown are read for its history, if that takes no longer than this;
+/// to judge them takes as long.
 const HISTORY: usize = 60;
-const HISTORY_WITHIN: Duration = Duration::from_millis(400);
+const HISTORY_WITHIN: Duration = Duration::from_millis(200);
 
 /// Shows a recording.
 pub fn run(file: &Path, state: State) -> anyhow::Result<()> {
@@ -60,7 +61,7 @@ struct Recording {
 impl Recording {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string().escape_debug().to_string();
-        let file = File::open(path).map_err(|error| anyhow!("cannot read {name}: {}", reason(&error)))?;
+        let file = File::open(path).map_err(|error| cannot_read(&name, &error))?;
         Ok(Self { name, file: BufReader::new(file), offsets: Vec::new(), next: 0, cut_off: false })
     }
 
@@ -70,7 +71,7 @@ impl Recording {
             return Ok(None);
         }
         let name = &self.name;
-        let cannot = |error: std::io::Error| anyhow!("cannot read {name}: {}", reason(&error));
+        let cannot = |error: io::Error| cannot_read(name, &error);
         let offset = self.file.stream_position().map_err(cannot)?;
         match Windows::new(&mut self.file).next() {
             None => Ok(None),
@@ -81,11 +82,7 @@ impl Recording {
                 self.next += 1;
                 Ok(Some(*window))
             }
-            Some(Ok(Recorded::CutOff)) if self.offsets.is_empty() => {
-                bail!(
-                    "{name} has no whole window: it was cut off, or is no recording; record one with netpath record FILE"
-                )
-            }
+            Some(Ok(Recorded::CutOff)) if self.offsets.is_empty() => Err(no_whole_window(name)),
             Some(Ok(Recorded::CutOff)) => {
                 self.cut_off = true;
                 Ok(None)
@@ -98,16 +95,16 @@ impl Recording {
     fn seek(&mut self, index: usize) -> anyhow::Result<()> {
         if let Some(offset) = self.offsets.get(index) {
             let sought = self.file.seek(SeekFrom::Start(*offset));
-            sought.map_err(|error| anyhow!("cannot read {}: {}", self.name, reason(&error)))?;
+            sought.map_err(|error| cannot_read(&self.name, &error))?;
             self.next = index;
         }
         Ok(())
     }
 
-    /// The window of this index, or the last one if there are fewer: what was not reached yet is passed over.
+    /// Finds where the window of this index begins, and returns the index; that of the last window if there are fewer.
     fn reach(&mut self, index: usize) -> anyhow::Result<usize> {
         let name = &self.name;
-        let cannot = |error: std::io::Error| anyhow!("cannot read {name}: {}", reason(&error));
+        let cannot = |error: io::Error| cannot_read(name, &error);
         if index >= self.offsets.len() && !self.cut_off {
             let last = self.offsets.len().saturating_sub(1);
             self.file.seek(SeekFrom::Start(self.offsets.get(last).copied().unwrap_or(0))).map_err(cannot)?;
@@ -125,6 +122,13 @@ impl Recording {
             }
         }
         Ok(index.min(self.offsets.len().saturating_sub(1)))
+    }
+
+    /// Passes over the next window, which was read before.
+    fn pass(&mut self) -> anyhow::Result<()> {
+        record::skip(&mut self.file).map_err(|error| cannot_read(&self.name, &error))?;
+        self.next += 1;
+        Ok(())
     }
 
     fn is_at_end(&mut self) -> bool {
@@ -194,13 +198,13 @@ impl Player {
         for index in (to.saturating_sub(HISTORY - 1)..=to).rev() {
             self.recording.seek(index)?;
             windows.extend(self.recording.next()?);
-            if begin.elapsed() > HISTORY_WITHIN / 2 {
+            if begin.elapsed() > HISTORY_WITHIN {
                 break;
             }
         }
         windows.reverse();
         self.recording.seek(to)?;
-        self.recording.next()?;
+        self.recording.pass()?;
         Ok(windows)
     }
 

@@ -8,20 +8,14 @@ use super::super::labels::{address_and_port, device_class};
 use super::super::report::View;
 use super::super::units::Scale;
 use super::timeline::class;
-use crate::model::{DeviceClass, Direction};
-use crate::path::conversations::{Merge, conversations, flow, is_icmp};
+use crate::model::DeviceClass;
+use crate::path::conversations::{flow, is_icmp, of_report};
 use crate::report::{Flow, Hop, PathClass, PeerKind, Report};
 use crate::sanitise::sanitise;
 
 /// The flows of the conversations with the most bytes.
 pub fn section(report: &Report, view: &View, count: usize) -> Markup {
-    let each;
-    let all = if view.flows {
-        each = conversations(&report.flows, Merge::Nothing);
-        &each
-    } else {
-        &report.conversations
-    };
+    let all = of_report(report, view.merge());
     let scale = view.scale(report);
     html! {
         section id="flows" class="wide" {
@@ -143,10 +137,6 @@ fn end(pod: Option<&str>, kind: Option<PeerKind>, what: &str) -> Stop {
 fn stop(hop: &Hop, before: Option<&Hop>, flow: &Flow, report: &Report, scale: Scale) -> Stop {
     let device = report.devices.iter().find(|device| device.facts.ifindex == hop.ifindex);
     let kind = device.map(|device| device.facts.class);
-    let direction = match hop.direction {
-        Direction::Rx => "received",
-        Direction::Tx => "sent",
-    };
     let what = kind.map_or("device", device_class);
     let port = |port: Option<u16>| port.filter(|_| !is_icmp(&flow.proto));
     let changed = |differs: fn(&Hop, &Hop) -> bool| before.is_some_and(|before| differs(hop, before));
@@ -158,7 +148,7 @@ fn stop(hop: &Hop, before: Option<&Hop>, flow: &Flow, report: &Report, scale: Sc
             Some(DeviceClass::Veth) => "local",
             _ => "other",
         },
-        lines: [shorten(&sanitise(&hop.device), NAME, "…"), format!("{what}, {direction}")],
+        lines: [shorten(&sanitise(&hop.device), NAME, "…"), format!("{what}, {}", explain::direction(hop.direction))],
         below: vec![
             (address_and_port(hop.src, port(hop.sport)), src),
             (format!("→ {}", address_and_port(hop.dst, port(hop.dport))), dst),

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::block::Block;
 use super::super::report::View;
-use super::super::report::answer::label;
+use super::super::report::answer::{label, terms};
 use super::super::units::{Scale, share};
 use super::table::{Layout, heading, table};
 use crate::report::{CauseKind, Report, Term, TermKind};
@@ -27,8 +27,7 @@ pub fn section(answer: &[Block], report: &Report, view: &View) -> Markup {
     let rates = Scale::rates(view.units, report.window.duration_ns);
     let total = report.accounting.container_insights.node_network_total_bytes;
     // In the order of the table's rows.
-    let terms: Vec<&Term> =
-        report.accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni).collect();
+    let terms: Vec<&Term> = terms(report).collect();
     let marks: Vec<_> = terms.iter().enumerate().map(|(index, term)| (class(term.name), letter(index))).collect();
     let marked = |block, marks| table(block, &Layout { first: "", shown: usize::MAX, sorts: false, marks });
     html! {

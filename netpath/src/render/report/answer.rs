@@ -142,6 +142,11 @@ pub(in crate::render) fn label(term: TermKind, report: &Report, rates: Scale) ->
     }
 }
 
+/// The terms that are shown: those of no bytes are not, but for that of ENIs.
+pub fn terms(report: &Report) -> impl Iterator<Item = &Term> {
+    report.accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni)
+}
+
 /// The terms, as rates: CloudWatch shows one.
 pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
     let rates = Scale::rates(view.units, report.window.duration_ns);
@@ -157,17 +162,16 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
         let shown = view.all || matches!(term.name, TermKind::Eni | TermKind::Residual);
         !shown && total.is_some_and(|total| term.bytes.unsigned_abs() < total / SMALL)
     };
-    let terms = || accounting.terms.iter().filter(|term| term.bytes != 0 || term.name == TermKind::Eni);
-    let small_count = terms().filter(is_small).count();
+    let small_count = terms(report).filter(is_small).count();
     // One alone may as well have its name.
     let are_merged = small_count > 1;
-    for term in terms().filter(|term| !(are_merged && is_small(term))) {
+    for term in terms(report).filter(|term| !(are_merged && is_small(term))) {
         let label = label(term.name, report, rates);
         let tone = if term.name == TermKind::Residual { Tone::Warning } else { Tone::Plain };
         block.row([Cell::toned(format!("+ {label}"), tone), rates.signed(term.bytes).into(), part(term.bytes).into()]);
     }
     if are_merged {
-        let small = terms().filter(is_small).fold(0i64, |sum, term| sum.saturating_add(term.bytes));
+        let small = terms(report).filter(is_small).fold(0i64, |sum, term| sum.saturating_add(term.bytes));
         block.row([format!("+ {small_count} small parts (--all)"), rates.signed(small), part(small)]);
     }
     let sum = Cell::toned("= node_network_total_bytes".to_owned(), Tone::Strong);

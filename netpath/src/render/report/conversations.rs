@@ -6,7 +6,7 @@ use super::super::reason;
 use super::super::tone::Tone;
 use super::super::units::Scale;
 use super::{Rows, View};
-use crate::path::conversations::{Merge, conversations, flow};
+use crate::path::conversations::{flow, of_report};
 use crate::report::{Conversation, End, PathClass, PathReason, PeerKind, Report};
 use crate::sanitise::sanitise;
 
@@ -18,13 +18,7 @@ const WIDE: usize = 110;
 pub fn rows(report: &Report, view: &View, width: Option<usize>) -> Rows {
     let scale = view.scale(report);
     let is_wide = view.wide || view.all || width.is_some_and(|width| width >= WIDE);
-    let each;
-    let all = if view.flows {
-        each = conversations(&report.flows, Merge::Nothing);
-        &each
-    } else {
-        &report.conversations
-    };
+    let all = of_report(report, view.merge());
     let mut columns = vec![Column::name(""), Column::name("TO"), Column::number(scale.heading())];
     if is_wide {
         columns.extend([Column::number("SENT"), Column::number("RECEIVED")]);

@@ -6,7 +6,7 @@ use super::super::model::Model;
 use super::super::state::State;
 use super::super::style;
 use super::super::trend::{bar, trend};
-use super::{ellipsis, shorten_end};
+use super::shorten_end;
 use crate::path::verdict::verdict;
 use crate::render::block::{Screen, shorten};
 use crate::render::labels;
@@ -87,7 +87,7 @@ fn paths(state: &State, model: &Model, report: &Report, screen: &Screen) -> Vec<
     let mut lines: Vec<Line<'static>> = MAIN
         .map(|path| {
             let (bytes, row) = bytes(path);
-            let label = shorten(labels::path(path), label_width, ellipsis(screen));
+            let label = shorten(labels::path(path), label_width, screen.ellipsis());
             let numbers = format!("{label:<label_width$} {:>12} {:>5} ", scale.bytes(bytes), share(bytes, whole));
             let room = width.saturating_sub(numbers.len());
             let (bars, trends) = (room / 2, room.saturating_sub(room / 2 + 1));

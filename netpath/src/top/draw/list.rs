@@ -9,7 +9,6 @@ use super::super::state::State;
 use super::super::style;
 use super::super::table::{Table, Tracked};
 use super::super::trend::trend;
-use super::ellipsis;
 use crate::render::block::{Screen, shorten};
 use crate::render::tone::Tone;
 use crate::render::units::share;
@@ -129,7 +128,7 @@ impl<'a> Grid<'a> {
             for (((text, look), (_, what)), width) in cells.iter().zip(&self.headings).zip(&widths) {
                 let text = match what {
                     What::Trend => trend(recent, *width, self.screen.unicode),
-                    _ => shorten(text, *width, ellipsis(self.screen)),
+                    _ => shorten(text, *width, self.screen.ellipsis()),
                 };
                 let space = " ".repeat(width.saturating_sub(measure_text_width(&text)));
                 let text = if what.is_number() { format!(" {space}{text} ") } else { format!(" {text}{space} ") };

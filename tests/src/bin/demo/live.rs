@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Scope, scope, sleep};
+use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,13 +25,9 @@ const PICTURE_AFTER: Duration = Duration::from_secs(40);
 /// Shows the node in the terminal, with these options, until the user ends it.
 pub fn top(options: &[String]) -> Result<ExitCode> {
     let node = Node::new()?;
-    let done = AtomicBool::new(false);
-    let status = scope(|scope| {
-        node.talk(scope, &done);
+    let status = node.while_it_talks(|| {
         let mut top = node.lab.netpath(&["top", "--eni", "eth*", "--host-root"])?;
-        let status = top.arg(node.files.path()).args(options).status();
-        done.store(true, Ordering::Relaxed);
-        status.context("cannot run netpath top")
+        top.arg(node.files.path()).args(options).status().context("cannot run netpath top")
     })?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -44,15 +40,12 @@ pub fn html(file: &str, options: &[String]) -> Result<ExitCode> {
 }
 
 fn page(node: &Node, file: &Path, options: &[String]) -> Result<()> {
-    let (done, own) = (AtomicBool::new(false), tempfile::tempdir()?);
+    let own = tempfile::tempdir()?;
     let recording = own.path().join("node.rec");
-    let status = scope(|scope| {
-        node.talk(scope, &done);
+    let status = node.while_it_talks(|| {
         let mut record =
             node.lab.netpath(&["record", "--eni", "eth*", "--interval", "500ms", "--duration", RECORDED])?;
-        let status = record.arg("--host-root").arg(node.files.path()).arg(&recording).status();
-        done.store(true, Ordering::Relaxed);
-        status.context("cannot run netpath record")
+        record.arg("--host-root").arg(node.files.path()).arg(&recording).status().context("cannot run netpath record")
     })?;
     ensure!(status.success(), "netpath record ended with {status}; its own message is above");
     let mut replay = Command::new(netpath_binary()?);
@@ -76,18 +69,13 @@ pub fn pictures(folder: &Path) -> Result<ExitCode> {
     ensure!(status.success() && path.is_file(), "chromium ended with {status}");
     println!("{}", path.display());
 
-    let done = AtomicBool::new(false);
-    let screen = scope(|scope| {
-        node.talk(scope, &done);
+    let screen = node.while_it_talks(|| {
         let arguments = format!("top --eni 'eth*' --host-root {}", node.files.path().display());
-        let screen = Terminal::start(&node.lab, own.path(), (100, 17), "LC_ALL=C.UTF-8", &arguments).and_then(|top| {
-            sleep(PICTURE_AFTER);
-            top.press(&["2", "Down"])?;
-            sleep(Duration::from_secs(1));
-            top.screen(true)
-        });
-        done.store(true, Ordering::Relaxed);
-        screen
+        let top = Terminal::start(&node.lab, own.path(), (100, 17), "LC_ALL=C.UTF-8", &arguments)?;
+        sleep(PICTURE_AFTER);
+        top.press(&["2", "Down"])?;
+        sleep(Duration::from_secs(1));
+        top.screen(true)
     })?;
     let path = folder.join("top.svg");
     std::fs::write(&path, picture::svg(&screen, "netpath top")).with_context(|| path.display().to_string())?;
@@ -139,18 +127,28 @@ impl Node {
         Ok(Self { lab, files, _servers: servers, talks })
     }
 
-    /// All talk, until it is done.
-    fn talk<'a>(&'a self, scope: &'a Scope<'a, '_>, done: &'a AtomicBool) {
-        for talk in &self.talks {
-            scope.spawn(move || {
-                // More and less, so that there is something to see.
-                for round in 0_u32.. {
-                    if done.load(Ordering::Relaxed) || download(&talk.client, talk.server).is_err() {
-                        break;
-                    }
-                    sleep(talk.every * (1 + round / 40 % 3));
-                }
-            });
+    /// All talk until the work is done.
+    fn while_it_talks<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = AtomicBool::new(false);
+        scope(|scope| {
+            for talk in &self.talks {
+                scope.spawn(|| talk.until(&done));
+            }
+            let worked = work();
+            done.store(true, Ordering::Relaxed);
+            worked
+        })
+    }
+}
+
+impl Talk {
+    fn until(&self, done: &AtomicBool) {
+        // The pace varies, so that trends have a shape.
+        for round in 0_u32.. {
+            if done.load(Ordering::Relaxed) || download(&self.client, self.server).is_err() {
+                break;
+            }
+            sleep(self.every * (1 + round / 40 % 3));
         }
     }
 }

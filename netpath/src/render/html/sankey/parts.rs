@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use super::super::super::labels::{counted, device_class};
 use crate::model::DeviceClass;
+use crate::path::select;
 use crate::report::{Flow, Hop, PathClass, PeerKind, Report};
 use crate::sanitise::sanitise;
 
@@ -181,7 +182,7 @@ fn names<'a>(sums: &HashMap<Key<'a>, u64>) -> HashMap<Who<'a>, String> {
 
 fn namespace(who: Who<'_>) -> &str {
     match who {
-        Who::Pod(name) => name.split_once('/').map_or(name, |(namespace, _)| namespace),
+        Who::Pod(name) => select::namespace(name),
         _ => "",
     }
 }
