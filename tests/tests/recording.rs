@@ -64,7 +64,7 @@ fn a_replay_has_what_the_kernel_counted() {
     let windows: Vec<Report> =
         lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| read(line).unwrap()).collect();
     let packets: u64 = windows.iter().flat_map(|one| one.flows_of("udp")).map(|flow| flow.packets).sum();
-    assert!(windows.len() >= 5 && packets == 200, "{} windows, {packets} packets", windows.len());
+    assert!(windows.len() > 1 && packets == 200, "{} windows, {packets} packets", windows.len());
     let (text, ..) = replay(&[name, "--proto", "udp", "--group-by", "path"]);
     assert!(String::from_utf8(text).unwrap().contains("local"));
     let (_, why, success) = replay(&[name, "--from", "1h"]);

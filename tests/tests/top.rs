@@ -53,8 +53,7 @@ fn totals_are_what_was_sent() {
     // A filter, one that is wrong, and none.
     top.type_text("/proto moon").unwrap();
     top.press(&["Enter"]).unwrap();
-    let screen = top.wait_for("/proto moon_");
-    assert!(screen.contains("invalid value 'moon'"), "{screen}");
+    top.wait_for("invalid value 'moon'");
     top.press(&["C-u"]).unwrap();
     top.type_text(&format!("ip {address} proto udp")).unwrap();
     top.press(&["Enter"]).unwrap();
@@ -133,14 +132,15 @@ fn a_recording_is_played() {
     let recording = lab.open_recording(&[name, "--interval", "200ms"]).unwrap();
     for _ in 0..3 {
         send_datagrams(&lab.pod("client").namespace, sink.address(), 958, 100).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(250));
+        std::thread::sleep(std::time::Duration::from_millis(400));
     }
     lab.wait_until_quiet().unwrap();
     recording.finish().unwrap();
     let top = Terminal::start(&lab, folder.path(), SIZE, "", &format!("top --replay {name}")).unwrap();
     top.wait_for("replay ");
     top.press(&["b"]).unwrap();
-    let screen = top.wait_for(", the last");
+    top.wait_for(", the last");
+    let screen = top.wait_for("300.0 kB");
     assert_eq!(amount(&screen, LOCAL), "300.0 kB", "{screen}");
     top.press(&["{"]).unwrap();
     let screen = top.wait_for("replay 1,");
