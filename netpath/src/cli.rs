@@ -6,6 +6,7 @@ mod filter;
 mod measure;
 mod number;
 mod record;
+mod serve;
 mod time;
 mod top;
 mod trace;
@@ -21,6 +22,7 @@ pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::measure::{AttachArgs, EniArgs, MeasureArgs};
 pub use self::record::{Moment, RecordArgs, ReplayArgs};
+pub use self::serve::ServeArgs;
 pub use self::top::TopArgs;
 pub use self::trace::{TraceArgs, TraceFormat};
 pub use self::view::{Format, ShowArgs, ViewArgs};
@@ -55,6 +57,8 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Compare two reports or recordings: what grew, what shrank, what is new (needs no root).
     Diff(Box<DiffArgs>),
+    /// Measure for ever, and serve the sums to Prometheus.
+    Serve(Box<ServeArgs>),
     /// List the network devices and what each one is (needs no root).
     Devices(DevicesArgs),
     /// Check whether netpath can measure this node correctly, and say what to fix (needs no root, sees more with it).

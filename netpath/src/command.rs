@@ -13,16 +13,18 @@ mod record;
 mod replay;
 mod report;
 mod screen;
+mod serve;
 mod top;
 mod trace;
 mod writer;
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use self::measure::NotStarted;
 use crate::cli::{Cli, Command};
@@ -36,11 +38,11 @@ use crate::{locale, logging};
 /// when it cannot be run, 127 when there is none.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse().and_then(with_config) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    logging::start(cli.verbose, matches!(&cli.command, Command::Trace(args) if args.debug));
+    logging::start(&cli);
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
         Command::Top(args) => top::run(&args),
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
@@ -68,6 +71,22 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
         error.downcast_ref::<NotStarted>().map_or(ExitCode::FAILURE, |error| ExitCode::from(error.status))
+    })
+}
+
+/// The command line with the options from the file that it names, if it does.
+fn with_config(cli: Cli) -> Result<Cli, clap::Error> {
+    let Command::Serve(args) = &cli.command else { return Ok(cli) };
+    let Some(file) = &args.config else { return Ok(cli) };
+    let command = Cli::command;
+    let invalid = |error: serve::ConfigError| command().error(clap::error::ErrorKind::InvalidValue, error);
+    let of_file = serve::arguments(file).map_err(invalid)?;
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    // Global options have no values.
+    let after = arguments.iter().position(|argument| argument == "serve").map_or(1, |position| position + 1);
+    arguments.splice(after..after, of_file.into_iter().map(Into::into));
+    Cli::try_parse_from(arguments).inspect_err(|_| {
+        let _ = writeln!(io::stderr(), "netpath: in {}:", locale::text(&sanitise(&file.display().to_string())));
     })
 }
 

@@ -1,7 +1,8 @@
 //! netpath: which bytes crossed an ENI, and which stayed between local veth pairs?
 //!
 //! Data flows one way: a [`session`] fills a [`snapshot::Snapshot`] a window with what [`kernel`] and [`node`] read; [`path`]
-//! turns it, purely, into a [`report::Report`]; [`render`] writes reports, [`top`] shows them live. [`command`] ties them together for the command line.
+//! turns it, purely, into a [`report::Report`]; [`render`] writes reports, [`top`] shows them live,
+//! [`serve`] feeds other systems. [`command`] ties them together for the command line.
 
 pub mod cli;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod record;
 pub mod render;
 pub mod report;
 pub mod sanitise;
+pub mod serve;
 pub mod session;
 pub mod snapshot;
 pub mod top;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use env_logger::{Builder, Env};
 use log::LevelFilter;
 
+use crate::cli::{Cli, Command};
 use crate::locale;
 use crate::sanitise::sanitise;
 
@@ -14,10 +15,11 @@ const VARIABLE: &str = "NETPATH_LOG";
 /// What the programs of a trace log has this target: the name of their object.
 const TRACE_PROGRAMS: &str = "trace";
 
-/// Begins to log. `verbose`: how many times `-v` was given; the variable goes before it. `programs`: what the programs of a trace
-/// log, too.
-pub fn start(verbose: u8, programs: bool) {
-    let level = match verbose {
+/// Begins to log, as much as `-v` asks for; the variable goes before it. What runs for ever warns without being asked.
+pub fn start(cli: &Cli) {
+    let programs = matches!(&cli.command, Command::Trace(args) if args.debug);
+    let level = match cli.verbose {
+        0 if matches!(cli.command, Command::Serve(_)) => "netpath=warn",
         0 => "off",
         1 => "netpath=info",
         2 => "netpath=debug",

@@ -250,7 +250,12 @@ impl Session {
         let mut devices = self.ledger.devices(&self.start.boundary, &closed);
         name_enis(&mut devices, &known.enis);
         let snapshot = Snapshot {
-            node: NodeInfo { instance_id: known.instance_id, vpc_cidr_blocks: known.vpc_cidr_blocks, ..node_info() },
+            node: NodeInfo {
+                instance_id: known.instance_id,
+                zone_id: known.zone_id,
+                vpc_cidr_blocks: known.vpc_cidr_blocks,
+                ..node_info()
+            },
             window: Window {
                 started_at: self.start.started_at.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),

@@ -65,8 +65,10 @@ pub struct Plan<'a> {
     pub writes_file: bool,
     /// It writes JSON to stdout, which is then not the command's.
     pub json_on_stdout: bool,
-    /// Takes the terminal over, once the first window is open; nothing else is written there from then on.
-    pub takes_terminal: Option<&'a dyn Fn()>,
+    /// Called once the first window is open.
+    pub opened: Option<&'a dyn Fn()>,
+    /// From then on nothing but the caller writes to the terminal.
+    pub takes_terminal: bool,
     /// Ends the measurement.
     pub stop: Option<&'a Notify>,
 }
@@ -83,7 +85,7 @@ pub fn measure<'a>(
 
 async fn run(
     what: Measured<'_>,
-    Plan { windows, writes_file, json_on_stdout, takes_terminal, stop }: Plan<'_>,
+    Plan { windows, writes_file, json_on_stdout, opened, takes_terminal, stop }: Plan<'_>,
     mut each: impl FnMut(Snapshot) -> anyhow::Result<Reader>,
 ) -> anyhow::Result<ExitCode> {
     // The signals are taken before anything is attached: from here on they end the measurement, not the process.
@@ -94,10 +96,10 @@ async fn run(
     let run = Run { limit: what.duration, stdout_to_stderr: json_on_stdout };
     let mut end = End::start(what.command, duration, run, signals, files)?;
     let mut schedule = windows.interval.map(|interval| Schedule::new(interval, windows.count, Instant::now()));
-    let progress = if takes_terminal.is_some() { ProgressBar::hidden() } else { progress(&end) };
+    let progress = if takes_terminal { ProgressBar::hidden() } else { progress(&end) };
     let progress = progress.with_message(seen(&session));
-    if let Some(take) = takes_terminal {
-        take();
+    if let Some(opened) = opened {
+        opened();
     }
     let mut redraw = interval(REDRAW_EVERY);
     let mut was_late = false;
@@ -115,7 +117,7 @@ async fn run(
                 let mut snapshot = session.cut()?;
                 set_times(&mut snapshot, windows, Some(late));
                 let is_late = schedule.is_missed(late);
-                if is_late && !was_late && takes_terminal.is_none() {
+                if is_late && !was_late && !takes_terminal {
                     progress.suspend(|| eprintln!("netpath: {}", late_warning(late)));
                 }
                 was_late = is_late;

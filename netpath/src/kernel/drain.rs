@@ -54,7 +54,7 @@ struct Flows {
 pub struct MapFill(pub bool);
 
 /// Flows kept in memory, as a multiple of the capacity of a flow map.
-const FLOWS_IN_MEMORY: usize = 8;
+pub const FLOWS_IN_MEMORY: usize = 8;
 
 impl Drain {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {

@@ -22,6 +22,9 @@ pub struct NodeInfo {
     pub kernel: String,
     /// EC2 instance id.
     pub instance_id: Option<String>,
+    /// Id of its availability zone, the same for every account (`use1-az1`); `null` if it is not known.
+    #[serde(default)]
+    pub zone_id: Option<String>,
     /// The VPC's CIDR blocks; empty if they are not known.
     #[serde(default)]
     pub vpc_cidr_blocks: Vec<String>,

@@ -142,6 +142,8 @@ pub struct Candidate<'a> {
 pub struct Known {
     /// EC2's id of this instance.
     pub instance_id: Option<String>,
+    /// Id of its availability zone.
+    pub zone_id: Option<String>,
     /// CIDR blocks of its VPC; empty if they are not known.
     pub vpc_cidr_blocks: Vec<String>,
     /// ENIs and branch ENIs, those with a device first, in the order of the candidates.
@@ -316,6 +318,7 @@ impl Answers {
         let metrics = self.now.metrics.as_ref().filter(|reading| reading.error.is_none());
         Known {
             instance_id: imds.and_then(|facts| facts.instance_id.clone()),
+            zone_id: imds.and_then(|facts| facts.zone_id.clone()),
             vpc_cidr_blocks: imds.map(imds::Facts::vpc_cidr_blocks).unwrap_or_default(),
             enis,
             ipam: metrics.map(|reading| metrics::ipam(&self.first_metrics, &reading.facts)),

@@ -22,10 +22,5 @@ pub fn own_netns() -> u32 {
 pub fn node_info() -> NodeInfo {
     let name = uname();
     let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
-    NodeInfo {
-        hostname: text(name.nodename()),
-        kernel: text(name.release()),
-        instance_id: None,
-        vpc_cidr_blocks: Vec::new(),
-    }
+    NodeInfo { hostname: text(name.nodename()), kernel: text(name.release()), ..NodeInfo::default() }
 }

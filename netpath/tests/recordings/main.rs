@@ -16,8 +16,7 @@ fn snapshot(number: u16) -> Snapshot {
     let address = |last| IpAddr::from([10, 0, 0, last]);
     let tuple = Tuple { proto: 6, src: address(1), sport: number, dst: address(2), dport: 443 };
     let counts = Counts { packets: 1, bytes: 100, wire_bytes: 100 };
-    let node =
-        NodeInfo { hostname: "node-1".into(), kernel: "6.1.0".into(), instance_id: None, vpc_cidr_blocks: vec![] };
+    let node = NodeInfo { hostname: "node-1".into(), kernel: "6.1.0".into(), ..NodeInfo::default() };
     let window = Window {
         started_at: format!("2026-01-31T14:00:{:02}Z", number % 60),
         duration_ns: 1_000_000_000,

@@ -170,8 +170,8 @@ impl Scenario {
                 NodeInfo {
                     hostname: "node-1".to_owned(),
                     kernel: "6.1.0".to_owned(),
-                    instance_id: None,
                     vpc_cidr_blocks: vec!["10.0.0.0/16".to_owned()],
+                    ..NodeInfo::default()
                 },
                 Window {
                     started_at: "2025-01-01T00:00:00Z".to_owned(),

@@ -26,8 +26,14 @@ pub fn run(args: &TopArgs, state: State) -> anyhow::Result<()> {
         let opened = || {
             show();
         };
-        let plan =
-            Plan { windows, writes_file: true, takes_terminal: Some(&opened), stop: Some(&stop), ..Plan::default() };
+        let plan = Plan {
+            windows,
+            writes_file: true,
+            opened: Some(&opened),
+            takes_terminal: true,
+            stop: Some(&stop),
+            ..Plan::default()
+        };
         measure(what, plan, |snapshot| {
             let report = Arc::new(path::report(&snapshot));
             Ok(if show().0.send(Update::Window(report)).is_ok() { Reader::Reads } else { Reader::Gone })

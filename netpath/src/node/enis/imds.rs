@@ -75,6 +75,8 @@ fn address(url: &str) -> Option<SocketAddr> {
 pub struct Facts {
     /// This instance's id.
     pub instance_id: Option<String>,
+    /// Id of the availability zone that it is in.
+    pub zone_id: Option<String>,
     /// Hardware address of the primary ENI.
     pub primary: Option<String>,
     /// Every ENI, also those that are in another network namespace.
@@ -207,6 +209,7 @@ impl<'a> Interview<'a> {
             if self.facts.primary.is_some() {
                 self.questions.extend([Question::VpcIpv4Blocks, Question::VpcIpv6Blocks]);
             }
+            self.questions.push_back(Question::ZoneId);
         }
         if let (Ok(()), Err(failure)) = (&self.outcome, taken) {
             self.outcome = Err(failure.context(&key));
@@ -225,6 +228,7 @@ enum Question {
     /// Of the primary ENI, which is in the instance's VPC; others may be in another one.
     VpcIpv4Blocks,
     VpcIpv6Blocks,
+    ZoneId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +269,7 @@ impl Question {
             }
             Self::VpcIpv4Blocks => of_primary("vpc-ipv4-cidr-blocks"),
             Self::VpcIpv6Blocks => of_primary("vpc-ipv6-cidr-blocks"),
+            Self::ZoneId => "placement/availability-zone-id".to_owned(),
         }
     }
 
@@ -295,6 +300,8 @@ impl Question {
             }
             Self::VpcIpv4Blocks => put(&mut facts.vpc_ipv4_blocks, lines(text, prefix)),
             Self::VpcIpv6Blocks => put(&mut facts.vpc_ipv6_blocks, lines(text, prefix)),
+            // What imitates the service may not have it.
+            Self::ZoneId => text.is_empty() || put(&mut facts.zone_id, names::zone_id(text)),
         };
         if known { Ok(()) } else { Err(odd()) }
     }

@@ -11,6 +11,12 @@ pub fn instance_id(text: &str) -> Option<String> {
     id(text, "i-")
 }
 
+/// An availability zone's id: `use1-az1`.
+pub fn zone_id(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ((1..=32).contains(&text.len()) && text.bytes().all(plain)).then(|| text.to_owned())
+}
+
 fn id(text: &str, prefix: &str) -> Option<String> {
     let digits = text.strip_prefix(prefix)?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);

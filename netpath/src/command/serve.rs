@@ -1,0 +1,108 @@
+//! `netpath serve`: measures for ever, and shows others what the windows come to.
+//!
+//! In: the options. Out: answers over HTTP, until a signal. Three threads: one measures, one judges windows, one has the network. The
+//! last two need no capability, and have none.
+
+mod config;
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::oneshot;
+
+pub use self::config::{ConfigError, arguments};
+use super::measure::{Measured, Plan, Windows, measure};
+use super::output::Reader;
+use crate::cli::ServeArgs;
+use crate::kernel::drain::FLOWS_IN_MEMORY;
+use crate::path;
+use crate::privilege;
+use crate::serve::http::Site;
+use crate::serve::state::State;
+use crate::serve::totals::Choice;
+use crate::serve::zones::Zones;
+use crate::snapshot::Snapshot;
+
+/// Serves until a signal.
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // While there are the rights for ports below 1024.
+    let listener = TcpListener::bind(args.listen).map_err(|error| {
+        anyhow!(
+            "cannot listen on {}: {}; name another address and port with --listen",
+            args.listen,
+            super::reason(&error)
+        )
+    })?;
+    let address = listener.local_addr().context("cannot read the address that is listened on")?;
+    let state = Arc::new(State::new(args.interval, args.max_series));
+    let (stop_network, network) = network(listener, Arc::clone(&state))?;
+    let (snapshots, judge) = judge(args, Arc::clone(&state))?;
+    let opened = || {
+        state.opened();
+        eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
+    };
+    let plan = Plan {
+        windows: Windows { interval: Some(args.interval), count: None },
+        opened: Some(&opened),
+        ..Plan::default()
+    };
+    let what = Measured { attach: &args.attach, duration: None, command: &[] };
+    let status = measure(what, plan, |snapshot| {
+        snapshots.send(snapshot).map_err(|_| anyhow!("the thread that judges windows has ended"))?;
+        Ok(Reader::Reads)
+    });
+    // The last window is judged before those who ask are let go.
+    drop(snapshots);
+    judge.join().map_err(|_| anyhow!("the thread that judges windows failed"))?;
+    let _ = stop_network.send(());
+    network.join().map_err(|_| anyhow!("the thread that has the network failed"))?;
+    status
+}
+
+/// The thread that answers. It ends when it is told to.
+fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = oneshot::channel();
+    let thread = spawn("network", move || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+        runtime.block_on(async {
+            tokio::select! {
+                served = Site::new(state).serve(listener) => served.map(drop).context("cannot answer over HTTP"),
+                _ = stopped => Ok(()),
+            }
+        })
+    })?;
+    Ok((stop, thread))
+}
+
+/// The thread that makes reports of windows, so that devices are attached to meanwhile. It ends with its windows.
+fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
+    let (sender, snapshots) = mpsc::sync_channel(1);
+    let choice = Choice {
+        veths: args.veths,
+        zones: Zones::new(args.zones.clone()),
+        room: u64::from(args.attach.max_flows) * FLOWS_IN_MEMORY as u64,
+    };
+    let thread = spawn("judge", move || {
+        for snapshot in snapshots {
+            let report = path::report(&snapshot);
+            drop(snapshot);
+            state.add(Arc::new(report), &choice);
+        }
+        Ok(())
+    })?;
+    Ok((sender, thread))
+}
+
+/// A thread without capabilities.
+fn spawn(name: &str, work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let work = move || {
+        if let Err(error) = privilege::give_up_all().and_then(|()| work()) {
+            log::error!("{error:#}");
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).context("cannot start a thread")
+}

@@ -1,0 +1,13 @@
+//! Feeds other systems with what the windows have: counters for Prometheus.
+//!
+//! In: reports, one a window, for ever. Out: sums of them, the last one, and answers for those who ask. It measures nothing.
+
+pub mod http;
+pub mod metric;
+mod page;
+mod process;
+pub mod prometheus;
+pub mod series;
+pub mod state;
+pub mod totals;
+pub mod zones;

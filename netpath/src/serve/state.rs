@@ -1,0 +1,79 @@
+//! What `netpath serve` knows at the moment: written at the end of each window, read by those who ask.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::series::Series;
+use super::totals::{self, Choice};
+use crate::report::Report;
+
+/// How many intervals may pass without a window before something must be wrong, and how much longer.
+const OVERDUE_INTERVALS: u32 = 3;
+const OVERDUE: Duration = Duration::from_secs(30);
+
+/// What there is at the moment.
+#[derive(Debug)]
+pub struct State {
+    windows: Mutex<Windows>,
+    opened: AtomicBool,
+    interval: Duration,
+}
+
+/// What the windows so far come to.
+#[derive(Debug)]
+pub struct Windows {
+    /// Sums.
+    pub series: Series,
+    /// The report of the last one.
+    pub last: Option<Arc<Report>>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// When there was last something to show.
+    changed: Instant,
+}
+
+impl State {
+    /// Before the first window.
+    #[must_use]
+    pub fn new(interval: Duration, max_series: usize) -> Self {
+        let windows = Windows { series: Series::new(max_series), last: None, ended: None, changed: Instant::now() };
+        Self { windows: Mutex::new(windows), opened: AtomicBool::new(false), interval }
+    }
+
+    /// Everything is attached, and counts.
+    pub fn opened(&self) {
+        self.windows().changed = Instant::now();
+        self.opened.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
+    }
+
+    /// Whether windows come as they should.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        !self.is_open() || self.windows().changed.elapsed() < self.interval * OVERDUE_INTERVALS + OVERDUE
+    }
+
+    /// Adds a window.
+    pub fn add(&self, report: Arc<Report>, choice: &Choice) {
+        let mut windows = self.windows();
+        totals::add(&mut windows.series, &report, choice);
+        let length = Duration::from_nanos(report.window.duration_ns);
+        windows.ended =
+            report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());
+        windows.last = Some(report);
+        windows.changed = Instant::now();
+    }
+
+    /// What there is; nobody else gets at it meanwhile.
+    pub fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
