@@ -1,7 +1,8 @@
-//! Finds the netpath binary under test. It must not build it.
+//! Finds the netpath binary under test, and what its exports are read with. It must not build or install anything.
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -22,4 +23,16 @@ pub fn netpath_binary() -> Result<PathBuf> {
     found.with_context(|| {
         format!("no netpath binary beside {}; build it with `cargo build -p netpath` or set NETPATH_BIN", own.display())
     })
+}
+
+/// Python, with the packages that `cargo xtask setup` installed for the tests: in the folder `$NETPATH_PYTHON`.
+///
+/// # Errors
+/// When there is no such folder.
+pub fn python() -> Result<Command> {
+    let folder = env::var_os("NETPATH_PYTHON").map(PathBuf::from).filter(|folder| folder.is_dir());
+    let folder = folder.context("NETPATH_PYTHON is no folder; run the tests by `cargo xtask test`")?;
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", folder);
+    Ok(python)
 }

@@ -44,7 +44,7 @@ mod window;
 mod wiring;
 mod xdp;
 
-pub use binary::netpath_binary;
+pub use binary::{netpath_binary, python};
 pub use capture::{Capture, Packet};
 pub use cleanup::{namespaces_of, remove_all_and_stop_building};
 pub use conntrack::{Connection, Tuple, add_connections, connections, conntrack_drops, conntrack_number};

@@ -7,6 +7,7 @@
 pub mod debian;
 mod linker;
 mod nightly;
+pub mod python;
 mod tools;
 mod version;
 
@@ -69,6 +70,15 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn for_the_lab() -> Result<()> {
     run_toolchain()?;
     tools::install()
+}
+
+/// The same, and the Python packages that the tests need besides.
+///
+/// # Errors
+/// As [`for_the_lab`], and when pip fails.
+pub fn for_the_tests() -> Result<()> {
+    for_the_lab()?;
+    python::install()
 }
 
 /// Sets up the eBPF toolchain alone, which is enough to build.

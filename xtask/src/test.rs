@@ -30,7 +30,7 @@ pub struct Args {
 /// When one fails, or no test has the name asked for.
 pub fn run(args: &Args) -> Result<()> {
     if is_root() {
-        setup::for_the_lab()?;
+        setup::for_the_tests()?;
     } else {
         setup::run_toolchain()?;
     }
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     step(&format!("running {lab_count} tests in the lab, one after another"));
     let mut tests = lab()?;
     // Each looks at what the kernel has: devices, programs, counters. Another one's must not come in between.
-    tests.env("RUST_TEST_THREADS", "1").env("NETPATH_BIN", netpath);
+    tests.env("RUST_TEST_THREADS", "1").env("NETPATH_BIN", netpath).env("NETPATH_PYTHON", setup::python::folder()?);
     run_command(tests.arg("--no-fail-fast").arg("--").args(&args.filter))?;
     step(if args.filter.is_empty() { "passed: all tests" } else { "passed: all tests that match" });
     Ok(())

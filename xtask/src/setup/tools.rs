@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -27,6 +27,10 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("c++", "g++"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("python3", "python3"),
+    ("pip3", "python3-pip"),
 ];
 
 /// A package manager.
