@@ -22,6 +22,7 @@ mod cleanup;
 mod conntrack;
 mod counters;
 mod hooks;
+pub mod http;
 mod interrupt;
 mod iperf;
 mod namespace;
