@@ -1,5 +1,6 @@
 //! `netpath serve`, with a real Prometheus. The witnesses are /proc/net/dev, those who send, and Prometheus' own tools.
 
+mod emf;
 mod hostile;
 mod prometheus;
 

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::oneshot;
@@ -20,11 +21,15 @@ use crate::cli::ServeArgs;
 use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
+use crate::serve::emf;
 use crate::serve::http::Site;
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
 use crate::snapshot::Snapshot;
+
+/// How long the last events have to be taken, when netpath ends.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves until a signal.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -39,7 +44,16 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr().context("cannot read the address that is listened on")?;
     let state = Arc::new(State::new(args.interval, args.max_series));
     let (stop_network, network) = network(listener, Arc::clone(&state))?;
-    let (snapshots, judge) = judge(args, Arc::clone(&state))?;
+    let (emf, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
+    let sink = sink
+        .map(|sink| {
+            spawn("emf", move || {
+                sink.run();
+                Ok(())
+            })
+        })
+        .transpose()?;
+    let (snapshots, judge) = judge(args, Arc::clone(&state), emf)?;
     let opened = || {
         state.opened();
         eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
@@ -58,6 +72,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     drop(snapshots);
     judge.join().map_err(|_| anyhow!("the thread that judges windows failed"))?;
     let _ = stop_network.send(());
+    let end = Instant::now() + LINGER;
+    while sink.as_ref().is_some_and(|sink| !sink.is_finished()) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(10));
+    }
     network.join().map_err(|_| anyhow!("the thread that has the network failed"))?;
     status
 }
@@ -79,17 +97,30 @@ fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot:
 }
 
 /// The thread that makes reports of windows, so that devices are attached to meanwhile. It ends with its windows.
-fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
+fn judge(
+    args: &ServeArgs,
+    state: Arc<State>,
+    emf: Option<emf::Queue>,
+) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
         veths: args.veths,
         zones: Zones::new(args.zones.clone()),
         room: u64::from(args.attach.max_flows) * FLOWS_IN_MEMORY as u64,
     };
+    let names = emf::Names {
+        cluster: args.cluster.clone(),
+        node: args.node_name.clone(),
+        log_group: args.emf_log_group.clone(),
+    };
+    let mut emf = emf.map(|queue| (emf::Events::new(names), queue));
     let thread = spawn("judge", move || {
         for snapshot in snapshots {
             let report = path::report(&snapshot);
             drop(snapshot);
+            if let Some((events, queue)) = &mut emf {
+                queue.push(events.of(&report));
+            }
             state.add(Arc::new(report), &choice);
         }
         Ok(())

@@ -58,6 +58,10 @@ pub enum Metric {
     IncompleteWindows,
     /// What had no room among the series.
     SeriesDropped,
+    /// EMF events that were written.
+    EmfEvents,
+    /// EMF events that were given up.
+    EmfEventsDropped,
     /// Version.
     BuildInfo,
 }
@@ -118,6 +122,8 @@ impl Metric {
             Self::Windows => (Counter, "windows", &[]),
             Self::IncompleteWindows => (Counter, "incomplete_windows", &[]),
             Self::SeriesDropped => (Counter, "series_dropped", &[]),
+            Self::EmfEvents => (Counter, "emf_events", &[]),
+            Self::EmfEventsDropped => (Counter, "emf_events_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
         };
         Description { name, help: self.help(), kind, labels }
@@ -163,6 +169,8 @@ impl Metric {
                 "Windows that are not in node_network, container_insights and residual bytes, since a device's counters began anew"
             }
             Self::SeriesDropped => "Additions to new series that were beyond the limit (--max-series)",
+            Self::EmfEvents => "EMF events that were written",
+            Self::EmfEventsDropped => "EMF events that were given up, since nobody took them in time",
             Self::BuildInfo => "The netpath that runs; the value is 1",
         }
     }

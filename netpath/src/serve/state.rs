@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::metric::Metric;
 use super::series::Series;
 use super::totals::{self, Choice};
 use crate::report::Report;
@@ -70,6 +71,11 @@ impl State {
             report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());
         windows.last = Some(report);
         windows.changed = Instant::now();
+    }
+
+    /// Adds to a counter.
+    pub fn count(&self, metric: Metric, labels: &[&str], value: u64) {
+        self.windows().series.add(metric, labels, value);
     }
 
     /// What there is; nobody else gets at it meanwhile.
