@@ -2,66 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
-use lab::{Lab, Running, counters, http, ip_batch, netpath_hooks, wait_until};
+use lab::{Lab, Prometheus, counters, http, ip_batch, netpath_hooks, wait_until};
 use serde_json::Value;
 
 use super::{metrics, serve, value, wait_for_windows};
 
-const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/serve.md");
 /// As the documentation has it: 0 at every scrape.
 const INVARIANT: &str = "sum(netpath_node_network_bytes_total) - sum(netpath_container_insights_bytes_total) \
     - sum(netpath_residual_bytes_total{sign=\"kernel_more\"}) + sum(netpath_residual_bytes_total{sign=\"netpath_more\"})";
-
-fn start(lab: &Lab, folder: &Path) -> Running {
-    let config = format!(
-        "global: {{scrape_interval: 500ms, evaluation_interval: 1s}}\n\
-         rule_files: ['{DEPLOY}/prometheus/netpath.rules.yaml']\n\
-         scrape_configs:\n  - job_name: netpath\n    static_configs: [{{targets: ['127.0.0.1:9456']}}]\n"
-    );
-    let file = folder.join("prometheus.yaml");
-    fs::write(&file, config).unwrap();
-    let mut command = lab.node.namespace.command("prometheus").unwrap();
-    command
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.tsdb.path={}/data", folder.display()));
-    command.args(["--web.listen-address=127.0.0.1:9090", "--log.level=error"]);
-    let prometheus = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null())).unwrap();
-    let ready = || http::get(&lab.node.namespace, PROMETHEUS, "/-/ready", "").is_ok_and(|answer| answer.status == 200);
-    wait_until("Prometheus is ready", ready);
-    prometheus
-}
-
-/// The result of a query of Prometheus' API.
-fn ask(lab: &Lab, path: &str, query: &str) -> Vec<Value> {
-    let escape =
-        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    let escaped: String = query.bytes().map(escape).collect();
-    let answer = http::get(&lab.node.namespace, PROMETHEUS, &format!("/api/v1/{path}query={escaped}"), "").unwrap();
-    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!(answer["status"], "success", "{query}: {answer}");
-    answer["data"]["result"].as_array().unwrap().clone()
-}
-
-/// Bytes and packets are whole.
-fn number(value: &Value) -> i64 {
-    value.as_str().unwrap().parse().unwrap()
-}
-
-/// The one value that a query has.
-fn query(lab: &Lab, query: &str) -> u64 {
-    let result = ask(lab, "query?", query);
-    assert_eq!(result.len(), 1, "{query}: {result:?}");
-    number(&result[0]["value"][1]).try_into().unwrap()
-}
 
 /// The sum of all series whose name and labels begin so, in the text format.
 fn sum(metrics: &str, series: &str) -> u64 {
@@ -125,12 +81,13 @@ fn what_prometheus_scrapes_adds_up() {
     };
     let silent = pod("server", "eni", "receive");
     assert_eq!(value(&metrics(&lab), &format!("netpath_pod_bytes_total{silent}")), Some(0));
-    let prometheus = start(&lab, folder.path());
-    wait_until("Prometheus scrapes", || !ask(&lab, "query?", "netpath_windows_total").is_empty());
+    let rules = Path::new(DEPLOY).join("prometheus/netpath.rules.yaml");
+    let prometheus = Prometheus::start(node, folder.path(), &rules).unwrap();
+    let query = |query: &str| prometheus.number(query).unwrap();
 
     let stop = AtomicBool::new(false);
     // As long as it takes Prometheus to scrape often enough to prove anything.
-    let scraped = || query(&lab, "count_over_time(netpath_windows_total[5m])");
+    let scraped = || query("count_over_time(netpath_windows_total[5m])");
     let (rounds, gone): (u64, u64) = thread::scope(|scope| {
         let scrapes = scope.spawn(|| {
             let mut count = 0;
@@ -154,7 +111,7 @@ fn what_prometheus_scrapes_adds_up() {
     lab.wait_until_quiet().unwrap();
     wait_for_windows(&lab);
     let windows = value(&metrics(&lab), "netpath_windows_total").unwrap();
-    let is_scraped = || !ask(&lab, "query?", &format!("netpath_windows_total >= {windows}")).is_empty();
+    let is_scraped = || !prometheus.query(&format!("netpath_windows_total >= {windows}")).unwrap().is_empty();
     wait_until("Prometheus has scraped that", is_scraped);
 
     let mut total = gone;
@@ -163,40 +120,40 @@ fn what_prometheus_scrapes_adds_up() {
         total += counted.rx_bytes + counted.tx_bytes;
         for (direction, bytes) in [("receive", counted.rx_bytes), ("transmit", counted.tx_bytes)] {
             let of = format!("netpath_device_kernel_bytes_total{{device=\"{device}\",direction=\"{direction}\"}}");
-            assert_eq!(query(&lab, &of), bytes, "{of}");
+            assert_eq!(query(&of), bytes, "{of}");
         }
     }
-    assert_eq!(query(&lab, "netpath_node_network_bytes_total"), total);
+    assert_eq!(query("netpath_node_network_bytes_total"), total);
     // 42 bytes of headers each.
     let sent = rounds * 50 * 1000;
-    assert_eq!(query(&lab, "netpath_bytes_total{path=\"local\"}"), sent);
+    assert_eq!(query("netpath_bytes_total{path=\"local\"}"), sent);
     for (name, direction) in [("client", "transmit"), ("server", "receive")] {
-        assert_eq!(query(&lab, &format!("netpath_pod_bytes_total{}", pod(name, "local", direction))), sent, "{name}");
+        assert_eq!(query(&format!("netpath_pod_bytes_total{}", pod(name, "local", direction))), sent, "{name}");
     }
-    let received = query(&lab, &format!("netpath_pod_bytes_total{}", pod("client", "eni", "receive")));
+    let received = query(&format!("netpath_pod_bytes_total{}", pod("client", "eni", "receive")));
     assert!(received > rounds * 200_000, "{received}");
-    assert_eq!(query(&lab, "sum(netpath_zone_bytes_total{src_zone=\"use1-az2\"})"), received);
-    assert_eq!(query(&lab, &format!("max_over_time(abs({INVARIANT})[5m:500ms])")), 0, "at every scrape");
-    assert!(query(&lab, &format!("count_over_time(({INVARIANT})[5m:500ms])")) > 10);
+    assert_eq!(query("sum(netpath_zone_bytes_total{src_zone=\"use1-az2\"})"), received);
+    assert_eq!(query(&format!("max_over_time(abs({INVARIANT})[5m:500ms])")), 0, "at every scrape");
+    assert!(query(&format!("count_over_time(({INVARIANT})[5m:500ms])")) > 10);
     let known = metrics(&lab);
     for counter in known.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")) {
-        assert_eq!(query(&lab, &format!("max(resets({counter}[5m]))")), 0, "{counter} only grows");
+        assert_eq!(query(&format!("max(resets({counter}[5m]))")), 0, "{counter} only grows");
     }
-    assert_eq!(query(&lab, "netpath_incomplete_windows_total"), 0);
+    assert_eq!(query("netpath_incomplete_windows_total"), 0);
 
-    assert_examples(&lab);
+    assert_examples(&lab, &prometheus);
     assert_tools_agree(&lab);
     drop(prometheus);
     drop(netpath);
 }
 
 /// Every expression of the documentation and of the dashboard is one that Prometheus takes, about metrics that there are.
-fn assert_examples(lab: &Lab) {
+fn assert_examples(lab: &Lab, prometheus: &Prometheus) {
     let docs = fs::read_to_string(DOCS).unwrap();
     let examples: Vec<&str> = docs.split("```promql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(examples.len() > 5);
     for example in examples {
-        assert!(!ask(lab, "query?", example).is_empty(), "{example}");
+        assert!(!prometheus.query(example).unwrap().is_empty(), "{example}");
     }
     let dashboard: Value =
         serde_json::from_slice(&fs::read(format!("{DEPLOY}/grafana/netpath.json")).unwrap()).unwrap();
@@ -207,7 +164,7 @@ fn assert_examples(lab: &Lab) {
     let known = metrics(lab);
     for expression in expressions {
         let expression = expression.replace("$instance", ".*").replace("$__rate_interval", "1m");
-        ask(lab, "query?", &expression);
+        prometheus.query(&expression).unwrap();
         for name in names(&expression) {
             // A lab has no ENA and no ipamd.
             let is_known =
@@ -235,7 +192,7 @@ fn assert_tools_agree(lab: &Lab) {
     let checked = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && said.trim().is_empty(), "{said}");
-    let rules = http::get(&lab.node.namespace, PROMETHEUS, "/api/v1/rules", "").unwrap();
+    let rules = http::get(&lab.node.namespace, Prometheus::ADDRESS, "/api/v1/rules", "").unwrap();
     let rules: Value = serde_json::from_slice(&rules.body).unwrap();
     let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
     let health: BTreeMap<_, _> = rules.iter().map(|rule| (rule["name"].as_str(), rule["health"].as_str())).collect();
