@@ -11,4 +11,5 @@ pub mod prometheus;
 pub mod series;
 pub mod state;
 pub mod totals;
+mod under_way;
 pub mod zones;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::metric::Metric;
 use super::series::Series;
 use super::totals::{self, Choice};
+use super::under_way::Pending;
 use crate::report::Report;
 
 /// How many intervals may pass without a window before something must be wrong, and how much longer.
@@ -34,13 +35,20 @@ pub struct Windows {
     pub ended: Option<Timestamp>,
     /// When there was last something to show.
     changed: Instant,
+    pending: Pending,
 }
 
 impl State {
     /// Before the first window.
     #[must_use]
     pub fn new(interval: Duration, max_series: usize) -> Self {
-        let windows = Windows { series: Series::new(max_series), last: None, ended: None, changed: Instant::now() };
+        let windows = Windows {
+            series: Series::new(max_series),
+            last: None,
+            ended: None,
+            changed: Instant::now(),
+            pending: Pending::default(),
+        };
         Self { windows: Mutex::new(windows), opened: AtomicBool::new(false), interval }
     }
 
@@ -65,7 +73,8 @@ impl State {
     /// Adds a window.
     pub fn add(&self, report: Arc<Report>, choice: &Choice) {
         let mut windows = self.windows();
-        totals::add(&mut windows.series, &report, choice);
+        let Windows { series, pending, .. } = &mut *windows;
+        totals::add(series, pending, &report, choice);
         let length = Duration::from_nanos(report.window.duration_ns);
         windows.ended =
             report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());
