@@ -27,7 +27,22 @@ mod tests {
 
     #[test]
     fn a_shell_reads_the_name() {
-        for name in ["v;id>q#$(id)", "`id`", "a b", "it's", "''", "~", "*", "a\\b", "{1,2}", "münchen", "$HOME", "!!", "a=b", "-n"] {
+        for name in [
+            "v;id>q#$(id)",
+            "`id`",
+            "a b",
+            "it's",
+            "''",
+            "~",
+            "*",
+            "a\\b",
+            "{1,2}",
+            "münchen",
+            "$HOME",
+            "!!",
+            "a=b",
+            "-n",
+        ] {
             let word = word(name).expect("printable");
             let output = Command::new("sh").args(["-c", &format!("printf %s {word}")]).output().expect("sh");
             // An option of printf would be one.

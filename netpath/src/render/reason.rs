@@ -24,7 +24,9 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
     let Some(device) = hop.and_then(|hop| shell::word(&hop.device)) else {
         let commands = commands(reason, flow, DEVICE);
         return match hop.filter(|_| commands.contains(DEVICE)) {
-            Some(hop) => format!("{commands} ({DEVICE}: number {} of ip link, whose name cannot be typed)", hop.ifindex),
+            Some(hop) => {
+                format!("{commands} ({DEVICE}: number {} of ip link, whose name cannot be typed)", hop.ifindex)
+            }
             None => commands,
         };
     };

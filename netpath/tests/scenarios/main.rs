@@ -253,7 +253,8 @@ fn sentences() {
 #[test]
 fn commands_can_be_pasted() {
     let mut kinds = Vec::new();
-    for scenario in ["delivered_here", "dropped_by_policy", "program_behind", "seen_dropped", "filter_dropped_nothing"] {
+    for scenario in ["delivered_here", "dropped_by_policy", "program_behind", "seen_dropped", "filter_dropped_nothing"]
+    {
         for (name, is_typed) in [("v;id>q#$(id)'`", true), ("a b", true), ("veth0.1", true), ("v\u{1b}[2J", false)] {
             let mut snapshot = read(scenario).snapshot;
             for device in &mut snapshot.devices {
@@ -262,9 +263,8 @@ fn commands_can_be_pasted() {
             let text = table(&path::report(&snapshot), &View::default(), &Screen::default());
             let words = |command: &str| {
                 // Prints the words of whatever is run, each on a line.
-                let print = ["ip", "tc", "nft", "bpftool", "cat", "netpath"].map(|program| {
-                    format!("{program}() {{ printf '%s\n' {program} \"$@\"; }}\n")
-                });
+                let print = ["ip", "tc", "nft", "bpftool", "cat", "netpath"]
+                    .map(|program| format!("{program}() {{ printf '%s\n' {program} \"$@\"; }}\n"));
                 let mut shell = std::process::Command::new("/bin/sh");
                 shell.env("PATH", "/nowhere").args(["-c", &(print.concat() + command)]);
                 String::from_utf8(shell.output().unwrap().stdout).unwrap()
@@ -272,7 +272,10 @@ fn commands_can_be_pasted() {
             for line in text.lines().filter_map(|line| line.trim().strip_prefix("next: ")) {
                 if !is_typed {
                     assert!(!line.contains("\\u{1b}"), "{line}");
-                    assert!(!line.contains("DEVICE") || line.contains("of ip link, whose name cannot be typed"), "{line}");
+                    assert!(
+                        !line.contains("DEVICE") || line.contains("of ip link, whose name cannot be typed"),
+                        "{line}"
+                    );
                     continue;
                 }
                 let words = words(line);

@@ -1,11 +1,14 @@
 //! The page for a browser: one small one as it is, and hostile names in every place that takes one.
 
+use netpath::model::DeviceClass;
 use netpath::path;
+use netpath::render::block::Screen;
 use netpath::render::html::{Slice, write};
 use netpath::render::report::View;
-use netpath::report::Report;
+use netpath::report::{CauseKind, Report, Term, TermKind};
+use netpath::snapshot::Snapshot;
 
-use super::read;
+use super::{read, table};
 
 fn page(report: &Report, slices: &[Slice]) -> String {
     let mut text = Vec::new();
@@ -39,6 +42,57 @@ fn a_small_one() {
         text = text.replace(tag, &format!("\n{tag}"));
     }
     insta::assert_snapshot!("page", text);
+}
+
+/// Why it is not known what CloudWatch and EC2 show, on the page as in the table.
+#[test]
+fn what_is_not_known() {
+    let of = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = read("pod_to_internet").snapshot;
+        change(&mut snapshot);
+        path::report(&snapshot)
+    };
+    let without_eni = of(&|snapshot| {
+        snapshot.default_routes = Some(Vec::new());
+        for device in snapshot.devices.iter_mut().filter(|device| device.facts.class == DeviceClass::Eni) {
+            device.facts.class = DeviceClass::Other;
+        }
+    });
+    let without_time = of(&|snapshot| snapshot.window.duration_ns = 0);
+    let unread = path::report(&read("counters_unknown").snapshot);
+    for (report, words) in [
+        (without_eni, "; what EC2 shows is not known: no ENI was recognised."),
+        (without_time, "What CloudWatch and EC2 show is not known: the window has no length."),
+        (unread, "What CloudWatch and EC2 show is not known: the counters of a device could not be read."),
+    ] {
+        assert!(headline(&page(&report, &[])).ends_with(words), "{words}");
+        assert!(table(&report, &View::default(), &Screen::default()).contains(words), "{words}");
+    }
+}
+
+/// What is negative has its letter, its share and its place; both bars have one scale.
+#[test]
+fn negative_parts() {
+    let mut report = path::report(&read("pod_to_internet").snapshot);
+    let terms = [(TermKind::Eni, 1000), (TermKind::Cause(CauseKind::DroppedByQdisc), -900)];
+    report.accounting.terms = terms.map(|(name, bytes)| Term { name, bytes, explanation: String::new() }).to_vec();
+    report.accounting.container_insights.node_network_total_bytes = Some(100);
+    (report.accounting.ec2.network_in_bytes, report.accounting.ec2.network_out_bytes) = (Some(0), Some(100));
+    let text = page(&report, &[]);
+    for part in [
+        ", 1000 %</title><rect class=\"eni\" x=\"0.000%\" width=\"100.000%\"",
+        ", -900 %</title><rect class=\"other\" x=\"10.000%\" width=\"90.000%\"",
+        "<rect class=\"eni\" width=\"10.000%\"",
+        "<span class=\"mark other\">B</span>",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    let text = table(&report, &View::default(), &Screen::default());
+    assert!(text.contains("1000 %\n") && text.contains("-900 %\n"), "{text}");
+}
+
+fn headline(page: &str) -> &str {
+    page.split_once("<h1>").unwrap().1.split_once("</h1>").unwrap().0
 }
 
 /// What is made of names is text, whatever is in them.
