@@ -87,6 +87,7 @@ pub fn name(tone: Tone) -> Option<&'static str> {
         Tone::Eni => Some("eni"),
         Tone::Local => Some("local"),
         Tone::Host => Some("host"),
+        Tone::Transit => Some("transit"),
         Tone::Bad => Some("bad"),
         Tone::Warning => Some("warn"),
         Tone::Good => Some("good"),

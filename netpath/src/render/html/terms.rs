@@ -31,16 +31,16 @@ pub fn section(answer: &[Block], report: &Report, view: &View) -> Markup {
     // In the order of the table's rows.
     let terms: Vec<&Term> = terms(report).collect();
     let marks: Vec<_> = terms.iter().enumerate().map(|(index, term)| (class(term.name), letter(index))).collect();
-    let marked = |block, marks| table(block, &Layout { first: "", shown: usize::MAX, sorts: false, marks });
+    let marked = |block, first, marks| table(block, &Layout { first, shown: usize::MAX, sorts: false, marks });
     html! {
         section id="answer" class="wide" {
             h2 { (heading(&why.title)) }
             @if let Some(total) = total.filter(|total| *total > 0 || positive(&terms) > 0) { (bars(&terms, total, report, rates)) }
             div class="two" {
-                div { (marked(why, &marks)) @for note in &why.notes { p class="note" { (note) } } }
+                div { (marked(why, "Part", &marks)) @for note in &why.notes { p class="note" { (note) } } }
                 div {
                     h2 { (heading(&went.title)) }
-                    (marked(went, &[]))
+                    (marked(went, "Path", &[]))
                     @for note in &went.notes { p class="note" { (note) } }
                 }
             }
@@ -74,7 +74,7 @@ fn bars(terms: &[&Term], total: u64, report: &Report, rates: Scale) -> Markup {
         p class="note" {
             "The letters are those of the table. Striped: bytes of an ENI that are counted again."
             @if negative < 0 {
-                " Parts of less than nothing, " (rates.signed(negative)) " in all, "
+                " Negative parts, " (rates.signed(negative)) " in all, "
                 @if is_drawn { "are below the first bar and end where its sum is." } @else { "are too small to draw." }
             }
         }
@@ -86,19 +86,11 @@ fn bar(parts: &[Part], what: &str) -> Markup {
     let is_taken = parts.iter().any(|part| part.is_taken);
     html! {
         svg class=(if is_taken { "bar taken" } else { "bar" }) role="img" aria-label={ (what) ". " (words) } {
-            defs {
-                pattern id="again" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
-                    rect class="stripe" width="3" height="8" {}
-                }
-            }
             @if !is_taken { rect class="none" width="100%" height="100%" {} }
             @for part in parts {
                 g {
                     title { (part.title) }
                     rect class=(part.class) x={ (percent(part.x)) } width={ (percent(part.width)) } height="100%" {}
-                    @if part.class.ends_with("again") {
-                        rect fill="url(#again)" x={ (percent(part.x)) } width={ (percent(part.width)) } height="100%" {}
-                    }
                     @if part.width > 3.0 {
                         text x=(percent(part.x + part.width / 2.0)) y="50%" { (part.letter) }
                     }
@@ -139,7 +131,7 @@ pub fn part_of(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
-fn percent(part: f64) -> String {
+pub fn percent(part: f64) -> String {
     format!("{part:.3}%")
 }
 
@@ -151,7 +143,7 @@ fn letter(index: usize) -> String {
 const fn class(term: TermKind) -> &'static str {
     match term {
         TermKind::Eni => "eni",
-        TermKind::EniCopyOnVeth | TermKind::EniCopyOnVlan => "eni again",
+        TermKind::EniCopyOnVeth | TermKind::EniCopyOnVlan => "again",
         TermKind::Local => "local",
         TermKind::Host => "host",
         TermKind::Undelivered => "bad",
