@@ -12,7 +12,7 @@ use netpath::path;
 use netpath::path::conversations::{Merge, conversations};
 use netpath::render::html::{Slice, write};
 use netpath::render::report::View;
-use netpath::report::Report;
+use netpath::report::{PathClass, Report};
 use netpath::snapshot::{Connection, Counts, Device, Observation, PodRecord, Snapshot, Tuple};
 use serde_json::json;
 
@@ -95,7 +95,12 @@ fn snapshot(connections: u32, window: u8) -> Snapshot {
 
 /// A page of so many windows, in a file that outlives the test.
 fn page(name: &str, connections: u32, windows: u8, view: View) -> (PathBuf, Report) {
-    let slices: Vec<_> = (0..windows).map(|window| Slice::of(&path::report(&snapshot(connections, window)))).collect();
+    let mut slices: Vec<_> =
+        (0..windows).map(|window| Slice::of(&path::report(&snapshot(connections, window)))).collect();
+    // Every path has its place in the legend.
+    for slice in &mut slices {
+        slice.by_path = PathClass::ALL.map(|path| (path, slice.by_path[&path] + 5000)).into();
+    }
     let whole = (0..windows).map(|window| snapshot(connections, window)).reduce(Snapshot::merge).unwrap();
     let report = path::report(&whole);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -233,6 +238,9 @@ fn it_fits_a_phone_and_a_screen() {
     for width in [320, 360] {
         browser.open(&file, [width, 700], "light");
         assert_eq!(browser.value("document.documentElement.scrollWidth"), json!(width));
+        let out = "[...document.querySelectorAll('main *')].filter((one) => !one.closest('.scroll, svg.patterns') && \
+                   one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML.slice(0, 99))";
+        assert_eq!(browser.value(out), json!([]));
     }
     let names = browser.value(
         "[...document.querySelectorAll('svg.sankey text')].map((one) => { const box = one.getBBox(); \

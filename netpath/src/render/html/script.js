@@ -94,8 +94,8 @@ function upgrade(box) {
     status.textContent = now === count ? `${count} rows` : `${now} of ${there} rows` + (there < count ? ` that match, of ${count}` : "");
     more.hidden = limit >= there;
     const words = input.value.trim();
-    paper.textContent = now === count ? "" : `${now} of ${count} rows` + (words ? `: those with \u201c${words}\u201d` : "") +
-      (now < there ? `; of ${there} such rows the page itself has the others` : "");
+    const those = words ? `: those with \u201c${words}\u201d` + (now < there ? `, of which there are ${there}` : "") : "";
+    paper.textContent = now === count ? "" : `${now} of ${count} rows` + those + (now < there ? "; the page itself has the others" : "");
   };
   const show = () => {
     body.replaceChildren(...shown.slice(0, limit).flatMap((row) => elements(row, heads)));

@@ -171,7 +171,7 @@ fn bar(column: &Column, [start, end]: [Timestamp; 2], paths: &[PathClass], most:
 fn numbers(slices: &[Slice], paths: &[PathClass], rates: Scale) -> Markup {
     let mut block = Block {
         title: "BYTES/S BY WINDOW".to_owned(),
-        columns: vec![block::Column::words(""), block::Column::words("LENGTH")],
+        columns: vec![block::Column::words(""), block::Column::number("LENGTH")],
         ..Block::default()
     };
     block.columns.extend(paths.iter().map(|path| block::Column::number(path.name())));
@@ -180,7 +180,8 @@ fn numbers(slices: &[Slice], paths: &[PathClass], rates: Scale) -> Markup {
         let number =
             |rate: Option<u64>| rate.map_or_else(|| Cell::from("-"), |rate| Cell::number(rates.bytes(rate), rate));
         let cells = paths.iter().map(|path| number(slice.rate(*path))).chain([number(slice.all())]);
-        let time = [moment(&slice.started_at), duration(slice.duration_ns)].map(Cell::from);
+        let length = Cell::number(duration(slice.duration_ns), slice.duration_ns);
+        let time = [Cell::from(moment(&slice.started_at)), length];
         block.row(time.into_iter().chain(cells));
     }
     table(&block, &Layout { first: "From", shown: ROWS, sorts: true, marks: &[] })
