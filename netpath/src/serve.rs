@@ -8,6 +8,7 @@ pub mod metric;
 mod page;
 mod process;
 pub mod prometheus;
+mod sampling;
 pub mod series;
 pub mod state;
 pub mod totals;

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use super::metric::Metric;
 use super::series::Series;
-use super::totals::{self, Choice};
-use super::under_way::Pending;
+use super::totals::{self, Carried, Choice};
 use crate::report::Report;
 
 /// How many intervals may pass without a window before something must be wrong, and how much longer.
@@ -35,7 +34,7 @@ pub struct Windows {
     pub ended: Option<Timestamp>,
     /// When there was last something to show.
     changed: Instant,
-    pending: Pending,
+    carried: Carried,
 }
 
 impl State {
@@ -47,7 +46,7 @@ impl State {
             last: None,
             ended: None,
             changed: Instant::now(),
-            pending: Pending::default(),
+            carried: Carried::default(),
         };
         Self { windows: Mutex::new(windows), opened: AtomicBool::new(false), interval }
     }
@@ -73,8 +72,8 @@ impl State {
     /// Adds a window.
     pub fn add(&self, report: Arc<Report>, choice: &Choice) {
         let mut windows = self.windows();
-        let Windows { series, pending, .. } = &mut *windows;
-        totals::add(series, pending, &report, choice);
+        let Windows { series, carried, .. } = &mut *windows;
+        totals::add(series, carried, &report, choice);
         let length = Duration::from_nanos(report.window.duration_ns);
         windows.ended =
             report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::metric::Metric;
+use super::sampling::Sampling;
 use super::series::Series;
 use super::under_way::{Amount, Held, Pending, Pod};
 use super::zones::Zones;
@@ -36,12 +37,19 @@ pub struct Choice {
     pub room: u64,
 }
 
+/// What one window leaves to the next.
+#[derive(Debug, Default)]
+pub struct Carried {
+    under_way: Pending,
+    sampling: Sampling,
+}
+
 /// Adds what a window has.
-pub fn add(series: &mut Series, pending: &mut Pending, report: &Report, choice: &Choice) {
+pub fn add(series: &mut Series, carried: &mut Carried, report: &Report, choice: &Choice) {
     series.advance(Duration::from_nanos(report.window.duration_ns));
     series.add(Metric::Windows, &[], 1);
     series.set(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1);
-    let (held, over) = pending.roll(&report.flows);
+    let (held, over) = carried.under_way.roll(&report.flows);
     let mut paths: BTreeMap<PathClass, Amount> = BTreeMap::new();
     for (path, total) in &report.totals.by_path {
         paths.insert(*path, Amount { bytes: total.bytes, packets: total.packets });
@@ -58,7 +66,7 @@ pub fn add(series: &mut Series, pending: &mut Pending, report: &Report, choice: 
         series.add(Metric::Bytes, &[path.name()], bytes);
         series.add(Metric::Packets, &[path.name()], packets);
     }
-    add_accounting(series, report);
+    add_accounting(series, report, carried.sampling.roll(&report.devices));
     add_pods(series, report, &held, &over);
     add_zones(series, report, &choice.zones);
     add_devices(series, &report.devices, choice.veths);
@@ -66,7 +74,8 @@ pub fn add(series: &mut Series, pending: &mut Pending, report: &Report, choice: 
     add_health(series, report, choice.room);
 }
 
-fn add_accounting(series: &mut Series, report: &Report) {
+/// `owed`: what devices that have gone had too little in the windows before.
+fn add_accounting(series: &mut Series, report: &Report, owed: i64) {
     let accounting = &report.accounting;
     for (direction, bytes) in [(RECEIVE, accounting.ec2.network_in_bytes), (TRANSMIT, accounting.ec2.network_out_bytes)]
     {
@@ -76,7 +85,10 @@ fn add_accounting(series: &mut Series, report: &Report) {
     series.add(Metric::IncompleteWindows, &[], total.is_none().into());
     // Without it there is no residual either: the parts would not be its parts.
     let Some(total) = total else { return };
-    series.add(Metric::NodeNetworkBytes, &[], total);
+    // No more than there is to take away.
+    let owed = owed.max(i64::try_from(total).map_or(i64::MIN, |total| -total));
+    series.add(Metric::NodeNetworkBytes, &[], total.saturating_add_signed(owed));
+    add_residual(series, &TermKind::Cause(CauseKind::Sampling).to_string(), owed);
     for term in &accounting.terms {
         let name = term.name.to_string();
         let more = u64::try_from(term.bytes).unwrap_or(0);
