@@ -11,6 +11,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use rustix::system::uname;
 use tokio::sync::oneshot;
 
 pub use self::config::{ConfigError, arguments};
@@ -20,7 +22,9 @@ use crate::cli::ServeArgs;
 use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
+use crate::serve::flows::{self, Flows};
 use crate::serve::http::Site;
+use crate::serve::metric::Metric;
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
@@ -78,7 +82,8 @@ fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot:
     Ok((stop, thread))
 }
 
-/// The thread that makes reports of windows, so that devices are attached to meanwhile. It ends with its windows.
+/// The thread that makes reports of windows, so that devices are attached to meanwhile, and that writes what is to be written of
+/// them. It ends with its windows.
 fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
@@ -86,15 +91,60 @@ fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSende
         zones: Zones::new(args.zones.clone()),
         room: u64::from(args.attach.max_flows) * FLOWS_IN_MEMORY as u64,
     };
+    let flows = flow_choice(args);
+    // What a folder allows is tried by the thread that writes: this one has rights that the other has not.
+    let (opened, wait) = mpsc::sync_channel(1);
     let thread = spawn("judge", move || {
+        let mut flows = match flows.map(open_flows).transpose() {
+            Ok(flows) => flows,
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return Ok(());
+            }
+        };
+        if flows.is_some() {
+            count(&state, flows::Counts::default());
+        }
+        let _ = opened.send(Ok(()));
         for snapshot in snapshots {
-            let report = path::report(&snapshot);
+            let report = Arc::new(path::report(&snapshot));
             drop(snapshot);
-            state.add(Arc::new(report), &choice);
+            state.add(Arc::clone(&report), &choice);
+            if let Some(flows) = &mut flows {
+                count(&state, flows.add(&report));
+            }
+        }
+        if let Some(mut flows) = flows {
+            count(&state, flows.finish());
         }
         Ok(())
     })?;
+    wait.recv().context("the thread that judges windows failed")??;
     Ok((sender, thread))
+}
+
+fn flow_choice(args: &ServeArgs) -> Option<flows::Choice> {
+    let here = || uname().nodename().to_string_lossy().into_owned();
+    Some(flows::Choice {
+        folder: args.flows.clone()?,
+        most_bytes: args.flows_max_size.as_u64(),
+        longest: args.flows_max_age,
+        observer: args.node_name.clone().unwrap_or_else(here),
+        cluster: args.cluster.clone(),
+    })
+}
+
+fn open_flows(choice: flows::Choice) -> anyhow::Result<Flows> {
+    let folder = choice.folder.display().to_string().escape_debug().to_string();
+    Flows::open(choice, Timestamp::now()).map_err(|error| {
+        anyhow!("cannot write flow records into {folder}: {}; name another folder", super::reason_not_made(&error))
+    })
+}
+
+fn count(state: &State, counts: flows::Counts) {
+    let series = &mut state.windows().series;
+    series.add(Metric::FlowRecordsWritten, &[], counts.written);
+    series.add(Metric::FlowRecordsDropped, &[], counts.dropped);
 }
 
 /// A thread without capabilities.

@@ -58,6 +58,10 @@ pub enum Metric {
     IncompleteWindows,
     /// What had no room among the series.
     SeriesDropped,
+    /// In files for a fleet.
+    FlowRecordsWritten,
+    /// Of those, given up.
+    FlowRecordsDropped,
     /// Version.
     BuildInfo,
 }
@@ -118,6 +122,8 @@ impl Metric {
             Self::Windows => (Counter, "windows", &[]),
             Self::IncompleteWindows => (Counter, "incomplete_windows", &[]),
             Self::SeriesDropped => (Counter, "series_dropped", &[]),
+            Self::FlowRecordsWritten => (Counter, "flow_records_written", &[]),
+            Self::FlowRecordsDropped => (Counter, "flow_records_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
         };
         Description { name, help: self.help(), kind, labels }
@@ -163,6 +169,8 @@ impl Metric {
                 "Windows that are not in node_network, container_insights and residual bytes, since a device's counters began anew"
             }
             Self::SeriesDropped => "Additions to new series that were beyond the limit (--max-series)",
+            Self::FlowRecordsWritten => "Records in finished files of --flows, of flows, ENIs and windows",
+            Self::FlowRecordsDropped => "Records that could not be written to files of --flows, and were given up",
             Self::BuildInfo => "The netpath that runs; the value is 1",
         }
     }
