@@ -55,8 +55,8 @@ pub struct Counts {
 pub struct Flows {
     choice: Arc<Choice>,
     files: Files,
-    flows: Option<Unfinished>,
-    windows: Option<Unfinished>,
+    of_flows: Option<Unfinished>,
+    of_windows: Option<Unfinished>,
     /// The ENIs that were last written, and the hour of that.
     enis: (Vec<u8>, i64),
     /// What was not counted yet.
@@ -76,7 +76,8 @@ struct Window<'a> {
 impl Flows {
     /// Looks whether files can be made there, and removes what there is too much.
     pub fn open(choice: Choice, now: Timestamp) -> io::Result<Self> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the node's name is empty or too long for a folder");
+        let invalid =
+            || io::Error::new(io::ErrorKind::InvalidInput, "the node's name is empty or too long for a folder");
         let node = NodeFolder::new(&choice.observer).ok_or_else(invalid)?;
         let seconds = i64::try_from(choice.longest.as_secs()).unwrap_or(i64::MAX);
         let mut files = Files::open(&choice.folder, node, Bounds { bytes: choice.most_bytes, seconds })?;
@@ -86,8 +87,8 @@ impl Flows {
         Ok(Self {
             choice: Arc::new(choice),
             files,
-            flows: None,
-            windows: None,
+            of_flows: None,
+            of_windows: None,
             enis: (Vec::new(), 0),
             counts: Counts::default(),
             failing: None,
@@ -158,7 +159,7 @@ impl Flows {
         for flow in &report.flows {
             self.add_record(Kind::Flow, &FlowRecord::new(&window.observed, flow), window)?;
             *added += 1;
-            if self.flows.as_ref().is_some_and(|file| file.bytes() >= self.files.file_bytes()) {
+            if self.of_flows.as_ref().is_some_and(|file| file.bytes() >= self.files.file_bytes()) {
                 self.finish_flows()?;
                 self.files.make_room(window.end)?;
             }
@@ -168,7 +169,7 @@ impl Flows {
 
     /// Adds a record to the file of its kind. What is in a file that cannot be written is lost, and counted.
     fn add_record(&mut self, kind: Kind, record: &impl Serialize, window: &Window<'_>) -> io::Result<()> {
-        let slot = if kind == Kind::Flow { &mut self.flows } else { &mut self.windows };
+        let slot = if kind == Kind::Flow { &mut self.of_flows } else { &mut self.of_windows };
         // A file has one hour's records.
         if let Some(file) = slot.take_if(|file| file.start() / HOUR != window.start / HOUR) {
             finish(&mut self.files, file, &mut self.counts)?;
@@ -210,17 +211,17 @@ impl Flows {
 
     fn rotate(&mut self, window: &Window<'_>) -> io::Result<()> {
         let is_full = |file: &Unfinished| window.end - file.start() >= FILE_SECONDS;
-        let flows = if self.flows.as_ref().is_some_and(is_full) { self.finish_flows() } else { Ok(()) };
-        let windows = if self.windows.as_ref().is_some_and(is_full) { self.finish_windows() } else { Ok(()) };
+        let flows = if self.of_flows.as_ref().is_some_and(is_full) { self.finish_flows() } else { Ok(()) };
+        let windows = if self.of_windows.as_ref().is_some_and(is_full) { self.finish_windows() } else { Ok(()) };
         flows.and(windows)
     }
 
     fn finish_flows(&mut self) -> io::Result<()> {
-        self.flows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
+        self.of_flows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
     }
 
     fn finish_windows(&mut self) -> io::Result<()> {
-        self.windows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
+        self.of_windows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
     }
 }
 

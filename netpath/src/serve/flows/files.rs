@@ -139,7 +139,7 @@ impl Files {
             let bytes = entry.metadata()?.len();
             self.finished.insert(name, bytes);
             self.bytes += bytes;
-        } else if Name::parse_unfinished(kind, file).filter(is_here).is_some() {
+        } else if Name::parse_unfinished(kind, file).as_ref().is_some_and(is_here) {
             // One that is being written is locked.
             let path = entry.path();
             if File::open(&path)?.try_lock().is_ok() {

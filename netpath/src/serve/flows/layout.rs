@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn names_of_nodes() {
-        let of = |node| NodeFolder::new(node).map(|folder| folder.0);
+        let of = |node: &str| NodeFolder::new(node).map(|folder| folder.0);
         assert_eq!(of("../../etc"), Some("node=..%2F..%2Fetc".to_owned()));
         assert_eq!(of("a=b c%\n\0ü"), Some("node=a%3Db%20c%25%0A%00%C3%BC".to_owned()));
         assert_eq!((of(""), of(&"a".repeat(251)), of(&"/".repeat(84))), (None, None, None));
