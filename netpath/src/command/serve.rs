@@ -22,7 +22,7 @@ use crate::cli::ServeArgs;
 use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
-use crate::serve::flows::{self, Flows};
+use crate::serve::flows;
 use crate::serve::http::Site;
 use crate::serve::metric::Metric;
 use crate::serve::state::State;
@@ -134,9 +134,9 @@ fn flow_choice(args: &ServeArgs) -> Option<flows::Choice> {
     })
 }
 
-fn open_flows(choice: flows::Choice) -> anyhow::Result<Flows> {
+fn open_flows(choice: flows::Choice) -> anyhow::Result<flows::Writer> {
     let folder = choice.folder.display().to_string().escape_debug().to_string();
-    Flows::open(choice, Timestamp::now()).map_err(|error| {
+    flows::Writer::open(choice, Timestamp::now()).map_err(|error| {
         anyhow!("cannot write flow records into {folder}: {}; name another folder", super::reason_not_made(&error))
     })
 }

@@ -18,13 +18,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::files::{Bounds, Files, Unfinished};
-use self::layout::{Kind, NodeFolder};
+use self::layout::{Kind, NodeFolder, hour};
 use self::record::{ENI, EniFacts, EniRecord, FlowRecord, Observed, WindowRecord};
 use crate::report::Report;
 
 /// A file is finished when its windows come to so many seconds.
 const FILE_SECONDS: i64 = 60;
-const HOUR: i64 = 3_600;
 
 /// What to write, and where.
 #[derive(Clone, Debug)]
@@ -52,11 +51,11 @@ pub struct Counts {
 
 /// Writes records.
 #[derive(Debug)]
-pub struct Flows {
+pub struct Writer {
     choice: Arc<Choice>,
     files: Files,
-    of_flows: Option<Unfinished>,
-    of_windows: Option<Unfinished>,
+    flows: Option<Unfinished>,
+    windows: Option<Unfinished>,
     /// The ENIs that were last written, and the hour of that.
     enis: (Vec<u8>, i64),
     /// What was not counted yet.
@@ -73,7 +72,7 @@ struct Window<'a> {
     end: i64,
 }
 
-impl Flows {
+impl Writer {
     /// Looks whether files can be made there, and removes what there is too much.
     pub fn open(choice: Choice, now: Timestamp) -> io::Result<Self> {
         let invalid =
@@ -83,12 +82,12 @@ impl Flows {
         let mut files = Files::open(&choice.folder, node, Bounds { bytes: choice.most_bytes, seconds })?;
         files.make_room(now.as_second())?;
         // Removed at once: there is nothing to say yet.
-        drop(files.begin(Kind::Window, now.as_second())?);
+        files.begin(Kind::Window, now.as_second())?.complete()?;
         Ok(Self {
             choice: Arc::new(choice),
             files,
-            of_flows: None,
-            of_windows: None,
+            flows: None,
+            windows: None,
             enis: (Vec::new(), 0),
             counts: Counts::default(),
             failing: None,
@@ -159,7 +158,7 @@ impl Flows {
         for flow in &report.flows {
             self.add_record(Kind::Flow, &FlowRecord::new(&window.observed, flow), window)?;
             *added += 1;
-            if self.of_flows.as_ref().is_some_and(|file| file.bytes() >= self.files.file_bytes()) {
+            if self.flows.as_ref().is_some_and(|file| file.bytes() >= self.files.file_bytes()) {
                 self.finish_flows()?;
                 self.files.make_room(window.end)?;
             }
@@ -169,9 +168,9 @@ impl Flows {
 
     /// Adds a record to the file of its kind. What is in a file that cannot be written is lost, and counted.
     fn add_record(&mut self, kind: Kind, record: &impl Serialize, window: &Window<'_>) -> io::Result<()> {
-        let slot = if kind == Kind::Flow { &mut self.of_flows } else { &mut self.of_windows };
+        let slot = if kind == Kind::Flow { &mut self.flows } else { &mut self.windows };
         // A file has one hour's records.
-        if let Some(file) = slot.take_if(|file| file.start() / HOUR != window.start / HOUR) {
+        if let Some(file) = slot.take_if(|file| hour(file.start()) != hour(window.start)) {
             finish(&mut self.files, file, &mut self.counts)?;
         }
         let mut file = match slot.take() {
@@ -190,7 +189,7 @@ impl Flows {
     /// ENIs, once an hour and when they change.
     fn add_enis(&mut self, report: &Report, window: &Window<'_>) -> io::Result<()> {
         let facts: Vec<EniFacts<'_>> = report.enis.iter().map(EniFacts::new).collect();
-        let now = (serde_json::to_vec(&(&window.observed.zone_id, &facts))?, window.start / HOUR);
+        let now = (serde_json::to_vec(&(&window.observed.zone_id, &facts))?, hour(window.start));
         if now == self.enis || facts.is_empty() {
             return Ok(());
         }
@@ -211,17 +210,17 @@ impl Flows {
 
     fn rotate(&mut self, window: &Window<'_>) -> io::Result<()> {
         let is_full = |file: &Unfinished| window.end - file.start() >= FILE_SECONDS;
-        let flows = if self.of_flows.as_ref().is_some_and(is_full) { self.finish_flows() } else { Ok(()) };
-        let windows = if self.of_windows.as_ref().is_some_and(is_full) { self.finish_windows() } else { Ok(()) };
+        let flows = if self.flows.as_ref().is_some_and(is_full) { self.finish_flows() } else { Ok(()) };
+        let windows = if self.windows.as_ref().is_some_and(is_full) { self.finish_windows() } else { Ok(()) };
         flows.and(windows)
     }
 
     fn finish_flows(&mut self) -> io::Result<()> {
-        self.of_flows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
+        self.flows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
     }
 
     fn finish_windows(&mut self) -> io::Result<()> {
-        self.of_windows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
+        self.windows.take().map_or(Ok(()), |file| finish(&mut self.files, file, &mut self.counts))
     }
 }
 

@@ -65,7 +65,7 @@ impl Files {
     pub fn make_room(&mut self, now: i64) -> io::Result<()> {
         let room = self.bounds.bytes.saturating_sub(Kind::ALL.len() as u64 * (self.file_bytes() + HELD_BACK));
         while let Some((&name, &bytes)) = self.finished.first_key_value() {
-            if self.bytes <= room && name.start >= now.saturating_sub(self.bounds.seconds) {
+            if self.bytes <= room && name.needed_until() >= now.saturating_sub(self.bounds.seconds) {
                 break;
             }
             self.remove(name)?;
@@ -77,7 +77,7 @@ impl Files {
 
     /// Begins a file.
     pub fn begin(&self, kind: Kind, start: i64) -> io::Result<Unfinished> {
-        let mut name = Name { start, kind, number: 0 };
+        let mut name = Name::new(kind, start);
         let folder = self.root.join(name.folder(&self.node));
         make_folder(&folder)?;
         loop {
@@ -204,7 +204,7 @@ impl Unfinished {
     }
 
     /// Writes what the compressor holds back: the size of the file.
-    fn complete(&mut self) -> io::Result<u64> {
+    pub fn complete(&mut self) -> io::Result<u64> {
         self.to.try_finish()?;
         Ok(self.to.get_ref().bytes)
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
+const HOUR: i64 = 3_600;
 /// Longest name of a folder, `NAME_MAX`.
 const LONGEST: usize = 255;
 const NODE: &str = "node=";
@@ -15,20 +16,20 @@ const NODE: &str = "node=";
 const UNFINISHED: &str = ".unfinished";
 const EXTENSION: &str = ".json.gz";
 
-/// What the records of a file are.
+/// What the records of a file are. Of an hour, those come last that make the others understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `netpath.flow/1`.
     Flow,
-    /// `netpath.eni/1`.
-    Eni,
     /// `netpath.window/1`.
     Window,
+    /// `netpath.eni/1`.
+    Eni,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Flow, Self::Eni, Self::Window];
+    pub const ALL: [Self; 3] = [Self::Flow, Self::Window, Self::Eni];
 
     /// Its folder.
     #[must_use]
@@ -41,13 +42,15 @@ impl Kind {
     }
 }
 
-/// A file of records; the oldest comes first.
+/// A file of records; what is to be removed first comes first: the oldest hour's flows, then its other files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// When its first window began, in seconds since 1970.
-    pub start: i64,
+    /// The hour of that.
+    hour: i64,
     /// What is in it.
     pub kind: Kind,
+    /// When its first window began, in seconds since 1970.
+    pub start: i64,
     /// Tells files apart that begin in the same second.
     pub number: u16,
 }
@@ -73,6 +76,12 @@ impl NodeFolder {
     }
 }
 
+/// The hour that a time is in, since 1970.
+#[must_use]
+pub const fn hour(start: i64) -> i64 {
+    start.div_euclid(HOUR)
+}
+
 impl AsRef<Path> for NodeFolder {
     fn as_ref(&self) -> &Path {
         self.0.as_ref()
@@ -80,6 +89,21 @@ impl AsRef<Path> for NodeFolder {
 }
 
 impl Name {
+    /// The first file of that second.
+    #[must_use]
+    pub const fn new(kind: Kind, start: i64) -> Self {
+        Self { hour: hour(start), kind, start, number: 0 }
+    }
+
+    /// The last moment for which it may be needed: ENIs are those of the whole hour.
+    #[must_use]
+    pub const fn needed_until(self) -> i64 {
+        match self.kind {
+            Kind::Eni => self.hour * HOUR + HOUR - 1,
+            Kind::Flow | Kind::Window => self.start,
+        }
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(self, node: &NodeFolder) -> PathBuf {
@@ -105,7 +129,7 @@ impl Name {
         let (start, number) = file.strip_suffix(EXTENSION)?.split_once('-')?;
         let start = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", start).ok()?.to_datetime().ok()?;
         let start = Offset::UTC.to_timestamp(start).ok()?.as_second();
-        let name = Self { start, kind, number: number.parse().ok()? };
+        let name = Self { number: number.parse().ok()?, ..Self::new(kind, start) };
         (name.file() == file).then_some(name)
     }
 
@@ -129,7 +153,7 @@ mod tests {
 
     fn name() -> Name {
         let start: Timestamp = "2026-01-31T14:05:09.9Z".parse().expect("a time");
-        Name { start: start.as_second(), kind: Kind::Flow, number: 7 }
+        Name { number: 7, ..Name::new(Kind::Flow, start.as_second()) }
     }
 
     #[test]
@@ -184,7 +208,7 @@ mod tests {
         #[test]
         fn names_are_read_as_they_are_written(start in 0_i64..253_402_300_799, number: u16) {
             for kind in Kind::ALL {
-                let name = Name { start, kind, number };
+                let name = Name { number, ..Name::new(kind, start) };
                 prop_assert_eq!(Name::parse(kind, &name.file()), Some(name));
             }
         }

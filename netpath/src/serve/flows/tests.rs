@@ -22,8 +22,8 @@ fn choice(folder: &TempDir) -> Choice {
     Choice { folder, most_bytes: 1_000_000_000, longest: WEEK, observer: NODE.into(), cluster: String::new() }
 }
 
-fn open(choice: &Choice) -> Flows {
-    Flows::open(choice.clone(), at(0)).expect("a folder that can be written")
+fn open(choice: &Choice) -> Writer {
+    Writer::open(choice.clone(), at(0)).expect("a folder that can be written")
 }
 
 /// So many seconds after half past one.
@@ -46,6 +46,11 @@ fn window(seconds: i64, flows: u32) -> Report {
     };
     snapshot.observations = (0..flows).map(observation).collect();
     path::report(&snapshot)
+}
+
+fn eni(address: &str) -> Eni {
+    let addresses = Fact { value: vec![address.parse().expect("an address")], origin: Origin::Imds };
+    Eni { device: Some("eth0".into()), addresses: Some(addresses), ..Eni::default() }
 }
 
 /// Every file below, as a path from there.
@@ -116,9 +121,7 @@ fn an_hour_has_its_own_files_and_its_enis() {
     let mut flows = open(&choice);
     let with_eni = |seconds, address: &str| {
         let mut report = window(seconds, 1);
-        let addresses = vec![address.parse().expect("an address")];
-        let addresses = Some(Fact { value: addresses, origin: Origin::Imds });
-        report.enis = vec![Eni { device: Some("eth0".into()), addresses, ..Eni::default() }];
+        report.enis = vec![eni(address)];
         report
     };
     for (seconds, address) in
@@ -164,18 +167,27 @@ fn there_are_never_more_bytes_than_there_may_be() {
         fs::write(file, vec![0; 1_000]).expect("written");
     }
     let mut flows = open(&choice);
-    let (mut all, mut counts) = (0, Counts::default());
+    let mut counts = Counts::default();
     let mut report = window(0, 2_000);
+    report.enis = vec![eni("10.0.0.5")];
     for number in 0..40 {
         report.window.started_at = at(1_600 + 10 * number).to_string();
         let more = flows.add(&report);
         counts = Counts { written: counts.written + more.written, dropped: counts.dropped + more.dropped };
-        all += 2_001;
         let bytes = bytes_of(&choice.folder) - 4_000;
         assert!(bytes <= 1_000_000, "{bytes} bytes after {number} windows");
+        let left = files(&choice.folder);
+        let has = |kind: &str, hour: u8| {
+            let begin = format!("{kind}/date=2026-01-31/hour={hour}/node=node-a/20260131T{hour}");
+            left.iter().any(|file| file.to_string_lossy().starts_with(&begin))
+        };
+        for hour in [13, 14] {
+            let flows = has("netpath.flow", hour);
+            assert!(!flows || has("netpath.eni", hour), "flows of {hour} without ENIs after {number} windows");
+        }
     }
     counts.written += flows.finish().written;
-    assert_eq!((counts.written, counts.dropped), (all, 0));
+    assert_eq!((counts.written, counts.dropped), (40 * 2_001 + 2, 0), "two hours' ENIs among them");
     let left = files(&choice.folder);
     for file in others {
         assert!(left.contains(&file.into()), "{file} is not netpath's to remove: {left:?}");
@@ -279,7 +291,7 @@ fn what_is_no_folder_to_write_into() {
         Choice { observer: String::new(), ..choice.clone() },
         Choice { observer: "a".repeat(300), ..choice.clone() },
     ] {
-        assert!(Flows::open(wrong.clone(), at(0)).is_err(), "{wrong:?}");
+        assert!(Writer::open(wrong.clone(), at(0)).is_err(), "{wrong:?}");
     }
     assert!(!choice.folder.exists(), "nothing is made for a name that cannot be");
     let hostile = Choice { observer: "../../../../tmp/\u{1b}x".into(), ..choice.clone() };
