@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use document::{Answers, Document};
 use fleet::Node;
 use lab::traffic::{Serve, TcpServer, UdpSink, send_datagrams, upload};
-use lab::{Lab, Pod, counters, ip, join_vpcs};
+use lab::{Lab, Pod, counters, ip, join_vpcs, wait_until};
 use serde_json::Value;
 
 const ZONE_1: &str = "use1-az1";
@@ -20,6 +20,8 @@ const ZONE_2: &str = "use1-az2";
 const HEADERS: u64 = 14 + 20 + 8;
 const SERVICE: &str = "10.100.0.10:7000";
 const SERVICE_NAME: &str = "default/replica:main";
+/// An address that node-c's ENI has by its prefix, and no pod.
+const NOBODY: &str = "10.0.3.30:9000";
 const BY_SERVICE: u64 = 200_000;
 
 fn port(pod: &Pod, number: u16) -> SocketAddr {
@@ -62,6 +64,7 @@ struct Sent {
     cache_to_web: u64,
     from_outside: u64,
     to_outside: u64,
+    web_to_nobody: u64,
 }
 
 fn talk([a, b, c]: &[Node; 3]) -> Sent {
@@ -85,6 +88,7 @@ fn talk([a, b, c]: &[Node; 3]) -> Sent {
         cache_to_web: datagrams(&cache.namespace, port(web, 9000), 30, 300),
         from_outside: datagrams(&a.lab.outside.namespace, port(web, 9000), 40, 400),
         to_outside: datagrams(&web.namespace, outside, 10, 100),
+        web_to_nobody: datagrams(&web.namespace, NOBODY.parse().unwrap(), 5, 50),
     };
     let backend = TcpServer::start(&replica.namespace, port(replica, 9000), Serve::Receive).unwrap();
     upload(&web.namespace, service, BY_SERVICE).unwrap();
@@ -116,6 +120,9 @@ fn prepare([a, b, c]: &[Node; 3]) {
     let node = &a.lab.node.namespace;
     ip(node, "route add default via 10.0.0.1 dev eth0 table 100").unwrap();
     ip(node, &format!("rule add pref 100 iif {} lookup 100", a.lab.pod("cache").veth)).unwrap();
+    ip(&a.lab.vpc, "route add 10.0.3.30 via 10.0.3.21 dev to-c onlink").unwrap();
+    ip(&c.lab.vpc, "route add 10.0.3.30 via 10.0.3.5 dev node-eth0 onlink").unwrap();
+    ip(&c.lab.node.namespace, "route add blackhole 10.0.3.30").unwrap();
     for node in [a, b, c] {
         node.lab.wait_until_quiet().unwrap();
     }
@@ -127,7 +134,9 @@ fn a_fleet_is_counted_once() {
     prepare(&nodes);
     let folder = tempfile::tempdir().unwrap();
     let flows = folder.path().join("flows");
-    let day = today();
+    // The name of who sent in the last second of an hour is not known to who receives in the next one.
+    wait_until("no hour ends meanwhile", || !now("+%M:%S").starts_with("59:"));
+    let day = now("+%F");
     let serving = nodes.each_ref().map(|node| node.serve(&flows));
     let links = || [between(&nodes[0], "to-c"), between(&nodes[1], "to-c"), between(&nodes[0], "to-b")];
     let before = (links(), nodes.each_ref().map(Node::node_network));
@@ -175,8 +184,8 @@ fn sorted(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
 }
 
 /// In UTC.
-fn today() -> String {
-    let output = std::process::Command::new("date").args(["-u", "+%F"]).output().unwrap();
+fn now(format: &str) -> String {
+    let output = std::process::Command::new("date").args(["-u", format]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -217,11 +226,13 @@ fn zones(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
 fn costs(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
     let row = |row: &Vec<Value>| (format!("{}/{}", text(&row[0]), text(&row[1])), [number(&row[2]), number(&row[3])]);
     let costs: BTreeMap<_, _> = answers["The pods that cost most across zones"].iter().map(row).collect();
+    let to_replica = link(0, 0) - sent.web_to_mute - sent.web_to_nobody;
     let expected = [
         ("default/web", [link(0, 0), link(0, 1)]),
+        ("-/-", [0, sent.web_to_nobody]),
         ("default/db", [sent.db_to_replica, 0]),
         ("default/mute", [0, sent.web_to_mute]),
-        ("default/replica", [link(0, 1), link(0, 0) - sent.web_to_mute + sent.db_to_replica]),
+        ("default/replica", [link(0, 1), to_replica + sent.db_to_replica]),
     ];
     let expected = expected.map(|(pod, sides)| (pod.to_owned(), sides.map(|bytes| i64::try_from(bytes).unwrap())));
     assert_eq!(costs, expected.into());
@@ -234,7 +245,8 @@ fn costs(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
         by_service += if service == SERVICE_NAME { bytes } else { 0 };
     }
     let expected = [
-        (format!("default web {ZONE_1} default replica {ZONE_2}"), link(0, 0) - sent.web_to_mute),
+        (format!("default web {ZONE_1} default replica {ZONE_2}"), to_replica),
+        (format!("default web {ZONE_1} - - {ZONE_2}"), sent.web_to_nobody),
         (format!("default replica {ZONE_2} default web {ZONE_1}"), link(0, 1)),
         (format!("default web {ZONE_1} default mute {ZONE_2}"), sent.web_to_mute),
         (format!("default db {ZONE_1} default replica {ZONE_2}"), sent.db_to_replica),
@@ -245,7 +257,8 @@ fn costs(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
 
 fn talkers(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
     let expected = [
-        ("eni web replica", link(0, 0) - sent.web_to_mute),
+        ("eni web replica", link(0, 0) - sent.web_to_mute - sent.web_to_nobody),
+        ("eni web 10.0.3.30", sent.web_to_nobody),
         ("eni replica web", link(0, 1)),
         ("eni db replica", sent.db_to_replica),
         ("eni 198.51.100.7 web", sent.from_outside),

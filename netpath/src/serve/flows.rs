@@ -6,6 +6,7 @@
 pub mod files;
 pub mod layout;
 pub mod record;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 use self::files::{Bounds, Files, Unfinished};
 use self::layout::{Kind, NodeFolder, hour};
 use self::record::{ENI, EniFacts, EniRecord, FlowRecord, Observed, WindowRecord};
+use self::sources::Sources;
 use crate::report::Report;
 
 /// A file is finished when its windows come to so many seconds.
@@ -58,6 +60,7 @@ pub struct Writer {
     windows: Option<Unfinished>,
     /// The ENIs that were last written, and the hour of that.
     enis: (Vec<u8>, i64),
+    sources: Sources,
     /// What was not counted yet.
     counts: Counts,
     /// Of the time since nothing could be written.
@@ -89,6 +92,7 @@ impl Writer {
             flows: None,
             windows: None,
             enis: (Vec::new(), 0),
+            sources: Sources::default(),
             counts: Counts::default(),
             failing: None,
             line: Vec::new(),
@@ -186,12 +190,16 @@ impl Writer {
         Ok(())
     }
 
-    /// ENIs, once an hour and when they change.
+    /// ENIs, once an hour and when what is told of them changes.
     fn add_enis(&mut self, report: &Report, window: &Window<'_>) -> io::Result<()> {
-        let facts: Vec<EniFacts<'_>> = report.enis.iter().map(EniFacts::new).collect();
+        self.sources.add(report, window.start);
+        let mut facts: Vec<EniFacts<'_>> = report.enis.iter().map(EniFacts::new).collect();
         let now = (serde_json::to_vec(&(&window.observed.zone_id, &facts))?, hour(window.start));
         if now == self.enis || facts.is_empty() {
             return Ok(());
+        }
+        for (facts, eni) in facts.iter_mut().zip(&report.enis) {
+            self.sources.complete(facts, eni.ifindex);
         }
         let written = self.files.begin(Kind::Eni, window.start).and_then(|mut file| {
             for eni in &facts {

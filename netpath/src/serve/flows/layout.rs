@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-const HOUR: i64 = 3_600;
+/// Seconds of an hour.
+pub const HOUR: i64 = 3_600;
 /// Longest name of a folder, `NAME_MAX`.
 const LONGEST: usize = 255;
 const NODE: &str = "node=";

@@ -158,8 +158,9 @@ pub struct EniFacts<'a> {
     pub role: Option<EniRole>,
     /// Device index of the attachment.
     pub device_index: Option<u32>,
-    /// Its private addresses, without those of `prefixes`; empty if they are not known.
-    pub addresses: &'a [IpAddr],
+    /// Its private addresses, without those of `prefixes`, as EC2 tells; and those that flows of this node left from by it in the last
+    /// hour, before the record was written.
+    pub addresses: Vec<IpAddr>,
     /// The prefixes that EC2 delegated to it, as `10.0.0.16/28`; empty if they are not known.
     pub prefixes: &'a [String],
 }
@@ -268,7 +269,7 @@ impl<'a> FlowRecord<'a> {
 }
 
 impl<'a> EniFacts<'a> {
-    /// Of an ENI.
+    /// As it was told.
     #[must_use]
     pub fn new(eni: &'a Eni) -> Self {
         Self {
@@ -277,7 +278,7 @@ impl<'a> EniFacts<'a> {
             mac: eni.mac.as_deref(),
             role: eni.role.as_ref().map(|role| role.value),
             device_index: eni.device_index.as_ref().map(|index| index.value),
-            addresses: eni.addresses.as_ref().map_or(&[], |addresses| &addresses.value),
+            addresses: eni.addresses.as_ref().map(|addresses| addresses.value.clone()).unwrap_or_default(),
             prefixes: eni.prefixes.as_ref().map_or(&[], |prefixes| &prefixes.value),
         }
     }
@@ -342,7 +343,7 @@ fn split(pod: Option<&str>) -> (Option<&str>, Option<&str>) {
 }
 
 /// The prefix that an address is in, of the one size that EC2 delegates of its family.
-fn delegated(address: IpAddr) -> String {
+pub(super) fn delegated(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => format!("{}/28", Ipv4Addr::from_bits(address.to_bits() & (!0 << 4))),
         IpAddr::V6(address) => format!("{}/80", Ipv6Addr::from_bits(address.to_bits() & (!0 << 48))),
