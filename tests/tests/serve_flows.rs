@@ -33,7 +33,7 @@ fn port(pod: &Pod, number: u16) -> SocketAddr {
 fn nodes() -> [Node; 3] {
     let labs = [
         Lab::builder().pod("web").pod("cache").online().start().unwrap(),
-        Lab::builder().subnet(2).pod("db").online().start().unwrap(),
+        Lab::builder().subnet(2).pod("db").pod("feed").online().start().unwrap(),
         Lab::builder().subnet(3).pod("replica").pod("mute").online().start().unwrap(),
     ];
     join_vpcs((&labs[0], "to-b"), (&labs[1], "to-a")).unwrap();
@@ -59,6 +59,8 @@ struct Sent {
     web_to_replica: u64,
     web_to_mute: u64,
     db_to_replica: u64,
+    /// Of which nothing comes back.
+    feed_to_replica: u64,
     web_to_db: u64,
     web_to_cache: u64,
     cache_to_web: u64,
@@ -83,6 +85,7 @@ fn talk([a, b, c]: &[Node; 3]) -> Sent {
         web_to_replica: datagrams(&web.namespace, service, 100, 1_000),
         web_to_mute: datagrams(&web.namespace, port(mute, 9000), 10, 700),
         db_to_replica: datagrams(&db.namespace, port(replica, 9000), 50, 500),
+        feed_to_replica: datagrams(&b.lab.pod("feed").namespace, port(replica, 9000), 25, 250),
         web_to_db: datagrams(&web.namespace, port(db, 9000), 70, 200),
         web_to_cache: datagrams(&web.namespace, port(cache, 9000), 20, 100),
         cache_to_web: datagrams(&cache.namespace, port(web, 9000), 30, 300),
@@ -98,7 +101,7 @@ fn talk([a, b, c]: &[Node; 3]) -> Sent {
     let arrived: u64 = sinks.into_iter().map(|sink| sink.stop().unwrap().count).sum();
     assert_eq!(
         (arrived, beyond.stop().unwrap().count),
-        (100 + 10 + 50 + 70 + 20 + 30 + 40, 10),
+        (100 + 10 + 50 + 25 + 70 + 20 + 30 + 40, 10),
         "nothing is lost on the way"
     );
     sent
@@ -219,7 +222,7 @@ fn zones(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
     assert_eq!(by(answers, "Bytes by pair of zones"), expected.into());
     let datagrams = sent.web_to_replica + sent.web_to_mute;
     assert!(link(0, 0) > datagrams, "there are acknowledgements besides");
-    assert_eq!((link(1, 0), link(1, 1), link(2, 0)), (sent.db_to_replica, 0, sent.web_to_db));
+    assert_eq!((link(1, 0), link(1, 1), link(2, 0)), (sent.db_to_replica + sent.feed_to_replica, 0, sent.web_to_db));
 }
 
 /// What each pod sent to another zone and received from there. Of the kernels' counts: all but replica's and mute's share.
@@ -231,8 +234,9 @@ fn costs(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
         ("default/web", [link(0, 0), link(0, 1)]),
         ("-/-", [0, sent.web_to_nobody]),
         ("default/db", [sent.db_to_replica, 0]),
+        ("default/feed", [sent.feed_to_replica, 0]),
         ("default/mute", [0, sent.web_to_mute]),
-        ("default/replica", [link(0, 1), to_replica + sent.db_to_replica]),
+        ("default/replica", [link(0, 1), to_replica + sent.db_to_replica + sent.feed_to_replica]),
     ];
     let expected = expected.map(|(pod, sides)| (pod.to_owned(), sides.map(|bytes| i64::try_from(bytes).unwrap())));
     assert_eq!(costs, expected.into());
@@ -250,6 +254,7 @@ fn costs(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
         (format!("default replica {ZONE_2} default web {ZONE_1}"), link(0, 1)),
         (format!("default web {ZONE_1} default mute {ZONE_2}"), sent.web_to_mute),
         (format!("default db {ZONE_1} default replica {ZONE_2}"), sent.db_to_replica),
+        (format!("default feed {ZONE_1} default replica {ZONE_2}"), sent.feed_to_replica),
     ];
     assert_eq!(pairs, expected.into());
     assert!(by_service > BY_SERVICE && by_service < BY_SERVICE * 5 / 4, "{by_service} bytes by the service");
@@ -261,6 +266,7 @@ fn talkers(answers: &Answers, sent: &Sent, link: impl Fn(usize, usize) -> u64) {
         ("eni web 10.0.3.30", sent.web_to_nobody),
         ("eni replica web", link(0, 1)),
         ("eni db replica", sent.db_to_replica),
+        ("eni feed replica", sent.feed_to_replica),
         ("eni 198.51.100.7 web", sent.from_outside),
         ("eni web db", sent.web_to_db),
         ("eni cache web", sent.cache_to_web),
