@@ -23,6 +23,7 @@ pub mod report;
 pub mod sanitise;
 pub mod serve;
 pub mod session;
+pub mod shell;
 pub mod snapshot;
 pub mod top;
 pub mod trace;

@@ -20,12 +20,16 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// C0, DEL and C1 controls; line separators; characters that turn the direction of writing or cannot be seen.
+/// C0, DEL and C1 controls; line separators; characters that turn the direction of writing or cannot be seen (Unicode's
+/// `Default_Ignorable_Code_Point`, and the blank of Braille); code points that are no characters.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]
@@ -47,6 +51,8 @@ mod tests {
         assert_eq!(sanitise("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(sanitise("eth\u{202e}0"), "eth\\u{202e}0");
         assert_eq!(sanitise("\u{2066}\u{200d}\u{feff}"), "\\u{2066}\\u{200d}\\u{feff}");
+        assert_eq!(sanitise("\u{3164}\u{2800}"), "\\u{3164}\\u{2800}");
+        assert_eq!(sanitise("\u{ffff}\u{1fffe}"), "\\u{ffff}\\u{1fffe}");
     }
 
     #[test]

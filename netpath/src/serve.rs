@@ -1,7 +1,8 @@
-//! Feeds other systems with what the windows have: counters for Prometheus, flow records for a fleet.
+//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`, flow records for a fleet.
 //!
 //! In: reports, one a window, for ever. Out: sums of them, the last one, and answers for those who ask. It measures nothing.
 
+pub mod emf;
 pub mod flows;
 pub mod http;
 pub mod metric;
@@ -11,4 +12,5 @@ pub mod prometheus;
 pub mod series;
 pub mod state;
 pub mod totals;
+mod under_way;
 pub mod zones;

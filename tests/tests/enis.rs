@@ -137,7 +137,8 @@ fn every_source_at_once() {
     assert_eq!((log[0].method.as_str(), log[0].path.as_str()), ("PUT", "/latest/api/token"));
     for request in &log[1..] {
         let of_an_eni = request.path.starts_with("/latest/meta-data/network/interfaces/macs/");
-        let of_the_instance = ["/latest/meta-data/instance-id", "/latest/meta-data/mac"].contains(&&*request.path);
+        let of_the_instance = ["instance-id", "mac", "placement/availability-zone-id"]
+            .contains(&request.path.strip_prefix("/latest/meta-data/").unwrap());
         assert!(of_an_eni || of_the_instance, "{request:?}");
     }
     let flows = &report.flows;

@@ -36,6 +36,7 @@ mod queues;
 mod random;
 mod reconcile;
 mod recording;
+mod serve;
 mod serve_flows;
 mod stress;
 mod top;

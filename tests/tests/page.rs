@@ -12,7 +12,7 @@ use netpath::path;
 use netpath::path::conversations::{Merge, conversations};
 use netpath::render::html::{Slice, write};
 use netpath::render::report::View;
-use netpath::report::Report;
+use netpath::report::{PathClass, Report};
 use netpath::snapshot::{Connection, Counts, Device, Observation, PodRecord, Snapshot, Tuple};
 use serde_json::json;
 
@@ -75,7 +75,13 @@ fn snapshot(connections: u32, window: u8) -> Snapshot {
         snapshot.names.pods.push(PodRecord {
             source: NameSource::Cri,
             namespace: ["shop", "batch", "kube-system"][usize::from(pod % 3)].to_owned(),
-            name: format!("<img src=x onerror=alert({pod})>"),
+            name: match pod {
+                // Of more room than as many others.
+                9 => "W".repeat(60),
+                10 => "網卡".repeat(30),
+                17 => format!("e{}", "\u{301}".repeat(300)),
+                pod => format!("<img src=x onerror=alert({pod})>"),
+            },
             uid: None,
             addresses: vec![address(pod)],
             veths: vec![10 + u32::from(pod)],
@@ -89,7 +95,12 @@ fn snapshot(connections: u32, window: u8) -> Snapshot {
 
 /// A page of so many windows, in a file that outlives the test.
 fn page(name: &str, connections: u32, windows: u8, view: View) -> (PathBuf, Report) {
-    let slices: Vec<_> = (0..windows).map(|window| Slice::of(&path::report(&snapshot(connections, window)))).collect();
+    let mut slices: Vec<_> =
+        (0..windows).map(|window| Slice::of(&path::report(&snapshot(connections, window)))).collect();
+    // Every path has its place in the legend.
+    for slice in &mut slices {
+        slice.by_path = PathClass::ALL.map(|path| (path, slice.by_path[&path] + 5000)).into();
+    }
     let whole = (0..windows).map(|window| snapshot(connections, window)).reduce(Snapshot::merge).unwrap();
     let report = path::report(&whole);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -147,10 +158,67 @@ fn a_browser_sorts_and_filters() {
     assert!(!matching.is_empty() && matching.iter().all(|name| name.contains("alert(3)")), "{matching:?}");
     type_filter(&mut browser, "no such");
     assert_eq!(column(&mut browser, 0), Vec::<String>::new());
+    // A name is found by its address, too.
+    type_filter(&mut browser, "10.0.0.24");
+    let expected =
+        flows.iter().filter(|one| [&one.from, &one.to].iter().any(|end| end.address == Some([10, 0, 0, 24].into())));
+    let expected = expected.count();
+    assert!(column(&mut browser, 0).len() == expected && expected > 0, "{expected}");
+    // Paper says so, and has every row where nothing is filtered.
+    let paper = print(&mut browser);
+    assert_eq!(
+        (&paper[0], &paper[1]),
+        (&json!(expected), &json!(format!("{expected} of 900 rows: those with “10.0.0.24”")))
+    );
     type_filter(&mut browser, "");
+    assert_eq!(print(&mut browser), json!([900, "", true]));
+    assert_eq!(column(&mut browser, 0).len(), 300, "the screen has them no more");
     browser.click("document.querySelector('#conversations .more')");
     assert_eq!(column(&mut browser, 0).len(), 600);
+    browser.click("document.querySelector('#conversations .more')");
+    assert_eq!(column(&mut browser, 0).len(), 900);
+    assert_eq!(
+        browser.value("document.activeElement.ariaLabel"),
+        browser.value("document.querySelector('#conversations h2').textContent")
+    );
+    // Addresses are ordered as numbers.
+    let sorted = "['[fd00::10]:80', '10.0.0.9', 'fd00::a', '10.0.0.10', 'fd00::1:0', 'a/b:2'].sort((a, b) => text.compare(ordered(a), ordered(b)))";
+    assert_eq!(
+        browser.value(sorted),
+        json!(["10.0.0.9", "10.0.0.10", "fd00::a", "[fd00::10]:80", "fd00::1:0", "a/b:2"])
+    );
     assert_eq!(browser.told(), [format!("file://{}", file.display())]);
+}
+
+/// What paper has of the conversations: how many rows, the sentence about others, and whether everything is unfolded.
+fn print(browser: &mut Browser) -> serde_json::Value {
+    browser.value(
+        "addEventListener('beforeprint', () => { const all = document.querySelector('#conversations'); window.paper = \
+         [all.querySelectorAll('tbody tr:not(.d)').length, all.querySelector('.paper').textContent, \
+         !document.querySelector('details:not([open])')]; }, { once: true })",
+    );
+    let pdf = browser.call("Page.printToPDF", &json!({}));
+    assert!(pdf["data"].as_str().unwrap().len() > 10_000);
+    browser.value("window.paper")
+}
+
+/// Without the script, too, paper shows what is folded, and what is not there is said.
+#[test]
+fn paper_without_the_script() {
+    let (file, _) = page("paper.html", 400, 3, View { flows: true, ..View::default() });
+    let mut browser = Browser::start();
+    browser.call("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
+    browser.open(&file, [1280, 900], "light");
+    let unseen =
+        "[...document.querySelectorAll('details > :not(summary)')].filter((one) => !one.checkVisibility()).length";
+    assert!(browser.value(unseen).as_u64().unwrap() > 20, "folded on a screen");
+    browser.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));
+    assert_eq!(browser.value(unseen), json!(0));
+    let note = browser.value("document.querySelector('#conversations .count').textContent");
+    assert!(note.as_str().unwrap().starts_with("300 of 400 rows; the others need"), "{note}");
+    let sizes =
+        "['body', 'td', 'p'].map((one) => parseFloat(getComputedStyle(document.querySelector(one)).fontSize) <= 11)";
+    assert_eq!(browser.value(sizes), json!([true, true, true]));
 }
 
 #[test]
@@ -164,6 +232,24 @@ fn it_fits_a_phone_and_a_screen() {
         browser.value("document.querySelectorAll('.flow').forEach((one, at) => { one.open = at < 2; })");
         browser.screenshot(&file.with_file_name(format!("page-{width}-{scheme}.png")));
         assert_eq!(browser.told(), [format!("file://{}", file.display())]);
+    }
+
+    // Nor does anything stick out of a small phone, or a name out of its picture.
+    for width in [320, 360] {
+        browser.open(&file, [width, 700], "light");
+        assert_eq!(browser.value("document.documentElement.scrollWidth"), json!(width));
+        let out = "[...document.querySelectorAll('main *')].filter((one) => !one.closest('.scroll, svg.patterns') && \
+                   one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML.slice(0, 99))";
+        assert_eq!(browser.value(out), json!([]));
+    }
+    let names = browser.value(
+        "[...document.querySelectorAll('svg.sankey text')].map((one) => { const box = one.getBBox(); \
+         return [one.textContent, box.x >= 0 && box.x + box.width <= one.ownerSVGElement.viewBox.baseVal.width]; })",
+    );
+    let names: Vec<(String, bool)> = serde_json::from_value(names).unwrap();
+    assert!(names.iter().all(|(_, within)| *within), "{names:?}");
+    for letter in ["WW…", "網卡…", "\u{301}"] {
+        assert!(names.iter().any(|(name, _)| name.contains(letter)), "{letter} {names:?}");
     }
 
     // What the button saves, and what a shell takes out, is the report.

@@ -10,6 +10,7 @@ use clap::Args;
 use super::AttachArgs;
 use super::record::size;
 use super::time::{age, interval};
+use crate::serve::emf::Target;
 use crate::serve::zones::Zone;
 
 /// Options of `netpath serve`.
@@ -47,6 +48,12 @@ pub struct ServeArgs {
     /// Name of this node in the cluster [default: its host name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub node_name: Option<String>,
+    /// Write CloudWatch events (EMF): to stdout, for a log collector such as Fluent Bit, or to the CloudWatch agent (tcp:127.0.0.1:25888).
+    #[arg(long, value_name = "stdout|tcp:ADDRESS:PORT")]
+    pub emf: Option<Target>,
+    /// The log group that the CloudWatch agent writes these events to.
+    #[arg(long, value_name = "NAME", default_value = "/netpath/performance", requires = "emf")]
+    pub emf_log_group: String,
     /// Have series of veths, too. A pod's bytes are in its own series without it.
     #[arg(long)]
     pub veths: bool,

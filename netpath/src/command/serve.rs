@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::cli::ServeArgs;
 use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
+use crate::serve::emf;
 use crate::serve::flows;
 use crate::serve::http::Site;
 use crate::serve::metric::Metric;
@@ -29,6 +31,9 @@ use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
 use crate::snapshot::Snapshot;
+
+/// How long the last events have to be taken, when netpath ends.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves until a signal.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -43,7 +48,16 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr().context("cannot read the address that is listened on")?;
     let state = Arc::new(State::new(args.interval, args.max_series));
     let (stop_network, network) = network(listener, Arc::clone(&state))?;
-    let (snapshots, judge) = judge(args, Arc::clone(&state))?;
+    let (emf, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
+    let sink = sink
+        .map(|sink| {
+            spawn("emf", move || {
+                sink.run();
+                Ok(())
+            })
+        })
+        .transpose()?;
+    let (snapshots, judge) = judge(args, Arc::clone(&state), emf)?;
     let opened = || {
         state.opened();
         eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
@@ -62,6 +76,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     drop(snapshots);
     judge.join().map_err(|_| anyhow!("the thread that judges windows failed"))?;
     let _ = stop_network.send(());
+    let end = Instant::now() + LINGER;
+    while sink.as_ref().is_some_and(|sink| !sink.is_finished()) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(10));
+    }
     network.join().map_err(|_| anyhow!("the thread that has the network failed"))?;
     status
 }
@@ -84,13 +102,23 @@ fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot:
 
 /// The thread that makes reports of windows, so that devices are attached to meanwhile, and that writes what is to be written of
 /// them. It ends with its windows.
-fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
+fn judge(
+    args: &ServeArgs,
+    state: Arc<State>,
+    emf: Option<emf::Queue>,
+) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
         veths: args.veths,
         zones: Zones::new(args.zones.clone()),
         room: u64::from(args.attach.max_flows) * FLOWS_IN_MEMORY as u64,
     };
+    let names = emf::Names {
+        cluster: args.cluster.clone(),
+        node: args.node_name.clone(),
+        log_group: args.emf_log_group.clone(),
+    };
+    let mut emf = emf.map(|queue| (emf::Events::new(names), queue));
     let flows = flow_choice(args);
     // What a folder allows is tried by the thread that writes: this one has rights that the other has not.
     let (opened, wait) = mpsc::sync_channel(1);
@@ -109,6 +137,9 @@ fn judge(args: &ServeArgs, state: Arc<State>) -> anyhow::Result<(mpsc::SyncSende
         for snapshot in snapshots {
             let report = Arc::new(path::report(&snapshot));
             drop(snapshot);
+            if let Some((events, queue)) = &mut emf {
+                queue.push(events.of(&report));
+            }
             state.add(Arc::clone(&report), &choice);
             if let Some(flows) = &mut flows {
                 count(&state, flows.add(&report));
@@ -142,9 +173,8 @@ fn open_flows(choice: flows::Choice) -> anyhow::Result<flows::Writer> {
 }
 
 fn count(state: &State, counts: flows::Counts) {
-    let series = &mut state.windows().series;
-    series.add(Metric::FlowRecordsWritten, &[], counts.written);
-    series.add(Metric::FlowRecordsDropped, &[], counts.dropped);
+    state.count(Metric::FlowRecordsWritten, &[], counts.written);
+    state.count(Metric::FlowRecordsDropped, &[], counts.dropped);
 }
 
 /// A thread without capabilities.

@@ -146,6 +146,9 @@ pub struct IpamMetric {
     pub helper_name: Option<String>,
     /// The last value that was read; of a counter, since ipamd started.
     pub value: u64,
+    /// Whether it is a counter, which begins at 0 when ipamd starts.
+    #[serde(default)]
+    pub counter: bool,
     /// Of a counter, what it grew by in the window; `null` if it was not read at both ends, or ipamd was started anew.
     pub in_window: Option<u64>,
 }

@@ -19,7 +19,7 @@ mod names;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ use crate::snapshot::Tuple;
 
 /// How long all questions together may take.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How old ipamd's answers get while windows follow each other.
+const ASK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// ipamd is on this node.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// More than ipamd's answer for the largest instance with every address taken.
@@ -126,6 +128,8 @@ pub struct Answers {
     pending: Option<PendingQuery>,
     /// Hardware addresses of unknown ENIs that the last query within a window was about.
     asked_about: BTreeSet<String>,
+    /// When ipamd was asked last.
+    asked_at: Instant,
 }
 
 /// A device, and what its driver counted.
@@ -175,7 +179,14 @@ impl PendingQuery {
     pub fn wait(self) -> Answers {
         let now = self.round.wait();
         let first_metrics = now.metrics.as_ref().map(|reading| reading.facts.clone()).unwrap_or_default();
-        Answers { endpoints: self.endpoints, now, first_metrics, pending: None, asked_about: BTreeSet::new() }
+        Answers {
+            endpoints: self.endpoints,
+            now,
+            first_metrics,
+            pending: None,
+            asked_about: BTreeSet::new(),
+            asked_at: Instant::now(),
+        }
     }
 }
 
@@ -246,8 +257,8 @@ impl Answers {
     }
 
     /// Begins the next window. If an ENI is not in the answer of IMDS, asks IMDS and ipamd about ENIs while the next windows are
-    /// open, once for each such ENI. Does not wait. ipamd's metrics are not asked for: how they grew in
-    /// these windows is not known.
+    /// open, once for each such ENI; ipamd each minute besides, since pods come and go. Does not wait. How ipamd's metrics
+    /// grew in these windows is not known.
     pub fn roll(&mut self, candidates: &[Candidate<'_>]) {
         self.first_metrics = Values::new();
         if let Some(query) = &self.pending {
@@ -258,7 +269,9 @@ impl Answers {
         let unknown = self.unknown_enis(candidates);
         if !unknown.is_subset(&self.asked_about) {
             self.asked_about = unknown;
-            self.pending = self.query(Endpoints { metrics: None, ..self.endpoints.clone() });
+            self.pending = self.query(self.endpoints.clone());
+        } else if self.asked_at.elapsed() >= ASK_AGAIN_AFTER {
+            self.pending = self.query(Endpoints { imds: None, ..self.endpoints.clone() });
         }
     }
 
@@ -277,7 +290,8 @@ impl Answers {
     }
 
     /// Asks those of `endpoints` that have answered before; `None` if there are none.
-    fn query(&self, endpoints: Endpoints) -> Option<PendingQuery> {
+    fn query(&mut self, endpoints: Endpoints) -> Option<PendingQuery> {
+        self.asked_at = Instant::now();
         let endpoints = Endpoints {
             imds: endpoints.imds.filter(|_| answered(self.now.imds.as_ref())),
             introspection: endpoints.introspection.filter(|_| answered(self.now.introspection.as_ref())),

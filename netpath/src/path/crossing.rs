@@ -14,6 +14,7 @@
 use super::diversions::Diverted;
 use super::topology::{Role, Topology};
 use crate::model::Direction;
+use crate::report::UnderWay;
 use crate::snapshot::{Counts, Observation};
 
 /// What a flow moved.
@@ -31,6 +32,8 @@ pub struct Crossing {
     pub eni_rx_bytes: u64,
     /// What left by ENIs.
     pub eni_tx_bytes: u64,
+    /// What came in less what left, of the side that `once` is of.
+    pub under_way: UnderWay,
 }
 
 /// In and out, where there was a hop.
@@ -47,6 +50,15 @@ impl Edge {
             Direction::Tx => &mut self.left,
         };
         *side.get_or_insert_default() += counts;
+    }
+
+    /// What came in less what left.
+    fn under_way(self) -> UnderWay {
+        let (entered, left) = (self.entered.unwrap_or_default(), self.left.unwrap_or_default());
+        UnderWay {
+            bytes: entered.bytes.cast_signed().saturating_sub(left.bytes.cast_signed()),
+            packets: entered.packets.cast_signed().saturating_sub(left.packets.cast_signed()),
+        }
     }
 
     /// The larger side, and the smaller one if there are two.
@@ -109,12 +121,14 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
             again,
             eni_rx_bytes,
             eni_tx_bytes,
+            // What came in by an ENI for a pod leaves by none.
+            under_way: if across.left.is_some() && tunnel.is_none() { across.under_way() } else { UnderWay::default() },
         };
     }
     // Without an edge it was seen within the node only. To many, each of them gets a copy.
     let to_many = hops.iter().any(|hop| topology.is_multicast_or_broadcast(hop.tuple.dst));
-    let ends = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
-    let once = ends.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
+    let sum = if to_many { ends.entered.or(ends.left) } else { ends.sides().0 };
+    let once = sum.unwrap_or_else(|| hops.first().map_or_else(Counts::default, |hop| hop.counts));
     Crossing {
         once,
         local_bytes: 0,
@@ -122,6 +136,7 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
         again,
         eni_rx_bytes,
         eni_tx_bytes,
+        under_way: if to_many { UnderWay::default() } else { ends.under_way() },
     }
 }
 

@@ -86,7 +86,7 @@ pub fn flows(
         let conversation = *conversations.entry(flow.conversation).or_insert(next);
         let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
         let first = &hops[0];
-        let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes } = moved;
+        let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes, under_way } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
         let src_pod = names.source(common(&ends, |ends| ends.0), hops, topology);
         let dst_pod = names.destination(common(&ends, |ends| ends.1), hops, topology);
@@ -126,6 +126,7 @@ pub fn flows(
             local_bytes,
             carried_bytes,
             again_bytes: again.bytes,
+            under_way,
             about: first.about.map(|about| quoted(&about)),
             src_pod: src_pod.map(|pod| texts.pod(pod)),
             dst_pod: dst_pod.map(|pod| texts.pod(pod)),

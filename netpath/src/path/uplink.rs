@@ -4,6 +4,7 @@
 
 use crate::model::DeviceClass;
 use crate::report::{Device, EniHealth};
+use crate::shell;
 
 /// What was found, and what to do about it, a sentence each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,9 @@ pub fn without_eni(has_default_route: bool, uplinks: &[(&str, Option<&str>)]) ->
             todo: "name the node's uplink with --eni".to_owned(),
         };
     }
-    let named: Vec<String> = uplinks.iter().map(|(name, _)| format!("--eni {name}")).collect();
+    // A pattern, where a name cannot be typed.
+    let option = |(name, _): &(&str, _)| format!("--eni {}", shell::word(name).unwrap_or("PATTERN".into()));
+    let named: Vec<String> = uplinks.iter().map(option).collect();
     Advice {
         found: format!("{wrong}; the default route leaves by {}", words.join(" and ")),
         todo: format!("if that is the node's uplink, name it: {}", named.join(" ")),
@@ -83,6 +86,7 @@ mod tests {
             said(true, &[("a", None), ("b", Some("bond"))])
                 .ends_with("by a and b (a bond device); if that is the node's uplink, name it: --eni a --eni b")
         );
+        assert!(said(true, &[("v;id", None), ("a\u{1b}", None)]).ends_with("name it: --eni 'v;id' --eni PATTERN"));
         assert!(said(true, &[]).ends_with("name the node's uplink with --eni"));
         assert!(said(false, &[]).contains("there is no default route"));
     }

@@ -2,7 +2,8 @@
 //!
 //! In: a report. Out: the two rates, and the term that makes most of the difference. Pure; the words are the renderers'.
 
-use crate::report::{Report, TermKind};
+use crate::model::DeviceClass;
+use crate::report::{Device, Report, TermKind};
 
 /// What a tired person asks first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,20 +24,46 @@ impl Verdict {
     }
 }
 
-/// The verdict; `None` if one of the numbers is not known, or no time passed.
-#[must_use]
+/// Why there is no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// No time passed.
+    NoTime,
+    /// No device is an ENI, so that nothing is what EC2 shows.
+    NoEni,
+    /// No device is one that Container Insights counts.
+    NoneCounted,
+    /// The counters of a device could not be read.
+    Counters,
+}
+
+/// The verdict, or why there is none.
+///
+/// # Errors
+/// If one of the numbers is not known, or no time passed.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub fn verdict(report: &Report) -> Option<Verdict> {
+pub fn verdict(report: &Report) -> Result<Verdict, Unknown> {
     let accounting = &report.accounting;
-    let total = accounting.container_insights.node_network_total_bytes?;
-    let ec2 = accounting.ec2.network_in_bytes?.saturating_add(accounting.ec2.network_out_bytes?);
     let seconds = report.window.duration_ns as f64 / 1e9;
     if seconds <= 0.0 {
-        return None;
+        return Err(Unknown::NoTime);
     }
+    let total = accounting.container_insights.node_network_total_bytes;
+    let ec2 = accounting.ec2.network_in_bytes.zip(accounting.ec2.network_out_bytes);
+    let Some((total, (input, output))) = total.zip(ec2) else {
+        let is_any = |test: fn(&Device) -> bool| report.devices.iter().any(test);
+        return Err(if !is_any(|device| device.facts.class == DeviceClass::Eni) {
+            Unknown::NoEni
+        } else if !is_any(|device| device.counted_by_container_insights) {
+            Unknown::NoneCounted
+        } else {
+            Unknown::Counters
+        });
+    };
+    let ec2 = input.saturating_add(output);
     let others = accounting.terms.iter().filter(|term| term.name != TermKind::Eni && term.bytes > 0);
     let largest = others.max_by_key(|term| term.bytes).filter(|_| total > 0);
-    Some(Verdict {
+    Ok(Verdict {
         cloudwatch: total as f64 / seconds,
         ec2: ec2 as f64 / seconds,
         cause: largest.map(|term| (term.name, term.bytes as f64 / total as f64)),

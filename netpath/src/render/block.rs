@@ -131,6 +131,8 @@ pub struct Row {
     pub cells: Vec<Cell>,
     /// Sentences about the row.
     pub details: Vec<String>,
+    /// What else it is found by, where rows are searched: what its names stand for.
+    pub also: String,
 }
 
 /// A titled table.
@@ -154,7 +156,7 @@ const LEAST_NAME: usize = 12;
 impl Block {
     /// Adds a row without details.
     pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
-        self.rows.push(Row { cells: cells.into_iter().map(Into::into).collect(), details: Vec::new() });
+        self.rows.push(Row { cells: cells.into_iter().map(Into::into).collect(), ..Row::default() });
     }
 
     /// How many lines it takes.
@@ -197,7 +199,7 @@ impl Block {
             }
         }
         let below = Some(below.join("; ")).filter(|below| !below.is_empty());
-        Row { cells, details: below.into_iter().chain(row.details.iter().cloned()).collect() }
+        Row { cells, details: below.into_iter().chain(row.details.iter().cloned()).collect(), also: String::new() }
     }
 
     /// Writes it as text.

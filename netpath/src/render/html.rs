@@ -5,10 +5,12 @@
 //! scripts of data are JSON without `<`.
 
 mod flows;
+mod patterns;
 mod sankey;
 mod table;
 mod terms;
 mod timeline;
+mod width;
 
 use std::io::{self, Write};
 
@@ -19,6 +21,7 @@ use flate2::write::GzEncoder;
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use self::patterns::patterns;
 use self::table::{Layout, heading, table};
 pub use self::timeline::Slice;
 use super::block::Block;
@@ -31,6 +34,8 @@ const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/script.js");
 /// How many rows of a table there are without the script, and at first with it.
 const ROWS: usize = 300;
+/// And at most, where more are asked for: a browser takes a minute for 65,536.
+const MOST_ROWS: usize = 3_000;
 /// How many conversations have pictures.
 const PICTURES: usize = 20;
 /// How the JSON gets out of the page without a browser.
@@ -43,11 +48,12 @@ const TAKE_OUT: &str = r#"sed -n '/^<script id="report"/,/^<\/script>/{//!p}' PA
 pub fn write(report: &Report, slices: &[Slice], out: &mut impl Write, view: &View) -> io::Result<()> {
     let everything = View { all: true, ..*view };
     let page = page(report, &everything, None);
-    let shown = if view.all { usize::MAX } else { view.top.unwrap_or(ROWS) };
+    let shown = if view.all { MOST_ROWS } else { view.top.unwrap_or(ROWS).min(MOST_ROWS) };
     writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n{}\n<body>", head(report).into_string())?;
     let has_timeline = slices.len() > 1 && !page.answer.is_empty();
     writeln!(out, "{}\n<main>", banner(&page, has_timeline).into_string())?;
     let Page { answer, rows, more, good, problems, .. } = page;
+    writeln!(out, "{}", patterns().into_string())?;
     writeln!(out, "{}", terms::section(&answer, report, view).into_string())?;
     writeln!(out, "{}", health(good.as_deref(), &problems).into_string())?;
     writeln!(out, "{}", sankey::section(report, view).into_string())?;
@@ -59,12 +65,16 @@ pub fn write(report: &Report, slices: &[Slice], out: &mut impl Write, view: &Vie
     writeln!(out, "{}", section(&rows, "conversations", first, shown).into_string())?;
     let count = if view.all { ROWS } else { view.top.unwrap_or(PICTURES).min(ROWS) };
     writeln!(out, "{}", flows::section(report, view, count).into_string())?;
-    for (index, block) in more.iter().filter(|block| !block.rows.is_empty()).enumerate() {
+    for (index, block) in with_rows(&more).enumerate() {
         writeln!(out, "{}", section(block, &format!("more-{index}"), "Name", shown).into_string())?;
     }
     writeln!(out, "{}\n</main>", about(report).into_string())?;
     write_report(report, out)?;
     writeln!(out, "<script>{SCRIPT}</script>\n</body>\n</html>")
+}
+
+fn with_rows(more: &[Block]) -> impl Iterator<Item = &Block> {
+    more.iter().filter(|block| !block.rows.is_empty())
 }
 
 /// What no page may do but show itself.
@@ -105,15 +115,19 @@ fn banner(page: &Page, has_timeline: bool) -> Markup {
         ("time", "Over time"),
         ("conversations", "Conversations"),
         ("flows", "Flows"),
-        ("json", "JSON"),
     ];
+    let links = links.into_iter().filter(|(id, _)| has_timeline || *id != "time");
+    let links = links.map(|(id, words)| (id.to_owned(), words.to_owned()));
+    let more = with_rows(&page.more).enumerate();
+    let more = more.map(|(index, block)| (format!("more-{index}"), heading(&block.title)));
+    let links = links.chain(more).chain([("json".to_owned(), "JSON".to_owned())]);
     html! {
         header {
             p class="head" { b { "netpath" } " " (page.head) }
             @if let Some(warning) = &page.warning { p class="warning" role="alert" { (warning) } }
             h1 { (answer) }
             nav aria-label="Parts of this page" {
-                @for (id, words) in links.iter().filter(|(id, _)| has_timeline || *id != "time") {
+                @for (id, words) in links {
                     a href={ "#" (id) } { (words) }
                 }
             }
@@ -146,11 +160,15 @@ fn section(block: &Block, id: &str, first: &str, shown: usize) -> Markup {
 
 fn about(report: &Report) -> Markup {
     let window = units::duration(report.window.duration_ns);
+    let only = report.selection.as_ref().map(|selection| sanitise(&selection.filters.join(" ")).into_owned());
     html! {
         section id="json" {
             h2 { "The report itself" }
             p {
-                "This file holds the whole report (" (window) ", schema " (sanitise(&report.schema)) "), as JSON. "
+                "This file holds the " @if only.is_none() { "whole " } "report (" (window) ", schema " (sanitise(&report.schema))
+                "), as JSON"
+                @if let Some(only) = only { "; of its flows only those with " (only) ", but the devices and totals of the node" }
+                ". "
                 button type="button" id="save" hidden { "Save JSON" }
             }
             p class="note" { "In a shell: " code { (TAKE_OUT) } }
@@ -196,7 +214,8 @@ mod tests {
                 luminance(rest.split([';', '\n']).next().expect("a colour"))
             };
             for back in ["bg", "card", "soft"] {
-                for text in ["text", "muted", "eni", "local", "host", "bad", "warn", "good", "other", "link"] {
+                for text in ["text", "muted", "eni", "local", "host", "bad", "warn", "good", "other", "transit", "link"]
+                {
                     let (one, other) = (of(text), of(back));
                     let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
                     assert!(contrast >= 4.5, "{text} on {back}: {contrast:.2} in {scheme}");

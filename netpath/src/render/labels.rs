@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::DeviceClass;
+use crate::path::verdict::Unknown;
 use crate::report::{CauseKind, Nat, PathClass, PeerKind, Scope, TermKind};
 
 /// `10.0.0.21:80`, `[fd00::1]:80`, `10.0.0.21`.
@@ -94,6 +95,16 @@ pub const fn cause(kind: CauseKind) -> &'static str {
         CauseKind::AttachWindow => "before netpath was attached",
         CauseKind::Sampling => "passed while counters were read",
         CauseKind::NotAttached => "not watched",
+    }
+}
+
+/// Why it is not known what CloudWatch and EC2 show.
+pub const fn unknown(why: Unknown) -> &'static str {
+    match why {
+        Unknown::NoTime => "the window has no length",
+        Unknown::NoEni => "no ENI was recognised",
+        Unknown::NoneCounted => "Container Insights counts none of these devices",
+        Unknown::Counters => "the counters of a device could not be read",
     }
 }
 

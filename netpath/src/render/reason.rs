@@ -2,6 +2,7 @@
 
 use crate::report::{Flow, PathReason};
 use crate::sanitise::sanitise;
+use crate::shell;
 
 /// The flow's reason and what it is about, as a clause; `None` for a path that needs none.
 pub fn reason(flow: &Flow) -> Option<String> {
@@ -17,14 +18,30 @@ pub fn clause(reason: PathReason, detail: Option<&str>) -> String {
     }
 }
 
-/// Commands that show more.
+/// Commands that show more, which a shell takes as they are printed.
 pub fn next(reason: PathReason, flow: &Flow) -> String {
-    let device = flow.hops.first().map_or_else(|| "DEVICE".into(), |hop| sanitise(&hop.device));
+    let hop = flow.hops.first();
+    let Some(device) = hop.and_then(|hop| shell::word(&hop.device)) else {
+        let commands = commands(reason, flow, DEVICE);
+        return match hop.filter(|_| commands.contains(DEVICE)) {
+            Some(hop) => {
+                format!("{commands} ({DEVICE}: number {} of ip link, whose name cannot be typed)", hop.ifindex)
+            }
+            None => commands,
+        };
+    };
+    commands(reason, flow, &device)
+}
+
+/// What stands for a name.
+const DEVICE: &str = "DEVICE";
+
+fn commands(reason: PathReason, flow: &Flow, device: &str) -> String {
     match reason {
         PathReason::NeverLeft | PathReason::NotSeenAgain => {
-            format!("{}; ip neigh; nft list ruleset", route(flow, &device))
+            format!("{}; ip neigh; nft list ruleset", route(flow, device))
         }
-        PathReason::Dropped => after_drop(flow, &device),
+        PathReason::Dropped => after_drop(flow, device),
         PathReason::DroppedByFilter => format!("tc -s filter show dev {device} ingress"),
         PathReason::DroppedByIpsecPolicy | PathReason::IpsecPolicy => "ip xfrm policy".to_owned(),
         PathReason::PolicyRoute => "ip rule; ip route show table all type local".to_owned(),
@@ -42,7 +59,7 @@ pub fn next(reason: PathReason, flow: &Flow) -> String {
         }
         PathReason::AmbiguousTranslation => "netpath report --duration 1s".to_owned(),
         PathReason::RecordsLost => "netpath report --max-flows 1000000".to_owned(),
-        PathReason::LoopbackDestination => format!("sysctl net.ipv4.conf.{device}.route_localnet"),
+        PathReason::LoopbackDestination => format!("cat /proc/sys/net/ipv4/conf/{device}/route_localnet"),
         PathReason::UnwatchedDevice | PathReason::OneSided => "netpath report --devices".to_owned(),
     }
 }
@@ -64,7 +81,8 @@ fn after_drop(flow: &Flow, device: &str) -> String {
     } else if is("QDISC") || is("TC_") {
         "tc -s qdisc; tc -s filter".to_owned()
     } else {
-        format!("netpath trace --drops 'host {} and host {}'", flow.src, flow.dst)
+        let filter = format!("host {} and host {}", flow.src, flow.dst);
+        format!("netpath trace --drops {}", shell::word(&filter).unwrap_or_default())
     }
 }
 

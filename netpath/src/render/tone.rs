@@ -18,6 +18,8 @@ pub enum Tone {
     Local,
     /// It stayed between the node and its pods.
     Host,
+    /// It passed through, in and out by an ENI.
+    Transit,
     /// Something is wrong or was dropped.
     Bad,
     /// Something is not known, or to be looked at.
@@ -30,9 +32,10 @@ impl Tone {
     /// That of a path.
     pub const fn of(path: PathClass) -> Self {
         match path {
-            PathClass::Eni | PathClass::Transit => Self::Eni,
+            PathClass::Eni => Self::Eni,
             PathClass::Local => Self::Local,
             PathClass::Host => Self::Host,
+            PathClass::Transit => Self::Transit,
             PathClass::Undelivered => Self::Bad,
             PathClass::Unresolved => Self::Warning,
         }
@@ -54,6 +57,7 @@ impl Tone {
             Self::Eni => Some(166),
             Self::Local => Some(32),
             Self::Host => Some(97),
+            Self::Transit => Some(30),
             Self::Bad => Some(161),
             Self::Warning => Some(130),
             Self::Good => Some(28),
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn colours_can_be_read_on_dark_and_light() {
-        for tone in [Tone::Eni, Tone::Local, Tone::Host, Tone::Bad, Tone::Warning, Tone::Good] {
+        for tone in [Tone::Eni, Tone::Local, Tone::Host, Tone::Transit, Tone::Bad, Tone::Warning, Tone::Good] {
             let luminance = luminance(tone.colour().expect("a colour"));
             let (on_black, on_white) = ((luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05));
             assert!(on_black >= 3.0 && on_white >= 3.0, "{tone:?}: {on_black:.1} on black, {on_white:.1} on white");

@@ -67,7 +67,8 @@ impl Scale {
     /// The same with a sign: "-5.1 kB".
     #[must_use]
     pub fn signed(self, count: i64) -> String {
-        format!("{}{}", if count < 0 { "-" } else { "" }, self.bytes(count.unsigned_abs()))
+        let sign = if count < 0 && self.per != Some(0) { "-" } else { "" };
+        format!("{sign}{}", self.bytes(count.unsigned_abs()))
     }
 
     /// A rate that is known already, in these units, whatever the others are: "2.9 GB/s".
@@ -114,6 +115,17 @@ pub fn share(part: u64, whole: u64) -> String {
         (part, whole) if part < whole => format!("{} %", ((part * 200 + whole) / (2 * whole)).min(99)),
         _ => "100 %".to_owned(),
     }
+}
+
+/// The same of a part that may be negative, or more than the whole: "-916 %", "-<1 %".
+#[must_use]
+pub fn signed_share(part: i64, whole: u64) -> String {
+    let (size, all) = (u128::from(part.unsigned_abs()), u128::from(whole));
+    let sign = if part < 0 && all > 0 { "-" } else { "" };
+    if size <= all || all == 0 {
+        return format!("{sign}{}", share(part.unsigned_abs(), whole));
+    }
+    format!("{sign}{} %", (size * 200 + all) / (2 * all))
 }
 
 /// A length of time: "250 ms", "10.0 s".
@@ -183,6 +195,7 @@ mod tests {
         assert_eq!(rates(500_000_000).bytes(1), "2 B/s");
         assert_eq!(rates(10_000_000_000).bytes(4), "0 B/s");
         assert_eq!(rates(0).bytes(4), "-");
+        assert_eq!(rates(0).signed(-4), "-");
         // More than any counter holds.
         assert_eq!(rates(1).bytes(u64::MAX), "18446744073.7 EB/s");
         assert_eq!(rates(1_000_000_000).signed(-5100), "-5.1 kB/s");
@@ -200,6 +213,18 @@ mod tests {
             (5, 5, "100 %"),
         ] {
             assert_eq!(share(part, whole), text);
+        }
+        for (part, whole, text) in [
+            (-5, 0, "-"),
+            (0, 5, "0 %"),
+            (5, 5, "100 %"),
+            (-1, 3, "-33 %"),
+            (-1, 1000, "-<1 %"),
+            (254, 25, "1016 %"),
+            (-229, 25, "-916 %"),
+            (i64::MIN, 1, "-922337203685477580800 %"),
+        ] {
+            assert_eq!(signed_share(part, whole), text);
         }
     }
 

@@ -257,6 +257,9 @@ pub struct Flow {
     /// Bytes that crossed an ENI besides, a second time: out by one and in again, or in and out. EC2 counts them too.
     #[serde(default)]
     pub again_bytes: u64,
+    /// What was under way between two hops at an end of the window, for those who add windows up; left out if that is nothing.
+    #[serde(default, skip_serializing_if = "UnderWay::is_nothing")]
+    pub under_way: UnderWay,
     /// For ICMP errors: the packet that they are about, as the first hop quotes it.
     #[serde(default)]
     pub about: Option<QuotedPacket>,
@@ -282,6 +285,24 @@ pub struct Flow {
     /// What it is in `node_network_total_bytes`: its part of each of the accounting's terms.
     #[serde(default)]
     pub terms: Vec<FlowTerm>,
+}
+
+/// What came in at the node's edge less what left by it. More: it was under way when the window ended, or was dropped. Less: it was
+/// under way when the window began. Nothing where only one of the two is seen by design.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// `skb->len`.
+    pub bytes: i64,
+    /// Packets.
+    pub packets: i64,
+}
+
+impl UnderWay {
+    /// Whether as much left as came in.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The packet that an ICMP error is about. It travelled the other way.

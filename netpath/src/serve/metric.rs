@@ -58,6 +58,10 @@ pub enum Metric {
     IncompleteWindows,
     /// What had no room among the series.
     SeriesDropped,
+    /// EMF events that were written.
+    EmfEvents,
+    /// EMF events that were given up.
+    EmfEventsDropped,
     /// In files for a fleet.
     FlowRecordsWritten,
     /// Of those, given up.
@@ -122,6 +126,8 @@ impl Metric {
             Self::Windows => (Counter, "windows", &[]),
             Self::IncompleteWindows => (Counter, "incomplete_windows", &[]),
             Self::SeriesDropped => (Counter, "series_dropped", &[]),
+            Self::EmfEvents => (Counter, "emf_events", &[]),
+            Self::EmfEventsDropped => (Counter, "emf_events_dropped", &[]),
             Self::FlowRecordsWritten => (Counter, "flow_records_written", &[]),
             Self::FlowRecordsDropped => (Counter, "flow_records_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
@@ -169,6 +175,8 @@ impl Metric {
                 "Windows that are not in node_network, container_insights and residual bytes, since a device's counters began anew"
             }
             Self::SeriesDropped => "Additions to new series that were beyond the limit (--max-series)",
+            Self::EmfEvents => "EMF events that were written",
+            Self::EmfEventsDropped => "EMF events that were given up, since nobody took them in time",
             Self::FlowRecordsWritten => "Records in finished files of --flows, of flows, ENIs and windows",
             Self::FlowRecordsDropped => "Records that could not be written to files of --flows, and were given up",
             Self::BuildInfo => "The netpath that runs; the value is 1",

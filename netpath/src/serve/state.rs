@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::metric::Metric;
 use super::series::Series;
 use super::totals::{self, Choice};
+use super::under_way::Pending;
 use crate::report::Report;
 
 /// How many intervals may pass without a window before something must be wrong, and how much longer.
@@ -33,13 +35,20 @@ pub struct Windows {
     pub ended: Option<Timestamp>,
     /// When there was last something to show.
     changed: Instant,
+    pending: Pending,
 }
 
 impl State {
     /// Before the first window.
     #[must_use]
     pub fn new(interval: Duration, max_series: usize) -> Self {
-        let windows = Windows { series: Series::new(max_series), last: None, ended: None, changed: Instant::now() };
+        let windows = Windows {
+            series: Series::new(max_series),
+            last: None,
+            ended: None,
+            changed: Instant::now(),
+            pending: Pending::default(),
+        };
         Self { windows: Mutex::new(windows), opened: AtomicBool::new(false), interval }
     }
 
@@ -64,12 +73,18 @@ impl State {
     /// Adds a window.
     pub fn add(&self, report: Arc<Report>, choice: &Choice) {
         let mut windows = self.windows();
-        totals::add(&mut windows.series, &report, choice);
+        let Windows { series, pending, .. } = &mut *windows;
+        totals::add(series, pending, &report, choice);
         let length = Duration::from_nanos(report.window.duration_ns);
         windows.ended =
             report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());
         windows.last = Some(report);
         windows.changed = Instant::now();
+    }
+
+    /// Adds to a counter.
+    pub fn count(&self, metric: Metric, labels: &[&str], value: u64) {
+        self.windows().series.add(metric, labels, value);
     }
 
     /// What there is; nobody else gets at it meanwhile.

@@ -4,6 +4,7 @@
 //! counters: at any time `node_network = Σ container_insights + Σ residual{kernel_more} − Σ residual{netpath_more}`, and a device's
 //! counters have grown by what the kernel's own have.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use hashbrown::{HashMap, HashSet};
 
 use super::metric::Metric;
 use super::series::Series;
+use super::under_way::{Amount, Held, Pending, Pod};
 use super::zones::Zones;
 use crate::model::{Allowances, Conntrack, DeviceClass, Direction, Eni, EniRole};
-use crate::report::{CauseKind, Device, Flow, PathClass, PeerKind, Report, TermKind};
+use crate::report::{CauseKind, Device, Flow, PathClass, Report, TermKind};
 use crate::sanitise::sanitise;
 
 /// What a pod receives, and what it sends.
@@ -35,16 +37,29 @@ pub struct Choice {
 }
 
 /// Adds what a window has.
-pub fn add(series: &mut Series, report: &Report, choice: &Choice) {
+pub fn add(series: &mut Series, pending: &mut Pending, report: &Report, choice: &Choice) {
     series.advance(Duration::from_nanos(report.window.duration_ns));
     series.add(Metric::Windows, &[], 1);
     series.set(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1);
+    let (held, over) = pending.roll(&report.flows);
+    let mut paths: BTreeMap<PathClass, Amount> = BTreeMap::new();
     for (path, total) in &report.totals.by_path {
-        series.add(Metric::Bytes, &[path.name()], total.bytes);
-        series.add(Metric::Packets, &[path.name()], total.packets);
+        paths.insert(*path, Amount { bytes: total.bytes, packets: total.packets });
+    }
+    for (flow, held) in report.flows.iter().zip(&held) {
+        let amount = paths.entry(flow.path).or_default();
+        *amount = amount.less(*held);
+    }
+    for Held { path, amount, .. } in &over {
+        let sum = paths.entry(*path).or_default();
+        *sum = Amount { bytes: sum.bytes + amount.bytes, packets: sum.packets + amount.packets };
+    }
+    for (path, Amount { bytes, packets }) in paths {
+        series.add(Metric::Bytes, &[path.name()], bytes);
+        series.add(Metric::Packets, &[path.name()], packets);
     }
     add_accounting(series, report);
-    add_pods(series, report);
+    add_pods(series, report, &held, &over);
     add_zones(series, report, &choice.zones);
     add_devices(series, &report.devices, choice.veths);
     add_enis(series, report);
@@ -79,43 +94,52 @@ fn add_residual(series: &mut Series, cause: &str, bytes: i64) {
     series.add(Metric::ResidualBytes, &[cause, "netpath_more"], sizes.1);
 }
 
-/// Bytes and packets.
-type Amount = [u64; 2];
-
-fn add_pods(series: &mut Series, report: &Report) {
-    let mut moved: HashMap<(Option<&str>, PathClass, &str), Amount> = HashMap::new();
+fn add_pods(series: &mut Series, report: &Report, held: &[Amount], over: &[Held]) {
+    let mut pods = Pods::new();
     for device in &report.devices {
         if let Some(pod) = device.pod.as_deref().filter(|_| !device.facts.vanished) {
             for path in USUAL_PATHS {
-                moved.entry((Some(pod), path, RECEIVE)).or_default();
-                moved.entry((Some(pod), path, TRANSMIT)).or_default();
+                pods.entry((Some(pod.into()), path, RECEIVE)).or_default();
+                pods.entry((Some(pod.into()), path, TRANSMIT)).or_default();
             }
         }
     }
     let mut between = 0;
-    for flow in &report.flows {
-        let ends = [(flow.src_peer_kind, &flow.src_pod, TRANSMIT), (flow.dst_peer_kind, &flow.dst_pod, RECEIVE)];
-        for (_, pod, direction) in ends.into_iter().filter(|(kind, ..)| *kind == Some(PeerKind::PodHere)) {
-            let apart = if flow.path == PathClass::Local { 0 } else { flow.local_bytes };
-            for (path, bytes, packets) in [(flow.path, flow.bytes - apart, flow.packets), (PathClass::Local, apart, 0)]
-            {
-                if bytes > 0 || packets > 0 {
-                    let [all_bytes, all_packets] = moved.entry((pod.as_deref(), path, direction)).or_default();
-                    *all_bytes += bytes;
-                    *all_packets += packets;
-                }
-            }
+    for (flow, held) in report.flows.iter().zip(held) {
+        let apart = if flow.path == PathClass::Local { 0 } else { flow.local_bytes };
+        let all = Amount { bytes: flow.bytes - apart, packets: flow.packets }.less(*held);
+        let part = Held::of(flow, all);
+        add_part(&mut pods, &part);
+        if apart > 0 {
+            // Their packets are counted with the others'.
+            add_part(&mut pods, &Held { path: PathClass::Local, amount: Amount { bytes: apart, packets: 0 }, ..part });
         }
         if flow.local_pair_left_node {
-            between += flow.bytes - flow.local_bytes;
+            between += all.bytes;
         }
     }
+    for part in over {
+        add_part(&mut pods, part);
+    }
     series.add(Metric::LocalPairEniBytes, &[], between);
-    for ((pod, path, direction), [bytes, packets]) in moved {
-        let (namespace, name) = pod.and_then(|pod| pod.split_once('/')).unwrap_or_default();
+    for ((pod, path, direction), Amount { bytes, packets }) in pods {
+        let (namespace, name) = pod.as_deref().and_then(|pod| pod.split_once('/')).unwrap_or_default();
         let labels = [namespace, name, path.name(), direction];
         series.add(Metric::PodBytes, &labels, bytes);
         series.add(Metric::PodPackets, &labels, packets);
+    }
+}
+
+/// By pod, path and direction.
+type Pods = HashMap<(Pod, PathClass, &'static str), Amount>;
+
+fn add_part(pods: &mut Pods, part: &Held) {
+    let Amount { bytes, packets } = part.amount;
+    for (pod, direction) in [(&part.src, TRANSMIT), (&part.dst, RECEIVE)] {
+        if let Some(pod) = pod.as_ref().filter(|_| bytes > 0 || packets > 0) {
+            let sum = pods.entry((pod.clone(), part.path, direction)).or_default();
+            *sum = Amount { bytes: sum.bytes + bytes, packets: sum.packets + packets };
+        }
     }
 }
 

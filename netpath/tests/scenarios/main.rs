@@ -249,6 +249,50 @@ fn sentences() {
     }
 }
 
+/// What to run next is that to a shell, too, whatever the device is called.
+#[test]
+fn commands_can_be_pasted() {
+    let mut kinds = Vec::new();
+    for scenario in ["delivered_here", "dropped_by_policy", "program_behind", "seen_dropped", "filter_dropped_nothing"]
+    {
+        for (name, is_typed) in [("v;id>q#$(id)'`", true), ("a b", true), ("veth0.1", true), ("v\u{1b}[2J", false)] {
+            let mut snapshot = read(scenario).snapshot;
+            for device in &mut snapshot.devices {
+                device.facts.name = name.to_owned();
+            }
+            let text = table(&path::report(&snapshot), &View::default(), &Screen::default());
+            let words = |command: &str| {
+                // Prints the words of whatever is run, each on a line.
+                let print = ["ip", "tc", "nft", "bpftool", "cat", "netpath"]
+                    .map(|program| format!("{program}() {{ printf '%s\n' {program} \"$@\"; }}\n"));
+                let mut shell = std::process::Command::new("/bin/sh");
+                shell.env("PATH", "/nowhere").args(["-c", &(print.concat() + command)]);
+                String::from_utf8(shell.output().unwrap().stdout).unwrap()
+            };
+            for line in text.lines().filter_map(|line| line.trim().strip_prefix("next: ")) {
+                if !is_typed {
+                    assert!(!line.contains("\\u{1b}"), "{line}");
+                    assert!(
+                        !line.contains("DEVICE") || line.contains("of ip link, whose name cannot be typed"),
+                        "{line}"
+                    );
+                    continue;
+                }
+                let words = words(line);
+                for (before, after) in [("\niif\n", "\n"), ("\ndev\n", "\n"), ("/conf/", "/route_localnet")] {
+                    if let Some((_, rest)) = words.split_once(before) {
+                        assert_eq!(rest.split_once(after).unwrap().0, name, "{line}");
+                        kinds.push(before);
+                    }
+                }
+            }
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
+
 /// A flow is found by what it has at any of its hops; where there is none, the error says what there is.
 #[test]
 fn selection() {

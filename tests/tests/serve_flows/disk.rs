@@ -1,8 +1,8 @@
 //! Folders that cannot be written into, and a disk that fills up.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, UdpSocket};
+use std::io::Write as _;
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Stdio;
@@ -48,15 +48,8 @@ fn what_cannot_be_written_is_said_at_the_start() {
 
 /// A metric's value; `None` if there is none.
 fn metric(lab: &Lab, name: &str) -> Option<u64> {
-    let get = || {
-        let mut stream = TcpStream::connect("127.0.0.1:9456").unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    };
-    let text = lab.node.namespace.run(get).unwrap();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    let answer = lab::http::get(&lab.node.namespace, "127.0.0.1:9456".parse().unwrap(), "/metrics", "").unwrap();
+    answer.text().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 const WRITTEN: &str = "netpath_flow_records_written_total";
@@ -80,7 +73,7 @@ fn a_full_disk_costs_records_and_no_more() {
     let disk = folder.path().display();
     let netpath = lab::netpath_binary().unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=8M none {disk} && exec {} serve --eni 'eth*' --interval 500ms --flows {disk}/flows",
+        "mount -t tmpfs -o size=8M none {disk} && exec {} serve --eni 'eth*' --interval 1s --flows {disk}/flows",
         netpath.display()
     );
     let mut command = lab.node.namespace.command("sh").unwrap();

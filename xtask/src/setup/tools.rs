@@ -7,12 +7,13 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 24] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
     ("iperf3", "iperf3"),
     ("jq", "jq"),
+    ("ping", "iputils-ping"),
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
@@ -51,6 +52,7 @@ const MANAGERS: [Manager; 4] = [
         install: &["install", "--assumeyes"],
         other_names: &[
             ("ip", "iproute"),
+            ("ping", "iputils"),
             ("bridge", "iproute"),
             ("tc", "iproute-tc"),
             ("iptables", "iptables-nft"),
@@ -63,6 +65,7 @@ const MANAGERS: [Manager; 4] = [
         command: "pacman",
         install: &["-S", "--needed", "--noconfirm"],
         other_names: &[
+            ("ping", "iputils"),
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
@@ -74,6 +77,7 @@ const MANAGERS: [Manager; 4] = [
         install: &["--non-interactive", "install"],
         other_names: &[
             ("iperf3", "iperf"),
+            ("ping", "iputils"),
             ("tshark", "wireshark"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),

@@ -15,6 +15,7 @@ use super::{EniEvidence, Layer, Link};
 use crate::model::DeviceClass;
 use crate::pattern::Pattern;
 use crate::sanitise::sanitise;
+use crate::shell;
 
 /// Which devices are ENIs: by evidence, or by name if the user gives globs.
 #[derive(Clone, Debug, Default)]
@@ -155,12 +156,9 @@ impl EniChoice {
             let uplink = around.uplinks.devices().into_iter().find_map(|uplink| {
                 links.iter().find(|link| link.ifindex == uplink && !is_of_a_pod(link, around, &uplinks))
             });
-            let instead = uplink.map_or_else(
+            let instead = uplink.and_then(|link| shell::word(&link.name)).map_or_else(
                 || "name the ENIs alone".to_owned(),
-                |link| {
-                    let name = sanitise(&link.name);
-                    format!("the default route leaves by {name}: if that is the ENI, write --eni {name}")
-                },
+                |name| format!("the default route leaves by {name}: if that is the ENI, write --eni {name}"),
             );
             bail!(
                 "--eni '{}' matches {}{others}, which is not an ENI but the host's end of a pod's veth pair ({why}); \

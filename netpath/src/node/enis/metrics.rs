@@ -89,7 +89,13 @@ pub fn ipam(first: &Values, last: &Values) -> Ipam {
     let metric = |&(name, helper_name, counter): &(&'static str, Option<&str>, bool)| {
         let value = *last.get(name)?;
         let since = first.get(name).filter(|_| counter).and_then(|first| value.checked_sub(*first));
-        Some(IpamMetric { name: name.to_owned(), helper_name: helper_name.map(str::to_owned), value, in_window: since })
+        Some(IpamMetric {
+            name: name.to_owned(),
+            helper_name: helper_name.map(str::to_owned),
+            value,
+            counter,
+            in_window: since,
+        })
     };
     Ipam { metrics: METRICS.iter().filter_map(metric).collect() }
 }

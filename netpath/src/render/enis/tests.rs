@@ -63,10 +63,11 @@ fn enis() -> Vec<Eni> {
 }
 
 fn ipam() -> Ipam {
-    let metric = |name: &str, helper: Option<&str>, value, in_window| IpamMetric {
+    let metric = |name: &str, helper: Option<&str>, value, in_window: Option<u64>| IpamMetric {
         name: name.to_owned(),
         helper_name: helper.map(str::to_owned),
         value,
+        counter: in_window.is_some(),
         in_window,
     };
     Ipam {
@@ -160,6 +161,7 @@ fn no_control_character_reaches_the_terminal() {
             name: bad.to_owned(),
             helper_name: Some(bad.to_owned()),
             value: 1,
+            counter: false,
             in_window: None,
         }],
     };

@@ -2,12 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::super::block::shorten;
 use super::super::explain;
 use super::super::labels::{address_and_port, device_class};
 use super::super::report::View;
 use super::super::units::Scale;
+use super::ROWS;
 use super::timeline::class;
+use super::width::{fit, pixels};
 use crate::model::DeviceClass;
 use crate::path::conversations::{flow, is_icmp, of_report};
 use crate::report::{Flow, Hop, PathClass, PeerKind, Report};
@@ -21,8 +22,11 @@ pub fn section(report: &Report, view: &View, count: usize) -> Markup {
         section id="flows" class="wide" {
             h2 { "The paths of flows" }
             p class="note" {
-                "Of each conversation its largest flow in either direction; the largest conversations first. NAT marks an \
-                 address that is not what it was at the hop before."
+                @if count < all.len() {
+                    "Of the " (count) " largest of " (all.len()) " conversations (" code { "--top N" } ", " code { "--all" }
+                    ": of up to " (ROWS) "), "
+                } @else { "Of each conversation " }
+                "the largest flow in either direction. NAT marks an address that is not what it was at the hop before."
             }
             @for one in all.iter().take(count) {
                 @for flow in one.flows.iter().filter_map(|id| flow(&report.flows, *id)) { (details(flow, report, scale)) }
@@ -37,7 +41,7 @@ fn details(flow: &Flow, report: &Report, scale: Scale) -> Markup {
             summary {
                 span class={ "key " (class(flow.path)) } { (flow.path.name()) } " "
                 span class="ends" { (explain::ends(flow)) } " "
-                span class="amount" { (scale.bytes(flow.bytes)) }
+                span class="amount" { (scale.bytes(flow.bytes)) ", flow " (flow.id) }
             }
             div class="scroll" tabindex="0" role="region" aria-label={ "Path of flow " (flow.id) } { (picture(flow, report, scale)) }
             p { (explain::explain_flow(flow, report, scale).trim_end()) }
@@ -56,7 +60,9 @@ struct Stop {
 
 const HEIGHT: f64 = 46.0;
 const ARROW: f64 = 34.0;
-const NAME: usize = 30;
+/// The most room of a name, and that of a letter of an address.
+const NAME: f64 = 220.0;
+const ADDRESS: f64 = 7.4;
 
 fn picture(flow: &Flow, report: &Report, scale: Scale) -> Markup {
     let stops = stops(flow, report, scale);
@@ -101,11 +107,15 @@ fn words(stops: &[Stop]) -> String {
 }
 
 /// Room for the longest of its texts.
-#[expect(clippy::cast_precision_loss, reason = "some dozens of characters")]
 fn width(stop: &Stop) -> f64 {
-    let below = stop.below.iter().map(|(text, nat)| text.chars().count() + if *nat { 4 } else { 0 });
-    let longest = below.chain(stop.lines.iter().map(|line| line.chars().count())).max().unwrap_or(0);
-    (longest as f64 * 7.4 + 20.0).max(110.0)
+    let below = stop.below.iter().map(|(text, nat)| ADDRESS * columns(text) + if *nat { 30.0 } else { 0.0 });
+    below.chain(stop.lines.iter().map(|line| pixels(line))).fold(90.0, f64::max) + 20.0
+}
+
+/// Of addresses, whose letters have one width.
+#[expect(clippy::cast_precision_loss, reason = "some dozens of characters")]
+fn columns(text: &str) -> f64 {
+    text.chars().count() as f64
 }
 
 /// The source, the hops, and the destination or the drop.
@@ -130,7 +140,7 @@ fn stops(flow: &Flow, report: &Report, scale: Scale) -> Vec<Stop> {
 
 fn end(pod: Option<&str>, kind: Option<PeerKind>, what: &str) -> Stop {
     let place = kind.map_or("not known", super::super::labels::peer);
-    let name = pod.map_or_else(|| place.to_owned(), |pod| shorten(&sanitise(pod), NAME, "…"));
+    let name = pod.map_or_else(|| place.to_owned(), |pod| fit(&sanitise(pod), NAME));
     Stop { class: "end", lines: [name, what.to_owned()], below: Vec::new() }
 }
 
@@ -148,7 +158,7 @@ fn stop(hop: &Hop, before: Option<&Hop>, flow: &Flow, report: &Report, scale: Sc
             Some(DeviceClass::Veth) => "local",
             _ => "other",
         },
-        lines: [shorten(&sanitise(&hop.device), NAME, "…"), format!("{what}, {}", explain::direction(hop.direction))],
+        lines: [fit(&sanitise(&hop.device), NAME), format!("{what}, {}", explain::direction(hop.direction))],
         below: vec![
             (address_and_port(hop.src, port(hop.sport)), src),
             (format!("→ {}", address_and_port(hop.dst, port(hop.dport))), dst),

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use self::layout::{Layout as Places, Link, Node, Ribbon, place};
 use self::parts::{Part, parts};
-use super::super::block::{Block, Cell, Column, shorten};
+use super::super::block::{Block, Cell, Column};
 use super::super::labels;
 use super::super::report::View;
 use super::super::tone::Tone;
@@ -17,6 +17,7 @@ use super::super::units::{Scale, share};
 use super::ROWS;
 use super::table::{Layout, table};
 use super::timeline::class;
+use super::width::{fit, pixels};
 use crate::report::{PathClass, Report};
 
 /// The picture as columns of nodes, and what is between them.
@@ -29,11 +30,11 @@ struct Picture {
 }
 
 /// Where a column stands, and how wide its nodes are.
-const COLUMNS: [f64; 3] = [268.0, 500.0, 760.0];
+const COLUMNS: [f64; 3] = [310.0, 550.0, 810.0];
 const NODE: f64 = 12.0;
-const WIDTH: f64 = 1030.0;
-/// Characters of a name.
-const NAME: usize = 26;
+const WIDTH: f64 = 1120.0;
+/// Between a node and its label, and around the picture.
+const SPACE: f64 = 8.0;
 
 /// The picture, and its numbers.
 pub fn section(report: &Report, view: &View) -> Markup {
@@ -116,14 +117,16 @@ fn node_of(node: &Node, top: f64, height: f64, total: u64, scale: Scale) -> Mark
     let x = COLUMNS[node.column];
     let path = PathClass::ALL.into_iter().find(|path| node.column == 1 && path.name() == node.label);
     let class = path.map_or("node", class);
-    let (at, anchor) = if node.column == 0 { (x - 8.0, "end") } else { (x + NODE + 8.0, "start") };
+    let (at, anchor) = if node.column == 0 { (x - SPACE, "end") } else { (x + NODE + SPACE, "start") };
+    let amount = scale.bytes(node.bytes);
+    let room = if node.column == 0 { at } else { WIDTH - at } - SPACE - pixels(&amount) - pixels(" ");
     let what = path.map_or(String::new(), |path| format!(" ({})", labels::path(path)));
     html! {
         g {
             title { (node.label) (what) ": " (scale.bytes(node.bytes)) ", " (share(node.bytes, total)) }
             rect class=(class) x=(x) y=(format!("{top:.2}")) width=(NODE) height=(format!("{:.2}", height.max(1.5))) {}
             text x=(at) y=(format!("{:.2}", top + height / 2.0)) text-anchor=(anchor) {
-                (shorten(&node.label, NAME, "…")) " " tspan class="amount" { (scale.bytes(node.bytes)) }
+                (fit(&node.label, room)) " " tspan class="amount" { (amount) }
             }
         }
     }
@@ -159,5 +162,5 @@ fn numbers(parts: &[Part], total: u64, scale: Scale) -> Markup {
             Cell::number(share(part.bytes, total), part.bytes),
         ]);
     }
-    table(&block, &Layout { first: "Pod", shown: ROWS, sorts: true, marks: &[] })
+    table(&block, &Layout { first: "Pod or others", shown: ROWS, sorts: true, marks: &[] })
 }

@@ -1,7 +1,16 @@
 "use strict";
 // Tables: sorted by a click on a heading, filtered by words, shown a part at a time.
 const STEP = 300;
+// What paper has at most: a browser lays out no more in reasonable time.
+const PAPER = 3000;
 const text = new Intl.Collator("en", { numeric: true });
+// IPv6: each group as a number, without "::".
+const address = /[0-9a-f]{0,4}:[0-9a-f]{0,4}:[0-9a-f:]*/gi;
+const ordered = (words) => words.replace(/\[(.*?)\]/g, "$1 ").replace(address, (found) => {
+  const [head, tail] = found.split("::").map((part) => part.split(":").filter(Boolean));
+  const groups = tail ? [...head, ...Array(Math.max(0, 8 - head.length - tail.length)).fill("0"), ...tail] : head;
+  return groups.map((group) => parseInt(group, 16)).join(":");
+});
 const make = (name, properties, ...inside) => {
   const element = Object.assign(document.createElement(name), properties);
   element.append(...inside);
@@ -15,11 +24,12 @@ function ofElements(row) {
     texts: [...row.cells].map((cell) => cell.textContent),
     numbers: [...row.cells].map((cell) => ("k" in cell.dataset ? Number(cell.dataset.k) : null)),
     below: below ? below.textContent : "",
+    also: row.dataset.also || "",
     elements: below ? [row, below] : [row],
   };
 }
 
-function ofData([cells, details = []]) {
+function ofData([cells, details, also]) {
   const parts = cells.map((cell) => (Array.isArray(cell) ? cell : [cell, null]));
   return {
     texts: parts.map((part) => part[0]),
@@ -27,6 +37,7 @@ function ofData([cells, details = []]) {
     classes: parts.map((part) => part[2] || ""),
     details,
     below: details.join(" "),
+    also,
     elements: null,
   };
 }
@@ -75,12 +86,16 @@ function upgrade(box) {
   const more = make("button", { type: "button", className: "more", textContent: "Show more" });
   // A few rows need no filter.
   if (count > 8) box.prepend(make("div", { className: "tools" }, make("label", {}, "Filter ", input), status));
-  box.append(more);
+  const paper = make("p", { className: "note paper" });
+  box.append(more, paper);
 
   const say = (there) => {
     const now = Math.min(limit, there);
     status.textContent = now === count ? `${count} rows` : `${now} of ${there} rows` + (there < count ? ` that match, of ${count}` : "");
     more.hidden = limit >= there;
+    const words = input.value.trim();
+    const those = words ? `: those with \u201c${words}\u201d` + (now < there ? `, of which there are ${there}` : "") : "";
+    paper.textContent = now === count ? "" : `${now} of ${count} rows` + those + (now < there ? "; the page itself has the others" : "");
   };
   const show = () => {
     body.replaceChildren(...shown.slice(0, limit).flatMap((row) => elements(row, heads)));
@@ -91,15 +106,16 @@ function upgrade(box) {
   const choose = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const has = (row) => {
-      row.search ??= (row.texts.join(" ") + " " + row.below).toLowerCase();
+      row.search ??= [...row.texts, row.below, row.also].join(" ").toLowerCase();
       return words.every((word) => row.search.includes(word));
     };
     shown = words.length ? rows().filter(has) : [...rows()];
     if (column >= 0) {
       const way = falling ? -1 : 1;
       const isNumber = heads[column].className === "n";
+      if (!isNumber) for (const row of shown) row.order = ordered(row.texts[column]);
       shown.sort((one, other) => {
-        const [a, b] = isNumber ? [one.numbers[column], other.numbers[column]] : [one.texts[column], other.texts[column]];
+        const [a, b] = isNumber ? [one.numbers[column], other.numbers[column]] : [one.order, other.order];
         if (!isNumber) return way * text.compare(a, b);
         // What is not known comes last.
         if (a === null || b === null) return (a === null) - (b === null);
@@ -132,8 +148,22 @@ function upgrade(box) {
     limit += STEP;
     if (rest) shown = [...rows()];
     show();
+    if (more.hidden) box.querySelector(".scroll").focus();
   });
   say(count);
+
+  // Paper has no button for more.
+  let before = 0;
+  addEventListener("beforeprint", () => {
+    before = limit;
+    limit = Math.max(limit, PAPER);
+    if (rest) shown = [...rows()];
+    show();
+  });
+  addEventListener("afterprint", () => {
+    limit = before;
+    show();
+  });
 }
 
 document.querySelectorAll(".rows[data-sorts]").forEach(upgrade);

@@ -39,7 +39,9 @@ pub fn table(block: &Block, layout: &Layout) -> Markup {
                 }
             }
             @if !rest.is_empty() {
-                p class="note count" { (head.len()) " of " (block.rows.len()) " rows; the others need this page's script." }
+                p class="note count" {
+                    (head.len()) " of " (block.rows.len()) " rows; the others need this page's script, or are in its JSON."
+                }
                 script type="application/json" { (PreEscaped(data(rest))) }
             }
         }
@@ -48,7 +50,7 @@ pub fn table(block: &Block, layout: &Layout) -> Markup {
 
 fn row_of(block: &Block, row: &Row, mark: Option<&(&'static str, String)>) -> Markup {
     html! {
-        tr {
+        tr data-also=[(!row.also.is_empty()).then_some(&row.also)] {
             @for (index, column) in block.columns.iter().enumerate() {
                 @let cell = row.cells.get(index).cloned().unwrap_or_default();
                 @let class = class(cell.tone, column);
@@ -87,13 +89,14 @@ pub fn name(tone: Tone) -> Option<&'static str> {
         Tone::Eni => Some("eni"),
         Tone::Local => Some("local"),
         Tone::Host => Some("host"),
+        Tone::Transit => Some("transit"),
         Tone::Bad => Some("bad"),
         Tone::Warning => Some("warn"),
         Tone::Good => Some("good"),
     }
 }
 
-/// `[[cells, details], …]`; a cell is a text, or a list of it, its number and its class.
+/// `[[cells, details, also], …]`; a cell is a text, or a list of it, its number and its class.
 fn data(rows: &[Row]) -> String {
     let cell = |cell: &Cell| match (cell.number, name(cell.tone)) {
         (None, None) => Value::from(cell.text.as_str()),
@@ -102,7 +105,7 @@ fn data(rows: &[Row]) -> String {
     };
     let row = |row: &Row| {
         let cells: Vec<Value> = row.cells.iter().map(cell).collect();
-        if row.details.is_empty() { json!([cells]) } else { json!([cells, row.details]) }
+        json!([cells, row.details, row.also])
     };
     // Nothing in it ends the script or begins a comment.
     let lines: Vec<String> = rows.iter().map(|one| row(one).to_string().replace('<', "\\u003c")).collect();

@@ -3,10 +3,10 @@
 use super::super::block::{Block, Cell, Column};
 use super::super::labels;
 use super::super::tone::Tone;
-use super::super::units::{Scale, duration, share};
+use super::super::units::{Scale, duration, share, signed_share};
 use super::View;
 use crate::path::totals::parts;
-use crate::path::verdict;
+use crate::path::verdict::{self, Unknown};
 use crate::report::{CauseKind, EniHealth, PathClass, Report, Selection, Term, TermKind, Totals};
 use crate::sanitise::sanitise;
 
@@ -18,15 +18,15 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
     if report.health.eni == EniHealth::None {
         return None;
     }
-    let Some(verdict) = verdict::verdict(report) else {
-        return Some(
-            "What CloudWatch and EC2 show is not known: the counters of a device could not be read.".to_owned(),
-        );
+    let verdict = match verdict::verdict(report) {
+        Ok(verdict) => verdict,
+        Err(why) => return Some(unknown(why, report, scale)),
     };
     let (cloudwatch, ec2) = (scale.rate(verdict.cloudwatch), scale.rate(verdict.ec2));
     let compared = match verdict.ratio() {
         None if verdict.cloudwatch > 0.0 => format!("CloudWatch shows {cloudwatch}, and EC2 nothing"),
         None => return Some("CloudWatch and EC2 show nothing: no byte was counted.".to_owned()),
+        Some(ratio) if ratio < 0.95 => return Some(format!("CloudWatch shows {cloudwatch}, less than EC2's {ec2}.")),
         Some(ratio) if ratio < 1.05 => return Some(format!("CloudWatch shows {cloudwatch}, as EC2 does ({ec2}).")),
         Some(ratio) => format!("CloudWatch shows {cloudwatch}, {} times EC2's {ec2}", times(ratio)),
     };
@@ -36,6 +36,18 @@ pub(super) fn verdict(report: &Report, scale: Scale) -> Option<String> {
     };
     let cause = verdict.cause.map(|(term, part)| format!(": {:.0} % {}", percent(part), words(term)));
     Some(format!("{compared}{}.", cause.unwrap_or_default()))
+}
+
+/// What is known of the two.
+fn unknown(why: Unknown, report: &Report, scale: Scale) -> String {
+    let rates = Scale::rates(scale.units(), report.window.duration_ns);
+    let why_not = labels::unknown(why);
+    match report.accounting.container_insights.node_network_total_bytes.filter(|_| why != Unknown::NoTime) {
+        Some(total) => {
+            format!("CloudWatch shows {}; what EC2 shows is not known: {why_not}.", rates.bytes(total))
+        }
+        None => format!("What CloudWatch and EC2 show is not known: {why_not}."),
+    }
 }
 
 /// "Flows with --path eni only:", and what the file was limited to before.
@@ -157,7 +169,7 @@ pub(super) fn why(report: &Report, view: &View, scale: Scale) -> Block {
         columns: vec![Column::words(""), Column::number("BYTES/S"), Column::number("SHARE")],
         ..Block::default()
     };
-    let part = |bytes: i64| total.map_or_else(String::new, |total| share(u64::try_from(bytes).unwrap_or(0), total));
+    let part = |bytes: i64| total.map_or_else(String::new, |total| signed_share(bytes, total));
     let is_small = |term: &&Term| {
         let shown = view.all || matches!(term.name, TermKind::Eni | TermKind::Residual);
         !shown && total.is_some_and(|total| term.bytes.unsigned_abs() < total / SMALL)

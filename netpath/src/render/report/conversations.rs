@@ -48,7 +48,16 @@ fn row(one: &Conversation, report: &Report, scale: Scale, flows: bool, is_wide: 
     if is_wide {
         cells.push(one.flows.iter().map(u64::to_string).collect::<Vec<_>>().join(", ").into());
     }
-    Row { cells, details: details(one, report, scale) }
+    let also = [behind(&one.from, one.from.port.filter(|_| flows)), behind(&one.to, one.to.port)].concat().join(" ");
+    Row { cells, details: details(one, report, scale), also }
+}
+
+/// What an end's name stands for.
+fn behind(end: &End, port: Option<u16>) -> Vec<String> {
+    let pod = end.pod.as_deref().filter(|_| end.service.is_some()).map(|pod| sanitise(pod).into_owned());
+    let is_named = end.service.is_some() || end.pod.is_some() || end.peer_kind == Some(PeerKind::ThisNode);
+    let address = end.address.filter(|_| is_named).map(|address| address_and_port(address, port));
+    pod.into_iter().chain(address).collect()
 }
 
 /// "default/client", "default/web:80"; with `each`, "default/client:51234".

@@ -82,7 +82,7 @@ fn row(device: &Device, scale: Scale) -> Row {
         difference,
     ];
     let notes = device_notes(device, scale);
-    Row { cells, details: if notes.is_empty() { Vec::new() } else { vec![notes] } }
+    Row { cells, details: if notes.is_empty() { Vec::new() } else { vec![notes] }, ..Row::default() }
 }
 
 /// Whose it is, what is wrong with it, and why the kernel counted something else.

@@ -108,6 +108,9 @@ pub struct FlowRecord<'a> {
     pub local_bytes: u64,
     /// Of `bytes`, those that travelled inside other packets (tunnels, IPsec), which are flows of their own.
     pub carried_bytes: u64,
+    /// What came in at the node's edge less what left by it. More than 0: under way between two hops when the window ended, and so in
+    /// `bytes` of the next window, too; or dropped.
+    pub under_way_bytes: i64,
     /// Both ends are pods of this node, and yet it crossed an ENI.
     pub local_pair_left_node: bool,
     /// Why it is `undelivered` or `unresolved`; `null` for other paths.
@@ -259,6 +262,7 @@ impl<'a> FlowRecord<'a> {
             eni_rx_bytes: flow.eni_rx_bytes,
             local_bytes: flow.local_bytes,
             carried_bytes: flow.carried_bytes,
+            under_way_bytes: flow.under_way.bytes,
             local_pair_left_node: flow.local_pair_left_node,
             reason: flow.reason,
             dropped_packets: flow.drops.iter().map(|drop| drop.packets).sum(),

@@ -7,7 +7,7 @@ use super::super::state::State;
 use super::super::style;
 use super::super::trend::{bar, trend};
 use super::shorten_end;
-use crate::path::verdict::verdict;
+use crate::path::verdict::{Unknown, verdict};
 use crate::render::block::{Screen, shorten};
 use crate::render::labels;
 use crate::render::report::{good, moment, problems, warning};
@@ -120,8 +120,15 @@ fn paths(state: &State, model: &Model, report: &Report, screen: &Screen) -> Vec<
 /// `node_network_total_bytes` against what EC2 shows.
 fn cloudwatch(state: &State, report: &Report, screen: &Screen) -> Line<'static> {
     let scale = Scale::rates(state.options.units, report.window.duration_ns);
-    let Some(verdict) = verdict(report) else {
-        return Line::styled("node_network_total_bytes is not known", style::of(Tone::Warning, screen));
+    let verdict = match verdict(report) {
+        Ok(verdict) => verdict,
+        Err(why) => {
+            let total = report.accounting.container_insights.node_network_total_bytes;
+            let known = total.filter(|_| why != Unknown::NoTime).map(|total| format!("{}, EC2", scale.bytes(total)));
+            let known = known.map_or_else(String::new, |known| format!(" {known}"));
+            let text = format!("node_network_total_bytes{known} is not known: {}", labels::unknown(why));
+            return Line::styled(shorten_end(&text, screen), style::of(Tone::Warning, screen));
+        }
     };
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| scale.bytes(bytes));
     let ec2 = &report.accounting.ec2;

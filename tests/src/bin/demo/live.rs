@@ -84,9 +84,9 @@ pub fn pictures(folder: &Path) -> Result<ExitCode> {
 }
 
 /// The lab, with those who serve.
-struct Node {
-    lab: Lab,
-    files: tempfile::TempDir,
+pub struct Node {
+    pub lab: Lab,
+    pub files: tempfile::TempDir,
     _servers: Vec<TcpServer>,
     talks: Vec<Talk>,
 }
@@ -99,7 +99,7 @@ struct Talk {
 }
 
 impl Node {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let lab = ["web-0", "web-1", "api-0", "db-0", "batch-0"].into_iter().fold(Lab::builder(), lab::LabBuilder::pod);
         let lab = lab.start()?;
         let files = lab.host_files()?;
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// All talk until the work is done.
-    fn while_it_talks<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn while_it_talks<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let done = AtomicBool::new(false);
         scope(|scope| {
             for talk in &self.talks {

@@ -2,12 +2,14 @@
 //! about Container Insights on EKS; then a pod calls a service; then single packets of a download are traced, beside its counts.
 //!
 //! In: options of `netpath report`, passed on. `--top`, with options of `netpath top`, or `--html FILE`, with those of
-//! `netpath replay`, show a node on which pods go on talking instead. Out: a report for each scene on stdout; on stderr what is
+//! `netpath replay`, show a node on which pods go on talking instead; `--serve`, with options of `netpath serve`, has a real Prometheus
+//! scrape it. Out: a report for each scene on stdout; on stderr what is
 //! going on, and what iperf3 and the kernel counted, to hold the report against. It leaves nothing behind, also when
 //! interrupted.
 
 mod live;
 mod picture;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -28,6 +30,8 @@ use lab::{
 const TOP: &str = "--top";
 /// First argument of a page; the second is its file.
 const HTML: &str = "--html";
+/// First argument of a node that Prometheus scrapes.
+const SERVE: &str = "--serve";
 /// First argument of what writes the README's pictures; the second is the folder.
 const PICTURES: &str = "--pictures";
 /// First argument of the process that netpath measures.
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == TRAFFIC => make_traffic(rest).map(|()| ExitCode::SUCCESS),
         // Ctrl-C is netpath's, which has the terminal.
         Some((first, rest)) if first == TOP => live::top(rest),
+        Some((first, rest)) if first == SERVE => clean_up_when_interrupted("demo").and_then(|()| serve::serve(rest)),
         Some((first, [file, rest @ ..])) if first == HTML => live::html(file, rest),
         Some((first, [folder])) if first == PICTURES => live::pictures(Path::new(folder)),
         _ => clean_up_when_interrupted("demo").and_then(|()| demonstrate(&arguments)),

@@ -101,6 +101,11 @@ fn veths_of_pods_are_not_enis() {
             assert_eq!(against(&[glob], &links, uplinks), None, "{glob}");
         }
     }
+    let mut links = links;
+    for (name, option) in [("v;id", "write --eni 'v;id', or"), ("v\u{1b}", "name the ENIs alone, or")] {
+        name.clone_into(&mut links[1].name);
+        assert!(against(&["eni*"], &links, main(&[3])).unwrap().contains(option), "{option}");
+    }
 }
 
 /// Where the veth is all there is, or what the default route stands on, the user knows best.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use super::super::super::labels::{counted, device_class};
-use crate::model::DeviceClass;
+use crate::model::{DeviceClass, Direction};
 use crate::path::select;
 use crate::report::{Flow, Hop, PathClass, PeerKind, Report};
 use crate::sanitise::sanitise;
@@ -36,6 +36,8 @@ const DEVICES: usize = 8;
 enum Who<'a> {
     Pod(&'a str),
     Address(IpAddr),
+    /// Pods behind veths that lead to no address that is known to be a pod's, as behind a bridge.
+    Unnamed,
     Node,
     Others,
 }
@@ -51,7 +53,7 @@ pub fn parts(report: &Report) -> Vec<Part> {
     }
     let mut sums: HashMap<Key, u64> = HashMap::new();
     for flow in &report.flows {
-        let who = who(flow);
+        let who = who(flow, &classes);
         let own = flow.bytes.saturating_sub(flow.carried_bytes).saturating_sub(flow.local_bytes);
         for (path, bytes) in [(flow.path, own), (PathClass::Local, flow.local_bytes)] {
             for (device, bytes) in shares(flow, path, bytes, &classes) {
@@ -82,14 +84,21 @@ pub fn parts(report: &Report) -> Vec<Part> {
 }
 
 /// Whose bytes they are.
-fn who(flow: &Flow) -> Who<'_> {
+fn who<'a>(flow: &'a Flow, classes: &HashMap<u32, DeviceClass>) -> Who<'a> {
     let here = |kind, address| (kind == Some(PeerKind::PodHere)).then_some(Who::Address(address));
+    let behind_veth = |hop: Option<&Hop>, direction| {
+        hop.filter(|hop| hop.direction == direction && classes.get(&hop.ifindex) == Some(&DeviceClass::Veth))
+            .map(|_| Who::Unnamed)
+    };
     let (src, dst) = (flow.src_pod.as_deref(), flow.dst_pod.as_deref());
     let is_node = |kind| kind == Some(PeerKind::ThisNode);
     src.map(Who::Pod)
         .or_else(|| here(flow.src_peer_kind, flow.src))
+        .or_else(|| behind_veth(flow.hops.first(), Direction::Rx))
         .or_else(|| dst.map(Who::Pod))
         .or_else(|| here(flow.dst_peer_kind, last_address(flow)))
+        .or_else(|| behind_veth(flow.hops.last(), Direction::Tx))
+        .or_else(|| (flow.path == PathClass::Local).then_some(Who::Unnamed))
         .unwrap_or(if is_node(flow.src_peer_kind) || is_node(flow.dst_peer_kind) { Who::Node } else { Who::Others })
 }
 
@@ -174,6 +183,7 @@ fn names<'a>(sums: &HashMap<Key<'a>, u64>) -> HashMap<Who<'a>, String> {
         }
         Who::Pod(name) => sanitise(name).into_owned(),
         Who::Address(address) => format!("pod {address}"),
+        Who::Unnamed => "pods without a known name".to_owned(),
         Who::Node => "this node".to_owned(),
         Who::Others => "other hosts".to_owned(),
     };
