@@ -7,6 +7,8 @@ mod fleet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 
 use document::{Answers, Document};
 use fleet::Node;
@@ -158,6 +160,7 @@ fn a_fleet_is_counted_once() {
         .map(|(number, node)| (node.name.clone(), after.1[number] - before.1[number]))
         .collect();
 
+    are_as_their_schemas(&flows);
     // Of another day: who reads it cannot go on.
     for kind in ["flow", "eni", "window"] {
         let earlier = flows.join(format!("netpath.{kind}/date=2026-01-30/hour=01/node=node-b"));
@@ -178,6 +181,20 @@ fn a_fleet_is_counted_once() {
     }
 }
 
+/// Every file is there as a whole, and every record is as its schema has it.
+fn are_as_their_schemas(folder: &Path) {
+    let list = "find . -type f ! -name '*Z-0000.json.gz'; find . -name '*.json.gz' | xargs zcat";
+    let output = Command::new("sh").args(["-c", list]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut kinds = BTreeMap::new();
+    for line in output.stdout.split_inclusive(|byte| *byte == b'\n') {
+        let record: Value = lab::read(line).unwrap();
+        *kinds.entry(text(&record["schema"])).or_insert(0) += 1;
+    }
+    let kinds: Vec<_> = kinds.into_iter().filter(|(_, count)| *count >= 3).map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["netpath.eni/1", "netpath.flow/1", "netpath.window/1"]);
+}
+
 /// Rows as text, in an order that does not depend on the engine.
 fn sorted(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
     let cell = |value: &Value| value.as_f64().map_or_else(|| text(value), |number| number.to_string());
@@ -188,7 +205,7 @@ fn sorted(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
 
 /// In UTC.
 fn now(format: &str) -> String {
-    let output = std::process::Command::new("date").args(["-u", format]).output().unwrap();
+    let output = Command::new("date").args(["-u", format]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
