@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lab::{Lab, output_within, wait_until};
@@ -118,4 +118,38 @@ fn without_the_option_there_are_no_metrics_of_it() {
     wait_until("it serves", || metric(&lab, "process_open_fds").is_some());
     assert_eq!((metric(&lab, WRITTEN), metric(&lab, DROPPED)), (None, None));
     assert_eq!(serving.end(), "");
+}
+
+/// Files of the node that are being written, by name.
+fn unfinished(folder: &Path) -> Vec<String> {
+    let find = ["-name", ".*.unfinished", "-printf", "%f\n"];
+    let output = Command::new("find").arg(folder).args(find).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_killed_netpath_did_not_finish_goes_at_the_next_start() {
+    let lab = Lab::builder().start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |node: &str| {
+        let mut command = lab.netpath(&["serve", "--eni", "eth*", "--interval", "300ms", "--node-name", node]).unwrap();
+        command.arg("--flows").arg(folder.path()).args(["--listen", "127.0.0.1:0"]);
+        Serving::start(command.stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let killed = serve("one");
+    wait_until("a file is begun", || !unfinished(folder.path()).is_empty());
+    drop(killed);
+    let left = unfinished(folder.path());
+    assert!(!left.is_empty());
+    // Another node has nothing to do with it, nor has a second netpath of the same node with one that lives.
+    assert_eq!(serve("two").end(), "");
+    assert_eq!(unfinished(folder.path()), left);
+    let lives = serve("one");
+    assert!(unfinished(folder.path()).iter().all(|name| !left.contains(name)));
+    wait_until("a file is begun", || !unfinished(folder.path()).is_empty());
+    let begun = unfinished(folder.path());
+    assert_eq!(serve("one").end(), "");
+    assert!(begun.iter().all(|name| unfinished(folder.path()).contains(name)), "it is being written");
+    assert_eq!(lives.end(), "");
+    assert_eq!(unfinished(folder.path()), [""; 0]);
 }
