@@ -1,4 +1,5 @@
-//! What one cut after another costs: CPU time of `netpath report --interval 1s` while as many flows move in each second.
+//! What one cut after another costs: CPU time of `netpath report --interval 1s`, and of `netpath serve`, while as many flows move in
+//! each window.
 //!
 //! In: the netpath binary. Out: hundredths of a CPU, one for each run. Each flow is a datagram a window between two pods, through
 //! two hooks.
@@ -6,6 +7,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use lab::traffic::{FrameSocket, mac, send_datagrams};
-use lab::{Lab, read};
+use lab::{Lab, Running, http, read, wait_until};
 
 /// How many windows a run has.
 const WINDOWS: u32 = 8;
@@ -28,6 +30,57 @@ const PORTS: u32 = 60_000;
 
 /// CPU of netpath's process with so many flows and a window a second, `rounds` times.
 pub fn measure(flows: u32, rounds: usize) -> Result<Vec<f64>> {
+    with_receivers(flows, |lab, frames| (0..rounds).map(|_| run(lab, flows, frames)).collect())
+}
+
+/// What `netpath serve` takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// Hundredths of a CPU.
+    pub cpu: f64,
+    /// The most resident memory so far, in millions of bytes.
+    pub peak_mb: f64,
+}
+
+/// `netpath serve` with so many flows in each window of ten seconds.
+pub fn serve(flows: u32) -> Result<Served> {
+    const INTERVAL: Duration = Duration::from_secs(10);
+    const WINDOWS: u32 = 3;
+    with_receivers(flows, |lab, frames| {
+        let client = FrameSocket::open(&lab.pod("client").namespace, "eth0")?;
+        let mut netpath = lab.netpath(&["serve", "--eni", "eth*", "--interval", "10s"])?;
+        let netpath = Running::spawn(netpath.stdin(Stdio::null()).stderr(Stdio::null()))?;
+        let ready = || {
+            let answer = http::get(&lab.node.namespace, (Ipv4Addr::LOCALHOST, 9456).into(), "/readyz", "");
+            answer.is_ok_and(|answer| answer.status == 200)
+        };
+        wait_until("netpath is ready", ready);
+        let (begin, mut sent) = (Instant::now(), 0);
+        let mut send_until = |end: Duration| -> Result<()> {
+            while begin.elapsed() < end {
+                for part in frames.chunks(frames.len().div_ceil(100)) {
+                    client.send(part)?;
+                    sent += 1;
+                    sleep((INTERVAL / 100 * sent).saturating_sub(begin.elapsed()));
+                }
+            }
+            Ok(())
+        };
+        // The first window has netpath's own start.
+        send_until(INTERVAL)?;
+        let before = cpu_time(netpath.id())?;
+        send_until(INTERVAL * (1 + WINDOWS))?;
+        let used = cpu_time(netpath.id())?.saturating_sub(before);
+        let status = fs::read_to_string(format!("/proc/{}/status", netpath.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+        let peak_kb: f64 = peak.trim().trim_end_matches(" kB").parse()?;
+        let cpu = 100.0 * used.as_secs_f64() / (INTERVAL * WINDOWS).as_secs_f64();
+        Ok(Served { cpu, peak_mb: peak_kb * 1024.0 / 1e6 })
+    })
+}
+
+/// A node, a frame of each flow, and those who receive them.
+fn with_receivers<T>(flows: u32, work: impl FnOnce(&Lab, &[Vec<u8>]) -> Result<T>) -> Result<T> {
     let lab = Lab::builder().pod("client").pod("server").start()?;
     let frames = frames(&lab, flows)?;
     let ports = (0..=u16::try_from(flows / PORTS)?).map(|beyond| PORT + beyond);
@@ -37,7 +90,7 @@ pub fn measure(flows: u32, rounds: usize) -> Result<Vec<f64>> {
         for socket in &sockets {
             scope.spawn(|| discard(socket, &done));
         }
-        let measured = (0..rounds).map(|_| run(&lab, flows, &frames)).collect();
+        let measured = work(&lab, &frames);
         done.store(true, Ordering::Relaxed);
         measured
     })

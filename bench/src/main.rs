@@ -12,6 +12,7 @@ mod figures;
 mod frames;
 mod loaded;
 mod programs;
+mod scrape;
 mod start;
 mod trace;
 mod user_space;
@@ -156,6 +157,7 @@ fn run(cli: &Cli) -> Result<()> {
         let what = format!("CPU of netpath report --interval 1s, {} flows", document::thousands(flows.into()));
         figures.push(Figure::new(what, Unit::Percent, cut::measure(flows, plan.cuts)?, Some(Aim::AtMost(aim))));
     }
+    figures.extend(serve_figures()?);
     say("netpath trace");
     let kept = trace::kept(plan.cuts)?;
     figures.push(Figure::new(
@@ -181,6 +183,24 @@ fn run(cli: &Cli) -> Result<()> {
         say(&format!("wrote {}", path.display()));
     }
     Ok(())
+}
+
+fn serve_figures() -> Result<Vec<Figure>> {
+    say("netpath serve");
+    let mut figures = Vec::new();
+    for (flows, cpu, memory) in [(10_000, 1.0, 64.0), (65_536, 5.0, 160.0)] {
+        let served = cut::serve(flows)?;
+        let flows = document::thousands(flows.into());
+        let mut add = |what: &str, unit, sample, aim| {
+            let what = format!("{what} of netpath serve, {flows} flows");
+            figures.push(Figure::new(what, unit, vec![sample], Some(Aim::AtMost(aim))));
+        };
+        add("CPU", Unit::Percent, served.cpu, cpu);
+        add("most memory", Unit::Mb, served.peak_mb, memory);
+    }
+    let scrape = scrape::measure(250, 11)?;
+    figures.push(Figure::new("a scrape of 250 pods", Unit::Ms, scrape, Some(Aim::AtMost(20.0))));
+    Ok(figures)
 }
 
 fn traffic(plan: &Plan) -> Result<Vec<Traffic>> {

@@ -3,6 +3,7 @@
 mod emf;
 mod hostile;
 mod prometheus;
+mod soak;
 
 use std::fs;
 use std::net::SocketAddr;

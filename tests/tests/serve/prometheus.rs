@@ -26,7 +26,7 @@ fn sum(metrics: &str, series: &str) -> u64 {
 }
 
 /// The same as [`INVARIANT`], of one scrape.
-fn assert_adds_up(metrics: &str) {
+pub fn assert_adds_up(metrics: &str) {
     let residual = |sign: &str| {
         let of =
             metrics.lines().filter(|line| line.starts_with("netpath_residual_bytes_total{") && line.contains(sign));
@@ -38,7 +38,7 @@ fn assert_adds_up(metrics: &str) {
 }
 
 /// A pod's device that comes, has ten packets sent to it, and goes. Returns what its counters had.
-fn come_and_go(lab: &Lab, name: &str) -> u64 {
+pub fn come_and_go(lab: &Lab, name: &str) -> u64 {
     let node = &lab.node.namespace;
     let hooks = netpath_hooks(node).unwrap();
     let far = &lab.pod("client").namespace;
