@@ -1,8 +1,9 @@
-//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`.
+//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`, flow records for a fleet.
 //!
 //! In: reports, one a window, for ever. Out: sums of them, the last one, and answers for those who ask. It measures nothing.
 
 pub mod emf;
+pub mod flows;
 pub mod http;
 pub mod metric;
 mod page;

@@ -6,6 +6,7 @@ use std::path::Path;
 use netpath::doctor::Diagnosis;
 use netpath::render::devices::List;
 use netpath::report::{Diff, Report};
+use netpath::serve::flows::record::{EniRecord, FlowRecord, WindowRecord};
 use netpath::trace::Line;
 use schemars::{JsonSchema, generate::SchemaSettings};
 
@@ -23,6 +24,9 @@ fn they_are_current() {
         ("netpath.diff-1.json", schema_of::<Diff>()),
         ("netpath.trace-1.json", schema_of::<Line>()),
         ("netpath.doctor-1.json", schema_of::<Diagnosis>()),
+        ("netpath.flow-1.json", schema_of::<FlowRecord>()),
+        ("netpath.eni-1.json", schema_of::<EniRecord>()),
+        ("netpath.window-1.json", schema_of::<WindowRecord>()),
     ] {
         let path = folder.join(name);
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {

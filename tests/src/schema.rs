@@ -8,11 +8,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Each document by the name that it has in itself, and its schema.
-const SCHEMAS: [(&str, &str); 4] = [
+const SCHEMAS: [(&str, &str); 7] = [
     ("netpath.report/1", include_str!("../../docs/schema/netpath.report-1.json")),
     ("netpath.devices/1", include_str!("../../docs/schema/netpath.devices-1.json")),
     ("netpath.trace/1", include_str!("../../docs/schema/netpath.trace-1.json")),
     ("netpath.doctor/1", include_str!("../../docs/schema/netpath.doctor-1.json")),
+    ("netpath.flow/1", include_str!("../../docs/schema/netpath.flow-1.json")),
+    ("netpath.eni/1", include_str!("../../docs/schema/netpath.eni-1.json")),
+    ("netpath.window/1", include_str!("../../docs/schema/netpath.window-1.json")),
 ];
 
 /// Larger documents are not held against their schema: those are reports of a hundred thousand flows and more, for which an

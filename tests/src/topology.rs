@@ -87,6 +87,7 @@ pub enum Eni {
 /// Says which pods a lab shall have.
 #[derive(Debug, Default)]
 pub struct LabBuilder {
+    subnet: u8,
     pods: Vec<(String, Eni)>,
     card: bool,
     online: bool,
@@ -103,6 +104,14 @@ impl LabBuilder {
     #[must_use]
     pub fn pod_on(mut self, name: &str, eni: Eni) -> Self {
         self.pods.push((name.to_owned(), eni));
+        self
+    }
+
+    /// The node and its pods are in 10.0.N.0/24 and `2001:db8:a:N+1::/64`. Other than 0, where a node is without this, there is no
+    /// second ENI; 1 is `remote`'s.
+    #[must_use]
+    pub fn subnet(mut self, number: u8) -> Self {
+        self.subnet = number;
         self
     }
 
@@ -143,8 +152,12 @@ impl LabBuilder {
             ipv4: ipv4.into(),
             ipv6: ipv6.into(),
         };
+        let (third, ipv6_subnet) = (self.subnet, u16::from(self.subnet) + 1);
+        ensure!(third != 1, "subnet 1 is that of `remote`");
+        let has_eth1 = self.pods.iter().any(|(_, eni)| *eni == Eni::Secondary);
+        ensure!(third == 0 || !has_eth1, "a node in subnet {third} has one ENI");
         let mut lab = Lab {
-            node: host("node", [10, 0, 0, 5], [0x2001, 0xdb8, 0xa, 1, 0, 0, 0, 5]),
+            node: host("node", [10, 0, third, 5], [0x2001, 0xdb8, 0xa, ipv6_subnet, 0, 0, 0, 5]),
             outside: host("outside", [198, 51, 100, 7], [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7]),
             remote: host("remote", [10, 0, 1, 31], [0x2001, 0xdb8, 0xa, 2, 0, 0, 0, 0x31]),
             vpc: namespace("vpc"),
@@ -162,9 +175,9 @@ impl LabBuilder {
             ensure!(lab.pods.iter().all(|pod| pod.name != name), "there are two pods named {name}");
             lab.pods.push(Pod {
                 namespace: namespace(&format!("pod-{name}")),
-                ipv4: Ipv4Addr::new(10, 0, 0, index),
+                ipv4: Ipv4Addr::new(10, 0, third, index),
                 // Written like the IPv4 address's last byte: ::21 is pod 10.0.0.21.
-                ipv6: format!("2001:db8:a:1::{index}").parse()?,
+                ipv6: format!("2001:db8:a:{ipv6_subnet:x}::{index}").parse()?,
                 eni,
                 veth: veth_name(POD_NAMESPACE, &name),
                 name,

@@ -6,8 +6,8 @@
 mod ethtool;
 mod evidence;
 mod hostile;
-mod server;
-mod services;
+pub mod server;
+pub mod services;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -95,7 +95,7 @@ impl Moment {
     }
 }
 
-fn size(text: &str) -> Result<ByteSize, String> {
+pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     const LEAST: u64 = 1_000_000;
     let size: ByteSize = text.parse().map_err(|_| "write it like 100MB, 1GB or 512MiB".to_owned())?;
     if size.as_u64() < LEAST { Err("give 1MB or more".to_owned()) } else { Ok(size) }

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
 
 use super::AttachArgs;
-use super::time::interval;
+use super::record::size;
+use super::time::{age, interval};
 use crate::serve::emf::Target;
 use crate::serve::zones::Zone;
 
@@ -19,6 +21,8 @@ use crate::serve::zones::Zone;
 Examples:
   netpath serve                               curl http://127.0.0.1:9456/metrics
   netpath serve --listen 0.0.0.0:9456         for a Prometheus elsewhere; anybody who reaches it may read it
+  netpath serve --flows /var/lib/netpath/flows
+                                              files of flow records besides
   netpath serve --config /etc/netpath.toml    options from a file
 
 FILE is TOML with the long names of these options; what is given on the command line goes before it:
@@ -60,6 +64,16 @@ pub struct ServeArgs {
     /// zone is known by IMDS.
     #[arg(long = "zone", value_name = "SUBNET=ID")]
     pub zones: Vec<Zone>,
+    /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read; docs/fleet.md has their queries. Several
+    /// nodes may share it.
+    #[arg(long, value_name = "DIR")]
+    pub flows: Option<PathBuf>,
+    /// How large this node's files there may become together; then the oldest go.
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size, requires = "flows")]
+    pub flows_max_size: ByteSize,
+    /// How old they may become.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = age, requires = "flows")]
+    pub flows_max_age: Duration,
     /// What to measure.
     #[command(flatten)]
     pub attach: AttachArgs,

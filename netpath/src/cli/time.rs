@@ -34,6 +34,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How old something may become: also in days, `7d`.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 3_600;
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    match days.map(|days| days.saturating_mul(DAY)) {
+        Some(seconds) => duration(&seconds.to_string()),
+        None => duration(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +69,8 @@ mod tests {
         for bad in ["", "s", "0", "0s", "0.0", "-1s", "1s ago", "1x", "1.2.3", "10:00:00", "PT10S", "9999999h", &long] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+        assert_eq!((age("7d"), age("12h")), (Ok(ms(7 * 86_400_000)), Ok(ms(43_200_000))));
+        assert!(["0d", "d", "-1d", "999d", "99999999999999999999d", "1.5d"].into_iter().all(|text| age(text).is_err()));
         assert_eq!((interval("99ms").is_err(), interval("0.1")), (true, Ok(ms(100))));
     }
 }

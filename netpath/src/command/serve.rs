@@ -12,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use rustix::system::uname;
 use tokio::sync::oneshot;
 
 pub use self::config::{ConfigError, arguments};
@@ -22,7 +24,9 @@ use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
 use crate::serve::emf;
+use crate::serve::flows;
 use crate::serve::http::Site;
+use crate::serve::metric::Metric;
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
@@ -96,7 +100,8 @@ fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot:
     Ok((stop, thread))
 }
 
-/// The thread that makes reports of windows, so that devices are attached to meanwhile. It ends with its windows.
+/// The thread that makes reports of windows, so that devices are attached to meanwhile, and that writes what is to be written of
+/// them. It ends with its windows.
 fn judge(
     args: &ServeArgs,
     state: Arc<State>,
@@ -114,18 +119,62 @@ fn judge(
         log_group: args.emf_log_group.clone(),
     };
     let mut emf = emf.map(|queue| (emf::Events::new(names), queue));
+    let flows = flow_choice(args);
+    // What a folder allows is tried by the thread that writes: this one has rights that the other has not.
+    let (opened, wait) = mpsc::sync_channel(1);
     let thread = spawn("judge", move || {
+        let mut flows = match flows.map(open_flows).transpose() {
+            Ok(flows) => flows,
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return Ok(());
+            }
+        };
+        if flows.is_some() {
+            count(&state, flows::Counts::default());
+        }
+        let _ = opened.send(Ok(()));
         for snapshot in snapshots {
-            let report = path::report(&snapshot);
+            let report = Arc::new(path::report(&snapshot));
             drop(snapshot);
             if let Some((events, queue)) = &mut emf {
                 queue.push(events.of(&report));
             }
-            state.add(Arc::new(report), &choice);
+            state.add(Arc::clone(&report), &choice);
+            if let Some(flows) = &mut flows {
+                count(&state, flows.add(&report));
+            }
+        }
+        if let Some(mut flows) = flows {
+            count(&state, flows.finish());
         }
         Ok(())
     })?;
+    wait.recv().context("the thread that judges windows failed")??;
     Ok((sender, thread))
+}
+
+fn flow_choice(args: &ServeArgs) -> Option<flows::Choice> {
+    let here = || uname().nodename().to_string_lossy().into_owned();
+    Some(flows::Choice {
+        folder: args.flows.clone()?,
+        most_bytes: args.flows_max_size.as_u64(),
+        longest: args.flows_max_age,
+        observer: args.node_name.clone().unwrap_or_else(here),
+        cluster: args.cluster.clone(),
+    })
+}
+
+fn open_flows(choice: flows::Choice) -> anyhow::Result<flows::Writer> {
+    let folder = choice.folder.display().to_string().escape_debug().to_string();
+    flows::Writer::open(choice, Timestamp::now()).map_err(|error| {
+        anyhow!("cannot write flow records into {folder}: {}; name another folder", super::reason_not_made(&error))
+    })
+}
+
+fn count(state: &State, counts: flows::Counts) {
+    state.count(Metric::FlowRecordsWritten, &[], counts.written);
+    state.count(Metric::FlowRecordsDropped, &[], counts.dropped);
 }
 
 /// A thread without capabilities.

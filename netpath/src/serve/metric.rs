@@ -62,6 +62,10 @@ pub enum Metric {
     EmfEvents,
     /// EMF events that were given up.
     EmfEventsDropped,
+    /// In files for a fleet.
+    FlowRecordsWritten,
+    /// Of those, given up.
+    FlowRecordsDropped,
     /// Version.
     BuildInfo,
 }
@@ -124,6 +128,8 @@ impl Metric {
             Self::SeriesDropped => (Counter, "series_dropped", &[]),
             Self::EmfEvents => (Counter, "emf_events", &[]),
             Self::EmfEventsDropped => (Counter, "emf_events_dropped", &[]),
+            Self::FlowRecordsWritten => (Counter, "flow_records_written", &[]),
+            Self::FlowRecordsDropped => (Counter, "flow_records_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
         };
         Description { name, help: self.help(), kind, labels }
@@ -171,6 +177,8 @@ impl Metric {
             Self::SeriesDropped => "Additions to new series that were beyond the limit (--max-series)",
             Self::EmfEvents => "EMF events that were written",
             Self::EmfEventsDropped => "EMF events that were given up, since nobody took them in time",
+            Self::FlowRecordsWritten => "Records in finished files of --flows, of flows, ENIs and windows",
+            Self::FlowRecordsDropped => "Records that could not be written to files of --flows, and were given up",
             Self::BuildInfo => "The netpath that runs; the value is 1",
         }
     }

@@ -32,6 +32,12 @@ impl Metadata {
         self
     }
 
+    /// The id of its availability zone.
+    pub fn zone(mut self, id: &str) -> Self {
+        self.0.insert("placement/availability-zone-id".to_owned(), id.to_owned());
+        self
+    }
+
     /// Version 2: a token by PUT with how long it shall be good; without it, nothing.
     pub fn answer(&self, request: &Request) -> Reply {
         if request.path == "/latest/api/token" {
