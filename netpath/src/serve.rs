@@ -1,10 +1,12 @@
-//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`.
+//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`, counters and flows for
+//! OpenTelemetry.
 //!
 //! In: reports, one a window, for ever. Out: sums of them, the last one, and answers for those who ask. It measures nothing.
 
 pub mod emf;
 pub mod http;
 pub mod metric;
+pub mod otlp;
 mod page;
 mod process;
 pub mod prometheus;

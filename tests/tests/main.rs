@@ -37,6 +37,7 @@ mod random;
 mod reconcile;
 mod recording;
 mod serve;
+mod serve_otlp;
 mod stress;
 mod top;
 mod trace;

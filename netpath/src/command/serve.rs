@@ -1,6 +1,6 @@
 //! `netpath serve`: measures for ever, and shows others what the windows come to.
 //!
-//! In: the options. Out: answers over HTTP, until a signal. Three threads: one measures, one judges windows, one has the network. The
+//! In: the options. Out: answers over HTTP, and what is sent to others, until a signal. Three threads: one measures, one judges windows, one has the network. The
 //! last two need no capability, and have none.
 
 mod config;
@@ -23,6 +23,7 @@ use crate::path;
 use crate::privilege;
 use crate::serve::emf;
 use crate::serve::http::Site;
+use crate::serve::otlp::{self, Couriers};
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
@@ -43,7 +44,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     })?;
     let address = listener.local_addr().context("cannot read the address that is listened on")?;
     let state = Arc::new(State::new(args.interval, args.max_series));
-    let (stop_network, network) = network(listener, Arc::clone(&state))?;
+    let names = otlp::Names { cluster: args.cluster.clone(), node: args.node_name.clone() };
+    let (otlp, couriers) = args.otlp.as_ref().map(|endpoint| otlp::open(endpoint, names, &state)).unzip();
+    let (stop_network, network) = network(listener, Arc::clone(&state), couriers)?;
     let (emf, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
     let sink = sink
         .map(|sink| {
@@ -53,7 +56,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
             })
         })
         .transpose()?;
-    let (snapshots, judge) = judge(args, Arc::clone(&state), emf)?;
+    let (snapshots, judge) = judge(args, Arc::clone(&state), emf, otlp)?;
     let opened = || {
         state.opened();
         eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
@@ -80,17 +83,26 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     status
 }
 
-/// The thread that answers. It ends when it is told to.
-fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+/// The thread that answers and sends. It ends when it is told to.
+fn network(
+    listener: TcpListener,
+    state: Arc<State>,
+    couriers: Option<Couriers>,
+) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel();
     let thread = spawn("network", move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
         runtime.block_on(async {
-            tokio::select! {
+            let sending = couriers.map(Couriers::start);
+            let served = tokio::select! {
                 served = Site::new(state).serve(listener) => served.map(drop).context("cannot answer over HTTP"),
                 _ = stopped => Ok(()),
+            };
+            if let Some(sending) = sending {
+                sending.finish().await;
             }
+            served
         })
     })?;
     Ok((stop, thread))
@@ -101,6 +113,7 @@ fn judge(
     args: &ServeArgs,
     state: Arc<State>,
     emf: Option<emf::Queue>,
+    mut otlp: Option<otlp::Exporter>,
 ) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
@@ -116,12 +129,15 @@ fn judge(
     let mut emf = emf.map(|queue| (emf::Events::new(names), queue));
     let thread = spawn("judge", move || {
         for snapshot in snapshots {
-            let report = path::report(&snapshot);
+            let report = Arc::new(path::report(&snapshot));
             drop(snapshot);
             if let Some((events, queue)) = &mut emf {
                 queue.push(events.of(&report));
             }
-            state.add(Arc::new(report), &choice);
+            state.add(Arc::clone(&report), &choice);
+            if let Some(otlp) = &mut otlp {
+                otlp.add(&report);
+            }
         }
         Ok(())
     })?;

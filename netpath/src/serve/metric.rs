@@ -64,6 +64,10 @@ pub enum Metric {
     EmfEventsDropped,
     /// Version.
     BuildInfo,
+    /// What an OpenTelemetry collector has taken.
+    OtlpSent,
+    /// What was to be sent there and is not.
+    OtlpDropped,
 }
 
 /// What a metric is, for those who read it.
@@ -125,6 +129,8 @@ impl Metric {
             Self::EmfEvents => (Counter, "emf_events", &[]),
             Self::EmfEventsDropped => (Counter, "emf_events_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
+            Self::OtlpSent => (Counter, "otlp_sent", &["signal"]),
+            Self::OtlpDropped => (Counter, "otlp_dropped", &["signal", "reason"]),
         };
         Description { name, help: self.help(), kind, labels }
     }
@@ -172,6 +178,10 @@ impl Metric {
             Self::EmfEvents => "EMF events that were written",
             Self::EmfEventsDropped => "EMF events that were given up, since nobody took them in time",
             Self::BuildInfo => "The netpath that runs; the value is 1",
+            Self::OtlpSent => "Data points and log records that the OpenTelemetry collector has taken",
+            Self::OtlpDropped => {
+                "Data points and log records that the OpenTelemetry collector was to have and has not; of superseded ones it has newer ones"
+            }
         }
     }
 
