@@ -157,16 +157,15 @@ fn what_is_sent_is_what_was_counted() {
     assert_sums(&with_metrics(&decoded));
     let metrics = with_metrics(&decoded);
     let last_sums = metrics.last().unwrap();
-    let whole = |value: f64| value as u64;
-    assert_eq!(whole(last_sums.value("netpath.node_network_bytes", "")), node_network(node) - before);
+    assert_eq!(last_sums.value("netpath.node_network_bytes", ""), node_network(node) - before);
     let counted = device_counters(node).unwrap()["eth0"].since(eth0);
     for (direction, bytes) in [("receive", counted.rx_bytes), ("transmit", counted.tx_bytes)] {
         let labels = format!("class=eni,device=eth0,direction={direction}");
-        assert_eq!(whole(last_sums.value("netpath.device_kernel_bytes", &labels)), bytes, "{direction}");
+        assert_eq!(last_sums.value("netpath.device_kernel_bytes", &labels), bytes, "{direction}");
     }
     // Of the requests before the last.
     let logs = received.iter().filter(|request| request.signal() == "logs").count();
-    assert!(logs > 0 && whole(last_sums.value("netpath.otlp_sent", "signal=logs")) <= records(&decoded).count() as u64);
+    assert!(logs > 0 && last_sums.value("netpath.otlp_sent", "signal=logs") <= records(&decoded).count() as u64);
 
     assert_eq!(amounts(records(&decoded), "local"), expected(&[here[0], here[1], last]));
     assert_eq!(amounts(records(&decoded), "eni"), expected(&there));
@@ -200,16 +199,17 @@ fn assert_sums(requests: &[&Decoded]) {
                     assert_eq!(metric.temporality.as_deref(), Some("AGGREGATION_TEMPORALITY_CUMULATIVE"));
                     assert_eq!(metric.monotonic, Some(true));
                     assert!(starts(requests[0]) <= point.start && point.start < point.time, "{metric:?}");
-                    let last = sums.insert((metric.name.clone(), point.attributes.clone()), (point.start, point.value));
-                    let (start, value) = last.unwrap_or((point.start, 0.0));
-                    assert!(start == point.start && value <= point.value, "{metric:?}");
+                    let last = sums
+                        .insert((metric.name.clone(), point.attributes.clone()), (point.start, point.value.as_u64()));
+                    let (start, value) = last.unwrap_or((point.start, Some(0)));
+                    assert!(value.is_some() && start == point.start && value <= point.value.as_u64(), "{metric:?}");
                 }
             }
         }
     }
     assert!(times.is_sorted_by(|earlier, later| earlier < later), "{times:?}");
-    let windows: Vec<f64> = requests.iter().map(|request| request.value("netpath.windows", "")).collect();
-    assert!(windows.iter().zip(1..).all(|(window, number)| *window as i32 == number), "{windows:?}");
+    let windows: Vec<u64> = requests.iter().map(|request| request.value("netpath.windows", "")).collect();
+    assert!(windows.iter().copied().eq(1..=requests.len() as u64), "{windows:?}");
 }
 
 /// The receiver is not there, dies, is overloaded, asks for a pause, hangs, refuses, takes parts, is slow, and then is well.
@@ -278,7 +278,7 @@ fn a_receiver_that_fails_in_every_way() {
     let kept = by_status(&received, 200);
     let decoded = decode(&kept);
     assert_eq!(
-        with_metrics(&decoded).last().unwrap().value("netpath.node_network_bytes", "") as u64,
+        with_metrics(&decoded).last().unwrap().value("netpath.node_network_bytes", ""),
         node_network(node) - before
     );
     // What hung came again, and was refused then: each once.
@@ -294,7 +294,7 @@ fn by_status(received: &[Received], status: u16) -> Vec<Received> {
     received.iter().filter(|request| request.status == status).cloned().collect()
 }
 
-/// Where the collector is that PyPI's `rotel` has.
+/// Where the collector is that `PyPI`'s `rotel` has.
 fn rotel() -> PathBuf {
     let output = python().unwrap().args(["-c", "import rotel; print(rotel.__path__[0])"]).output().unwrap();
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join("rotel-agent")
@@ -318,7 +318,9 @@ fn through_a_collector() {
     let is_there = || node.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, 4318))).unwrap().is_ok();
     wait_until("the collector listens", is_there);
     let before = node_network(node);
-    let served = Served::start(&lab, &["--interval", "1h", "--otlp", "http://localhost:4318"]);
+    let options = tempfile::NamedTempFile::new().unwrap();
+    fs::write(options.path(), "interval = \"1h\"\notlp = \"http://localhost:4318\"\n").unwrap();
+    let served = Served::start(&lab, &["--config", options.path().to_str().unwrap()]);
     let socket = send(&lab, sink.address(), 100);
     lab.wait_until_quiet().unwrap();
     assert_eq!(served.end(), [""; 0], "{}", said());
@@ -328,7 +330,7 @@ fn through_a_collector() {
     });
     let decoded = decode(&receiver.received());
     let metrics = with_metrics(&decoded);
-    assert_eq!(metrics[0].value("netpath.node_network_bytes", "") as u64, node_network(node) - before, "{}", said());
+    assert_eq!(metrics[0].value("netpath.node_network_bytes", ""), node_network(node) - before, "{}", said());
     assert_eq!(amounts(records(&decoded), "local"), expected(&[socket]));
     assert!(decoded.iter().all(|request| request.resource["service.name"] == "netpath"));
 }

@@ -37,7 +37,7 @@ pub struct ServeArgs {
     /// Length of each window.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Duration,
-    /// Send series and flows of each window to the OpenTelemetry collector at this address: http://127.0.0.1:4318.
+    /// Send series and flows of each window to the OpenTelemetry collector at this URL, as OTLP over HTTP.
     #[arg(long, value_name = "URL")]
     pub otlp: Option<Endpoint>,
     /// Take options from this file.

@@ -115,7 +115,9 @@ impl Outbox {
         let (queue, added, is_losing) = (Mutex::new(Queue::new(room)), Notify::new(), AtomicBool::new(false));
         let outbox = Self { signal, queue, added, is_losing, state };
         outbox.count_sent(0);
-        losses.into_iter().for_each(|loss| outbox.count_lost(loss, 0));
+        for loss in losses {
+            outbox.count_lost(loss, 0);
+        }
         Arc::new(outbox)
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lab::{Namespace, python};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// A request, and the status that it was answered with; 0 if it was not.
 #[derive(Clone, Debug)]
@@ -75,7 +75,9 @@ impl Receiver {
                 let (stopped, keep, answer) = (stopped.clone(), keep.clone(), answer.clone());
                 threads.push(thread::spawn(move || serve(stream, &stopped, &keep, &*answer)));
             }
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
         Self { address, stop, received, thread: Some(thread) }
     }
@@ -188,7 +190,7 @@ pub struct Point {
     pub attributes: BTreeMap<String, String>,
     pub start: u64,
     pub time: u64,
-    pub value: f64,
+    pub value: Number,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,12 +214,12 @@ impl Record {
 
 impl Decoded {
     /// The value of a series; its labels as `a=b,c=d`, in the order of their names.
-    pub fn value(&self, metric: &str, labels: &str) -> f64 {
+    pub fn value(&self, metric: &str, labels: &str) -> u64 {
         let metric = self.metrics.iter().find(|one| one.name == metric).unwrap_or_else(|| panic!("no {metric}"));
         let is_meant = |point: &&Point| {
             point.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",") == labels
         };
-        metric.points.iter().find(is_meant).unwrap_or_else(|| panic!("{labels}: {metric:?}")).value
+        metric.points.iter().find(is_meant).unwrap_or_else(|| panic!("{labels}: {metric:?}")).value.as_u64().unwrap()
     }
 
     /// How many data points there are.

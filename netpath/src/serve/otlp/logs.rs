@@ -109,3 +109,115 @@ impl<T: Serialize> fmt::Display for Serialised<T> {
         self.0.serialize(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{NodeInfo, Window};
+    use crate::path;
+    use crate::serve::otlp::proto::Value;
+    use crate::snapshot::Snapshot;
+
+    fn flow(more: &serde_json::Value) -> Flow {
+        let mut flow = json!({
+            "id": 1, "conversation": 1, "proto": "icmp", "src": "10.0.0.21", "sport": null, "dst": "10.0.0.22", "dport": null,
+            "path": "local", "scope": null, "local_pair_left_node": false, "from_initiator": null, "bytes": 98, "packets": 1,
+            "wire_bytes": 98, "src_pod": null, "dst_pod": null, "hops": [],
+        });
+        flow.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(flow).expect("a flow")
+    }
+
+    fn report(flows: Vec<Flow>) -> Report {
+        let started_at = "2026-03-24T13:42:29Z".to_owned();
+        let window = Window { started_at, duration_ns: 500_000_000, ..Window::default() };
+        Report { flows, ..path::report(&Snapshot::new(NodeInfo::default(), window)) }
+    }
+
+    /// Attributes but for those of the window, as `key=value`.
+    fn attributes(of: Flow) -> Vec<String> {
+        let report = report(vec![of]);
+        let record = record(&report.flows[0], &report);
+        let value = |one: &KeyValue| match one.value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(Value::Text(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Truth(truth)) => truth.to_string(),
+            None => panic!("{one:?}"),
+        };
+        let is_meant = |one: &&KeyValue| !one.key.starts_with("netpath.window.");
+        record.attributes.iter().filter(is_meant).map(|one| format!("{}={}", one.key, value(one))).collect()
+    }
+
+    #[test]
+    fn requests_of_a_thousand() {
+        let report = report(vec![flow(&json!({})); 2001]);
+        let requests: Vec<_> = requests(&report, &Resource::default()).collect();
+        assert_eq!(requests.iter().map(|(_, records)| *records).collect::<Vec<_>>(), [1000, 1000, 1]);
+        let records = requests.iter().flat_map(|(request, _)| &request.resource_logs[0].scope_logs[0].records);
+        let times: Vec<u64> = records.map(|record| record.time).collect();
+        assert_eq!(times, vec![1_774_359_749_500_000_000; 2001], "date -d 2026-03-24T13:42:29.5Z +%s");
+    }
+
+    #[test]
+    fn what_there_is_not_is_left_out() {
+        assert_eq!(
+            attributes(flow(&json!({}))),
+            [
+                "source.address=10.0.0.21",
+                "destination.address=10.0.0.22",
+                "network.transport=icmp",
+                "network.type=ipv4",
+                "netpath.bytes=98",
+                "netpath.packets=1",
+                "netpath.wire_bytes=98",
+                "netpath.eni_rx_bytes=0",
+                "netpath.eni_tx_bytes=0",
+                "netpath.path=local",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_there_is() {
+        let all = flow(&json!({
+            "proto": "tcp", "src": "2001:db8::1", "sport": 443, "dst": "2001:db8::2", "dport": 40000, "path": "undelivered",
+            "reason": "never_left", "scope": "link_local", "nat": "dnat", "service": "a/b:c", "src_pod": "a/b\u{1b}[2J",
+            "dst_pod": "a/c", "src_peer_kind": "internet", "dst_peer_kind": "pod_here", "eni_rx_bytes": 98,
+            "from_initiator": false, "local_pair_left_node": true, "own": true,
+            "drops": [{"reason": null, "location": null, "in_node": null, "packets": 2},
+                      {"reason": "X", "location": null, "in_node": null, "packets": 3}],
+        }));
+        assert_eq!(
+            attributes(all),
+            [
+                "source.address=2001:db8::1",
+                "destination.address=2001:db8::2",
+                "network.transport=tcp",
+                "network.type=ipv6",
+                "source.port=443",
+                "destination.port=40000",
+                "network.io.direction=receive",
+                "netpath.bytes=98",
+                "netpath.packets=1",
+                "netpath.wire_bytes=98",
+                "netpath.eni_rx_bytes=98",
+                "netpath.eni_tx_bytes=0",
+                "netpath.path=undelivered",
+                "netpath.reason=never_left",
+                "netpath.scope=link_local",
+                "netpath.nat=dnat",
+                "netpath.service=a/b:c",
+                "netpath.src_pod=a/b\\u{1b}[2J",
+                "netpath.dst_pod=a/c",
+                "netpath.src_peer_kind=internet",
+                "netpath.dst_peer_kind=pod_here",
+                "netpath.from_initiator=false",
+                "netpath.local_pair_left_node=true",
+                "netpath.own=true",
+                "netpath.dropped_packets=5",
+            ]
+        );
+    }
+}

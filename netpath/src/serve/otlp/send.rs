@@ -229,7 +229,7 @@ impl Courier {
         }
         self.failures = self.failures.saturating_add(1);
         self.outbox.put_back(request);
-        let pause = asked.unwrap_or_else(|| answer::pause(self.failures, RandomState::new().build_hasher().finish()));
+        let pause = asked.unwrap_or_else(|| answer::pause(self.failures, random()));
         log::debug!("OTLP: {signal} wait for {pause:?}: {why}");
         tokio::select! {
             () = sleep(pause) => {}
@@ -259,6 +259,10 @@ impl Connection {
         });
         Ok(Self { sender, _task: task })
     }
+}
+
+fn random() -> u8 {
+    RandomState::new().build_hasher().finish().to_le_bytes()[0]
 }
 
 fn why(error: &hyper::Error) -> String {
