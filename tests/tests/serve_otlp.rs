@@ -43,13 +43,13 @@ impl Served {
         fs::read_to_string(self.folder.path().join("errors")).unwrap()
     }
 
-    /// Ends it by SIGTERM: what it said after its first line.
+    /// Ends it by SIGTERM: what it said of OTLP.
     fn end(self) -> Vec<String> {
         self.netpath.signal(libc::SIGTERM);
         let status = self.netpath.wait(Duration::from_mins(1)).unwrap();
         let messages = fs::read_to_string(self.folder.path().join("errors")).unwrap();
         assert!(status.success(), "{messages}");
-        messages.lines().filter(|line| !line.contains("serving on")).map(str::to_owned).collect()
+        messages.lines().filter(|line| line.contains("OTLP")).map(str::to_owned).collect()
     }
 }
 

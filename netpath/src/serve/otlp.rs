@@ -222,3 +222,55 @@ fn compressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
 fn nanoseconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::time::Duration;
+
+    use flate2::read::GzDecoder;
+
+    use super::proto::MetricsRequest;
+    use super::*;
+    use crate::model::{NodeInfo, Window};
+    use crate::path;
+    use crate::serve::totals::Choice;
+    use crate::snapshot::Snapshot;
+
+    /// Labels and values of what was counted.
+    fn counted(state: &State, of: Metric) -> Vec<(String, u64)> {
+        let named = |(labels, value): (&[Box<str>], u64)| (labels.join(" "), value);
+        state.windows().series.iter().filter(|(metric, _)| *metric == of).flat_map(|(_, all)| all.map(named)).collect()
+    }
+
+    #[test]
+    fn nothing_is_lost_uncounted() {
+        let state = Arc::new(State::new(Duration::from_secs(1), 100));
+        let endpoint = "http://127.0.0.1:4318".parse().expect("an endpoint");
+        assert_eq!([Metric::OtlpSent, Metric::OtlpDropped].map(|metric| counted(&state, metric).len()), [0, 0]);
+        let (mut exporter, _couriers) = open(&endpoint, Names::default(), &state);
+        let begin = [Metric::OtlpSent, Metric::OtlpDropped].map(|metric| counted(&state, metric));
+        assert_eq!(begin.each_ref().map(Vec::len), [2, 6]);
+        assert!(begin.iter().flatten().all(|(_, value)| *value == 0), "{begin:?}");
+
+        let window = Window { started_at: "2026-03-24T13:42:29Z".into(), duration_ns: 1, ..Window::default() };
+        let report = Arc::new(path::report(&Snapshot::new(NodeInfo::default(), window)));
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            state.add(Arc::clone(&report), &Choice::default());
+            exporter.add(&report);
+            waiting.push(exporter.metrics.queue().left());
+        }
+        let superseded =
+            counted(&state, Metric::OtlpDropped).into_iter().find(|(labels, _)| labels == "metrics superseded");
+        assert_eq!(superseded.map(|(_, points)| points), Some(waiting[0] + waiting[1]));
+
+        let request = exporter.metrics.take().expect("the newest");
+        let mut bytes = Vec::new();
+        GzDecoder::new(&*request.body).read_to_end(&mut bytes).expect("gzip");
+        let decoded = MetricsRequest::decode(&*bytes).expect("a request");
+        let metrics = &decoded.resource_metrics[0].scope_metrics[0].metrics;
+        assert!(metrics.iter().any(|metric| metric.name == "netpath.otlp_dropped"));
+        assert_eq!(exporter.logs.take(), None, "there was no flow");
+    }
+}

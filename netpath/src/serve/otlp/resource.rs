@@ -16,7 +16,7 @@ pub struct Names {
 /// What is true of all that is sent.
 pub fn resource(names: &Names, node: &NodeInfo) -> Resource {
     let hostname = sanitise(&node.hostname);
-    let name = names.node.as_deref().unwrap_or(&hostname);
+    let name = names.node.as_deref().filter(|name| !name.is_empty()).unwrap_or(&hostname);
     // Where Prometheus takes OTLP it becomes the label `instance`, without which the series of all nodes would be one.
     let instance = if names.cluster.is_empty() { name.to_owned() } else { format!("{}/{name}", names.cluster) };
     let known = [
