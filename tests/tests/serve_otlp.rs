@@ -5,13 +5,12 @@ mod receiver;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lab::traffic::{UdpSink, send_datagrams};
-use lab::{Lab, Namespace, Running, device_counters, python, wait_until};
+use lab::{Lab, Namespace, Running, device_counters, http, python, wait_until};
 use tempfile::TempDir;
 
 use self::receiver::{Decoded, FINE, Received, Receiver, Record, Reply, decode};
@@ -20,7 +19,7 @@ use self::receiver::{Decoded, FINE, Received, Receiver, Record, Reply, decode};
 const PAYLOAD: usize = 200;
 const FRAME_BYTES: u64 = 14 + 20 + 8 + 200;
 
-const PROMETHEUS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9456);
+const PROMETHEUS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9456);
 
 /// A running `netpath serve`, and what it says.
 struct Served {
@@ -53,13 +52,10 @@ impl Served {
     }
 }
 
-/// What is at `/metrics`.
+/// What `/metrics` says of it.
 fn scrape(node: &Namespace) -> BTreeMap<String, u64> {
-    let mut stream = node.run(|| TcpStream::connect(PROMETHEUS)).unwrap().unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let otlp = text.lines().filter(|line| line.starts_with("netpath_otlp_"));
+    let metrics = http::get(node, PROMETHEUS, "/metrics", "").unwrap();
+    let otlp = metrics.text().lines().filter(|line| line.starts_with("netpath_otlp_"));
     otlp.map(|line| line.rsplit_once(' ').unwrap())
         .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
         .collect()

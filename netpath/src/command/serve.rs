@@ -1,7 +1,7 @@
 //! `netpath serve`: measures for ever, and shows others what the windows come to.
 //!
-//! In: the options. Out: answers over HTTP, and what is sent to others, until a signal. Three threads: one measures, one judges windows, one has the network. The
-//! last two need no capability, and have none.
+//! In: the options. Out: answers over HTTP, and what is sent to others, until a signal. Three threads: one measures, one judges
+//! windows, one has the network. The last two need no capability, and have none.
 
 mod config;
 

@@ -160,11 +160,11 @@ impl Outbox {
     }
 
     fn count_sent(&self, items: u64) {
-        self.state.windows().series.add(Metric::OtlpSent, &[self.signal.name()], items);
+        self.state.count(Metric::OtlpSent, &[self.signal.name()], items);
     }
 
     fn count_lost(&self, loss: Loss, items: u64) {
-        self.state.windows().series.add(Metric::OtlpDropped, &[self.signal.name(), loss.name()], items);
+        self.state.count(Metric::OtlpDropped, &[self.signal.name(), loss.name()], items);
     }
 }
 

@@ -67,6 +67,7 @@ fn unit(name: &str) -> &'static str {
         "packets" => "{packet}",
         "flows" | "entries" | "capacity" => "{flow}",
         "windows" => "{window}",
+        "events" => "{event}",
         "devices" => "{device}",
         "addresses" => "{address}",
         _ => "",
