@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 use tokio::sync::Notify;
 
@@ -33,6 +33,8 @@ use crate::report::Report;
 
 /// Of log records that wait, compressed.
 const ROOM_FOR_LOGS: usize = 16 << 20;
+/// By how much a clock is inexact that nobody has set.
+const SLIGHT: SignedDuration = SignedDuration::from_secs(1);
 
 /// What OTLP sends apart from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +176,8 @@ pub struct Exporter {
     names: Names,
     /// When the first window began.
     start: Option<Timestamp>,
+    /// When the last one ended.
+    end: Option<Timestamp>,
     metrics: Arc<Outbox>,
     logs: Arc<Outbox>,
     state: Arc<State>,
@@ -184,7 +188,7 @@ pub struct Exporter {
 pub fn open(endpoint: &Endpoint, names: Names, state: &Arc<State>) -> (Exporter, Couriers) {
     let [metrics, logs] = [Signal::Metrics, Signal::Logs].map(|signal| Outbox::new(signal, Arc::clone(state)));
     let couriers = Couriers::new(endpoint, [&metrics, &logs]);
-    (Exporter { names, start: None, metrics, logs, state: Arc::clone(state) }, couriers)
+    (Exporter { names, start: None, end: None, metrics, logs, state: Arc::clone(state) }, couriers)
 }
 
 impl Exporter {
@@ -194,13 +198,23 @@ impl Exporter {
         let windows = self.state.windows();
         let began = report.window.started_at.parse().ok();
         let start = *self.start.get_or_insert_with(|| began.unwrap_or_else(Timestamp::now));
-        let end = windows.ended.unwrap_or_else(Timestamp::now);
+        let end = later(self.end, windows.ended.unwrap_or_else(Timestamp::now));
+        self.end = Some(end);
         let (request, points) = metrics::request(&windows.series, start, end, resource.clone());
         drop(windows);
         post(&self.metrics, &request, points);
-        for (request, records) in logs::requests(report, &resource) {
+        for (request, records) in logs::requests(report, end, &resource) {
             post(&self.logs, &request, records);
         }
+    }
+}
+
+/// The end of a window, after that of the one before. Clocks are not so exact as to promise that, and a point that is not later
+/// than the last one is refused. Where the clock was set back it is as it is.
+fn later(last: Option<Timestamp>, end: Timestamp) -> Timestamp {
+    match last {
+        Some(last) if last >= end && last.duration_since(end) < SLIGHT => last + SignedDuration::from_nanos(1),
+        _ => end,
     }
 }
 
@@ -236,6 +250,16 @@ mod tests {
     use crate::path;
     use crate::serve::totals::Choice;
     use crate::snapshot::Snapshot;
+
+    #[test]
+    fn times_go_on() {
+        let at = |second: i64, nanosecond: i32| Timestamp::new(second, nanosecond).expect("a time");
+        assert_eq!(later(None, at(5, 0)), at(5, 0));
+        assert_eq!(later(Some(at(5, 0)), at(6, 0)), at(6, 0));
+        assert_eq!(later(Some(at(5, 0)), at(5, 0)), at(5, 1));
+        assert_eq!(later(Some(at(5, 0)), at(4, 1)), at(5, 1));
+        assert_eq!(later(Some(at(5, 0)), at(4, 0)), at(4, 0), "set back");
+    }
 
     /// Labels and values of what was counted.
     fn counted(state: &State, of: Metric) -> Vec<(String, u64)> {

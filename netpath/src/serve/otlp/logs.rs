@@ -4,13 +4,13 @@
 //! none are `netpath.` and the report's name for the same.
 
 use std::fmt;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::nanoseconds;
 use super::proto::{INFO, KeyValue, LogRecord, LogsRequest, Resource, ResourceLogs, Scope, ScopeLogs};
+use crate::model::Window;
 use crate::report::{Flow, Nat, Report};
 use crate::sanitise::sanitise;
 
@@ -20,29 +20,28 @@ const MOST_RECORDS: usize = 1000;
 const EVENT: &str = "netpath.flow";
 
 /// Requests with all flows, and how many records each has.
-pub fn requests<'a>(report: &'a Report, resource: &'a Resource) -> impl Iterator<Item = (LogsRequest, u64)> + 'a {
-    report.flows.chunks(MOST_RECORDS).map(|flows| {
-        let records = flows.iter().map(|flow| record(flow, report)).collect();
+/// `end`: of the window.
+pub fn requests<'a>(
+    report: &'a Report,
+    end: Timestamp,
+    resource: &'a Resource,
+) -> impl Iterator<Item = (LogsRequest, u64)> + 'a {
+    report.flows.chunks(MOST_RECORDS).map(move |flows| {
+        let records = flows.iter().map(|flow| record(flow, &report.window, end)).collect();
         let scope_logs = vec![ScopeLogs { scope: Some(Scope::own()), records }];
         let resource_logs = vec![ResourceLogs { resource: Some(resource.clone()), scope_logs }];
         (LogsRequest { resource_logs }, flows.len() as u64)
     })
 }
 
-/// At the end of the window.
-fn record(flow: &Flow, report: &Report) -> LogRecord {
-    let window = &report.window;
-    let end = window
-        .started_at
-        .parse::<Timestamp>()
-        .and_then(|start| start.checked_add(Duration::from_nanos(window.duration_ns)))
-        .map_or(0, nanoseconds);
+fn record(flow: &Flow, window: &Window, end: Timestamp) -> LogRecord {
     let mut attributes = ends(flow);
     attributes.extend(amounts(flow));
     attributes.extend(facts(flow));
     attributes.push(KeyValue::text("netpath.window.started_at", &*window.started_at));
     attributes.push(KeyValue::number("netpath.window.duration_ns", window.duration_ns));
-    LogRecord { time: end, observed: end, severity: INFO, attributes, event_name: EVENT.to_owned() }
+    let time = nanoseconds(end);
+    LogRecord { time, observed: time, severity: INFO, attributes, event_name: EVENT.to_owned() }
 }
 
 /// Who talked to whom, by the conventions' names.
@@ -115,7 +114,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{NodeInfo, Window};
+    use crate::model::NodeInfo;
     use crate::path;
     use crate::serve::otlp::proto::Value;
     use crate::snapshot::Snapshot;
@@ -139,7 +138,7 @@ mod tests {
     /// Attributes but for those of the window, as `key=value`.
     fn attributes(of: Flow) -> Vec<String> {
         let report = report(vec![of]);
-        let record = record(&report.flows[0], &report);
+        let record = record(&report.flows[0], &report.window, Timestamp::UNIX_EPOCH);
         let value = |one: &KeyValue| match one.value.as_ref().and_then(|value| value.value.as_ref()) {
             Some(Value::Text(text)) => text.clone(),
             Some(Value::Number(number)) => number.to_string(),
@@ -153,11 +152,12 @@ mod tests {
     #[test]
     fn requests_of_a_thousand() {
         let report = report(vec![flow(&json!({})); 2001]);
-        let requests: Vec<_> = requests(&report, &Resource::default()).collect();
+        let end = Timestamp::from_second(5).expect("a time");
+        let requests: Vec<_> = requests(&report, end, &Resource::default()).collect();
         assert_eq!(requests.iter().map(|(_, records)| *records).collect::<Vec<_>>(), [1000, 1000, 1]);
         let records = requests.iter().flat_map(|(request, _)| &request.resource_logs[0].scope_logs[0].records);
         let times: Vec<u64> = records.map(|record| record.time).collect();
-        assert_eq!(times, vec![1_774_359_749_500_000_000; 2001], "date -d 2026-03-24T13:42:29.5Z +%s");
+        assert_eq!(times, vec![5_000_000_000; 2001]);
     }
 
     #[test]
