@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use lab::traffic::{UdpSink, send_datagrams};
@@ -245,10 +246,11 @@ fn a_receiver_that_fails_in_every_way() {
     let last_words = lonely.end();
     let lost = last_words.iter().filter(|line| line.contains("have no taker at the end")).count();
     assert_eq!((lost, last_words.len()), (2, 4), "{last_words:?}");
-    while !answered("logs", 3) || !answered("metrics", 6) {
+    wait_until("it is well for some windows", || {
         sockets.push(send(&lab, sink.address(), 10));
-        std::thread::sleep(Duration::from_millis(200));
-    }
+        thread::sleep(Duration::from_millis(200));
+        answered("logs", 3) && answered("metrics", 6)
+    });
     lab.wait_until_quiet().unwrap();
     // Until everything has been sent, and this is known.
     wait_until("all is counted", || {
