@@ -1,4 +1,5 @@
-//! Feeds other systems with what the windows have: counters for Prometheus, events for `CloudWatch`, flow records for a fleet.
+//! Feeds other systems with what the windows have: counters for Prometheus and OpenTelemetry, events for `CloudWatch`, flow records for
+//! a fleet.
 //!
 //! In: reports, one a window, for ever. Out: sums of them, the last one, and answers for those who ask. It measures nothing.
 
@@ -6,6 +7,7 @@ pub mod emf;
 pub mod flows;
 pub mod http;
 pub mod metric;
+pub mod otlp;
 mod page;
 mod process;
 pub mod prometheus;

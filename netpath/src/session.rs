@@ -19,7 +19,6 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use self::allowances::{allowances, candidates, name_enis, read_allowances};
@@ -88,7 +87,6 @@ pub struct Session {
 /// What was read when the window was opened.
 struct WindowStart {
     boundary: Boundary,
-    started_at: Timestamp,
     /// `None` if the kernel does not tell.
     conntrack: Option<Statistics>,
     /// The devices of default routes, as in the snapshot.
@@ -139,14 +137,12 @@ impl Session {
         }
         check_attached(&ledger)?;
         let default_routes = default_routes();
-        // What was counted while devices were being attached one by one belongs to no window.
-        let started_at = Timestamp::now();
         let names = PodWatcher::start(host);
         let diversions = diversions::Watch::start();
+        // What was counted while devices were being attached one by one belongs to no window.
         let (drainer, opened) = Drainer::start(drain)?;
         ledger.open(&opened);
         let start = WindowStart {
-            started_at,
             conntrack: conntrack.as_ref().ok().and_then(|_| statistics::read().ok()),
             default_routes,
             allowances: read_allowances(&ledger),
@@ -224,7 +220,6 @@ impl Session {
             tracker.near_boundary();
         }
         let default_routes = default_routes();
-        let started_at = Timestamp::now();
         let (mut flow_counts, closed) = self.drainer.cut()?;
         // Are read meanwhile.
         let (names, diversions) = (self.names.cut(last), self.diversions.cut(last));
@@ -257,7 +252,7 @@ impl Session {
                 ..node_info()
             },
             window: Window {
-                started_at: self.start.started_at.to_string(),
+                started_at: self.start.boundary.time.to_string(),
                 duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
                 skew_ns: Some(Skew { start: self.start.boundary.skew_ns(), end: closed.skew_ns() }),
                 interval_ns: None,
@@ -284,7 +279,7 @@ impl Session {
         };
         self.ledger.open(&closed);
         self.monitor.forget_past_routes();
-        self.start = WindowStart { boundary: closed, started_at, conntrack: statistics, default_routes, allowances };
+        self.start = WindowStart { boundary: closed, conntrack: statistics, default_routes, allowances };
         Ok(snapshot)
     }
 

@@ -38,6 +38,7 @@ mod reconcile;
 mod recording;
 mod serve;
 mod serve_flows;
+mod serve_otlp;
 mod stress;
 mod top;
 mod trace;

@@ -11,6 +11,7 @@ use super::AttachArgs;
 use super::record::size;
 use super::time::{age, interval};
 use crate::serve::emf::Target;
+use crate::serve::otlp::Endpoint;
 use crate::serve::zones::Zone;
 
 /// Options of `netpath serve`.
@@ -23,6 +24,7 @@ Examples:
   netpath serve --listen 0.0.0.0:9456         for a Prometheus elsewhere; anybody who reaches it may read it
   netpath serve --flows /var/lib/netpath/flows
                                               files of flow records besides
+  netpath serve --otlp http://127.0.0.1:4318  for an OpenTelemetry collector on this node
   netpath serve --config /etc/netpath.toml    options from a file
 
 FILE is TOML with the long names of these options; what is given on the command line goes before it:
@@ -39,6 +41,9 @@ pub struct ServeArgs {
     /// Length of each window.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Duration,
+    /// Send series and flows of each window to the OpenTelemetry collector at this URL, as OTLP over HTTP.
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<Endpoint>,
     /// Take options from this file.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

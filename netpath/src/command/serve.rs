@@ -1,7 +1,7 @@
 //! `netpath serve`: measures for ever, and shows others what the windows come to.
 //!
-//! In: the options. Out: answers over HTTP, until a signal. Three threads: one measures, one judges windows, one has the network. The
-//! last two need no capability, and have none.
+//! In: the options. Out: answers over HTTP, and what is sent to others, until a signal. Three threads: one measures, one judges
+//! windows, one has the network. The last two need no capability, and have none.
 
 mod config;
 
@@ -27,6 +27,7 @@ use crate::serve::emf;
 use crate::serve::flows;
 use crate::serve::http::Site;
 use crate::serve::metric::Metric;
+use crate::serve::otlp::{self, Couriers};
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
@@ -47,7 +48,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     })?;
     let address = listener.local_addr().context("cannot read the address that is listened on")?;
     let state = Arc::new(State::new(args.interval, args.max_series));
-    let (stop_network, network) = network(listener, Arc::clone(&state))?;
+    let names = otlp::Names { cluster: args.cluster.clone(), node: args.node_name.clone() };
+    let (otlp, couriers) = args.otlp.as_ref().map(|endpoint| otlp::open(endpoint, names, &state)).unzip();
+    let (stop_network, network) = network(listener, Arc::clone(&state), couriers)?;
     let (emf, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
     let sink = sink
         .map(|sink| {
@@ -57,7 +60,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
             })
         })
         .transpose()?;
-    let (snapshots, judge) = judge(args, Arc::clone(&state), emf)?;
+    let (snapshots, judge) = judge(args, Arc::clone(&state), emf, otlp)?;
     let opened = || {
         state.opened();
         eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
@@ -84,17 +87,26 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     status
 }
 
-/// The thread that answers. It ends when it is told to.
-fn network(listener: TcpListener, state: Arc<State>) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+/// The thread that answers and sends. It ends when it is told to.
+fn network(
+    listener: TcpListener,
+    state: Arc<State>,
+    couriers: Option<Couriers>,
+) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel();
     let thread = spawn("network", move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
         runtime.block_on(async {
-            tokio::select! {
+            let sending = couriers.map(Couriers::start);
+            let served = tokio::select! {
                 served = Site::new(state).serve(listener) => served.map(drop).context("cannot answer over HTTP"),
                 _ = stopped => Ok(()),
+            };
+            if let Some(sending) = sending {
+                sending.finish().await;
             }
+            served
         })
     })?;
     Ok((stop, thread))
@@ -106,6 +118,7 @@ fn judge(
     args: &ServeArgs,
     state: Arc<State>,
     emf: Option<emf::Queue>,
+    mut otlp: Option<otlp::Exporter>,
 ) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
@@ -143,6 +156,9 @@ fn judge(
             state.add(Arc::clone(&report), &choice);
             if let Some(flows) = &mut flows {
                 count(&state, flows.add(&report));
+            }
+            if let Some(otlp) = &mut otlp {
+                otlp.add(&report);
             }
         }
         if let Some(mut flows) = flows {

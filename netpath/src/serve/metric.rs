@@ -68,6 +68,10 @@ pub enum Metric {
     FlowRecordsDropped,
     /// Version.
     BuildInfo,
+    /// What an OpenTelemetry collector has taken.
+    OtlpSent,
+    /// What was to be sent there and is not.
+    OtlpDropped,
 }
 
 /// What a metric is, for those who read it.
@@ -131,6 +135,8 @@ impl Metric {
             Self::FlowRecordsWritten => (Counter, "flow_records_written", &[]),
             Self::FlowRecordsDropped => (Counter, "flow_records_dropped", &[]),
             Self::BuildInfo => (Gauge, "build_info", &["version"]),
+            Self::OtlpSent => (Counter, "otlp_sent", &["signal"]),
+            Self::OtlpDropped => (Counter, "otlp_dropped", &["signal", "reason"]),
         };
         Description { name, help: self.help(), kind, labels }
     }
@@ -180,6 +186,10 @@ impl Metric {
             Self::FlowRecordsWritten => "Records in finished files of --flows, of flows, ENIs and windows",
             Self::FlowRecordsDropped => "Records that could not be written to files of --flows, and were given up",
             Self::BuildInfo => "The netpath that runs; the value is 1",
+            Self::OtlpSent => "Data points and log records that the OpenTelemetry collector has taken",
+            Self::OtlpDropped => {
+                "Data points and log records that the OpenTelemetry collector was to have and has not; of superseded ones it has newer ones"
+            }
         }
     }
 

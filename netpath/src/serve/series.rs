@@ -23,11 +23,26 @@ pub struct Series {
     count: usize,
     /// Time that has passed.
     now: Duration,
+    /// The same before the last window.
+    before: Duration,
+}
+
+/// A value.
+#[derive(Clone, Copy, Debug)]
+pub struct Point<'a> {
+    /// Values of the metric's labels, in their order.
+    pub labels: &'a [Box<str>],
+    /// The value.
+    pub value: u64,
+    /// After how much time it began at 0.
+    pub began: Duration,
 }
 
 #[derive(Debug)]
 struct Sample {
     value: u64,
+    /// When the window began in which it was first there.
+    began: Duration,
     /// When what it is about was last there.
     seen: Duration,
 }
@@ -36,7 +51,8 @@ impl Series {
     /// None yet. `limit`: how many there may be of things that come and go.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let mut series = Self { families: BTreeMap::new(), limit, count: 0, now: Duration::ZERO };
+        let mut series =
+            Self { families: BTreeMap::new(), limit, count: 0, now: Duration::ZERO, before: Duration::ZERO };
         series.add(Metric::SeriesDropped, &[], 0);
         series
     }
@@ -62,6 +78,7 @@ impl Series {
 
     /// Time passes. What has not been there for five minutes expires.
     pub fn advance(&mut self, by: Duration) {
+        self.before = self.now;
         self.now += by;
         let mut expired = 0;
         for samples in
@@ -81,6 +98,17 @@ impl Series {
             .map(|(metric, samples)| (*metric, samples.iter().map(|(labels, sample)| (&**labels, sample.value))))
     }
 
+    /// The same, and when each began.
+    pub fn points(&self) -> impl Iterator<Item = (Metric, impl Iterator<Item = Point<'_>>)> {
+        self.families.iter().map(|(metric, samples)| {
+            let point = |(labels, sample)| {
+                let (labels, sample): (&Labels, &Sample) = (labels, sample);
+                Point { labels, value: sample.value, began: sample.began }
+            };
+            (*metric, samples.iter().map(point))
+        })
+    }
+
     /// `None` if there is no room for one more.
     fn sample(&mut self, metric: Metric, labels: &[&str]) -> Option<&mut Sample> {
         debug_assert_eq!(labels.len(), metric.description().labels.len(), "{metric:?}");
@@ -93,8 +121,8 @@ impl Series {
             }
             self.count += 1;
         }
-        let sample =
-            self.families.entry(metric).or_default().entry(labels).or_insert(Sample { value: 0, seen: self.now });
+        let new = Sample { value: 0, began: self.before, seen: self.now };
+        let sample = self.families.entry(metric).or_default().entry(labels).or_insert(new);
         sample.seen = self.now;
         Some(sample)
     }
@@ -129,6 +157,8 @@ mod tests {
         assert_eq!(values(&series, Metric::Bytes), [("local".to_owned(), 6)], "is for ever");
         series.add(Metric::PodBytes, &pod("c"), 5);
         assert_eq!(values(&series, Metric::PodBytes).len(), 2);
+        let began = series.points().filter(|(metric, _)| *metric == Metric::PodBytes).flat_map(|(_, points)| points);
+        assert_eq!(began.map(|point| point.began).collect::<Vec<_>>(), [Duration::ZERO, EXPIRES_AFTER]);
         assert_eq!(values(&series, Metric::SeriesDropped), [(String::new(), 1)]);
     }
 }

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use crate::kernel::drain::Drain;
 use crate::model::KernelCounters;
@@ -27,6 +28,8 @@ pub struct Boundary {
     pub before: Reading,
     /// When the epoch was flipped.
     pub at: Instant,
+    /// The same by the time of day.
+    pub time: Timestamp,
     /// Read after the flip.
     pub after: Reading,
 }
@@ -67,10 +70,10 @@ pub fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<
     // Without them, what they drop is unexplained. Not next to the flip: they change by less than the devices' counters do.
     let qdiscs = qdiscs::read().ok();
     let before = counters.read().context(unreadable)?;
-    let at = Instant::now();
+    let (at, time) = (Instant::now(), Timestamp::now());
     drain.flip().context(FLIP)?;
     let after = counters.read().context(unreadable)?;
-    Ok(Boundary { early, qdiscs, before, at, after })
+    Ok(Boundary { early, qdiscs, before, at, time, after })
 }
 
 /// What failed if the epoch did not change.

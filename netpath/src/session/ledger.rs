@@ -99,6 +99,7 @@ mod tests {
     use std::collections::HashMap;
     use std::time::Instant;
 
+    use jiff::Timestamp;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -225,7 +226,14 @@ mod tests {
             ended: now,
             devices: links.iter().map(|(index, link)| (*index, counted(link))).collect(),
         };
-        Boundary { early: reading(), qdiscs: None, before: reading(), at: now, after: reading() }
+        Boundary {
+            early: reading(),
+            qdiscs: None,
+            before: reading(),
+            at: now,
+            time: Timestamp::UNIX_EPOCH,
+            after: reading(),
+        }
     }
 
     /// The devices by their names, which are never used again, and what was seen at each. Indexes may differ.
