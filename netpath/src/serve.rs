@@ -7,6 +7,7 @@ pub mod emf;
 pub mod flows;
 pub mod http;
 pub mod metric;
+pub mod names;
 pub mod otlp;
 mod page;
 mod process;

@@ -4,6 +4,7 @@
 //! windows, one has the network. The last two need no capability, and have none.
 
 mod config;
+mod exports;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -12,22 +13,22 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use jiff::Timestamp;
 use rustix::system::uname;
 use tokio::sync::oneshot;
 
 pub use self::config::{ConfigError, arguments};
+use self::exports::{Exports, flow_choice};
 use super::measure::{Measured, Plan, Windows, measure};
 use super::output::Reader;
 use crate::cli::ServeArgs;
 use crate::kernel::drain::FLOWS_IN_MEMORY;
 use crate::path;
 use crate::privilege;
-use crate::serve::emf;
+use crate::serve::emf::{self, Events, Sink};
 use crate::serve::flows;
 use crate::serve::http::Site;
-use crate::serve::metric::Metric;
-use crate::serve::otlp::{self, Couriers};
+use crate::serve::names::Names;
+use crate::serve::otlp::{self, Senders};
 use crate::serve::state::State;
 use crate::serve::totals::Choice;
 use crate::serve::zones::Zones;
@@ -48,19 +49,23 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     })?;
     let address = listener.local_addr().context("cannot read the address that is listened on")?;
     let state = Arc::new(State::new(args.interval, args.max_series));
-    let names = otlp::Names { cluster: args.cluster.clone(), node: args.node_name.clone() };
-    let (otlp, couriers) = args.otlp.as_ref().map(|endpoint| otlp::open(endpoint, names, &state)).unzip();
-    let (stop_network, network) = network(listener, Arc::clone(&state), couriers)?;
-    let (emf, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
-    let sink = sink
-        .map(|sink| {
-            spawn("emf", move || {
-                sink.run();
-                Ok(())
-            })
+    let here = || uname().nodename().to_string_lossy().into_owned();
+    let node = args.node_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(here);
+    let names = Names { cluster: args.cluster.clone(), node };
+    let otlp = args.otlp.as_ref().map(|endpoint| otlp::open(endpoint, names.clone(), &state));
+    let (otlp, senders) = otlp.unzip();
+    let (stop_network, network) = network(listener, Arc::clone(&state), senders)?;
+    let (queue, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
+    let write = |sink: Sink| {
+        spawn("emf", move || {
+            sink.run();
+            Ok(())
         })
-        .transpose()?;
-    let (snapshots, judge) = judge(args, Arc::clone(&state), emf, otlp)?;
+    };
+    let sink = sink.map(write).transpose()?;
+    let emf = queue.map(|queue| (Events::new(names.clone(), args.emf_log_group.clone()), queue));
+    let exports = Exports { emf, flows: None, otlp, state: Arc::clone(&state) };
+    let (snapshots, judge) = judge(args, flow_choice(args, &names), exports)?;
     let opened = || {
         state.opened();
         eprintln!("netpath: serving on http://{address}/, windows of {:?}", args.interval);
@@ -91,14 +96,14 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 fn network(
     listener: TcpListener,
     state: Arc<State>,
-    couriers: Option<Couriers>,
+    senders: Option<Senders>,
 ) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel();
     let thread = spawn("network", move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
         runtime.block_on(async {
-            let sending = couriers.map(Couriers::start);
+            let sending = senders.map(Senders::start);
             let served = tokio::select! {
                 served = Site::new(state).serve(listener) => served.map(drop).context("cannot answer over HTTP"),
                 _ = stopped => Ok(()),
@@ -112,13 +117,11 @@ fn network(
     Ok((stop, thread))
 }
 
-/// The thread that makes reports of windows, so that devices are attached to meanwhile, and that writes what is to be written of
-/// them. It ends with its windows.
+/// The thread that makes reports of windows, so that devices are attached to meanwhile, and hands them on. It ends with its windows.
 fn judge(
     args: &ServeArgs,
-    state: Arc<State>,
-    emf: Option<emf::Queue>,
-    mut otlp: Option<otlp::Exporter>,
+    flows: Option<flows::Choice>,
+    mut exports: Exports,
 ) -> anyhow::Result<(mpsc::SyncSender<Snapshot>, JoinHandle<()>)> {
     let (sender, snapshots) = mpsc::sync_channel(1);
     let choice = Choice {
@@ -126,71 +129,26 @@ fn judge(
         zones: Zones::new(args.zones.clone()),
         room: u64::from(args.attach.max_flows) * FLOWS_IN_MEMORY as u64,
     };
-    let names = emf::Names {
-        cluster: args.cluster.clone(),
-        node: args.node_name.clone(),
-        log_group: args.emf_log_group.clone(),
-    };
-    let mut emf = emf.map(|queue| (emf::Events::new(names), queue));
-    let flows = flow_choice(args);
     // What a folder allows is tried by the thread that writes: this one has rights that the other has not.
     let (opened, wait) = mpsc::sync_channel(1);
     let thread = spawn("judge", move || {
-        let mut flows = match flows.map(open_flows).transpose() {
-            Ok(flows) => flows,
-            Err(error) => {
-                let _ = opened.send(Err(error));
-                return Ok(());
-            }
-        };
-        if flows.is_some() {
-            count(&state, flows::Counts::default());
+        let is_open = flows.map_or(Ok(()), |choice| exports.open_flows(choice));
+        let fails = is_open.is_err();
+        let _ = opened.send(is_open);
+        if fails {
+            return Ok(());
         }
-        let _ = opened.send(Ok(()));
         for snapshot in snapshots {
             let report = Arc::new(path::report(&snapshot));
             drop(snapshot);
-            if let Some((events, queue)) = &mut emf {
-                queue.push(events.of(&report));
-            }
-            state.add(Arc::clone(&report), &choice);
-            if let Some(flows) = &mut flows {
-                count(&state, flows.add(&report));
-            }
-            if let Some(otlp) = &mut otlp {
-                otlp.add(&report);
-            }
+            exports.state.add(Arc::clone(&report), &choice);
+            exports.add(&report);
         }
-        if let Some(mut flows) = flows {
-            count(&state, flows.finish());
-        }
+        exports.finish();
         Ok(())
     })?;
     wait.recv().context("the thread that judges windows failed")??;
     Ok((sender, thread))
-}
-
-fn flow_choice(args: &ServeArgs) -> Option<flows::Choice> {
-    let here = || uname().nodename().to_string_lossy().into_owned();
-    Some(flows::Choice {
-        folder: args.flows.clone()?,
-        most_bytes: args.flows_max_size.as_u64(),
-        longest: args.flows_max_age,
-        observer: args.node_name.clone().unwrap_or_else(here),
-        cluster: args.cluster.clone(),
-    })
-}
-
-fn open_flows(choice: flows::Choice) -> anyhow::Result<flows::Writer> {
-    let folder = choice.folder.display().to_string().escape_debug().to_string();
-    flows::Writer::open(choice, Timestamp::now()).map_err(|error| {
-        anyhow!("cannot write flow records into {folder}: {}; name another folder", super::reason_not_made(&error))
-    })
-}
-
-fn count(state: &State, counts: flows::Counts) {
-    state.count(Metric::FlowRecordsWritten, &[], counts.written);
-    state.count(Metric::FlowRecordsDropped, &[], counts.dropped);
 }
 
 /// A thread without capabilities.

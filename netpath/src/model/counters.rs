@@ -32,6 +32,10 @@ impl std::ops::Add for KernelCounters {
 }
 
 impl KernelCounters {
+    /// More than any device counts: of a slack that is not known.
+    pub const UNBOUNDED: Self =
+        Self { rx_bytes: u64::MAX, rx_packets: u64::MAX, tx_bytes: u64::MAX, tx_packets: u64::MAX };
+
     /// What was counted since `earlier`; `None` if a counter ran backwards, since then it is not the same device's, or the
     /// driver has begun anew.
     #[must_use]
@@ -47,7 +51,8 @@ impl KernelCounters {
 
 /// How far a device's counters may be from what passed its hooks in the window. They are read before and after the moments
 /// at which the hooks' counts begin and end. So what the device counted of the packets that the hooks saw is no less than
-/// `kernel - below` and no more than `kernel + above`. Both are 0 where nothing passed meanwhile.
+/// `kernel - below` and no more than `kernel + above`. Both are 0 where nothing passed meanwhile, and 2⁶⁴ − 1 where the device went away
+/// before it could be read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct KernelSlack {
     /// What `kernel` may have too much.

@@ -35,8 +35,9 @@ use crate::snapshot::Tuple;
 
 /// How long all questions together may take.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
-/// How old ipamd's answers get while windows follow each other.
+/// How old ipamd's answers get while windows follow each other, and those of IMDS, which packets on an ENI ask.
 const ASK_AGAIN_AFTER: Duration = Duration::from_mins(1);
+const ASK_IMDS_AGAIN_AFTER: Duration = Duration::from_hours(1);
 /// ipamd is on this node.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// More than ipamd's answer for the largest instance with every address taken.
@@ -128,8 +129,9 @@ pub struct Answers {
     pending: Option<PendingQuery>,
     /// Hardware addresses of unknown ENIs that the last query within a window was about.
     asked_about: BTreeSet<String>,
-    /// When ipamd was asked last.
+    /// When ipamd was asked last, and IMDS.
     asked_at: Instant,
+    asked_imds_at: Instant,
 }
 
 /// A device, and what its driver counted.
@@ -186,6 +188,7 @@ impl PendingQuery {
             pending: None,
             asked_about: BTreeSet::new(),
             asked_at: Instant::now(),
+            asked_imds_at: Instant::now(),
         }
     }
 }
@@ -257,7 +260,7 @@ impl Answers {
     }
 
     /// Begins the next window. If an ENI is not in the answer of IMDS, asks IMDS and ipamd about ENIs while the next windows are
-    /// open, once for each such ENI; ipamd each minute besides, since pods come and go. Does not wait. How ipamd's metrics
+    /// open, once for each such ENI; besides ipamd each minute, since pods come and go, and IMDS each hour, since addresses do. Does not wait. How ipamd's metrics
     /// grew in these windows is not known.
     pub fn roll(&mut self, candidates: &[Candidate<'_>]) {
         self.first_metrics = Values::new();
@@ -271,7 +274,8 @@ impl Answers {
             self.asked_about = unknown;
             self.pending = self.query(self.endpoints.clone());
         } else if self.asked_at.elapsed() >= ASK_AGAIN_AFTER {
-            self.pending = self.query(Endpoints { imds: None, ..self.endpoints.clone() });
+            let imds = self.endpoints.imds.clone().filter(|_| self.asked_imds_at.elapsed() >= ASK_IMDS_AGAIN_AFTER);
+            self.pending = self.query(Endpoints { imds, ..self.endpoints.clone() });
         }
     }
 
@@ -292,6 +296,9 @@ impl Answers {
     /// Asks those of `endpoints` that have answered before; `None` if there are none.
     fn query(&mut self, endpoints: Endpoints) -> Option<PendingQuery> {
         self.asked_at = Instant::now();
+        if endpoints.imds.is_some() {
+            self.asked_imds_at = self.asked_at;
+        }
         let endpoints = Endpoints {
             imds: endpoints.imds.filter(|_| answered(self.now.imds.as_ref())),
             introspection: endpoints.introspection.filter(|_| answered(self.now.introspection.as_ref())),

@@ -121,8 +121,12 @@ pub fn crossing(hops: &[Observation], encrypted: bool, topology: &Topology, dive
             again,
             eni_rx_bytes,
             eni_tx_bytes,
-            // What came in by an ENI for a pod leaves by none.
-            under_way: if across.left.is_some() && tunnel.is_none() { across.under_way() } else { UnderWay::default() },
+            // What came in by an ENI for a pod leaves by none, and the reverse.
+            under_way: if across.entered.is_some() && across.left.is_some() && tunnel.is_none() {
+                across.under_way()
+            } else {
+                UnderWay::default()
+            },
         };
     }
     // Without an edge it was seen within the node only. To many, each of them gets a copy.

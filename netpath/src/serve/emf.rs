@@ -14,27 +14,19 @@ use serde_json::{Map, Value, json};
 pub use self::sink::{Queue, Sink, Target, open};
 use crate::model::{Drops, IpamMetric, KernelCounters};
 use crate::report::{Device, Report};
+use crate::serve::names::Names;
 
 const NAMESPACE: &str = "netpath";
 const BYTES: &str = "Bytes/Second";
 const COUNT_RATE: &str = "Count/Second";
 const COUNT: &str = "Count";
 
-/// What the node is called.
-#[derive(Clone, Debug)]
-pub struct Names {
-    /// The cluster; empty if it has no name.
-    pub cluster: String,
-    /// The node; `None` for its host name.
-    pub node: Option<String>,
-    /// Where the `CloudWatch` agent writes events to.
-    pub log_group: String,
-}
-
 /// Makes events of windows.
 #[derive(Debug)]
 pub struct Events {
     names: Names,
+    /// Where the `CloudWatch` agent writes events to.
+    log_group: String,
     /// ipamd's counters after the window before.
     counters: BTreeMap<String, u64>,
 }
@@ -47,10 +39,10 @@ struct Event {
 }
 
 impl Events {
-    /// Of a node with these names.
+    /// Of a node with these names, for this log group of the `CloudWatch` agent.
     #[must_use]
-    pub fn new(names: Names) -> Self {
-        Self { names, counters: BTreeMap::new() }
+    pub fn new(names: Names, log_group: String) -> Self {
+        Self { names, log_group, counters: BTreeMap::new() }
     }
 
     /// The events of a window, each a line.
@@ -65,7 +57,7 @@ impl Events {
         events.extend(report.devices.iter().filter(counted).map(|device| self.interface(report, device, seconds)));
         events.extend(self.pods(report, seconds));
         events.extend(self.ipam(report));
-        events.into_iter().map(|event| event.line(end, &self.names)).collect()
+        events.into_iter().map(|event| event.line(end, &self.log_group)).collect()
     }
 
     fn event(&self, report: &Report, kind: &'static str) -> Event {
@@ -73,7 +65,7 @@ impl Events {
         event.field("Type", kind);
         event.dimension("ClusterName", &self.names.cluster);
         event.dimension("InstanceId", report.node.instance_id.as_deref().unwrap_or_default());
-        event.dimension("NodeName", self.names.node.as_deref().unwrap_or(&report.node.hostname));
+        event.dimension("NodeName", &self.names.node);
         event.fields.insert("window_duration_ns".to_owned(), report.window.duration_ns.into());
         event
     }
@@ -242,8 +234,8 @@ impl Event {
         }
     }
 
-    fn line(mut self, end: Timestamp, names: &Names) -> String {
-        let mut about = json!({"Timestamp": end.as_millisecond(), "LogGroupName": names.log_group});
+    fn line(mut self, end: Timestamp, log_group: &str) -> String {
+        let mut about = json!({"Timestamp": end.as_millisecond(), "LogGroupName": log_group});
         let directives: &[Value] = &if self.metrics.is_empty() {
             Vec::new()
         } else {

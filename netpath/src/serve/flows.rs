@@ -22,6 +22,7 @@ use self::files::{Bounds, Files, Unfinished};
 use self::layout::{Kind, NodeFolder, hour};
 use self::record::{ENI, EniFacts, EniRecord, FlowRecord, Observed, WindowRecord};
 use self::sources::Sources;
+use super::names::Names;
 use crate::report::Report;
 
 /// A file is finished when its windows come to so many seconds.
@@ -36,10 +37,8 @@ pub struct Choice {
     pub most_bytes: u64,
     /// How long a file stays.
     pub longest: Duration,
-    /// Name of this node.
-    pub observer: String,
-    /// Name of the cluster; may be empty.
-    pub cluster: String,
+    /// Those of this node and its cluster.
+    pub names: Names,
 }
 
 /// How many records came to what.
@@ -80,7 +79,7 @@ impl Writer {
     pub fn open(choice: Choice, now: Timestamp) -> io::Result<Self> {
         let invalid =
             || io::Error::new(io::ErrorKind::InvalidInput, "the node's name is empty or too long for a folder");
-        let node = NodeFolder::new(&choice.observer).ok_or_else(invalid)?;
+        let node = NodeFolder::new(&choice.names.node).ok_or_else(invalid)?;
         let seconds = i64::try_from(choice.longest.as_secs()).unwrap_or(i64::MAX);
         let mut files = Files::open(&choice.folder, node, Bounds { bytes: choice.most_bytes, seconds })?;
         files.make_room(now.as_second())?;
@@ -105,7 +104,7 @@ impl Writer {
         let start = report.window.started_at.parse::<Timestamp>().unwrap_or_default();
         let length = i64::try_from(report.window.duration_ns / 1_000_000_000).unwrap_or_default();
         let window = Window {
-            observed: Observed::new(&choice.observer, &choice.cluster, report, start),
+            observed: Observed::new(&choice.names.node, &choice.names.cluster, report, start),
             start: start.as_second(),
             end: start.as_second().saturating_add(length),
         };

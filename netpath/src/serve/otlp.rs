@@ -25,9 +25,9 @@ use tokio::sync::Notify;
 
 pub use self::endpoint::Endpoint;
 use self::queue::{Queue, Request, Room};
-pub use self::resource::Names;
-pub use self::send::Couriers;
+pub use self::send::Senders;
 use super::metric::Metric;
+use super::names::Names;
 use super::state::State;
 use crate::report::Report;
 
@@ -185,10 +185,10 @@ pub struct Exporter {
 
 /// What makes requests for this collector, and what sends them.
 #[must_use]
-pub fn open(endpoint: &Endpoint, names: Names, state: &Arc<State>) -> (Exporter, Couriers) {
+pub fn open(endpoint: &Endpoint, names: Names, state: &Arc<State>) -> (Exporter, Senders) {
     let [metrics, logs] = [Signal::Metrics, Signal::Logs].map(|signal| Outbox::new(signal, Arc::clone(state)));
-    let couriers = Couriers::new(endpoint, [&metrics, &logs]);
-    (Exporter { names, start: None, end: None, metrics, logs, state: Arc::clone(state) }, couriers)
+    let senders = Senders::new(endpoint, [&metrics, &logs]);
+    (Exporter { names, start: None, end: None, metrics, logs, state: Arc::clone(state) }, senders)
 }
 
 impl Exporter {
@@ -272,7 +272,7 @@ mod tests {
         let state = Arc::new(State::new(Duration::from_secs(1), 100));
         let endpoint = "http://127.0.0.1:4318".parse().expect("an endpoint");
         assert_eq!([Metric::OtlpSent, Metric::OtlpDropped].map(|metric| counted(&state, metric).len()), [0, 0]);
-        let (mut exporter, _couriers) = open(&endpoint, Names::default(), &state);
+        let (mut exporter, _senders) = open(&endpoint, Names::default(), &state);
         let begin = [Metric::OtlpSent, Metric::OtlpDropped].map(|metric| counted(&state, metric));
         assert_eq!(begin.each_ref().map(Vec::len), [2, 6]);
         assert!(begin.iter().flatten().all(|(_, value)| *value == 0), "{begin:?}");

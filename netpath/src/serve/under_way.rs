@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::model::Direction;
 use crate::report::{Flow, PathClass, PeerKind, UnderWay};
 
 /// Protocol and ends as the last hop saw them, which is where packets show that were under way.
@@ -83,7 +84,12 @@ impl Pending {
         let mut of = |flow: &Flow| {
             let UnderWay { bytes, packets } = flow.under_way;
             let Some(key) = key(flow) else { return Amount::default() };
-            let late = Amount::positive(bytes.saturating_neg(), packets.saturating_neg());
+            // If nothing came in any more, all that left was under way.
+            let late = if flow.under_way.is_nothing() {
+                Amount { bytes: flow.bytes, packets: flow.packets }
+            } else {
+                Amount::positive(bytes.saturating_neg(), packets.saturating_neg())
+            };
             if let Some(held) = before.get_mut(&key) {
                 held.amount = held.amount.less(late);
             }
@@ -99,9 +105,10 @@ impl Pending {
     }
 }
 
-/// `None` if nothing of the flow was under way. What is for the node itself never leaves.
+/// `None` if nothing of the flow can have been under way. What is for the node itself never leaves.
 fn key(flow: &Flow) -> Option<Key> {
-    if flow.under_way.is_nothing() || flow.path == PathClass::Host {
+    let only_left = || flow.hops.iter().all(|hop| hop.direction == Direction::Tx);
+    if flow.path == PathClass::Host || flow.under_way.is_nothing() && !only_left() {
         return None;
     }
     let last = flow.hops.last()?;
@@ -113,7 +120,6 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::model::Direction;
     use crate::report::{Hop, Nat};
 
     fn flow(port: u16, path: PathClass, packets: i64) -> Flow {

@@ -57,8 +57,11 @@ impl Boundary {
             let (from, to) = (from.devices.get(&ifindex)?, to.devices.get(&ifindex)?);
             to.kernel.since(from.kernel)
         };
-        // Nothing is known of one that came or went meanwhile.
-        (moved(&self.early, &self.before).unwrap_or_default(), moved(&self.before, &self.after).unwrap_or_default())
+        let went = self.before.devices.contains_key(&ifindex) && !self.after.devices.contains_key(&ifindex);
+        // What one that went meanwhile counted at last nobody knows.
+        let too_little =
+            if went { KernelCounters::UNBOUNDED } else { moved(&self.before, &self.after).unwrap_or_default() };
+        (moved(&self.early, &self.before).unwrap_or_default(), too_little)
     }
 }
 
@@ -78,3 +81,31 @@ pub fn cross(drain: &mut Drain, counters: &mut CounterReader) -> anyhow::Result<
 
 /// What failed if the epoch did not change.
 pub const FLIP: &str = "cannot flip the flow maps' epoch";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn reading(devices: &[(u32, u64)]) -> Reading {
+        let counted = |rx_bytes| Counted {
+            kernel: KernelCounters { rx_bytes, ..KernelCounters::default() },
+            ..Counted::default()
+        };
+        let devices: HashMap<_, _> = devices.iter().map(|(ifindex, bytes)| (*ifindex, counted(*bytes))).collect();
+        Reading { began: Instant::now(), ended: Instant::now(), devices: devices.into_iter().collect() }
+    }
+
+    #[test]
+    fn what_went_between_two_readings_may_have_counted_anything() {
+        let (early, before, after) =
+            (reading(&[(1, 10), (2, 10)]), reading(&[(1, 15), (2, 10)]), reading(&[(1, 22), (3, 5)]));
+        let boundary = Boundary { early, qdiscs: None, before, at: Instant::now(), time: Timestamp::now(), after };
+        let rx = |ifindex| {
+            let (too_much, too_little) = boundary.slack(ifindex);
+            (too_much.rx_bytes, too_little.rx_bytes)
+        };
+        assert_eq!([1, 2, 3].map(rx), [(5, 7), (0, u64::MAX), (0, 0)]);
+    }
+}

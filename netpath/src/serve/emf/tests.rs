@@ -23,8 +23,8 @@ fn report(errors: u64) -> Report {
 
 #[test]
 fn counters_of_ipamd_are_what_they_grew() {
-    let names = Names { cluster: String::new(), node: None, log_group: "/netpath/performance".to_owned() };
-    let mut events = Events::new(names);
+    let names = Names { cluster: String::new(), node: "node-1".to_owned() };
+    let mut events = Events::new(names, "/netpath/performance".to_owned());
     let mut of_ipamd = |errors| -> Value {
         let lines = events.of(&report(errors));
         let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect(line)).collect();

@@ -17,9 +17,13 @@ use crate::snapshot::{Counts as Seen, Observation, Snapshot, Tuple};
 const WEEK: Duration = Duration::from_hours(7 * 24);
 const NODE: &str = "node-a";
 
+fn named(node: &str) -> Names {
+    Names { node: node.to_owned(), ..Names::default() }
+}
+
 fn choice(folder: &TempDir) -> Choice {
     let folder = folder.path().join("flows");
-    Choice { folder, most_bytes: 1_000_000_000, longest: WEEK, observer: NODE.into(), cluster: String::new() }
+    Choice { folder, most_bytes: 1_000_000_000, longest: WEEK, names: named(NODE) }
 }
 
 fn open(choice: &Choice) -> Writer {
@@ -288,13 +292,13 @@ fn what_is_no_folder_to_write_into() {
     for wrong in [
         Choice { folder: file.join("flows"), ..choice.clone() },
         Choice { folder: "/proc/flows".into(), ..choice.clone() },
-        Choice { observer: String::new(), ..choice.clone() },
-        Choice { observer: "a".repeat(300), ..choice.clone() },
+        Choice { names: named(""), ..choice.clone() },
+        Choice { names: named(&"a".repeat(300)), ..choice.clone() },
     ] {
         assert!(Writer::open(wrong.clone(), at(0)).is_err(), "{wrong:?}");
     }
     assert!(!choice.folder.exists(), "nothing is made for a name that cannot be");
-    let hostile = Choice { observer: "../../../../tmp/\u{1b}x".into(), ..choice.clone() };
+    let hostile = Choice { names: named("../../../../tmp/\u{1b}x"), ..choice.clone() };
     let mut flows = open(&hostile);
     flows.add(&window(0, 1));
     flows.finish();

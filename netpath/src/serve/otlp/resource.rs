@@ -3,20 +3,12 @@
 use super::proto::{KeyValue, Resource};
 use crate::model::NodeInfo;
 use crate::sanitise::sanitise;
-
-/// Names that the user gives.
-#[derive(Clone, Debug, Default)]
-pub struct Names {
-    /// Of the cluster; empty if there is none.
-    pub cluster: String,
-    /// Of the node in the cluster, if it is another than its host name.
-    pub node: Option<String>,
-}
+use crate::serve::names::Names;
 
 /// What is true of all that is sent.
 pub fn resource(names: &Names, node: &NodeInfo) -> Resource {
     let hostname = sanitise(&node.hostname);
-    let name = names.node.as_deref().filter(|name| !name.is_empty()).unwrap_or(&hostname);
+    let name = &*names.node;
     // Where Prometheus takes OTLP it becomes the label `instance`, without which the series of all nodes would be one.
     let instance = if names.cluster.is_empty() { name.to_owned() } else { format!("{}/{name}", names.cluster) };
     let known = [
@@ -49,10 +41,13 @@ mod tests {
     #[test]
     fn what_is_known() {
         let mut node = NodeInfo { hostname: "ip-1".into(), ..NodeInfo::default() };
-        assert_eq!(of(&Names::default(), &node), ["service.instance.id=ip-1", "k8s.node.name=ip-1", "host.name=ip-1"]);
+        assert_eq!(
+            of(&Names { node: "ip-1".into(), ..Names::default() }, &node),
+            ["service.instance.id=ip-1", "k8s.node.name=ip-1", "host.name=ip-1"]
+        );
         node.instance_id = Some("i-1".into());
         node.zone_id = Some("use1-az1".into());
-        let names = Names { cluster: "prod".into(), node: Some("n".into()) };
+        let names = Names { cluster: "prod".into(), node: "n".into() };
         assert_eq!(
             of(&names, &node),
             [

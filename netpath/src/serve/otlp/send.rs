@@ -37,9 +37,9 @@ const MOST_LETTERS: usize = 200;
 
 /// One for each signal.
 #[derive(Debug)]
-pub struct Couriers([Courier; 2]);
+pub struct Senders([SignalSender; 2]);
 
-/// Couriers on their way.
+/// Senders on their way.
 #[derive(Debug)]
 pub struct Sending {
     tasks: JoinSet<()>,
@@ -47,9 +47,9 @@ pub struct Sending {
     outboxes: [Arc<Outbox>; 2],
 }
 
-impl Couriers {
+impl Senders {
     pub(super) fn new(endpoint: &Endpoint, outboxes: [&Arc<Outbox>; 2]) -> Self {
-        Self(outboxes.map(|outbox| Courier {
+        Self(outboxes.map(|outbox| SignalSender {
             endpoint: endpoint.clone(),
             outbox: Arc::clone(outbox),
             failures: 0,
@@ -62,8 +62,8 @@ impl Couriers {
     #[must_use]
     pub fn start(self) -> Sending {
         let (ending, is_ending) = watch::channel(false);
-        let outboxes = [&self.0[0], &self.0[1]].map(|courier| Arc::clone(&courier.outbox));
-        let tasks = self.0.into_iter().map(|courier| courier.run(is_ending.clone())).collect();
+        let outboxes = [&self.0[0], &self.0[1]].map(|sender| Arc::clone(&sender.outbox));
+        let tasks = self.0.into_iter().map(|sender| sender.run(is_ending.clone())).collect();
         Sending { tasks, ending, outboxes }
     }
 }
@@ -85,7 +85,7 @@ impl Sending {
 
 /// Sends what is in an outbox.
 #[derive(Debug)]
-struct Courier {
+struct SignalSender {
     endpoint: Endpoint,
     outbox: Arc<Outbox>,
     /// How often it has failed since a request was answered.
@@ -96,7 +96,7 @@ struct Courier {
     has_rejected: bool,
 }
 
-impl Courier {
+impl SignalSender {
     /// Ends when it is told to, and nothing is left.
     async fn run(mut self, mut ending: watch::Receiver<bool>) {
         let mut connection = None;
