@@ -10,6 +10,7 @@ mod diff;
 mod flow;
 mod grouping;
 mod names;
+mod under_way;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use self::diff::*;
 pub use self::flow::*;
 pub use self::grouping::*;
 pub use self::names::*;
+pub use self::under_way::*;
 use crate::model::{Conntrack, ConntrackTable, Eni, Ipam, NodeInfo, Source, Window};
 
 /// The value of [`Report::schema`].

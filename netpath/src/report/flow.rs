@@ -10,7 +10,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TermKind;
+use super::{TermKind, UnderWay};
 use crate::model::{Direction, NameOrigin};
 
 /// Where a flow went, by where its packets were seen.
@@ -285,24 +285,6 @@ pub struct Flow {
     /// What it is in `node_network_total_bytes`: its part of each of the accounting's terms.
     #[serde(default)]
     pub terms: Vec<FlowTerm>,
-}
-
-/// What came in at the node's edge less what left by it. More: it was under way when the window ended, or was dropped. Less: it was
-/// under way when the window began. Nothing where only one of the two is seen by design.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct UnderWay {
-    /// `skb->len`.
-    pub bytes: i64,
-    /// Packets.
-    pub packets: i64,
-}
-
-impl UnderWay {
-    /// Whether as much left as came in.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The packet that an ICMP error is about. It travelled the other way.
