@@ -41,7 +41,7 @@ fn what_cannot_be_written_is_said_at_the_start() {
         assert_eq!(refusal(&lab, &["--flows", path]), expected);
     }
     let path = folder.path().to_str().unwrap();
-    let said = refusal(&lab, &["--flows", path, "--node-name", ""]);
+    let said = refusal(&lab, &["--flows", path, "--node-name", &"a".repeat(300)]);
     assert!(said.contains("the node's name is empty or too long for a folder"), "{said}");
     assert!(refusal(&lab, &["--flows-max-age", "1h"]).contains("--flows <DIR>"), "it is for nothing without");
 }
