@@ -222,7 +222,7 @@ fn a_card_counts_frames_in_a_tunnel() {
             Ok(())
         };
         // On a busy machine not even what is sent is merged.
-        let mut sides = (0..5).map(|_| merged(&lab, &work));
+        let mut sides = (0..5).map(|_| merged(&lab, work));
         let (rx, tx) = sides.find(|(_, tx)| tx.packets < tx.kernel_packets).unwrap();
         rx.as_frames();
         tx.as_frames();
