@@ -271,7 +271,7 @@ proptest! {
         table::write(&report, &mut text, &view, &Screen { width, colour: true, ..Screen::default() }).unwrap();
         let text = String::from_utf8(text).unwrap();
         // The only escapes are netpath's own.
-        let own = ["[1m", "[0m", "[38;5;166m", "[38;5;32m", "[38;5;97m", "[38;5;161m", "[38;5;130m", "[38;5;28m"];
+        let own = ["[1m", "[0m", "[38;5;166m", "[38;5;32m", "[38;5;97m", "[38;5;161m", "[38;5;130m", "[38;5;28m", "[38;5;30m"];
         let stripped = own.iter().fold(text, |text, sequence| text.replace(&format!("\u{1b}{sequence}"), ""));
         prop_assert!(!stripped.contains('\u{1b}'), "{}", stripped);
 
