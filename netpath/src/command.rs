@@ -78,10 +78,16 @@ pub fn main() -> ExitCode {
 fn with_config(cli: Cli) -> Result<Cli, clap::Error> {
     let Command::Serve(args) = &cli.command else { return Ok(cli) };
     let Some(file) = &args.config else { return Ok(cli) };
-    let command = Cli::command;
-    let invalid = |error: serve::ConfigError| command().error(clap::error::ErrorKind::InvalidValue, error);
-    let of_file = serve::arguments(file).map_err(invalid)?;
     let mut arguments: Vec<OsString> = env::args_os().collect();
+    let is_given = |key: &str| {
+        let option = format!("--{key}");
+        let is = |argument: &str| {
+            argument.strip_prefix(&option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        arguments.iter().any(|argument| is(&argument.to_string_lossy()))
+    };
+    let invalid = |error: serve::ConfigError| Cli::command().error(clap::error::ErrorKind::InvalidValue, error);
+    let of_file = serve::arguments(file, is_given).map_err(invalid)?;
     // Global options have no values.
     let after = arguments.iter().position(|argument| argument == "serve").map_or(1, |position| position + 1);
     arguments.splice(after..after, of_file.into_iter().map(Into::into));

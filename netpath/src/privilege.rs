@@ -82,8 +82,12 @@ pub fn after_measuring(purpose: Purpose) -> anyhow::Result<()> {
     set(&needed, &needed)
 }
 
-/// Gives up everything, for a thread that needs nothing.
+/// Gives up everything, for a thread that needs nothing. What it might run would get nothing back.
 pub fn give_up_all() -> anyhow::Result<()> {
+    if read(CapSet::Effective)?.contains(&Capability::CAP_SETPCAP) {
+        clear(CapSet::Bounding)?;
+    }
+    rustix::thread::set_no_new_privs(true).context(FAILED)?;
     after_measuring(Purpose { writes_file: false, runs_command: false })
 }
 

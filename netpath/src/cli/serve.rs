@@ -66,7 +66,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub max_series: usize,
     /// The availability zone id of a subnet, for bytes by zone: 10.0.0.0/19=use1-az1. May be given more than once. This node's own
-    /// zone is known by IMDS.
+    /// zone is known by IMDS, or else by its ENIs' addresses.
     #[arg(long = "zone", value_name = "SUBNET=ID")]
     pub zones: Vec<Zone>,
     /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read; docs/fleet.md has their queries. Several

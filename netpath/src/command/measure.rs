@@ -200,10 +200,11 @@ fn set_times(snapshot: &mut Snapshot, windows: Windows, late: Option<Duration>) 
 }
 
 fn late_warning(late: Duration) -> String {
+    let seconds = late.as_secs_f64();
+    let late = if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") };
     format!(
-        "a window was closed {:.1} s late, since reading and reporting takes longer than --interval; no packet is lost; choose a \
-         longer --interval",
-        late.as_secs_f64()
+        "a window was closed {late} late, since reading and reporting takes longer than --interval; no packet is lost; choose a \
+         longer --interval"
     )
 }
 

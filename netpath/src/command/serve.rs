@@ -139,8 +139,12 @@ fn judge(
             return Ok(());
         }
         for snapshot in snapshots {
-            let report = Arc::new(path::report(&snapshot));
+            let mut report = path::report(&snapshot);
             drop(snapshot);
+            if report.node.zone_id.is_none() {
+                report.node.zone_id = choice.zones.of_node(&report.devices).map(ToOwned::to_owned);
+            }
+            let report = Arc::new(report);
             exports.state.add(Arc::clone(&report), &choice);
             exports.add(&report);
         }

@@ -94,12 +94,24 @@ impl<'a> Topology<'a> {
                 }
             }
         }
+        topology.add_former_pods();
         let to_pods: Vec<u32> =
             by_index.values().filter(|it| topology.ends_at_pod(it)).map(|it| it.facts.ifindex).collect();
         for ifindex in to_pods {
             topology.places.entry(ifindex).and_modify(|place| place.role = Role::Pod);
         }
         topology
+    }
+
+    /// Addresses that were a pod's until it went, and are nobody's since.
+    fn add_former_pods(&mut self) {
+        let mut pods: Vec<&Place> = self.places.values().filter(|place| place.role == Role::Pod).collect();
+        pods.sort_unstable_by_key(|place| place.device.facts.ifindex);
+        for device in pods.into_iter().map(|place| place.device) {
+            for &address in &device.formerly_routed {
+                self.pods.entry(address).or_insert(device);
+            }
+        }
     }
 
     /// Whether the device is a tunnel whose other end is a local pod.

@@ -32,10 +32,17 @@ impl Format {
     /// By what a client accepts.
     #[must_use]
     pub fn accepted(header: Option<&str>) -> Self {
-        match header {
-            Some(accepted) if accepted.contains("application/openmetrics-text") => Self::OpenMetrics,
-            _ => Self::Prometheus,
-        }
+        let accepted = header.unwrap_or_default().to_ascii_lowercase();
+        let quality = |wanted: &str| {
+            let ranges = accepted.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let q = |part: &str| part.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok());
+                (parts.next()? == wanted).then(|| parts.find_map(q).unwrap_or(1.0))
+            });
+            ranges.fold(0.0, f32::max)
+        };
+        let open = quality("application/openmetrics-text");
+        if open > 0.0 && open >= quality("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     /// For the header `Content-Type`.
@@ -132,6 +139,10 @@ mod tests {
     fn formats() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5";
         assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
+        assert_eq!(Format::accepted(Some("Application/OpenMetrics-Text")), Format::OpenMetrics);
+        let not =
+            ["application/openmetrics-text;q=0,text/plain", "text/plain;q=0.9, application/openmetrics-text; q=0.1"];
+        assert_eq!(not.map(|header| Format::accepted(Some(header))), [Format::Prometheus; 2]);
         assert_eq!([Some("*/*"), Some("text/plain"), None].map(Format::accepted), [Format::Prometheus; 3]);
     }
 }

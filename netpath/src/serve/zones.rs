@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::model::DeviceClass;
+use crate::report::Device;
+
 /// A subnet, and its zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone {
@@ -39,6 +42,14 @@ impl Zones {
     pub fn new(mut zones: Vec<Zone>) -> Self {
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.subnet.prefix_len()));
         Self(zones)
+    }
+
+    /// The zone of a node with these devices, by its ENIs' addresses, if it is known.
+    #[must_use]
+    pub fn of_node(&self, devices: &[Device]) -> Option<&str> {
+        let enis = devices.iter().filter(|device| device.facts.class == DeviceClass::Eni);
+        let addresses = enis.flat_map(|device| &device.facts.addresses);
+        addresses.filter_map(|address| address.parse::<IpNet>().ok()).find_map(|address| self.of(address.addr()))
     }
 
     /// The zone of an address, if it is known.

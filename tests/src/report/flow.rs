@@ -14,6 +14,8 @@ pub struct Flow {
     pub dst: IpAddr,
     pub dport: Option<u16>,
     pub path: String,
+    pub src_peer_kind: Option<String>,
+    pub dst_peer_kind: Option<String>,
     pub reason: Option<String>,
     pub reason_detail: Option<String>,
     pub scope: Option<String>,

@@ -1,6 +1,7 @@
 //! Between pods of one node.
 
-use lab::{Eni, Lab, ip};
+use lab::traffic::{UdpSink, send_datagrams};
+use lab::{Eni, Lab, Report, ip, ip_batch, netpath_hooks, read, wait_until};
 
 use super::expected::Expected;
 use super::watch::{at, echoes, tcp, track, udp, watch};
@@ -39,6 +40,26 @@ fn tracked_without_translation() {
     }
 }
 
+/// Its device and route are gone when the window ends; what it moved before is a pod's all the same.
+#[test]
+fn of_a_pod_that_goes_in_the_window() {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
+    lab.wait_until_quiet().unwrap();
+    let window = lab.open_window(&[]).unwrap();
+    let from = send_datagrams(&client.namespace, sink.address(), 100, 40).unwrap();
+    lab.wait_until_quiet().unwrap();
+    ip_batch(&lab.node.namespace, &format!("link delete {}\n", client.veth)).unwrap();
+    wait_until("netpath has left it", || netpath_hooks(&lab.node.namespace).unwrap() == 4);
+    let (json, ..) = window.finish().unwrap();
+    let report: Report = read(&json).unwrap();
+    let flow = report.flow_from(from);
+    assert_eq!((flow.path.as_str(), flow.packets), ("local", 40), "{flow}");
+    let kinds = [&flow.src_peer_kind, &flow.dst_peer_kind].map(|kind| kind.as_deref());
+    assert_eq!(kinds, [Some("pod_here"); 2], "{flow}");
+}
+
 /// A network policy drops it: it entered the node and went nowhere.
 #[test]
 fn a_policys_drop_is_undelivered() {
@@ -49,7 +70,7 @@ fn a_policys_drop_is_undelivered() {
     for address in [server.addresses(), lab.outside.addresses()].concat() {
         let mut local = None;
         let window = watch(&lab, || {
-            local = Some(lab::traffic::send_datagrams(&client.namespace, at(address, 9), 100, 5)?);
+            local = Some(send_datagrams(&client.namespace, at(address, 9), 100, 5)?);
             Ok(())
         });
         // What is dropped before it is confirmed is in no table.

@@ -59,6 +59,8 @@ pub struct Sink {
     target: Target,
     stream: Option<TcpStream>,
     fails: bool,
+    /// The other side has closed a connection.
+    closes: bool,
 }
 
 /// Both ends of a queue to this target.
@@ -68,7 +70,7 @@ pub fn open(target: Target, state: &Arc<State>) -> (Queue, Sink) {
     for metric in [Metric::EmfEvents, Metric::EmfEventsDropped] {
         state.count(metric, &[], 0);
     }
-    let sink = Sink { windows, state: Arc::clone(state), target, stream: None, fails: false };
+    let sink = Sink { windows, state: Arc::clone(state), target, stream: None, fails: false, closes: false };
     (Queue { windows: sender, state: Arc::clone(state) }, sink)
 }
 
@@ -130,7 +132,15 @@ impl Sink {
                 stdout.flush()
             }
             Target::Tcp(address) => {
-                let open = self.stream.take().filter(|stream| !is_closed(stream));
+                let open = self.stream.take();
+                let was_closed = open.as_ref().is_some_and(is_closed);
+                if was_closed && !self.closes {
+                    log::warn!(
+                        "EMF: the agent at {address} closes its connections; what it has taken by then is not known; look after it"
+                    );
+                    self.closes = true;
+                }
+                let open = open.filter(|_| !was_closed);
                 let stream = self.stream.insert(open.map_or_else(|| connect(address), Ok)?);
                 stream.write_all(line.as_bytes())
             }
