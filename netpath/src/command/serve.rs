@@ -92,7 +92,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     status
 }
 
-/// The thread that answers and sends. It ends when it is told to.
+/// The thread that answers and sends. It ends when the sender does.
 fn network(
     listener: TcpListener,
     state: Arc<State>,

@@ -189,7 +189,7 @@ impl Writer {
         Ok(())
     }
 
-    /// ENIs, once an hour and when what is told of them changes.
+    /// ENIs, once an hour and when what is known of them changes.
     fn add_enis(&mut self, report: &Report, window: &Window<'_>) -> io::Result<()> {
         self.sources.add(report, window.start);
         let mut facts: Vec<EniFacts<'_>> = report.enis.iter().map(EniFacts::new).collect();

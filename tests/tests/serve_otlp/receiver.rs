@@ -1,4 +1,4 @@
-//! A receiver of OTLP over HTTP that answers as it is told to, and keeps what it gets; what it got, by the official definitions.
+//! A receiver of OTLP over HTTP with scripted answers, and what it got, by the official definitions.
 //!
 //! In: a namespace, an address, what to answer. Out: requests with their answers. It ends when dropped.
 

@@ -1,5 +1,5 @@
-//! Addresses of ENIs that nobody told of: those that flows of this node and its pods left from. ENIs get addresses all the time, and IMDS is
-//! not asked all the time.
+//! Addresses of ENIs that no source has yet: those that flows of this node and its pods left from. ENIs get addresses all the
+//! time, and IMDS is asked once an hour.
 //!
 //! In: reports. Out: addresses by ENI. Pure, and bounded.
 
@@ -35,7 +35,7 @@ impl Sources {
         }
     }
 
-    /// Adds to an ENI's addresses those that nobody told of.
+    /// Adds to an ENI's addresses those that no source has.
     pub fn complete(&self, eni: &mut EniFacts<'_>, ifindex: Option<u32>) {
         let Some(ifindex) = ifindex else { return };
         for (_, address) in self.0.keys().filter(|(eni, _)| *eni == ifindex) {

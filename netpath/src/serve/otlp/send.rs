@@ -97,7 +97,7 @@ struct SignalSender {
 }
 
 impl SignalSender {
-    /// Ends when it is told to, and nothing is left.
+    /// Ends once netpath ends and nothing is left.
     async fn run(mut self, mut ending: watch::Receiver<bool>) {
         let mut connection = None;
         loop {
