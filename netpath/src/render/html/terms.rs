@@ -72,7 +72,7 @@ fn bars(terms: &[&Term], total: u64, report: &Report, rates: Scale) -> Markup {
             }
         }
         p class="note" {
-            "The letters are those of the table. Striped: bytes of an ENI that are counted again."
+            "The letters are those of the table. Orange stripes: bytes of an ENI that are counted again."
             @if negative < 0 {
                 " Negative parts, " (rates.signed(negative)) " in all, "
                 @if is_drawn { "are below the first bar and end where its sum is." } @else { "are too small to draw." }
