@@ -54,9 +54,7 @@ pub fn while_measuring(purpose: Purpose) -> anyhow::Result<()> {
         permitted.extend(read(CapSet::Ambient)?);
     } else {
         // Whatever this process might run, a root shell for example, would not get back what was given up.
-        if read(CapSet::Effective)?.contains(&Capability::CAP_SETPCAP) {
-            clear(CapSet::Bounding)?;
-        }
+        clear_bounding()?;
         clear(CapSet::Ambient)?;
         clear(CapSet::Inheritable)?;
     }
@@ -84,11 +82,17 @@ pub fn after_measuring(purpose: Purpose) -> anyhow::Result<()> {
 
 /// Gives up everything, for a thread that needs nothing. What it might run would get nothing back.
 pub fn give_up_all() -> anyhow::Result<()> {
+    clear_bounding()?;
+    rustix::thread::set_no_new_privs(true).context(FAILED)?;
+    after_measuring(Purpose { writes_file: false, runs_command: false })
+}
+
+/// Limits what this thread might ever get by running something, where it may.
+fn clear_bounding() -> anyhow::Result<()> {
     if read(CapSet::Effective)?.contains(&Capability::CAP_SETPCAP) {
         clear(CapSet::Bounding)?;
     }
-    rustix::thread::set_no_new_privs(true).context(FAILED)?;
-    after_measuring(Purpose { writes_file: false, runs_command: false })
+    Ok(())
 }
 
 fn both(have: &CapsHashSet, want: &[Capability]) -> CapsHashSet {

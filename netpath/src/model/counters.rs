@@ -71,6 +71,17 @@ pub struct Drops {
     pub tx_packets: u64,
 }
 
+impl std::ops::Add for Drops {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_packets: self.rx_packets.saturating_add(other.rx_packets),
+            tx_packets: self.tx_packets.saturating_add(other.tx_packets),
+        }
+    }
+}
+
 impl Drops {
     /// What was dropped since `earlier`; `None` if a counter ran backwards.
     #[must_use]

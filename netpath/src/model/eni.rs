@@ -77,6 +77,13 @@ pub enum EniRole {
     Branch,
 }
 
+/// As it is serialised.
+impl fmt::Display for EniRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// How many of the addresses that ipamd holds on an ENI pods have. The ENI's own primary address is not among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PodAddresses {

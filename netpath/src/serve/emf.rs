@@ -15,6 +15,7 @@ pub use self::sink::{Queue, Sink, Target, open};
 use crate::model::{Drops, IpamMetric, KernelCounters};
 use crate::report::{Device, Report};
 use crate::serve::names::Names;
+use crate::serve::state::window_end;
 
 const NAMESPACE: &str = "netpath";
 const BYTES: &str = "Bytes/Second";
@@ -48,10 +49,7 @@ impl Events {
     /// The events of a window, each a line.
     pub fn of(&mut self, report: &Report) -> Vec<String> {
         let seconds = std::time::Duration::from_nanos(report.window.duration_ns).as_secs_f64();
-        let start: Option<Timestamp> = report.window.started_at.parse().ok();
-        let end =
-            start.and_then(|start| start.checked_add(std::time::Duration::from_nanos(report.window.duration_ns)).ok());
-        let Some(end) = end.filter(|_| seconds > 0.0) else { return Vec::new() };
+        let Some(end) = window_end(&report.window).filter(|_| seconds > 0.0) else { return Vec::new() };
         let mut events = vec![self.node(report, seconds)];
         let counted = |device: &&Device| device.counted_by_container_insights && device.facts.kernel.is_some();
         events.extend(report.devices.iter().filter(counted).map(|device| self.interface(report, device, seconds)));
@@ -76,15 +74,9 @@ impl Events {
         for device in report.devices.iter().filter(|device| device.counted_by_container_insights) {
             sum.add(device);
         }
-        event.traffic("node_network", sum, seconds, true);
-        // Of devices that went away, too.
+        // The total has devices that went away, too.
         let total = report.accounting.container_insights.node_network_total_bytes;
-        event.fields.remove("node_network_total_bytes");
-        if let Some(total) = total {
-            event.rate("node_network_total_bytes", total, seconds);
-        } else {
-            event.metrics.retain(|metric| metric["Name"] != "node_network_total_bytes");
-        }
+        event.traffic("node_network", sum, total, seconds, true);
         for (direction, bytes) in
             [("in", report.accounting.ec2.network_in_bytes), ("out", report.accounting.ec2.network_out_bytes)]
         {
@@ -101,9 +93,8 @@ impl Events {
     fn interface(&self, report: &Report, device: &Device, seconds: f64) -> Event {
         let mut event = self.event(report, "NodeNet");
         event.field("interface", &device.facts.name);
-        let mut sum = Counted::default();
-        sum.add(device);
-        event.traffic("node_interface_network", sum, seconds, false);
+        let counted = Counted::of(device);
+        event.traffic("node_interface_network", counted, Some(counted.total()), seconds, false);
         event
     }
 
@@ -126,15 +117,14 @@ impl Events {
             };
             let (mut of_pod, mut sum) = (event("Pod"), Counted::default());
             for device in devices {
-                let mut of_device = Counted::default();
-                of_device.add(device);
+                let counted = Counted::of(device);
                 let mut net = event("PodNet");
                 net.field("interface", &device.facts.name);
-                net.traffic("pod_interface_network", of_device.turned(), seconds, false);
+                net.traffic("pod_interface_network", counted.turned(), Some(counted.total()), seconds, false);
                 events.push(net);
                 sum.add(device);
             }
-            of_pod.traffic("pod_network", sum.turned(), seconds, true);
+            of_pod.traffic("pod_network", sum.turned(), Some(sum.total()), seconds, true);
             events.push(of_pod);
         }
         events
@@ -163,13 +153,21 @@ struct Counted {
 }
 
 impl Counted {
+    fn of(device: &Device) -> Self {
+        Self { kernel: device.facts.kernel.unwrap_or_default(), dropped: device.facts.drops }
+    }
+
     fn add(&mut self, device: &Device) {
-        self.kernel = self.kernel + device.facts.kernel.unwrap_or_default();
-        if let Some(drops) = device.facts.drops {
-            let sum = self.dropped.get_or_insert_default();
-            sum.rx_packets = sum.rx_packets.saturating_add(drops.rx_packets);
-            sum.tx_packets = sum.tx_packets.saturating_add(drops.tx_packets);
+        let Self { kernel, dropped } = Self::of(device);
+        self.kernel = self.kernel + kernel;
+        if let Some(dropped) = dropped {
+            self.dropped = Some(self.dropped.unwrap_or_default() + dropped);
         }
+    }
+
+    /// Bytes of both directions.
+    fn total(self) -> u64 {
+        self.kernel.rx_bytes.saturating_add(self.kernel.tx_bytes)
     }
 
     /// As the pod sees it: it receives what the host's end sends.
@@ -207,18 +205,14 @@ impl Event {
         self.metrics.push(json!({"Name": name, "Unit": unit}));
     }
 
-    fn rate(&mut self, name: &str, value: u64, seconds: f64) {
-        self.fields.insert(name.to_owned(), per_second(value, seconds).into());
-    }
-
     /// What Container Insights logs of traffic. Of nodes and pods it makes metrics, of single devices it does not.
-    fn traffic(&mut self, prefix: &str, of: Counted, seconds: f64, as_metrics: bool) {
+    fn traffic(&mut self, prefix: &str, of: Counted, total: Option<u64>, seconds: f64, as_metrics: bool) {
         let KernelCounters { rx_bytes, rx_packets, tx_bytes, tx_packets } = of.kernel;
         let dropped = |which: fn(Drops) -> u64| of.dropped.map(which);
         let all = [
             ("rx_bytes", Some(rx_bytes), BYTES),
             ("tx_bytes", Some(tx_bytes), BYTES),
-            ("total_bytes", Some(rx_bytes.saturating_add(tx_bytes)), BYTES),
+            ("total_bytes", total, BYTES),
             ("rx_packets", Some(rx_packets), COUNT_RATE),
             ("tx_packets", Some(tx_packets), COUNT_RATE),
             ("rx_dropped", dropped(|drops| drops.rx_packets), COUNT_RATE),
@@ -235,13 +229,13 @@ impl Event {
     }
 
     fn line(mut self, end: Timestamp, log_group: &str) -> String {
-        let mut about = json!({"Timestamp": end.as_millisecond(), "LogGroupName": log_group});
-        let directives: &[Value] = &if self.metrics.is_empty() {
-            Vec::new()
+        let directives = if self.metrics.is_empty() {
+            json!([])
         } else {
-            vec![json!({"Namespace": NAMESPACE, "Dimensions": [self.dimensions], "Metrics": self.metrics})]
+            json!([{"Namespace": NAMESPACE, "Dimensions": [self.dimensions], "Metrics": self.metrics}])
         };
-        about["CloudWatchMetrics"] = directives.into();
+        let about =
+            json!({"Timestamp": end.as_millisecond(), "LogGroupName": log_group, "CloudWatchMetrics": directives});
         self.fields.insert("_aws".to_owned(), about);
         Value::Object(self.fields).to_string()
     }

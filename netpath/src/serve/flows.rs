@@ -60,7 +60,7 @@ pub struct Writer {
     /// The ENIs that were last written, and the hour of that.
     enis: (Vec<u8>, i64),
     sources: Sources,
-    /// What was not counted yet.
+    /// Records since `add` returned the last counts.
     counts: Counts,
     /// Of the time since nothing could be written.
     failing: Option<u64>,

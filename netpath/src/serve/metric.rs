@@ -14,7 +14,7 @@ pub enum Metric {
     PodBytes,
     /// The same in packets.
     PodPackets,
-    /// Between pods of this node, and yet over an ENI.
+    /// Between two pods of this node, over an ENI.
     LocalPairEniBytes,
     /// What hooks saw of `node_network_total_bytes`, by term.
     ContainerInsightsBytes,

@@ -2,9 +2,8 @@
 //!
 //! In: the devices of each window. Out: what devices that have gone are owed. Pure.
 //!
-//! A device's counter is read next to the end of a window, not at it. What one window lacks for that, the next one has. But the kernel does
-//! not tell what a deleted veth had received, which its lost peer counted: its last window is netpath's own count, and has nothing to make
-//! good.
+//! A device's counter is read shortly before the end of a window; what the window lacks is in the next one. The exception is a
+//! deleted veth: the kernel's last message lacks its rx counter, so its last window is netpath's own count, and makes up for nothing.
 
 use hashbrown::HashMap;
 

@@ -9,7 +9,15 @@ use jiff::Timestamp;
 use super::metric::Metric;
 use super::series::Series;
 use super::totals::{self, Carried, Choice};
+use crate::model::Window;
 use crate::report::Report;
+
+/// When a window ended, by the time of day; `None` if its beginning is no time.
+#[must_use]
+pub fn window_end(window: &Window) -> Option<Timestamp> {
+    let start: Timestamp = window.started_at.parse().ok()?;
+    start.checked_add(Duration::from_nanos(window.duration_ns)).ok()
+}
 
 /// How many intervals may pass without a window before something must be wrong, and how much longer.
 const OVERDUE_INTERVALS: u32 = 3;
@@ -74,9 +82,7 @@ impl State {
         let mut windows = self.windows();
         let Windows { series, carried, .. } = &mut *windows;
         totals::add(series, carried, &report, choice);
-        let length = Duration::from_nanos(report.window.duration_ns);
-        windows.ended =
-            report.window.started_at.parse::<Timestamp>().ok().and_then(|start| start.checked_add(length).ok());
+        windows.ended = window_end(&report.window);
         windows.last = Some(report);
         windows.changed = Instant::now();
     }
@@ -86,7 +92,7 @@ impl State {
         self.windows().series.add(metric, labels, value);
     }
 
-    /// What there is; nobody else gets at it meanwhile.
+    /// Locks what the windows so far come to.
     pub fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }

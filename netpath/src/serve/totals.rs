@@ -15,7 +15,7 @@ use super::sampling::Sampling;
 use super::series::Series;
 use super::under_way::{Amount, Held, Pending, Pod};
 use super::zones::Zones;
-use crate::model::{Allowances, Conntrack, DeviceClass, Direction, Eni, EniRole};
+use crate::model::{Allowances, Conntrack, DeviceClass, Direction};
 use crate::report::{CauseKind, Device, Flow, PathClass, Report, TermKind};
 use crate::sanitise::sanitise;
 
@@ -59,8 +59,7 @@ pub fn add(series: &mut Series, carried: &mut Carried, report: &Report, choice: 
         *amount = amount.less(*held);
     }
     for Held { path, amount, .. } in &over {
-        let sum = paths.entry(*path).or_default();
-        *sum = Amount { bytes: sum.bytes + amount.bytes, packets: sum.packets + amount.packets };
+        *paths.entry(*path).or_default() += *amount;
     }
     for (path, Amount { bytes, packets }) in paths {
         series.add(Metric::Bytes, &[path.name()], bytes);
@@ -146,11 +145,9 @@ fn add_pods(series: &mut Series, report: &Report, held: &[Amount], over: &[Held]
 type Pods = HashMap<(Pod, PathClass, &'static str), Amount>;
 
 fn add_part(pods: &mut Pods, part: &Held) {
-    let Amount { bytes, packets } = part.amount;
     for (pod, direction) in [(&part.src, TRANSMIT), (&part.dst, RECEIVE)] {
-        if let Some(pod) = pod.as_ref().filter(|_| bytes > 0 || packets > 0) {
-            let sum = pods.entry((pod.clone(), part.path, direction)).or_default();
-            *sum = Amount { bytes: sum.bytes + bytes, packets: sum.packets + packets };
+        if let Some(pod) = pod.as_ref().filter(|_| !part.amount.is_nothing()) {
+            *pods.entry((pod.clone(), part.path, direction)).or_default() += part.amount;
         }
     }
 }
@@ -181,10 +178,10 @@ fn is_eni(device: &Device) -> bool {
 
 fn add_devices(series: &mut Series, devices: &[Device], veths: bool) {
     for device in devices.iter().filter(|device| veths || device.facts.class != DeviceClass::Veth) {
-        let (name, class) = (sanitise(&device.facts.name), class_name(device.facts.class));
+        let (name, class) = (sanitise(&device.facts.name), device.facts.class.to_string());
         let kernel = device.facts.kernel.map(|kernel| [kernel.rx_bytes, kernel.tx_bytes]);
         for (at, (direction, hook)) in [(RECEIVE, device.rx), (TRANSMIT, device.tx)].into_iter().enumerate() {
-            let labels = [&*name, class, direction];
+            let labels = [&*name, &*class, direction];
             if let Some(hook) = hook {
                 series.add(Metric::DeviceBytes, &labels, hook.bytes);
             }
@@ -192,19 +189,6 @@ fn add_devices(series: &mut Series, devices: &[Device], veths: bool) {
                 series.add(Metric::DeviceKernelBytes, &labels, kernel[at]);
             }
         }
-    }
-}
-
-const fn class_name(class: DeviceClass) -> &'static str {
-    match class {
-        DeviceClass::Eni => "eni",
-        DeviceClass::Veth => "veth",
-        DeviceClass::Vlan => "vlan",
-        DeviceClass::Bridge => "bridge",
-        DeviceClass::Tunnel => "tunnel",
-        DeviceClass::Tap => "tap",
-        DeviceClass::Loopback => "loopback",
-        DeviceClass::Other => "other",
     }
 }
 
@@ -216,7 +200,8 @@ fn add_enis(series: &mut Series, report: &Report) {
         let device = sanitise(eni.device.as_deref().unwrap_or_default());
         let id = eni.id.as_ref().map_or("", |id| &id.value);
         let index = eni.device_index.as_ref().map(|index| index.value.to_string()).unwrap_or_default();
-        series.set(Metric::EniInfo, &[id, &device, role_name(eni), &index, zone], 1);
+        let role = eni.role.as_ref().map(|role| role.value.to_string()).unwrap_or_default();
+        series.set(Metric::EniInfo, &[id, &device, &role, &index, zone], 1);
         if let Some(addresses) = eni.pod_addresses.as_ref().map(|fact| fact.value) {
             series.set(Metric::EniIpAddresses, &[id, "assigned"], addresses.assigned);
             if let Some(free) = addresses.free {
@@ -228,16 +213,6 @@ fn add_enis(series: &mut Series, report: &Report) {
                 series.add(Metric::EnaAllowanceExceededPackets, &[&device, id, allowance], packets);
             }
         }
-    }
-}
-
-fn role_name(eni: &Eni) -> &'static str {
-    match eni.role.as_ref().map(|role| role.value) {
-        None => "",
-        Some(EniRole::Primary) => "primary",
-        Some(EniRole::Secondary) => "secondary",
-        Some(EniRole::Trunk) => "trunk",
-        Some(EniRole::Branch) => "branch",
     }
 }
 

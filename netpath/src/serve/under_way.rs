@@ -7,6 +7,7 @@
 //! the flow then has more that left than what came in, that was it, and is counted there. What is over was dropped.
 
 use std::net::IpAddr;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -27,12 +28,14 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// What is not negative of this.
+    /// These numbers, 0 for negative ones.
     fn positive(bytes: i64, packets: i64) -> Self {
         Self { bytes: u64::try_from(bytes).unwrap_or(0), packets: u64::try_from(packets).unwrap_or(0) }
     }
 
-    fn is_nothing(self) -> bool {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_nothing(self) -> bool {
         self == Self::default()
     }
 
@@ -40,6 +43,13 @@ impl Amount {
     #[must_use]
     pub fn less(self, other: Self) -> Self {
         Self { bytes: self.bytes.saturating_sub(other.bytes), packets: self.packets.saturating_sub(other.packets) }
+    }
+}
+
+impl AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.packets += other.packets;
     }
 }
 

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use super::{Connection, Device, FIRST_RETIRED_IFINDEX, KernelDrop, KernelDrops, Names, PodRecord, Snapshot};
 use crate::model::{
-    Allowances, Conntrack, ConntrackTable, DeviceFacts, Drops, Eni, Ipam, KernelSlack, NameSource, Qdisc, Skew, Window,
+    Allowances, Conntrack, ConntrackTable, DeviceFacts, Eni, Ipam, KernelSlack, NameSource, Qdisc, Skew, Window,
 };
 
 impl Snapshot {
@@ -166,10 +166,7 @@ fn merge_facts(first: DeviceFacts, next: DeviceFacts) -> DeviceFacts {
     DeviceFacts {
         kernel: first.kernel.zip(next.kernel).map(|(first, next)| first + next),
         kernel_slack: first.kernel_slack.zip(next.kernel_slack).map(|(first, next)| slack(first, next)),
-        drops: first.drops.zip(next.drops).map(|(first, next)| Drops {
-            rx_packets: first.rx_packets.saturating_add(next.rx_packets),
-            tx_packets: first.tx_packets.saturating_add(next.tx_packets),
-        }),
+        drops: first.drops.zip(next.drops).map(|(first, next)| first + next),
         qdisc: first.qdisc.zip(next.qdisc).and_then(|(first, next)| merge_qdisc(&first, next)),
         filter_drops: first.filter_drops.zip(next.filter_drops).map(|(first, next)| first.saturating_add(next)),
         other_programs,

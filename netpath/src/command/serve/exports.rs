@@ -17,7 +17,7 @@ use crate::serve::names::Names;
 use crate::serve::otlp::Exporter;
 use crate::serve::state::State;
 
-/// The exporters that there are.
+/// The exporters that the options ask for.
 pub struct Exports {
     pub emf: Option<(Events, Queue)>,
     pub flows: Option<Writer>,

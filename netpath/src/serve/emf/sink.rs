@@ -105,22 +105,24 @@ impl Sink {
     /// How many of the events were written, and why not all.
     fn write(&mut self, events: &[String]) -> (usize, Option<io::Error>) {
         let mut written = 0;
-        // An agent that was started anew has closed the connection, which may show only now.
-        for attempt in 0..2 {
-            let error = match events[written..].iter().try_for_each(|event| {
-                self.write_one(event)?;
-                written += 1;
-                Ok(())
-            }) {
-                Ok(()) => return (written, None),
-                Err(error) => error,
-            };
-            self.stream = None;
-            if attempt == 1 || self.target == Target::Stdout {
-                return (written, Some(error));
-            }
+        let mut outcome = self.write_from(events, &mut written);
+        if outcome.is_err() && self.target != Target::Stdout {
+            // An agent that was started anew has closed the connection, which may show only now.
+            outcome = self.write_from(events, &mut written);
         }
-        (written, None)
+        (written, outcome.err())
+    }
+
+    /// Writes the events after the first `written`, and counts on.
+    fn write_from(&mut self, events: &[String], written: &mut usize) -> io::Result<()> {
+        while let Some(event) = events.get(*written) {
+            if let Err(error) = self.write_one(event) {
+                self.stream = None;
+                return Err(error);
+            }
+            *written += 1;
+        }
+        Ok(())
     }
 
     fn write_one(&mut self, event: &str) -> io::Result<()> {

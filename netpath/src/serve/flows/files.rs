@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 
 use super::layout::{Kind, Name, NodeFolder};
 
-/// Who talks to whom is not everybody's: the group may read it, for those who collect the files.
+/// Flow records are private: only the owner and the group, as of a collector, may read them.
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
 /// A file is finished when it is so large, or this part of all that there may be.
@@ -157,7 +157,7 @@ impl Files {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // Its own, the hour's and the day's. What is not empty is not removed.
+        // The node's folder, the hour's and the day's: rmdir(2) fails on one that is not empty.
         let _ = folder.ancestors().take(3).try_for_each(fs::remove_dir);
         Ok(())
     }
