@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::architecture::Architecture;
 use crate::process::{cargo, is_root, run as run_command, step, target_directory, workspace};
 use crate::toolchain::{TARGET, Toolchain, check_object, private_folder};
 use crate::{dist, setup};
@@ -36,7 +37,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     setup::for_the_lab()?;
     let target = target_directory()?;
-    let netpath = dist::build()?;
+    let netpath = dist::build(Architecture::host()?)?;
     step("building the bench");
     let reference = reference(&target)?;
     let mut build = cargo();

@@ -1,23 +1,31 @@
 //! `cargo xtask dist`: the statically linked release binary that is copied to nodes.
 
-use std::env::consts::ARCH;
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::architecture::Architecture;
 use crate::process::{cargo, run as run_command, step, target_directory, workspace};
 use crate::setup;
 
 /// More than the binary may have: it is copied to every node.
 const TOO_MANY_BYTES: u64 = 8_000_000;
 
-/// Builds `<target>/dist/netpath` and says how large it is.
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Build for nodes of this architecture [default: this machine's]
+    #[arg(long, value_enum, value_name = "ARCH")]
+    target: Option<Architecture>,
+}
+
+/// Builds the binary and says how large it is.
 ///
 /// # Errors
 /// As [`build`], and when it is too large.
-pub fn run() -> Result<()> {
-    let place = build()?;
+pub fn run(args: &Args) -> Result<()> {
+    let place = build(args.target.map_or_else(Architecture::host, Ok)?)?;
     let bytes = fs::metadata(&place).with_context(|| format!("cannot read {}", place.display()))?.len();
     let tenths = (bytes + 50_000) / 100_000;
     println!("{}: {bytes} bytes ({}.{} MB)", place.display(), tenths / 10, tenths % 10);
@@ -28,25 +36,30 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds `<target>/dist/netpath` and says where that is.
+/// Builds `<target>/dist/netpath`, or `<target>/dist/netpath-ARCH` of another architecture than this machine's, and says where
+/// that is.
 ///
 /// # Errors
 /// When setting up or building fails, or when what was built needs a dynamic loader after all.
-pub fn build() -> Result<PathBuf> {
+pub fn build(architecture: Architecture) -> Result<PathBuf> {
     setup::run_toolchain()?;
     let target = target_directory()?;
     // With a target named, the flags are not for build scripts and macros, which cannot be static.
-    let triple = format!("{ARCH}-unknown-linux-gnu");
+    let triple = architecture.rust_target();
     step(&format!("building netpath, statically linked, for {triple} (minutes the first time)"));
     let mut build = cargo();
-    build.args(["build", "--release", "-p", "netpath", "--target", &triple, "--target-dir"]).arg(&target);
+    build.args(["build", "--release", "-p", "netpath", "--target", triple, "--target-dir"]).arg(&target);
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
     run_command(build.current_dir(workspace()))?;
 
-    let built = target.join(&triple).join("release/netpath");
+    let built = target.join(triple).join("release/netpath");
     let binary = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     ensure!(is_static(&binary)?, "{} is linked dynamically; it must not be given to nodes", built.display());
-    let place = target.join("dist/netpath");
+    let place = target.join("dist").join(if architecture == Architecture::host()? {
+        "netpath".to_owned()
+    } else {
+        format!("netpath-{}", architecture.name())
+    });
     fs::create_dir_all(target.join("dist"))
         .and_then(|()| fs::copy(&built, &place))
         .with_context(|| format!("cannot write {}", place.display()))?;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::machine::{Machine, Qemu};
 use self::matrix::{Matrix, Outcome};
 use self::packages::Suite;
+use crate::architecture::Architecture;
 use crate::process::{cargo, output, run as run_command, step, target_directory, workspace};
 use crate::{dist, setup};
 
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     let suites: &[Suite] = args.suite.as_ref().map_or(&Suite::ALL, std::slice::from_ref);
     let kernels = suites.iter().map(|suite| suite.kernel(args.update)).collect::<Result<Vec<_>>>()?;
 
-    let netpath = dist::build()?;
+    let netpath = dist::build(Architecture::host()?)?;
     step("building the tests");
     let guest = built(&["build", "--bin", "guest"], "guest")?;
     let programs = PROGRAMS

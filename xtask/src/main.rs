@@ -3,6 +3,7 @@
 //! It must not depend on the netpath crate: that one builds only after `cargo xtask setup`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod architecture;
 mod bench;
 mod check;
 mod demo;
@@ -43,7 +44,7 @@ enum Command {
     /// Run netpath on every kernel it is for, in virtual machines, and write docs/kernels.md (needs qemu's packages of Debian)
     Kernels(kernels::Args),
     /// Build the static release binary that is copied to nodes, target/dist/netpath, and check its size
-    Dist,
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Kernels(args) => kernels::run(&args),
-        Command::Dist => dist::run(),
+        Command::Dist(args) => dist::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

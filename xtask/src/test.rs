@@ -16,9 +16,15 @@ const LAB: &str = "netpath-tests";
 /// Those programs.
 const LAB_PROGRAMS: [&str; 3] = ["main", "kernels", "programs"];
 
+/// The test program of what `cargo xtask dist` made.
+const SHIP_PROGRAM: &str = "ship";
+
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Test what `cargo xtask dist` made instead: needs root
+    #[arg(long)]
+    dist: bool,
     /// Run only tests whose name contains NAME; further options of Rust's test harness may follow
     #[arg(last = true, value_name = "NAME")]
     filter: Vec<OsString>,
@@ -29,6 +35,9 @@ pub struct Args {
 /// # Errors
 /// When one fails, or no test has the name asked for.
 pub fn run(args: &Args) -> Result<()> {
+    if args.dist {
+        return dist(&args.filter);
+    }
     if is_root() {
         setup::for_the_tests()?;
     } else {
@@ -77,8 +86,25 @@ pub fn run(args: &Args) -> Result<()> {
     // Each looks at what the kernel has: devices, programs, counters. Another one's must not come in between.
     tests.env("RUST_TEST_THREADS", "1").env("NETPATH_BIN", netpath).env("NETPATH_PYTHON", setup::python::folder()?);
     run_command(tests.arg("--no-fail-fast").arg("--").args(&args.filter))?;
+    if args.filter.is_empty() {
+        step("NOT RUN: tests of what `cargo xtask dist` makes; run them: cargo xtask test --dist");
+    }
     step(if args.filter.is_empty() { "passed: all tests" } else { "passed: all tests that match" });
     Ok(())
+}
+
+/// Runs the tests of what `cargo xtask dist` made.
+fn dist(filter: &[OsString]) -> Result<()> {
+    ensure!(is_root(), "these tests need root: sudo -E env \"PATH=$PATH\" cargo xtask test --dist");
+    setup::for_the_tests()?;
+    let made = target_directory()?.join("dist");
+    ensure!(made.join("netpath").is_file(), "there is no {}; run `cargo xtask dist`", made.join("netpath").display());
+    let selection = || cargo_test(&["--test", SHIP_PROGRAM]);
+    ensure!(count(selection()?, filter)? > 0, "no test of {SHIP_PROGRAM} matches");
+    step("testing what is shipped");
+    let mut tests = selection()?;
+    tests.env("RUST_TEST_THREADS", "1").env("NETPATH_DIST", made).env("NETPATH_PYTHON", setup::python::folder()?);
+    run_command(tests.arg("--no-fail-fast").arg("--").args(filter))
 }
 
 /// `cargo test` of what is in libraries, the lab's among them; it needs nothing. There is no code in documentation.
