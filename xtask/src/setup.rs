@@ -5,6 +5,7 @@
 //! renamed), so it may be interrupted; a lock keeps two of them apart.
 
 pub mod debian;
+mod kubectl;
 mod linker;
 mod nightly;
 pub mod python;

@@ -8,11 +8,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::kubectl;
 use crate::process::{output, step};
 use crate::toolchain::private_folder;
 
 /// Each with its version, so that a test that passed passes again.
-const PACKAGES: [&str; 4] = ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15", "duckdb==2.0.1", "chdb==4.4.0"];
+const PACKAGES: [&str; 5] =
+    ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15", "duckdb==2.0.1", "chdb==4.4.0", "kubernetes-validate==1.37.0"];
 
 /// Makes sure that all of [`PACKAGES`] are there.
 ///
@@ -31,6 +33,7 @@ pub fn install() -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-warn-conflicts", "--root-user-action=ignore", "--target"]);
     output(pip.arg(&folder).args(PACKAGES)).context("the tests of netpath serve need them; check that pip works")?;
+    kubectl::install(&folder)?;
     fs::write(&done, wanted).with_context(|| format!("cannot write {}", done.display()))
 }
 
