@@ -211,7 +211,8 @@ impl<'a> Container<'a> {
     }
 
     pub fn wait_for_windows(&self, count: u64) {
-        let windows = || value(&self.metrics(), "netpath_windows_total");
+        // There is no such series before the first has ended.
+        let windows = || value(&self.metrics(), "netpath_windows_total").unwrap_or(0);
         let before = windows();
         wait_until("windows have ended", || windows() >= before + count);
     }
