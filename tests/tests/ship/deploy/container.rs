@@ -174,6 +174,11 @@ impl<'a> Container<'a> {
         fs::read_to_string(self.folder.path().join("stdout")).unwrap()
     }
 
+    fn has_ended(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.run.as_ref().unwrap().id())).unwrap();
+        status.contains("State:\tZ")
+    }
+
     fn stderr(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap()
     }
@@ -192,9 +197,10 @@ impl<'a> Container<'a> {
     pub fn wait_for_probes(&self) {
         for name in ["startupProbe", "readinessProbe", "livenessProbe"] {
             let (address, path) = self.probe(name);
-            let ask =
-                || http::get(&self.lab.node.namespace, address, &path, "").is_ok_and(|answer| answer.status == 200);
-            wait_until(&format!("{name} is answered; netpath says: {}", self.stderr()), ask);
+            wait_until(&format!("{name} is answered"), || {
+                assert!(!self.has_ended(), "{}", self.stderr());
+                http::get(&self.lab.node.namespace, address, &path, "").is_ok_and(|answer| answer.status == 200)
+            });
         }
     }
 

@@ -15,7 +15,7 @@ pub const BASE: &str = "deploy/kustomize/base";
 /// What may be added to it.
 pub const COMPONENTS: [&str; 7] = ["emf", "flows", "ipv6", "loopback", "names-from-files", "otlp", "podmonitor"];
 
-/// A PodMonitor is the Prometheus operator's, not Kubernetes'.
+/// A `PodMonitor` is the Prometheus operator's, not Kubernetes'.
 const VALIDATE: &str = "import json, sys, yaml, kubernetes_validate
 documents = list(yaml.safe_load_all(sys.stdin))
 for document in documents:
@@ -34,7 +34,7 @@ impl Manifest {
         self.documents.iter().find(|document| document["kind"] == kind)
     }
 
-    /// What the DaemonSet makes pods of.
+    /// What the `DaemonSet` makes pods of.
     pub fn pod(&self) -> &Value {
         &self.of_kind("DaemonSet").unwrap()["spec"]["template"]["spec"]
     }
