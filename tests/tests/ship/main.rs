@@ -2,6 +2,10 @@
 //!
 //! In: `NETPATH_DIST`, the folder that it made. They need root: `cargo xtask test --dist`.
 #![cfg(test)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod cri;
+mod image;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +14,7 @@ use std::process::Command;
 fn shipped(name: &str) -> PathBuf {
     let folder = std::env::var_os("NETPATH_DIST").map(PathBuf::from).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "no {}; run `cargo xtask dist`", path.display());
+    assert!(path.exists(), "no {}; run `cargo xtask dist --image`", path.display());
     path
 }
 

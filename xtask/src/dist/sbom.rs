@@ -1,4 +1,4 @@
-//! What the binary is made of, for scanners: a `CycloneDX` document (<https://cyclonedx.org/docs/1.5/json/>).
+//! What the binary is made of, for scanners: a CycloneDX document (<https://cyclonedx.org/docs/1.5/json/>).
 //!
 //! In: the parts. Out: JSON, the same for the same parts. Pure.
 
