@@ -118,7 +118,7 @@ impl Containerd {
     #[must_use]
     pub fn host_command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--mount", "--net", "--wd", "--target", &self.process.id().to_string(), program]);
+        command.args(["--mount", "--net", "--wd=.", "--target", &self.process.id().to_string(), program]);
         command
     }
 

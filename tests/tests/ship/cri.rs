@@ -13,15 +13,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// Where the pod's logs are, on containerd's host.
 const LOGS: &str = "/var/log/pods/netpath";
 
-/// What confines a container.
-#[derive(Clone, Debug)]
-pub struct Rights<'a> {
-    /// All other capabilities are dropped.
-    pub capabilities: &'a [&'a str],
-    /// Whether the runtime's own profile filters system calls.
-    pub seccomp: bool,
-}
-
 /// A container. Dropping it removes it, and its pod.
 pub struct Container<'a> {
     containerd: &'a Containerd,
@@ -31,12 +22,13 @@ pub struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Runs an image with these arguments, and folders of the host at other places.
+    /// Runs an image with these arguments, and folders of the host at other places. All capabilities but these are dropped;
+    /// system calls are filtered by the runtime's own profile.
     pub fn run(
         containerd: &'a Containerd,
         image: &str,
         arguments: &[&str],
-        rights: &Rights,
+        capabilities: &[&str],
         mounts: &[(&str, &str)],
     ) -> Result<Self> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,14 +49,13 @@ impl<'a> Container<'a> {
         let answer: api::Id = container.call("RunPodSandbox", &api::RunPod { pod: Some(pod.clone()) })?;
         container.pod = answer.id;
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let profile = if rights.seccomp { api::RUNTIME_DEFAULT } else { api::UNCONFINED };
         let security = api::Security {
-            capabilities: Some(api::Capabilities { add: words(rights.capabilities), drop: words(&["ALL"]) }),
+            capabilities: Some(api::Capabilities { add: words(capabilities), drop: words(&["ALL"]) }),
             namespaces: Some(namespaces),
             user: Some(0),
             read_only_root: true,
             no_new_privileges: true,
-            seccomp: Some(api::Profile { kind: profile }),
+            seccomp: Some(api::Profile { kind: api::RUNTIME_DEFAULT }),
         };
         let mount = |(from, to): &(&str, &str)| api::Mount {
             container_path: (*to).to_owned(),
@@ -76,7 +67,7 @@ impl<'a> Container<'a> {
             image: Some(api::Image { image: image.to_owned() }),
             arguments: words(arguments),
             mounts: mounts.iter().map(mount).collect(),
-            log_path: "log".to_owned(),
+            log_path: container.pod.clone(),
             linux: Some(api::Linux { security: Some(security) }),
         };
         let request = api::Create { pod: container.pod.clone(), config: Some(config), pod_config: Some(pod) };
@@ -99,7 +90,7 @@ impl<'a> Container<'a> {
 
     /// What it has written so far.
     pub fn written(&self) -> Result<Written> {
-        let path = self.containerd.root().join(Path::new(LOGS).join("log").strip_prefix("/")?);
+        let path = self.containerd.root().join(Path::new(LOGS).join(&self.pod).strip_prefix("/")?);
         Ok(Written::read(&fs::read_to_string(path)?))
     }
 
@@ -158,7 +149,6 @@ mod api {
     pub const OF_THE_NODE: i32 = 2;
     /// `SecurityProfile.ProfileType`.
     pub const RUNTIME_DEFAULT: i32 = 0;
-    pub const UNCONFINED: i32 = 1;
     /// `ContainerState.CONTAINER_EXITED`.
     pub const EXITED: i32 = 2;
 

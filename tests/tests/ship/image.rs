@@ -14,7 +14,7 @@ use lab::traffic::{Serve, TcpServer, download};
 use lab::{Containerd, Counters, Lab, Report, counters, http, netpath_hooks, output_within, read, signal, wait_until};
 use serde_json::Value;
 
-use super::cri::{Container, Rights};
+use super::cri::Container;
 use super::shipped;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -214,10 +214,9 @@ fn start<'a>(
     arguments: &[&str],
     capabilities: &[&str],
 ) -> Container<'a> {
-    let rights = Rights { capabilities, seccomp: true };
     let files = files.path().to_str().unwrap();
     let arguments = [arguments, &["--offline", "--eni", "eth*", "--host-root", "/host"]].concat();
-    Container::run(containerd, NAME, &arguments, &rights, &[(files, "/host")]).unwrap()
+    Container::run(containerd, NAME, &arguments, capabilities, &[(files, "/host")]).unwrap()
 }
 
 /// The process of netpath in the node.
@@ -309,7 +308,8 @@ fn doctor_in_a_container() {
     let diagnose = |capabilities: &[&str]| {
         let container = start(&containerd, &files, &["doctor", "--format", "json"], capabilities);
         let (status, written) = container.wait().unwrap();
-        let diagnosis: Diagnosis = read(written.stdout.as_bytes()).unwrap();
+        let diagnosis: Diagnosis =
+            read(written.stdout.as_bytes()).unwrap_or_else(|error| panic!("{error:#}: {written:?}"));
         assert_eq!(status, i32::from(diagnosis.level == "fail"), "{diagnosis}");
         diagnosis
     };
