@@ -77,15 +77,28 @@ impl<'a> Container<'a> {
         Ok(container)
     }
 
+    /// Its exit status, once it has ended.
+    pub fn status(&self) -> Option<i32> {
+        let answer: api::StatusAnswer = self.call("ContainerStatus", &api::Id { id: self.id.clone() }).unwrap();
+        answer.status.filter(|status| status.state == api::EXITED).map(|status| status.exit_code)
+    }
+
+    /// Waits until `is` holds, while it runs.
+    pub fn wait_until(&self, what: &str, mut is: impl FnMut() -> bool) {
+        wait_until(what, || {
+            assert_eq!(self.status(), None, "it has ended: {:?}", self.written());
+            is()
+        });
+    }
+
     /// Waits until it has ended: its exit status, and what it wrote.
     pub fn wait(&self) -> Result<(i32, Written)> {
         let mut status = None;
         wait_until("the container has ended", || {
-            let answer = self.call::<api::StatusAnswer>("ContainerStatus", &api::Id { id: self.id.clone() });
-            status = answer.unwrap().status.filter(|status| status.state == api::EXITED);
+            status = self.status();
             status.is_some()
         });
-        Ok((status.context("a status")?.exit_code, self.written()?))
+        Ok((status.context("a status")?, self.written()?))
     }
 
     /// What it has written so far.
