@@ -18,12 +18,10 @@ pub fn third_party(parts: &[Part]) -> String {
         let repository = part.repository.as_deref().unwrap_or("no repository named");
         put(&mut text, &format!("{} {}: {}\n    {repository}", part.name, part.version, part.licence));
     }
+    put(&mut text, "\nThe packages of these have no text; their licences are as in LICENSE-MIT and LICENSE-APACHE:\n");
     for part in parts.iter().filter(|part| part.texts.is_empty()) {
         let authors = if part.authors.is_empty() { "its authors".to_owned() } else { part.authors.join(", ") };
-        put(
-            &mut text,
-            &format!("\n{} {} comes without a text: {}, of {authors}.", part.name, part.version, part.licence),
-        );
+        put(&mut text, &format!("{} {}: {}, of {authors}", part.name, part.version, part.licence));
     }
     for (licence, of) in by_text(parts) {
         put(&mut text, &format!("\n{LINE}\n{}\n{LINE}\n\n{licence}", of.join("\n")));
@@ -80,6 +78,6 @@ mod tests {
         let text = third_party(&parts);
         assert_eq!(text.matches("Permission is granted").count(), 1, "{text}");
         assert!(text.contains("a 1.0.0: LICENSE\nb 1.0.0: COPYING\n"), "{text}");
-        assert!(text.contains("c 1.0.0 comes without a text: MIT, of A. Author."), "{text}");
+        assert!(text.contains("LICENSE-APACHE:\n\nc 1.0.0: MIT, of A. Author\n"), "{text}");
     }
 }

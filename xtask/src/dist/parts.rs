@@ -236,28 +236,52 @@ fn standard_library() -> Result<Part> {
     })
 }
 
-/// The C library, as it is linked in: Debian's.
+/// The C library, as it is linked in: it says itself which one it is.
 fn c_library(architecture: Architecture) -> Result<Part> {
-    let package = if architecture == Architecture::host()? {
-        "libc6-dev".to_owned()
+    let compiler = if architecture == Architecture::host()? {
+        "cc".to_owned()
     } else {
-        format!("libc6-dev-{}-cross", architecture.oci_name())
+        format!("{}-linux-gnu-gcc", architecture.name())
     };
-    let version = output(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", &package]))
-        .with_context(|| {
-            format!("the C library is in the binary; install {package} of Debian, of which it is known")
-        })?;
+    let library = output(Command::new(&compiler).arg("-print-file-name=libc.a"))?;
+    let bytes =
+        fs::read(library.trim()).with_context(|| format!("{compiler} has no libc.a; install the C library's"))?;
+    let (version, purl) = glibc(&bytes).with_context(|| format!("{} is not the GNU C library's", library.trim()))?;
+    let texts = ["/usr/share/doc/libc6-dev/copyright", "/usr/share/licenses/glibc/LICENSES"].map(Path::new);
+    let text = texts.into_iter().find(|path| path.is_file());
+    let text =
+        text.context("the licence of the C library is missing; build on Debian, Fedora or Arch, which have it")?;
     Ok(Part {
         name: "glibc".to_owned(),
-        purl: format!("pkg:deb/debian/{package}@{}", version.replace('+', "%2B").replace(':', "%3A")),
+        purl,
         version,
         licence: "LGPL-2.1-or-later".to_owned(),
         authors: vec!["Free Software Foundation, Inc.".to_owned()],
         repository: Some("https://sourceware.org/git/glibc.git".to_owned()),
         checksum: None,
-        texts: vec![("copyright".to_owned(), read(&Path::new("/usr/share/doc").join(package).join("copyright"))?)],
+        texts: vec![("copyright".to_owned(), read(text)?)],
         uses: BTreeSet::new(),
     })
+}
+
+/// Version and package URL, by the banner in the library: `GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.`
+fn glibc(library: &[u8]) -> Option<(String, String)> {
+    const BANNER: &[u8] = b"GNU C Library (";
+    let found = library.windows(BANNER.len()).position(|bytes| bytes == BANNER)? + BANNER.len();
+    let banner = String::from_utf8_lossy(library.get(found..)?.split(|byte| *byte == b'\n').next()?);
+    let (package, release) = banner.split_once(')')?;
+    let (packager, version) = package.split_once(" GLIBC ").unwrap_or(("", package));
+    let escaped = version.replace('+', "%2B").replace(':', "%3A");
+    match packager {
+        "Debian" | "Ubuntu" => {
+            let purl = format!("pkg:deb/{}/glibc@{escaped}?arch=source", packager.to_lowercase());
+            Some((version.to_owned(), purl))
+        }
+        _ => {
+            let version = release.rsplit_once("version ")?.1.trim_end_matches('.');
+            Some((version.to_owned(), format!("pkg:generic/glibc@{version}")))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +301,16 @@ mod tests {
             assert!(is_licence(name), "{name}");
         }
         assert!(!is_licence("README.md") && !is_licence("lib.rs"));
+    }
+
+    #[test]
+    fn which_c_library() {
+        let debian = b"\x7fELF\0GNU C Library (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36.\nCopyright";
+        let (version, purl) = glibc(debian).unwrap();
+        assert_eq!((&*version, &*purl), ("2.36-9+deb12u14", "pkg:deb/debian/glibc@2.36-9%2Bdeb12u14?arch=source"));
+        let plain = glibc(b"GNU C Library (GNU libc) stable release version 2.39.\n").unwrap();
+        assert_eq!(plain, ("2.39".to_owned(), "pkg:generic/glibc@2.39".to_owned()));
+        assert_eq!(glibc(b"musl libc"), None);
     }
 
     /// Held against what the workspace's Cargo.toml files say.
