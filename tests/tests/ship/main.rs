@@ -27,3 +27,17 @@ fn the_binary_runs_where_there_is_nothing_else() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), concat!("netpath ", env!("CARGO_PKG_VERSION")));
 }
+
+/// Whoever builds the same source elsewhere gets the same bytes: none of them say where it was built.
+#[test]
+fn the_binary_does_not_say_where_it_was_built() {
+    let binary = std::fs::read(shipped("netpath")).unwrap();
+    let has = |text: &str| binary.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(has("/cargo/registry/src/"), "panics name sources");
+    let home = std::env::var("HOME").unwrap();
+    for place in
+        [env!("CARGO_MANIFEST_DIR").trim_end_matches("tests"), &format!("{home}/.cargo/"), &format!("{home}/.rustup/")]
+    {
+        assert!(!has(place), "{place}");
+    }
+}
