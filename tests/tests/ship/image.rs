@@ -182,29 +182,27 @@ fn from_the_archive_alone() {
     let report: Report = read(ctr(&[&run[..], &lab_only, &report, &for_the_test].concat()).as_bytes()).unwrap();
     let devices = ["eth0", lab.pod("client").veth.as_str(), lab.pod("server").veth.as_str()];
     assert!(devices.iter().all(|device| report.device(device).rx.is_some()), "{report}");
-    // It finds the host's files: containerd itself says that it has no pod.
+    assert_asks_the_runtime(&report, 0);
+}
+
+/// It finds the host's files: containerd answers how many pods it has.
+fn assert_asks_the_runtime(report: &Report, pods: u64) {
     let runtime = report.names.sources.iter().find(|source| source.source == "cri").unwrap();
-    assert_eq!((runtime.state.as_str(), runtime.count), ("ok", 0), "{runtime:?}");
+    assert_eq!((runtime.state.as_str(), runtime.count), ("ok", pods), "{runtime:?}");
 }
 
 /// A node with containerd that has the image, and two pods.
-fn node() -> (Lab, Containerd, tempfile::TempDir) {
+fn node() -> (Lab, Containerd) {
     let lab = Lab::builder().pod("client").pod("server").start().unwrap();
-    let files = lab.host_files().unwrap();
     let containerd = Containerd::start(&lab.node.namespace, "").unwrap();
     containerd.import(&shipped("netpath-image.tar")).unwrap();
-    (lab, containerd, files)
+    (lab, containerd)
 }
 
-fn start<'a>(
-    containerd: &'a Containerd,
-    files: &tempfile::TempDir,
-    arguments: &[&str],
-    capabilities: &[&str],
-) -> Container<'a> {
-    let files = files.path().to_str().unwrap();
+/// netpath in a container that has `host` as the host's files.
+fn start<'a>(containerd: &'a Containerd, host: &Path, arguments: &[&str], capabilities: &[&str]) -> Container<'a> {
     let arguments = [arguments, &["--offline", "--eni", "eth*", "--host-root", "/host"]].concat();
-    Container::run(containerd, NAME, &arguments, capabilities, &[(files, "/host")]).unwrap()
+    Container::run(containerd, NAME, &arguments, capabilities, &[(host.to_str().unwrap(), "/host")]).unwrap()
 }
 
 /// The process of netpath in the node.
@@ -229,11 +227,12 @@ fn traffic(lab: &Lab, devices: [&str; 2]) -> [Counters; 2] {
 
 #[test]
 fn report_in_a_container() {
-    let (lab, containerd, files) = node();
+    let (lab, containerd) = node();
+    let files = lab.host_files().unwrap();
     let devices = [lab.pod("client").veth.as_str(), lab.pod("server").veth.as_str()];
     lab.wait_until_quiet().unwrap();
     let arguments = ["report", "--duration", "2m", "--format", "json"];
-    let container = start(&containerd, &files, &arguments, &CAPABILITIES);
+    let container = start(&containerd, files.path(), &arguments, &CAPABILITIES);
     let mut open = None;
     container.wait_until("the window is open", || {
         open = process(&lab).filter(|process| is_open(*process));
@@ -262,10 +261,10 @@ fn is_open(process: u32) -> bool {
 
 #[test]
 fn serve_in_a_container() {
-    let (lab, containerd, files) = node();
+    let (lab, containerd) = node();
     let devices = [lab.pod("client").veth.as_str(), lab.pod("server").veth.as_str()];
     lab.wait_until_quiet().unwrap();
-    let container = start(&containerd, &files, &["serve", "--interval", "200ms", "--veths"], &CAPABILITIES);
+    let container = start(&containerd, Path::new("/"), &["serve", "--interval", "200ms", "--veths"], &CAPABILITIES);
     let get = |path: &str| http::get(&lab.node.namespace, ([127, 0, 0, 1], 9456).into(), path, "");
     container.wait_until("netpath is ready", || get("/readyz").is_ok_and(|answer| answer.status == 200));
     let moved = traffic(&lab, devices);
@@ -283,6 +282,7 @@ fn serve_in_a_container() {
             assert_eq!(value(device, direction), Some(bytes), "{device} {direction}");
         }
     }
+    assert_asks_the_runtime(&read(&get("/report").unwrap().body).unwrap(), 1);
     signal(process(&lab).unwrap(), libc::SIGTERM);
     let (status, written) = container.wait().unwrap();
     assert_eq!(status, 0, "{written:?}");
@@ -292,9 +292,9 @@ fn serve_in_a_container() {
 /// With the capabilities of the manifests netpath can measure and name pods; with one less it says what is missing.
 #[test]
 fn doctor_in_a_container() {
-    let (_lab, containerd, files) = node();
+    let (_lab, containerd) = node();
     let diagnose = |capabilities: &[&str]| {
-        let container = start(&containerd, &files, &["doctor", "--format", "json"], capabilities);
+        let container = start(&containerd, Path::new("/"), &["doctor", "--format", "json"], capabilities);
         let (status, written) = container.wait().unwrap();
         let diagnosis: Diagnosis =
             read(written.stdout.as_bytes()).unwrap_or_else(|error| panic!("{error:#}: {written:?}"));
