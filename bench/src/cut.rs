@@ -28,9 +28,47 @@ const PORT: u16 = 9;
 /// The client's, for each of the server's.
 const PORTS: u32 = 60_000;
 
+/// What the report of each window is written as.
+#[derive(Clone, Copy, Debug)]
+pub enum Format {
+    /// For people, as by default.
+    Table,
+    /// With each flow.
+    Json,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+        }
+    }
+
+    /// How many flows each window had, by its report.
+    fn flows(self, text: &str) -> Result<Vec<u32>> {
+        match self {
+            Self::Json => {
+                let of = |line: &str| Ok(u32::try_from(read::<lab::Report>(line.as_bytes())?.flows.len())?);
+                text.lines().map(of).collect()
+            }
+            // The column before the path, in the rows below each head.
+            Self::Table => {
+                let conns = |line: &str| -> Result<u32> {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    let path = words.iter().position(|word| *word == "local");
+                    Ok(path.map(|path| words[path - 1].parse()).transpose()?.unwrap_or(0))
+                };
+                let rows = |part: &str| part.lines().filter(|line| line.contains("/udp")).map(conns).sum();
+                text.split(" CONVERSATION").skip(1).map(rows).collect()
+            }
+        }
+    }
+}
+
 /// CPU of netpath's process with so many flows and a window a second, `rounds` times.
-pub fn measure(flows: u32, rounds: usize) -> Result<Vec<f64>> {
-    with_receivers(flows, |lab, frames| (0..rounds).map(|_| run(lab, flows, frames)).collect())
+pub fn measure(flows: u32, format: Format, rounds: usize) -> Result<Vec<f64>> {
+    with_receivers(flows, |lab, frames| (0..rounds).map(|_| run(lab, flows, format, frames)).collect())
 }
 
 /// What `netpath serve` takes.
@@ -118,13 +156,14 @@ fn discard(socket: &UdpSocket, done: &AtomicBool) {
     }
 }
 
-fn run(lab: &Lab, flows: u32, frames: &[Vec<u8>]) -> Result<f64> {
+fn run(lab: &Lab, flows: u32, format: Format, frames: &[Vec<u8>]) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("reports");
     let client = FrameSocket::open(&lab.pod("client").namespace, "eth0")?;
     let seconds = 1 + flows / MOST_A_SECOND;
     let interval = format!("{seconds}s");
-    let window = lab.open_window(&["--interval", &interval, "--output", path.to_str().context("a path")?])?;
+    let arguments = ["--interval", &interval, "--output", path.to_str().context("a path")?];
+    let window = lab.open_report(format.name(), &arguments)?;
     let begin = Instant::now();
     let mut used = Vec::new();
     let tenth = Duration::from_millis(100) * seconds;
@@ -139,13 +178,10 @@ fn run(lab: &Lab, flows: u32, frames: &[Vec<u8>]) -> Result<f64> {
     }
     window.finish()?;
     let text = fs::read_to_string(&path)?;
+    let all = format.flows(&text)?;
     // The first window and the last one are not whole.
-    let windows = text.lines().count().saturating_sub(1);
-    let mut seen = 0;
-    for line in text.lines().take(windows).skip(1) {
-        seen += u32::try_from(read::<lab::Report>(line.as_bytes())?.flows.len())?;
-    }
-    let seen = seen / u32::try_from(windows)?.saturating_sub(1).max(1);
+    let whole = all.get(1..all.len().saturating_sub(1)).filter(|whole| !whole.is_empty()).context("too few windows")?;
+    let seen = whole.iter().sum::<u32>() / u32::try_from(whole.len())?;
     ensure!(seen >= flows / 10 * 9, "{seen} flows in a window, and not {flows}: the machine is too slow, or busy");
     let ((from, before), (to, after)) = (used[LEFT_OUT as usize - 1], used[used.len() - 1]);
     // As if there were one a second.

@@ -25,9 +25,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use lab::{Lab, clean_up_when_interrupted, netpath_binary, stop_if_interrupted};
 
+use cut::Format;
 use document::Results;
 use figures::{Aim, Figure, Unit};
 use loaded::Loaded;
@@ -41,16 +42,24 @@ struct Cli {
     #[arg(long)]
     quick: bool,
     /// Write everything to this file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["programs", "traffic"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
     write: Option<PathBuf>,
-    /// Only the programs.
+    /// Measure this only.
     #[arg(long)]
-    programs: bool,
-    /// Only the whole path.
-    #[arg(long, conflicts_with = "programs")]
-    traffic: bool,
+    only: Option<Only>,
     #[command(subcommand)]
     part: Option<Part>,
+}
+
+/// What is worth measuring by itself.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// What the programs take for a packet.
+    Programs,
+    /// What a node's traffic loses.
+    Traffic,
+    /// What one window after another takes.
+    Windows,
 }
 
 #[derive(Subcommand)]
@@ -125,15 +134,22 @@ fn run(cli: &Cli) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
 
-    if cli.traffic {
-        println!("{}", whole_path::table(&traffic(plan)?));
-        return Ok(());
+    match cli.only {
+        Some(Only::Traffic) => {
+            println!("{}", whole_path::table(&traffic(plan)?));
+            return Ok(());
+        }
+        Some(Only::Windows) => {
+            println!("{}", figures::table(&window_figures(plan)?));
+            return Ok(());
+        }
+        Some(Only::Programs) | None => {}
     }
     say("programs, by BPF_PROG_TEST_RUN");
     let lab = Lab::builder().pod("pod").start()?;
     let on_node = || programs::measure(Path::new(&reference), plan.program_rounds, plan.program_packets);
     let (mut figures, interleaved) = lab.node.namespace.run(on_node)??;
-    if cli.programs {
+    if cli.only == Some(Only::Programs) {
         println!("{}", figures::table(&figures));
         return Ok(());
     }
@@ -152,12 +168,7 @@ fn run(cli: &Cli) -> Result<()> {
         starts.push(start::measure(count, rounds)?);
     }
 
-    say("netpath report --interval 1s");
-    for (flows, aim) in [(10_000, 2.0), (65_536, 10.0)] {
-        let what = format!("CPU of netpath report --interval 1s, {} flows", document::thousands(flows.into()));
-        figures.push(Figure::new(what, Unit::Percent, cut::measure(flows, plan.cuts)?, Some(Aim::AtMost(aim))));
-    }
-    figures.extend(serve_figures()?);
+    figures.extend(window_figures(plan)?);
     say("netpath trace");
     match trace::kept(plan.cuts) {
         Ok(kept) => {
@@ -186,24 +197,35 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn serve_figures() -> Result<Vec<Figure>> {
-    say("netpath serve");
+/// What one window after another costs.
+fn window_figures(plan: &Plan) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
+    let mut add = |figure: Figure| {
+        say(&format!("{}: {:.2}", figure.what, figures::median(&figure.samples)));
+        figures.push(figure);
+    };
+    for (flows, format, aim) in [
+        (10_000, Format::Table, Some(2.0)),
+        (65_536, Format::Table, Some(10.0)),
+        (10_000, Format::Json, None),
+        (65_536, Format::Json, None),
+    ] {
+        let options = if matches!(format, Format::Json) { " -f json" } else { "" };
+        let what = format!("CPU of netpath report --interval 1s{options}, {} flows", document::thousands(flows.into()));
+        let samples = cut::measure(flows, format, plan.cuts)?;
+        add(Figure::new(what, Unit::Percent, samples, aim.map(Aim::AtMost)));
+    }
     for (flows, cpu, memory) in [(10_000, 1.0, 64.0), (65_536, 5.0, 160.0)] {
         let served = cut::serve(flows)?;
         let flows = document::thousands(flows.into());
-        let mut add = |what: &str, unit, sample, aim| {
+        for (what, unit, sample, aim) in
+            [("CPU", Unit::Percent, served.cpu, cpu), ("most memory", Unit::Mb, served.peak_mb, memory)]
+        {
             let what = format!("{what} of netpath serve, {flows} flows");
-            figures.push(Figure::new(what, unit, vec![sample], Some(Aim::AtMost(aim))));
-        };
-        add("CPU", Unit::Percent, served.cpu, cpu);
-        add("most memory", Unit::Mb, served.peak_mb, memory);
+            add(Figure::new(what, unit, vec![sample], Some(Aim::AtMost(aim))));
+        }
     }
-    let scrape = scrape::measure(250, 11)?;
-    for figure in &figures {
-        say(&format!("{}: {:.2}", figure.what, figure.samples[0]));
-    }
-    figures.push(Figure::new("a scrape of 250 pods", Unit::Ms, scrape, Some(Aim::AtMost(20.0))));
+    add(Figure::new("a scrape of 250 pods", Unit::Ms, scrape::measure(250, 11)?, Some(Aim::AtMost(20.0))));
     Ok(figures)
 }
 

@@ -29,7 +29,7 @@ pub fn measure(pods: usize, rounds: usize) -> Result<Vec<f64>> {
     // It ends with this process.
     thread::spawn(move || -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(Site::new(state).serve(listener))?;
+        runtime.block_on(Site::new(state, "node".to_owned()).serve(listener))?;
         Ok(())
     });
     let scrape = || -> Result<f64> {

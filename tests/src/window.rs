@@ -61,7 +61,15 @@ impl Lab {
     /// # Errors
     /// When netpath does not start.
     pub fn open_window(&self, arguments: &[&str]) -> Result<OpenWindow> {
-        let mut command = self.netpath(&["report", "--format", "json", "--eni", "eth*"])?;
+        self.open_report("json", arguments)
+    }
+
+    /// The same, in that format.
+    ///
+    /// # Errors
+    /// When netpath does not start.
+    pub fn open_report(&self, format: &str, arguments: &[&str]) -> Result<OpenWindow> {
+        let mut command = self.netpath(&["report", "--format", format, "--eni", "eth*"])?;
         command.args(arguments).args(["--", "sh", "-c", &format!("echo {OPEN} >&2; cat >/dev/null")]);
         let mut window = OpenWindow::start(command)?;
         window.wait_until_open()?;

@@ -13,6 +13,7 @@ mod conntrack;
 mod devices;
 mod diversions;
 mod doctor;
+mod documents;
 mod drain;
 mod drops;
 mod ending;

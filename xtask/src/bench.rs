@@ -19,12 +19,9 @@ pub struct Args {
     /// Half a minute with fewer rounds, to see that it works; leaves docs/performance.md as it is
     #[arg(long)]
     quick: bool,
-    /// Only what the programs take for a packet; leaves docs/performance.md as it is
-    #[arg(long)]
-    programs: bool,
-    /// Only what a node's traffic loses; leaves docs/performance.md as it is
-    #[arg(long, conflicts_with = "programs")]
-    traffic: bool,
+    /// Measure this part only, and leave docs/performance.md as it is
+    #[arg(long, value_name = "PART", value_parser = ["programs", "traffic", "windows"])]
+    only: Option<String>,
 }
 
 /// Builds and becomes the bench: Ctrl-C and its exit status need no passing on.
@@ -46,12 +43,12 @@ pub fn run(args: &Args) -> Result<()> {
     let program = target.join("release/netpath-bench");
     let mut bench = Command::new(&program);
     bench.env("NETPATH_BIN", netpath).env("NETPATH_REFERENCE", reference);
-    for (flag, given) in [("--quick", args.quick), ("--programs", args.programs), ("--traffic", args.traffic)] {
-        if given {
-            bench.arg(flag);
-        }
+    if args.quick {
+        bench.arg("--quick");
     }
-    if !args.quick && !args.programs && !args.traffic {
+    if let Some(part) = &args.only {
+        bench.args(["--only", part]);
+    } else if !args.quick {
         bench.arg("--write").arg(workspace().join("docs/performance.md"));
     }
     bail!("cannot run {}: {}", program.display(), bench.exec())

@@ -54,7 +54,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let names = Names { cluster: args.cluster.clone(), node };
     let otlp = args.otlp.as_ref().map(|endpoint| otlp::open(endpoint, names.clone(), &state));
     let (otlp, senders) = otlp.unzip();
-    let (stop_network, network) = network(listener, Arc::clone(&state), senders)?;
+    let (stop_network, network) = network(listener, Site::new(Arc::clone(&state), names.node.clone()), senders)?;
     let (queue, sink) = args.emf.map(|target| emf::open(target, &state)).unzip();
     let write = |sink: Sink| {
         spawn("emf", move || {
@@ -95,7 +95,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 /// The thread that answers and sends. It ends when the sender does.
 fn network(
     listener: TcpListener,
-    state: Arc<State>,
+    site: Site,
     senders: Option<Senders>,
 ) -> anyhow::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel();
@@ -105,7 +105,7 @@ fn network(
         runtime.block_on(async {
             let sending = senders.map(Senders::start);
             let served = tokio::select! {
-                served = Site::new(state).serve(listener) => served.map(drop).context("cannot answer over HTTP"),
+                served = site.serve(listener) => served.map(drop).context("cannot answer over HTTP"),
                 _ = stopped => Ok(()),
             };
             if let Some(sending) = sending {
@@ -139,6 +139,7 @@ fn judge(
             return Ok(());
         }
         for snapshot in snapshots {
+            exports.state.make_room();
             let mut report = path::report(&snapshot);
             drop(snapshot);
             if report.node.zone_id.is_none() {

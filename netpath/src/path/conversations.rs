@@ -29,17 +29,20 @@ pub enum Merge {
 pub fn conversations<'a>(flows: impl IntoIterator<Item = &'a Flow>, merge: Merge) -> Vec<Conversation> {
     let mut by_id: Vec<&Flow> = flows.into_iter().collect();
     by_id.sort_by_key(|flow| flow.conversation);
-    let mut rows: HashMap<Key, Row> = HashMap::new();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: HashMap<Key, usize> = HashMap::new();
     for of_one in by_id.chunk_by(|one, other| one.conversation == other.conversation) {
         let one = Row::new(of_one);
         let key = one.key((merge == Merge::Nothing).then_some(of_one[0].conversation));
-        rows.entry(key).and_modify(|all| all.add(&one)).or_insert(one);
+        let place = *places.entry(key).or_insert(rows.len());
+        match rows.get_mut(place) {
+            Some(all) => all.add(&one),
+            None => rows.push(one),
+        }
     }
-    let mut rows: Vec<(Key, Row)> = rows.into_iter().collect();
-    rows.sort_unstable_by(|(key, row), (other_key, other)| {
-        (Reverse(row.bytes), key).cmp(&(Reverse(other.bytes), other_key))
-    });
-    rows.into_iter().map(|(_, row)| row.into()).collect()
+    let mut order: Vec<(&Key, usize)> = places.iter().map(|(key, place)| (key, *place)).collect();
+    order.sort_unstable_by_key(|&(key, place)| (Reverse(rows[place].bytes), key));
+    order.into_iter().map(|(_, place)| (&rows[place]).into()).collect()
 }
 
 /// The report's conversations; it has those that are merged by clients' ports.
@@ -236,8 +239,8 @@ impl From<RowEnd<'_>> for End {
     }
 }
 
-impl From<Row<'_>> for Conversation {
-    fn from(row: Row) -> Self {
+impl From<&Row<'_>> for Conversation {
+    fn from(row: &Row) -> Self {
         Self {
             proto: row.proto.to_owned(),
             from: row.from.into(),

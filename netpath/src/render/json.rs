@@ -43,7 +43,7 @@ impl<W: Write> Escaped<W> {
         let bytes = std::mem::take(&mut self.text);
         let mut safe_from = 0;
         // ASCII is all but names.
-        let text = if bytes.iter().all(|byte| *byte < 0x7f) {
+        let text = if bytes.is_ascii() && !bytes.contains(&0x7f) {
             ""
         } else {
             str::from_utf8(&bytes).map_err(io::Error::other)?

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -52,14 +54,15 @@ pub struct Site {
     state: Arc<State>,
     exposition: Exposition,
     reports: Arc<Semaphore>,
+    node: String,
 }
 
 impl Site {
-    /// Of this state.
+    /// Of this state, on the node of this name.
     #[must_use]
-    pub fn new(state: Arc<State>) -> Self {
+    pub fn new(state: Arc<State>, node: String) -> Self {
         let exposition = Exposition::new(Arc::clone(&state));
-        Self { state, exposition, reports: Arc::new(Semaphore::new(MAX_REPORTS)) }
+        Self { state, exposition, reports: Arc::new(Semaphore::new(MAX_REPORTS)), node }
     }
 
     /// Answers until the future is dropped. Must be called in a tokio runtime.
@@ -88,7 +91,7 @@ impl Site {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -104,7 +107,10 @@ impl Site {
                     Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
                 }
             }
-            "/report" => self.report(),
+            "/report" if names_this_node(request.headers().get(HOST), &self.node) => self.report().await,
+            "/report" => {
+                text(StatusCode::MISDIRECTED_REQUEST, "ask for it by an IP address, localhost or the node's name\n")
+            }
             "/healthz" if self.state.is_well() => text(StatusCode::OK, "ok\n"),
             "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "the last window is overdue\n"),
             "/readyz" if self.state.is_open() => text(StatusCode::OK, "ok\n"),
@@ -113,8 +119,8 @@ impl Site {
         }
     }
 
-    fn report(&self) -> Answer {
-        let Some(report) = self.state.windows().last.clone() else {
+    async fn report(&self) -> Answer {
+        let Some(report) = self.state.report().await else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "the first window has not ended yet; try again later\n");
         };
         let Ok(permit) = Arc::clone(&self.reports).try_acquire_owned() else {
@@ -134,10 +140,7 @@ impl Site {
 }
 
 async fn connection(site: Arc<Site>, stream: TcpStream) {
-    let answer = service_fn(|request: Request<Incoming>| {
-        let answer = site.answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
-    });
+    let answer = service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(site.answer(&request).await));
     // One request each: nobody holds a connection for later.
     let mut builder = http1::Builder::new();
     builder.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -145,6 +148,16 @@ async fn connection(site: Arc<Site>, stream: TcpStream) {
     if let Ok(Err(error)) = timeout(CONNECTION_TIMEOUT, builder.serve_connection(TokioIo::new(stream), answer)).await {
         log::debug!("a connection ended: {error}");
     }
+}
+
+/// Whether a request's `Host` is the node's, or none. Of another name a page in somebody's browser may have made it, by a name of the
+/// page's own that leads here (DNS rebinding), to read what addresses this node talks to.
+fn names_this_node(host: Option<&HeaderValue>, node: &str) -> bool {
+    let Some(host) = host else { return true };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let host = authority.host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    address.parse::<IpAddr>().is_ok() || ["localhost", node].iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
 fn text(status: StatusCode, text: &'static str) -> Answer {
@@ -197,5 +210,22 @@ impl Body for Chunks {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_names_get_no_report() {
+        let allows = |host| names_this_node(Some(&HeaderValue::from_static(host)), "ip-10-0-0-5.ec2.internal");
+        for host in ["10.0.0.5:9456", "10.0.0.5", "[::1]:9456", "localhost:8080", "IP-10-0-0-5.ec2.internal:9456"] {
+            assert!(allows(host), "{host}");
+        }
+        for host in ["rebound.example:9456", "localhost.example", "10.0.0.5.example", "", "a b"] {
+            assert!(!allows(host), "{host}");
+        }
+        assert!(names_this_node(None, "node"));
     }
 }

@@ -198,7 +198,7 @@ impl Exporter {
         let windows = self.state.windows();
         let began = report.window.started_at.parse().ok();
         let start = *self.start.get_or_insert_with(|| began.unwrap_or_else(Timestamp::now));
-        let end = later(self.end, windows.ended.unwrap_or_else(Timestamp::now));
+        let end = later(self.end, windows.last.as_ref().and_then(|last| last.ended).unwrap_or_else(Timestamp::now));
         self.end = Some(end);
         let (request, points) = metrics::request(&windows.series, start, end, resource.clone());
         drop(windows);

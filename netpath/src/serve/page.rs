@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, html};
 
-use super::state::State;
+use super::state::{Last, State};
 
 const PATHS: [(&str, &str); 4] = [
     ("/metrics", "for Prometheus: sums of all windows since netpath started"),
@@ -14,17 +14,14 @@ const PATHS: [(&str, &str); 4] = [
 /// The page.
 #[must_use]
 pub fn page(state: &State) -> String {
-    let windows = state.windows();
-    let node = windows.last.as_ref().map(|report| (report.node.hostname.clone(), report.flows.len()));
-    let ended = windows.ended;
-    drop(windows);
+    let last = state.windows().last.clone();
     html! {
         (DOCTYPE)
         html lang="en" {
             head { meta charset="utf-8"; title { "netpath" } }
             body {
                 h1 { "netpath " (env!("CARGO_PKG_VERSION")) }
-                @if let (Some((hostname, flows)), Some(ended)) = (node, ended) {
+                @if let Some(Last { hostname, flows, ended: Some(ended) }) = last {
                     p { (hostname) ": the last window ended at " (format!("{ended:.0}")) " and had " (flows) " flows." }
                 } @else {
                     p { "The first window has not ended yet." }

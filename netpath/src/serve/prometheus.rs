@@ -101,7 +101,7 @@ impl Collector for Scrape {
                 }
             }
         }
-        if let Some(ended) = windows.ended {
+        if let Some(ended) = windows.last.as_ref().and_then(|last| last.ended) {
             let seconds = ended.as_duration().as_secs_f64();
             gauge(
                 &mut to,

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::metric::Metric;
 use super::series::Series;
@@ -22,11 +24,15 @@ pub fn window_end(window: &Window) -> Option<Timestamp> {
 /// How many intervals may pass without a window before something must be wrong, and how much longer.
 const OVERDUE_INTERVALS: u32 = 3;
 const OVERDUE: Duration = Duration::from_secs(30);
+/// Within which a window has been judged, or never will be.
+const JUDGED: Duration = Duration::from_secs(10);
 
 /// What there is at the moment.
 #[derive(Debug)]
 pub struct State {
     windows: Mutex<Windows>,
+    /// Of the last window; none while one is judged.
+    report: watch::Sender<Option<Arc<Report>>>,
     opened: AtomicBool,
     interval: Duration,
 }
@@ -36,13 +42,22 @@ pub struct State {
 pub struct Windows {
     /// Sums.
     pub series: Series,
-    /// The report of the last one.
-    pub last: Option<Arc<Report>>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
+    /// The last one.
+    pub last: Option<Last>,
     /// When there was last something to show.
     changed: Instant,
     carried: Carried,
+}
+
+/// What is remembered of the last window.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Of the node.
+    pub hostname: String,
+    /// How many it had.
+    pub flows: usize,
+    /// When it ended, if that is a time.
+    pub ended: Option<Timestamp>,
 }
 
 impl State {
@@ -52,11 +67,11 @@ impl State {
         let windows = Windows {
             series: Series::new(max_series),
             last: None,
-            ended: None,
             changed: Instant::now(),
             carried: Carried::default(),
         };
-        Self { windows: Mutex::new(windows), opened: AtomicBool::new(false), interval }
+        let report = watch::Sender::new(None);
+        Self { windows: Mutex::new(windows), report, opened: AtomicBool::new(false), interval }
     }
 
     /// Everything is attached, and counts.
@@ -77,14 +92,31 @@ impl State {
         !self.is_open() || self.windows().changed.elapsed() < self.interval * OVERDUE_INTERVALS + OVERDUE
     }
 
+    /// Forgets the last report, since the next one follows: both take much memory. Those who ask for it wait.
+    pub fn make_room(&self) {
+        self.report.send_replace(None);
+    }
+
+    /// The report of the last window, or of the next one if that is judged; `None` before there is any.
+    pub async fn report(&self) -> Option<Arc<Report>> {
+        self.windows().last.as_ref()?;
+        let mut report = self.report.subscribe();
+        timeout(JUDGED, report.wait_for(Option::is_some)).await.ok()?.ok()?.clone()
+    }
+
     /// Adds a window.
     pub fn add(&self, report: Arc<Report>, choice: &Choice) {
         let mut windows = self.windows();
         let Windows { series, carried, .. } = &mut *windows;
         totals::add(series, carried, &report, choice);
-        windows.ended = window_end(&report.window);
-        windows.last = Some(report);
+        windows.last = Some(Last {
+            hostname: report.node.hostname.clone(),
+            flows: report.flows.len(),
+            ended: window_end(&report.window),
+        });
         windows.changed = Instant::now();
+        drop(windows);
+        self.report.send_replace(Some(report));
     }
 
     /// Adds to a counter.

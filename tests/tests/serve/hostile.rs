@@ -21,6 +21,7 @@ fn hostile_clients_hold_nothing_up() {
     assert!(matches!(status("\x16\x03\x01\x02\0\x01\0\x01\x7c\x03\x03\r\n\r\n"), None | Some(400)), "TLS");
     let head = http::request(node, ADDRESS, "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(status("GET /report HTTP/1.1\r\nHost: rebound.example\r\n\r\n"), Some(421));
 
     // Far more than there is room for: silent ones, some that never end, some that never read.
     let connect = |request: &[u8]| {
@@ -32,7 +33,7 @@ fn hostile_clients_hold_nothing_up() {
         .run(|| {
             let silent = (0..150).map(|_| connect(b""));
             let endless = (0..50).map(|_| connect(b"GET / HTTP/1.1\r\nHost: a\r\nA: "));
-            let deaf = (0..50).map(|_| connect(b"GET /report HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let deaf = (0..50).map(|_| connect(b"GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n"));
             silent.chain(endless).chain(deaf).collect()
         })
         .unwrap();

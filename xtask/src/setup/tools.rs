@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 27] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -28,6 +28,8 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("kubectl", "kubernetes-client"),
+    ("skopeo", "skopeo"),
+    ("umoci", "umoci"),
     ("c++", "g++"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
