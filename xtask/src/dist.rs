@@ -13,7 +13,7 @@ use clap::ValueEnum as _;
 
 use crate::architecture::Architecture;
 use crate::process::{cargo, run as run_command, step, target_directory, workspace};
-use crate::setup;
+use crate::setup::{self, cross::Cross};
 use crate::toolchain::same_paths_everywhere;
 
 /// More than the binary may have: it is copied to every node.
@@ -78,6 +78,9 @@ pub fn build(architecture: Architecture) -> Result<PathBuf> {
     build.args(["build", "--release", "-p", "netpath", "--target", triple, "--target-dir"]).arg(&target);
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
     flags.extend(same_paths_everywhere(workspace(), &target));
+    if let Some(cross) = Cross::find(architecture)? {
+        cross.apply(&mut build, &mut flags);
+    }
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run_command(build.current_dir(workspace()))?;
 

@@ -8,6 +8,7 @@ mod image;
 mod machine;
 mod matrix;
 mod packages;
+mod tools;
 
 use std::path::PathBuf;
 
@@ -15,9 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::machine::{Machine, Qemu};
 use self::matrix::{Matrix, Outcome};
-use self::packages::Suite;
+use self::packages::{Suite, suffix};
+use self::tools::Tools;
 use crate::architecture::Architecture;
 use crate::process::{cargo, output, run as run_command, step, target_directory, workspace};
+use crate::setup::cross::Cross;
 use crate::{dist, setup};
 
 /// The test programs, each run by a machine of its own.
@@ -28,6 +31,9 @@ const PACKAGE: &str = "netpath-tests";
 /// Options of `cargo xtask kernels`.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Run on kernels of this architecture [default: this machine's]
+    #[arg(long, value_enum, value_name = "ARCH")]
+    target: Option<Architecture>,
     /// Run on this kernel only, and leave docs/kernels.md as it is
     #[arg(long, value_enum)]
     suite: Option<Suite>,
@@ -44,22 +50,24 @@ pub struct Args {
 /// # Errors
 /// When something cannot be downloaded or built, or a check failed or did not run.
 pub fn run(args: &Args) -> Result<()> {
-    ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for x86_64, and this machine is not");
+    let architecture = args.target.map_or_else(Architecture::host, Ok)?;
     setup::for_the_lab()?;
-    let qemu = Qemu::find()?;
+    let qemu = Qemu::find(architecture)?;
     let suites: &[Suite] = args.suite.as_ref().map_or(&Suite::ALL, std::slice::from_ref);
-    let kernels = suites.iter().map(|suite| suite.kernel(args.update)).collect::<Result<Vec<_>>>()?;
+    let kernels = suites.iter().map(|suite| suite.kernel(architecture, args.update)).collect::<Result<Vec<_>>>()?;
+    let tools = Tools::for_architecture(architecture)?;
 
-    let netpath = dist::build(Architecture::host()?)?;
+    let netpath = dist::build(architecture)?;
     step("building the tests");
-    let guest = built(&["build", "--bin", "guest"], "guest")?;
-    let programs = PROGRAMS
-        .iter()
-        .map(|name| built(&["test", "--no-run", "--test", name], name).map(|path| (*name, path)))
-        .collect::<Result<Vec<_>>>()?;
+    let guest = built(architecture, &["build", "--bin", "guest"], "guest")?;
+    let test = |architecture, name| built(architecture, &["test", "--no-run", "--test", name], name);
+    let programs =
+        PROGRAMS.iter().map(|name| test(architecture, *name).map(|path| (*name, path))).collect::<Result<Vec<_>>>()?;
     let mut checks = Vec::new();
-    for (_, program) in &programs {
-        let list = output(std::process::Command::new(program).arg("--list"))?;
+    for name in PROGRAMS {
+        // This machine can run its own.
+        let program = test(Architecture::host()?, name)?;
+        let list = output(std::process::Command::new(&program).arg("--list"))?;
         let names: Vec<_> = list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
         ensure!(!names.is_empty(), "{} has no tests", program.display());
         checks.push(names.into_iter().filter(|name| name.contains(&args.test)).collect::<Vec<_>>());
@@ -68,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut matrix = Matrix::new(checks.concat());
     for kernel in kernels {
-        let image = image::make(&kernel, &guest, &netpath, &programs)?;
+        let image = image::make(&kernel, &tools, &guest, &netpath, &programs)?;
         for ((name, _), checks) in programs.iter().zip(&checks).filter(|(_, checks)| !checks.is_empty()) {
             step(&format!("Linux {}: {name}", kernel.release));
             let boot = || Machine::boot(&qemu, &kernel, &image, name, &args.test);
@@ -86,8 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     print!("{}", matrix.text());
     if args.suite.is_none() && args.test.is_empty() {
-        let document = workspace().join("docs/kernels.md");
-        std::fs::write(&document, matrix.document()?)
+        let document = workspace().join(format!("docs/kernels{}.md", suffix(architecture)?));
+        std::fs::write(&document, matrix.document(architecture)?)
             .with_context(|| format!("cannot write {}", document.display()))?;
     }
     let failed = matrix.failed();
@@ -97,11 +105,18 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds with cargo, and says where the executable `name` is.
-fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
+/// Builds with cargo, and says where the executable `name` is. For another architecture it is static: it runs where this system's
+/// libraries are not.
+fn built(architecture: Architecture, arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let cross = Cross::find(architecture)?;
     let build = || -> Result<_> {
         let mut command = cargo();
         command.args(arguments).args(["-p", PACKAGE, "--target-dir"]).arg(target_directory()?);
+        if let Some(cross) = &cross {
+            let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+            cross.apply(&mut command, &mut flags);
+            command.args(["--target", architecture.rust_target()]).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        }
         command.current_dir(workspace());
         Ok(command)
     };

@@ -4,6 +4,8 @@
 //! there, which netpath's build script reads. What it writes appears complete or not at all (made beside its place, then
 //! renamed), so it may be interrupted; a lock keeps two of them apart.
 
+pub mod apt;
+pub mod cross;
 pub mod debian;
 mod kubectl;
 mod linker;

@@ -82,7 +82,7 @@ unsafe fn ask(name: &[u8], data: *mut libc::c_char) -> io::Result<()> {
     let mut request =
         libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: data } };
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     // SAFETY: the descriptor is open; `request` is a valid `struct ifreq`, and the caller vouches for what its data points to.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };

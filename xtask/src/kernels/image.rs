@@ -12,10 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::packages::{Kernel, folder};
-use crate::process::{find, output};
-
-/// What the lab and its tests run.
-const TOOLS: [&str; 10] = ["ip", "tc", "bridge", "nft", "conntrack", "ipvsadm", "wg", "setpriv", "sh", "cat"];
+use super::tools::{TOOLS, Tools};
 
 /// What the lab's devices, rules and filters are made of. What they need is found in them, but for ciphers, which the kernel
 /// asks for by name.
@@ -72,14 +69,20 @@ const MODULES: [&str; 44] = [
 ///
 /// # Errors
 /// When a program, library or module is not there.
-pub fn make(kernel: &Kernel, guest: &Path, netpath: &Path, programs: &[(&str, PathBuf)]) -> Result<PathBuf> {
+pub fn make(
+    kernel: &Kernel,
+    tools: &Tools,
+    guest: &Path,
+    netpath: &Path,
+    programs: &[(&str, PathBuf)],
+) -> Result<PathBuf> {
     let mut archive = Archive::default();
     for directory in ["bin", "etc", "root"] {
         archive.directory(directory);
     }
     let place = |archive: &mut Archive, name: &str, file: &Path| -> Result<()> {
-        for library in libraries(file) {
-            archive.file(&library.to_string_lossy(), &fs::read(&library)?);
+        for (name, library) in tools.libraries(file)? {
+            archive.file(&name, &fs::read(&library)?);
         }
         archive.file(name, &fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
         Ok(())
@@ -89,9 +92,8 @@ pub fn make(kernel: &Kernel, guest: &Path, netpath: &Path, programs: &[(&str, Pa
     for (name, program) in programs {
         place(&mut archive, &format!("bin/{name}"), program)?;
     }
-    for tool in TOOLS {
-        let program = find(tool).with_context(|| format!("there is no {tool}; run `cargo xtask setup`"))?;
-        place(&mut archive, &format!("bin/{tool}"), &program)?;
+    for (tool, _) in TOOLS {
+        place(&mut archive, &format!("bin/{tool}"), &tools.program(tool)?)?;
     }
     let modules = modules(&kernel.modules)?;
     for (name, module) in &modules {
@@ -102,13 +104,6 @@ pub fn make(kernel: &Kernel, guest: &Path, netpath: &Path, programs: &[(&str, Pa
     let path = folder()?.join(format!("initramfs-{}", kernel.release));
     fs::write(&path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
-}
-
-/// The shared libraries that a program loads, its loader included. `ldd` fails for a program that loads none.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let list = output(Command::new("ldd").arg(program)).unwrap_or_default();
-    let paths = list.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    paths.map(PathBuf::from).collect()
 }
 
 /// [`MODULES`] and what they depend on, uncompressed, in an order in which they can be loaded.

@@ -13,15 +13,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::packages::{Kernel, folder};
+use crate::architecture::Architecture;
 use crate::process::{find, step};
 use crate::setup::debian::{library_path, unpack};
 
 /// A machine that takes longer than this hangs.
 const WITHIN: Duration = Duration::from_mins(30);
-const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The emulator.
 pub struct Qemu {
+    architecture: Architecture,
     program: PathBuf,
     library_path: Option<OsString>,
     /// Directories with firmware.
@@ -33,20 +34,25 @@ impl Qemu {
     ///
     /// # Errors
     /// When there is none and it cannot be downloaded.
-    pub fn find() -> Result<Self> {
-        if let Some(program) = find(PROGRAM) {
-            return Ok(Self { program, library_path: None, firmware: Vec::new() });
+    pub fn find(architecture: Architecture) -> Result<Self> {
+        let name = format!("qemu-system-{}", architecture.name());
+        if let Some(program) = find(&name) {
+            return Ok(Self { architecture, program, library_path: None, firmware: Vec::new() });
         }
-        let place = folder()?.join("qemu");
-        let program = place.join("usr/bin").join(PROGRAM);
+        let package = match architecture {
+            Architecture::X86_64 => "qemu-system-x86",
+            Architecture::Aarch64 => "qemu-system-arm",
+        };
+        let place = folder()?.join(package);
+        let program = place.join("usr/bin").join(&name);
         if !program.is_file() {
             step("downloading Debian's qemu and what it needs (about 20 MB, 80 MB unpacked)");
             let is_own = |package: &str| package.starts_with("qemu-system-") || package == "seabios";
-            unpack(&place, &["qemu-system-x86"], is_own)
-                .with_context(|| format!("there is no {PROGRAM} and it cannot be downloaded; install it"))?;
+            unpack(&place, &[package], is_own)
+                .with_context(|| format!("there is no {name} and it cannot be downloaded; install it"))?;
         }
         let firmware = ["usr/share/qemu", "usr/share/seabios"].map(|directory| place.join(directory));
-        Ok(Self { program, library_path: Some(library_path(&place)?), firmware: firmware.into() })
+        Ok(Self { architecture, program, library_path: Some(library_path(&place)?), firmware: firmware.into() })
     }
 }
 
@@ -67,9 +73,14 @@ impl Machine {
             command.arg("-L").arg(directory);
         }
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        let (machine, console): (&[&str], _) = match qemu.architecture {
+            Architecture::X86_64 => (&["-cpu", "max"], "ttyS0"),
+            // Graviton 2.
+            Architecture::Aarch64 => (&["-machine", "virt", "-cpu", "neoverse-n1"], "ttyAMA0"),
+        };
+        command.args(machine).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
-        let run = format!("console=ttyS0 loglevel=1 panic=-1 netpath.run={program} netpath.test={filter}");
+        let run = format!("console={console} loglevel=1 panic=-1 netpath.run={program} netpath.test={filter}");
         command.arg("-append").arg(run);
         let mut child = command
             .stdin(Stdio::null())

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::packages::Kernel;
+use crate::architecture::Architecture;
 use crate::process::output;
 
 /// What came of a check.
@@ -83,15 +84,16 @@ impl Matrix {
     ///
     /// # Errors
     /// When the date cannot be told.
-    pub fn document(&self) -> Result<String> {
+    pub fn document(&self, architecture: Architecture) -> Result<String> {
         let date = output(Command::new("date").args(["-u", "+%F"]))?;
         Ok(format!(
-            "# On which kernels netpath was tested\n\n\
-             <!-- Written by `cargo xtask kernels`; do not edit. -->\n\n\
-             {}, Debian's kernels for virtual machines, in qemu. Each check is a test of that name in\n\
+            "# On which kernels netpath was tested: {0}\n\n\
+             <!-- Written by `cargo xtask kernels --target {0}`; do not edit. -->\n\n\
+             {1}, Debian's kernels for virtual machines, in qemu. Each check is a test of that name in\n\
              [kernels](../tests/tests/kernels/main.rs) or [programs](../tests/tests/programs/main.rs). Before Linux 6.6 netpath attaches\n\
              legacy filters (clsact); from there on each check of kernels that is about hooks is done with TCX, and once more with\n\
-             legacy filters.\n\n{}",
+             legacy filters.\n\n{2}",
+            architecture.name(),
             date.trim(),
             self.text()
         ))

@@ -1,23 +1,17 @@
-//! Debian's kernels, unpacked into the private folder. The system's own package lists and sources are not touched: apt works
-//! with a configuration, lists and an (empty) package database of its own.
+//! Debian's kernels, unpacked into the private folder.
 //!
 //! What is there already is used as it is, without a network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::process::{find, output, step};
-use crate::setup::debian::{dependencies, unpack_all};
+use crate::architecture::Architecture;
+use crate::process::step;
+use crate::setup::apt::{Apt, MIRROR};
 use crate::setup::{partial, put_in_place};
 use crate::toolchain::private_folder;
-
-/// The kernel for virtual machines: few drivers, everything that netpath needs.
-const PACKAGE: &str = "linux-image-cloud-amd64";
-const MIRROR: &str = "http://deb.debian.org/debian";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A Debian release, each with another kernel.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -55,91 +49,55 @@ impl Suite {
         }
     }
 
-    /// The kernel in the private folder; downloads it if it is not there, or to `update` it.
+    /// The kernel for virtual machines of an architecture (few drivers, everything that netpath needs) in the private folder;
+    /// downloads it if it is not there, or to `update` it.
     ///
     /// # Errors
     /// When it cannot be downloaded.
-    pub fn kernel(self, update: bool) -> Result<Kernel> {
-        let name = self.name();
+    pub fn kernel(self, architecture: Architecture, update: bool) -> Result<Kernel> {
+        let name = format!("{}{}", self.name(), suffix(architecture)?);
         let place = folder()?.join(format!("kernel-{name}"));
         if !update && let Ok(kernel) = unpacked(&place) {
             return Ok(kernel);
         }
-        self.download(&place).with_context(|| {
+        let download = || {
+            step(&format!("looking for the kernel of Debian's {} (10 to 60 MB)", self.name()));
+            let apt = self.apt(architecture)?;
+            let directory = partial(&folder()?, &format!("kernel-{name}"))?;
+            // The package names the newest kernel, which newer releases have in several.
+            let is_part = |package: &str| {
+                ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"]
+                    .iter()
+                    .any(|part| package.starts_with(part))
+            };
+            apt.unpack(&[&format!("linux-image-cloud-{}", architecture.oci_name())], is_part, &directory)?;
+            unpacked(&directory)?;
+            put_in_place(&directory, &place)
+        };
+        download().with_context(|| {
+            let name = self.name();
             format!("cannot download the kernel of Debian's {name} from {MIRROR}; check the network, then try again")
         })?;
         unpacked(&place)
     }
 
-    fn download(self, place: &Path) -> Result<()> {
-        for program in ["apt-get", "apt-cache", "dpkg"] {
-            ensure!(find(program).is_some(), "this system has no {program}: it is not like Debian");
-        }
-        ensure!(Path::new(KEYRING).is_file(), "there is no {KEYRING}; install debian-archive-keyring");
-        let apt = Apt::new(&folder()?.join(format!("apt-{}", self.name())), self.name())?;
-        step(&format!("looking for the kernel of Debian's {} (10 to 60 MB)", self.name()));
-        output(apt.command("apt-get").args(["-q", "update"]))?;
-        // The package names the newest kernel, which newer releases have in several.
-        let mut packages = Vec::from([PACKAGE.to_owned()]);
-        let mut next = 0;
-        while let Some(package) = packages.get(next) {
-            let depends = output(apt.command("apt-cache").args(["depends", "--important", package]))?;
-            for dependency in dependencies(&depends) {
-                let is_part = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"]
-                    .iter()
-                    .any(|part| dependency.starts_with(part));
-                if is_part && !packages.contains(&dependency) {
-                    packages.push(dependency);
-                }
-            }
-            next += 1;
-        }
-        let directory = partial(&folder()?, &format!("kernel-{}", self.name()))?;
-        output(apt.command("apt-get").args(["-q", "download"]).args(&packages).current_dir(&directory))?;
-        unpack_all(&directory)?;
-        unpacked(&directory)?;
-        put_in_place(&directory, place)
+    /// Its packages.
+    ///
+    /// # Errors
+    /// When the lists cannot be fetched.
+    pub fn apt(self, architecture: Architecture) -> Result<Apt> {
+        let lists = folder()?.join(format!("apt-{}{}", self.name(), suffix(architecture)?));
+        Apt::new(&lists, architecture, &[(MIRROR, self.name())])
     }
 }
 
-/// apt, away from the system's.
-struct Apt {
-    configuration: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path, suite: &str) -> Result<Self> {
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        for directory in ["lists/partial", "cache/archives/partial"] {
-            let path = folder.join(directory);
-            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        }
-        write(
-            "sources.list",
-            &format!("deb [arch=amd64 target=Packages signed-by={KEYRING}] {MIRROR} {suite} main\n"),
-        )?;
-        write("status", "")?;
-        let root = folder.display();
-        // Read after the system's configuration, which may name a proxy.
-        let configuration = format!(
-            "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n\
-             Dir::Etc::sourcelist \"{root}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-             Dir::State::lists \"{root}/lists\";\nDir::State::status \"{root}/status\";\n\
-             Dir::Cache \"{root}/cache\";\nAcquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n\
-             APT::Architecture \"amd64\";\n"
-        );
-        write("apt.conf", &configuration)?;
-        Ok(Self { configuration: folder.join("apt.conf") })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C").arg("-c").arg(&self.configuration);
-        command
-    }
+/// What tells things of another architecture than this machine's apart.
+///
+/// # Errors
+/// When this machine's is none that netpath is for.
+pub fn suffix(architecture: Architecture) -> Result<String> {
+    let is_own = architecture == Architecture::host()?;
+    Ok(if is_own { String::new() } else { format!("-{}", architecture.name()) })
 }
 
 /// Where kernels are kept: beside the eBPF toolchain.

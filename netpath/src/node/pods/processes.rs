@@ -81,7 +81,11 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
         .map(|((_, inside), veths)| PodReading { uid: inside.pods.into_iter().next(), veths, ..PodReading::default() })
         .collect();
     let error = if pods.is_empty() && denied > 0 {
-        let why = "/proc/PID/ns/net cannot be read, not of one process; netpath needs CAP_SYS_PTRACE (root, privileged: true)";
+        let why = format!(
+            "/proc/PID/ns/net cannot be read of {denied} processes, and none of the other {} is in a pod's cgroup; \
+             with CAP_SYS_PTRACE (root, privileged: true) netpath can read them",
+            seen - denied
+        );
         Some(SourceError::new(NameSourceState::Unreadable, why))
     } else if pods.is_empty() {
         let why = "no process here is in a pod's cgroup; in a pod, netpath sees the host's with hostPID: true";
