@@ -20,7 +20,7 @@ pub fn open_tun(namespace: &Namespace, name: &str, flags: libc::c_int) -> Result
         // SAFETY: zeros are a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([from]);
         }
         #[expect(clippy::cast_possible_truncation, reason = "flags of 16 bits")]
         let flags = (flags | libc::IFF_NO_PI) as libc::c_short;

@@ -47,4 +47,12 @@ impl Architecture {
             Self::Aarch64 => "arm64",
         }
     }
+
+    /// `e_machine` of its programs (linux/elf-em.h).
+    pub fn elf_machine(self) -> u16 {
+        match self {
+            Self::X86_64 => 62,
+            Self::Aarch64 => 183,
+        }
+    }
 }

@@ -86,6 +86,12 @@ pub fn build(architecture: Architecture) -> Result<PathBuf> {
 
     let built = target.join(triple).join("release/netpath");
     let binary = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    ensure!(
+        binary.get(18..20) == Some(&architecture.elf_machine().to_le_bytes()),
+        "{} is not for {}",
+        built.display(),
+        architecture.name()
+    );
     ensure!(is_static(&binary)?, "{} is linked dynamically; it must not be given to nodes", built.display());
     let place = target.join("dist").join(if architecture == Architecture::host()? {
         "netpath".to_owned()
