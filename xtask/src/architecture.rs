@@ -39,4 +39,12 @@ impl Architecture {
             Self::Aarch64 => "aarch64-unknown-linux-gnu",
         }
     }
+
+    /// As Go, container images, Kubernetes and Debian have it.
+    pub fn oci_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
 }

@@ -1,13 +1,20 @@
-//! `cargo xtask dist`: the statically linked release binary that is copied to nodes.
+//! `cargo xtask dist`: the statically linked release binary that is copied to nodes, and what contains it.
+
+mod image;
+mod licences;
+mod parts;
+mod sbom;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum as _;
 
 use crate::architecture::Architecture;
 use crate::process::{cargo, run as run_command, step, target_directory, workspace};
 use crate::setup;
+use crate::toolchain::same_paths_everywhere;
 
 /// More than the binary may have: it is copied to every node.
 const TOO_MANY_BYTES: u64 = 8_000_000;
@@ -18,15 +25,35 @@ pub struct Args {
     /// Build for nodes of this architecture [default: this machine's]
     #[arg(long, value_enum, value_name = "ARCH")]
     target: Option<Architecture>,
+    /// Make the container image, too, for every architecture if none is named: an OCI layout, an archive, the SBOM
+    #[arg(long)]
+    image: bool,
 }
 
-/// Builds the binary and says how large it is.
+/// Builds the binary and says how large it is, then makes what contains it.
 ///
 /// # Errors
-/// As [`build`], and when it is too large.
+/// As [`build`], when the binary is too large, and when what contains it cannot be made.
 pub fn run(args: &Args) -> Result<()> {
-    let place = build(args.target.map_or_else(Architecture::host, Ok)?)?;
-    let bytes = fs::metadata(&place).with_context(|| format!("cannot read {}", place.display()))?.len();
+    let architectures = match args.target {
+        Some(one) => vec![one],
+        None if args.image => Architecture::value_variants().to_vec(),
+        None => vec![Architecture::host()?],
+    };
+    let mut binaries = Vec::new();
+    for architecture in architectures {
+        let place = build(architecture)?;
+        check_size(&place)?;
+        binaries.push((architecture, place));
+    }
+    if args.image {
+        image::make(&binaries)?;
+    }
+    Ok(())
+}
+
+fn check_size(place: &Path) -> Result<()> {
+    let bytes = fs::metadata(place).with_context(|| format!("cannot read {}", place.display()))?.len();
     let tenths = (bytes + 50_000) / 100_000;
     println!("{}: {bytes} bytes ({}.{} MB)", place.display(), tenths / 10, tenths % 10);
     ensure!(
@@ -49,7 +76,9 @@ pub fn build(architecture: Architecture) -> Result<PathBuf> {
     step(&format!("building netpath, statically linked, for {triple} (minutes the first time)"));
     let mut build = cargo();
     build.args(["build", "--release", "-p", "netpath", "--target", triple, "--target-dir"]).arg(&target);
-    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    flags.extend(same_paths_everywhere(workspace(), &target));
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run_command(build.current_dir(workspace()))?;
 
     let built = target.join(triple).join("release/netpath");

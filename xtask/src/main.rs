@@ -43,7 +43,7 @@ enum Command {
     Bench(bench::Args),
     /// Run netpath on every kernel it is for, in virtual machines, and write docs/kernels.md (needs qemu's packages of Debian)
     Kernels(kernels::Args),
-    /// Build the static release binary that is copied to nodes, target/dist/netpath, and check its size
+    /// Build the static release binary that is copied to nodes, target/dist/netpath, check its size, and make what contains it
     Dist(dist::Args),
 }
 

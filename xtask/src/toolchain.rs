@@ -106,13 +106,14 @@ impl Compiler {
             // A stable compiler that has `core` for BPF: aya-ebpf needs features that are not stable.
             command.env("RUSTC_BOOTSTRAP", "1");
         }
-        // Flags are separated by the unit separator, so that paths may have spaces.
-        let flags = [
+        let mut flags = vec![
             format!("-Clinker={}", linker.display()),
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
             format!("--cfg=bpf_target_arch=\"{arch}\""),
         ];
+        flags.extend(same_paths_everywhere(directory.parent().unwrap_or(directory), target_directory));
+        // Flags are separated by the unit separator, so that paths may have spaces.
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("RUSTC", &self.rustc).envs(PROFILE);
         command.current_dir(directory);
         command
@@ -172,6 +173,17 @@ impl fmt::Display for Toolchain {
         writeln!(f, "library_path={}\nbuild_std={build_std}", library_path.display())?;
         writeln!(f, "linker={}", self.linker.display())
     }
+}
+
+/// The compiler's flags by which what it makes does not tell where it was made, and is the same wherever that is: the paths of
+/// sources are in what a panic says, and in BTF.
+#[must_use]
+pub fn same_paths_everywhere(workspace: &Path, target_directory: &Path) -> Vec<String> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home);
+    let places = [(Some(workspace), "/netpath"), (Some(target_directory), "/target"), (cargo.as_deref(), "/cargo")];
+    // Of several that fit, the last one counts.
+    places.into_iter().filter_map(|(from, to)| Some(format!("--remap-path-prefix={}={to}", from?.display()))).collect()
 }
 
 /// The state file in `folder`.

@@ -2,6 +2,10 @@
 //!
 //! In: `NETPATH_DIST`, the folder that it made. They need root: `cargo xtask test --dist`.
 #![cfg(test)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod cri;
+mod image;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +14,7 @@ use std::process::Command;
 fn shipped(name: &str) -> PathBuf {
     let folder = std::env::var_os("NETPATH_DIST").map(PathBuf::from).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "no {}; run `cargo xtask dist`", path.display());
+    assert!(path.exists(), "no {}; run `cargo xtask dist --image`", path.display());
     path
 }
 
@@ -22,4 +26,18 @@ fn the_binary_runs_where_there_is_nothing_else() {
     let output = Command::new("chroot").arg(root.path()).args(["/netpath", "--version"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), concat!("netpath ", env!("CARGO_PKG_VERSION")));
+}
+
+/// Whoever builds the same source elsewhere gets the same bytes: none of them say where it was built.
+#[test]
+fn the_binary_does_not_say_where_it_was_built() {
+    let binary = std::fs::read(shipped("netpath")).unwrap();
+    let has = |text: &str| binary.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(has("/cargo/registry/src/"), "panics name sources");
+    let home = std::env::var("HOME").unwrap();
+    for place in
+        [env!("CARGO_MANIFEST_DIR").trim_end_matches("tests"), &format!("{home}/.cargo/"), &format!("{home}/.rustup/")]
+    {
+        assert!(!has(place), "{place}");
+    }
 }

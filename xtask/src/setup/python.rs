@@ -1,4 +1,4 @@
-//! The Python packages that the tests read netpath's exports with: what others decode and query them by.
+//! The Python packages that the tests read netpath's exports with, and its SBOM: what others decode and query them by.
 //!
 //! Out: a folder of their own, for `PYTHONPATH`. The system's packages are never touched.
 
@@ -12,7 +12,13 @@ use crate::process::{output, step};
 use crate::toolchain::private_folder;
 
 /// Each with its version, so that a test that passed passes again.
-const PACKAGES: [&str; 4] = ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15", "duckdb==2.0.1", "chdb==4.4.0"];
+const PACKAGES: [&str; 5] = [
+    "opentelemetry-proto==1.45.2",
+    "rotel==0.0.1a15",
+    "duckdb==2.0.1",
+    "chdb==4.4.0",
+    "cyclonedx-python-lib[json-validation]==11.12.0",
+];
 
 /// Makes sure that all of [`PACKAGES`] are there.
 ///

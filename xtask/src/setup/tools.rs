@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 26] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -27,6 +27,8 @@ const PROGRAMS: [(&str, &str); 24] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+    ("skopeo", "skopeo"),
+    ("umoci", "umoci"),
     ("c++", "g++"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),

@@ -1,0 +1,146 @@
+//! `cargo xtask dist --image`: the container image, made without a container engine.
+//!
+//! In: the static binaries, and what they are made of. Out: the OCI layout `<target>/dist/image`, the same as an archive, and
+//! the SBOM. Both are the same to the byte whenever and wherever they are made, by the same compilers: every time in them is that
+//! of the last commit, or `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>).
+
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use self::layout::{File, Image, archive, layout};
+use super::licences::third_party;
+use super::parts::{Part, Parts, parts};
+use super::sbom::sbom;
+use crate::architecture::Architecture;
+use crate::process::{output, step, target_directory, workspace};
+
+/// What the image is called wherever nobody says otherwise.
+const NAME: &str = "ghcr.io/netpath/netpath";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const DESCRIPTION: &str =
+    "Which bytes crossed an ENI, and which stayed on the node: an eBPF packet-path tracer for Kubernetes and EKS nodes";
+
+/// Makes the image of these binaries.
+///
+/// # Errors
+/// When something that belongs into it is missing, or it cannot be written.
+pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
+    step("making the image: what the binary is made of, its licences");
+    let architectures: Vec<_> = binaries.iter().map(|(architecture, _)| *architecture).collect();
+    let parts = parts(&architectures)?;
+    let time = time()?;
+    let sbom = format!("{:#}\n", sbom(&parts, VERSION, &time.to_string())).into_bytes();
+    let common = common(&parts, &sbom)?;
+    let mut files = Vec::new();
+    for (architecture, binary) in binaries {
+        let bytes = read(binary)?;
+        let binary = File { path: "netpath".to_owned(), mode: 0o755, bytes: Some(bytes) };
+        files.push((*architecture, [&common[..], &[binary]].concat()));
+    }
+    let image = Image {
+        name: format!("{NAME}:{VERSION}"),
+        tag: VERSION.to_owned(),
+        time,
+        entry_point: "/netpath".to_owned(),
+        labels: labels(time),
+        files,
+    };
+    let layout = layout(&image)?;
+
+    let dist = target_directory()?.join("dist");
+    write(&dist.join("netpath.cdx.json"), &sbom)?;
+    let folder = dist.join("image");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    for (name, bytes) in &layout {
+        write(&folder.join(name), bytes)?;
+    }
+    let place = dist.join("netpath-image.tar");
+    let bytes = archive(&archived(layout), time)?;
+    write(&place, &bytes)?;
+    let (digest, names) = (layout::sha256(&bytes), architectures.iter().map(|one| one.oci_name()).collect::<Vec<_>>());
+    println!("{}: {NAME}:{VERSION} for {}, sha256:{digest}", place.display(), names.join(" and "));
+    Ok(())
+}
+
+/// What is in the image for every architecture: licences, and the SBOM.
+fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
+    // What is no crate has a text of its own, as long as all of theirs.
+    let (crates, others): (Vec<_>, Vec<_>) = parts.all.iter().cloned().partition(|part: &Part| part.checksum.is_some());
+    let mut files = vec![File { path: "licenses/".to_owned(), mode: 0o755, bytes: None }];
+    let mut put = |name: &str, bytes: Vec<u8>| {
+        files.push(File { path: format!("licenses/{name}"), mode: 0o644, bytes: Some(bytes) });
+    };
+    for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        put(name, read(&workspace().join(name))?);
+    }
+    put("CRATES.txt", third_party(&crates).into_bytes());
+    for part in others {
+        for (file, text) in part.texts {
+            put(&format!("{}-{}-{file}", part.name, part.version), text.into_bytes());
+        }
+    }
+    files.push(File { path: "netpath.cdx.json".to_owned(), mode: 0o644, bytes: Some(sbom.to_vec()) });
+    Ok(files)
+}
+
+/// Of when everything is: the last commit, if nobody says otherwise.
+fn time() -> Result<Timestamp> {
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => seconds,
+        Err(_) => git(&["log", "-1", "--format=%ct"])
+            .context("there is no commit whose time could be the image's; set SOURCE_DATE_EPOCH, in seconds")?,
+    };
+    let parsed = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    parsed.context("SOURCE_DATE_EPOCH is not a number of seconds; set it to one, or unset it")
+}
+
+fn labels(time: Timestamp) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<_, _> = [
+        ("title", "netpath"),
+        ("description", DESCRIPTION),
+        ("version", VERSION),
+        ("licenses", "MIT OR Apache-2.0"),
+        ("source", "https://github.com/netpath/netpath"),
+        ("created", &time.to_string()),
+    ]
+    .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()))
+    .into();
+    // From an archive of the source there is none.
+    if let Ok(revision) = git(&["describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]) {
+        labels.insert("org.opencontainers.image.revision".to_owned(), revision);
+    }
+    labels
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    Ok(output(Command::new("git").args(arguments).current_dir(workspace()))?.trim().to_owned())
+}
+
+/// The layout's files as those of an archive, with their folders. What says what it is comes first.
+fn archived(layout: BTreeMap<String, Vec<u8>>) -> Vec<File> {
+    let folder = |path: &str| File { path: path.to_owned(), mode: 0o755, bytes: None };
+    let file = |(path, bytes)| File { path, mode: 0o644, bytes: Some(bytes) };
+    let (blobs, first): (Vec<_>, Vec<_>) = layout.into_iter().partition(|(path, _)| path.starts_with("blobs/"));
+    let first = first.into_iter().rev().map(file);
+    first.chain([folder("blobs/"), folder("blobs/sha256/")]).chain(blobs.into_iter().map(file)).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().context("a file is in a folder")?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
