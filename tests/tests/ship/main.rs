@@ -6,6 +6,8 @@
 
 mod cri;
 mod image;
+mod machine;
+mod packages;
 
 use std::path::PathBuf;
 use std::process::Command;

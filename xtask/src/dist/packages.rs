@@ -94,6 +94,8 @@ pub fn documents(binaries: &[(Architecture, PathBuf)], folder: &Path) -> Result<
 
 /// Writes files, and their folders, with these permissions whatever the user's umask is.
 fn lay_out(files: &[File], tree: &Path) -> Result<()> {
+    fs::create_dir_all(tree).with_context(|| format!("cannot make {}", tree.display()))?;
+    set_mode(tree, 0o755)?;
     for file in files {
         let place = tree.join(&file.path);
         match &file.bytes {
