@@ -73,12 +73,12 @@ impl Machine {
         children.split_whitespace().next().map(str::to_owned)
     }
 
-    /// Every path there is but those below which the kernel or a running system keep something.
+    /// Every path there is, but for /run, which is in memory on a machine that runs.
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         collect(&self.root(), &mut found);
         let within = |path: PathBuf| path.strip_prefix(self.root()).unwrap().to_owned();
-        found.into_iter().map(within).collect()
+        found.into_iter().map(within).filter(|path| !path.starts_with("run")).collect()
     }
 }
 

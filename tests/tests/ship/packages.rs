@@ -13,26 +13,21 @@ use super::shipped;
 const EXPOSURE: &str = "27";
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9456);
 
-fn package(architecture: &str, of: fn(&str) -> String) -> PathBuf {
-    shipped(&of(architecture))
-}
-
-fn deb(_: &str) -> String {
+fn deb() -> PathBuf {
     let architecture = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
-    format!("netpath_{}-1_{architecture}.deb", env!("CARGO_PKG_VERSION"))
+    shipped(&format!("netpath_{}-1_{architecture}.deb", env!("CARGO_PKG_VERSION")))
 }
 
-fn rpm(_: &str) -> String {
-    format!("netpath-{}-1.{}.rpm", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
+fn rpm() -> PathBuf {
+    shipped(&format!("netpath-{}-1.{}.rpm", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH))
 }
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)
 }
 
-/// dpkg's copies of its database from before: there is none on a Debian on which nothing was ever installed since.
 fn install_deb(machine: &Machine) {
-    std::fs::copy(package("", deb), machine.root().join("netpath.deb")).unwrap();
+    std::fs::copy(deb(), machine.root().join("netpath.deb")).unwrap();
     machine.sh("dpkg --install /netpath.deb && rm /netpath.deb");
 }
 
@@ -40,9 +35,6 @@ fn install_deb(machine: &Machine) {
 fn check_installed(machine: &Machine, zsh: &str) {
     assert_eq!(machine.sh("netpath --version").trim(), concat!("netpath ", env!("CARGO_PKG_VERSION")));
     assert!(machine.sh("man --where netpath-serve netpath").lines().count() == 2);
-    assert!(
-        machine.sh("man -P cat netpath-serve | cat").contains("/metrics") || machine.root().join("etc/dpkg").exists()
-    );
     machine.sh("bash -n /usr/share/bash-completion/completions/netpath");
     assert!(machine.sh(&format!("head -1 {zsh}")).starts_with("#compdef netpath"));
     assert!(machine.root().join("usr/share/fish/vendor_completions.d/netpath.fish").is_file());
@@ -78,7 +70,7 @@ fn rpm_comes_and_goes() {
         let define = format!("_dbpath {}", database.display());
         run(Command::new("rpm").arg("--root").arg(machine.root()).args(["--define", &define]).args(arguments))
     };
-    let file = package("", rpm).display().to_string();
+    let file = rpm().display().to_string();
     let requires = run(Command::new("rpm").args(["-qp", "--requires", &file]));
     assert!(requires.lines().all(|line| line == "/bin/sh" || line.starts_with("rpmlib(")), "{requires}");
     machine.sh("mandb --quiet");
@@ -151,9 +143,9 @@ fn systemd_finds_it_hardened() {
 
 #[test]
 fn judges_of_packages_find_nothing() {
-    let lintian = run(Command::new("lintian").args(["--allow-root", "--fail-on=warning"]).arg(package("", deb)));
+    let lintian = run(Command::new("lintian").args(["--allow-root", "--fail-on=warning"]).arg(deb()));
     assert_eq!(lintian.trim(), "");
     let config = repository("deploy/packages/rpmlint.toml");
-    let rpmlint = run(Command::new("rpmlint").arg("--config").arg(config).arg(package("", rpm)));
+    let rpmlint = run(Command::new("rpmlint").arg("--config").arg(config).arg(rpm()));
     assert!(rpmlint.contains(" 0 errors, 0 warnings"), "{rpmlint}");
 }
