@@ -106,11 +106,11 @@ fn of_a_node(name: &str, binary: Vec<u8>, parts: &Parts) -> Vec<File> {
     files.into_iter().map(within).collect()
 }
 
-/// A compressed archive of files that git has.
+/// A compressed archive of files that git has; it is an error if one of these paths has none.
 fn of_source(name: &str, paths: &[&str], time: Timestamp) -> Result<Vec<u8>> {
     let mut files = Vec::new();
     // A line: mode, object and stage, a tab, the path.
-    for line in git(&[&["ls-files", "--stage", "--"], paths].concat())?.lines() {
+    for line in git(&[&["ls-files", "--error-unmatch", "--stage", "--"], paths].concat())?.lines() {
         let (facts, path) = line.split_once('\t').context("git ls-files has another format than it had")?;
         let mode = if facts.starts_with("100755") { 0o755 } else { 0o644 };
         let bytes = Some(read(&workspace().join(path))?);

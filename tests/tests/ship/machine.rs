@@ -42,14 +42,11 @@ impl Machine {
 
     /// Runs a shell's command on it, and returns what it prints; on its systemd's side once it is booted.
     pub fn sh(&self, command: &str) -> String {
-        match &self.running {
-            None => run(Command::new("chroot").arg(self.root()).args(["sh", "-ec", command])),
-            Some(_) => {
-                let mut nsenter = Command::new("nsenter");
-                nsenter.args(["-t", &self.leader().unwrap(), "-m", "-u", "-i", "-n", "-p", "-C", "sh", "-ec", command]);
-                run(&mut nsenter)
-            }
-        }
+        let Some(leader) = self.leader() else {
+            return run(Command::new("chroot").arg(self.root()).args(["sh", "-ec", command]));
+        };
+        let mut nsenter = Command::new("nsenter");
+        run(nsenter.args(["-t", &leader, "-m", "-u", "-i", "-n", "-p", "-C", "sh", "-ec", command]))
     }
 
     /// Boots systemd in a network namespace. What is in /run and /tmp then is in memory.

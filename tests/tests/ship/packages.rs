@@ -58,7 +58,7 @@ fn deb_comes_and_goes() {
     assert!(kept.ends_with("30s\"\n"), "the configuration stays until it is purged");
     machine.sh("dpkg --purge netpath");
     let after = machine.files();
-    assert_eq!(after.symmetric_difference(&before).collect::<Vec<_>>(), [&PathBuf::new(); 0]);
+    assert_eq!(after.symmetric_difference(&before).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn rpm_comes_and_goes() {
     rpm_here(&["--erase", "netpath"]);
     let after = machine.files();
     let database = |path: &&PathBuf| !path.components().any(|part| part.as_os_str() == "rpmdb");
-    assert_eq!(after.symmetric_difference(&before).filter(database).collect::<Vec<_>>(), [&PathBuf::new(); 0]);
+    assert_eq!(after.symmetric_difference(&before).filter(database).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
 }
 
 /// The whole of it, with what confines it: systemd starts it, it counts, knows pods' names, and is stopped when it is removed.
