@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: the statically linked release binary that is copied to nodes, and what contains it.
 
-mod image;
+pub mod image;
 mod licences;
+pub mod packages;
 mod parts;
 mod sbom;
 
@@ -28,6 +29,9 @@ pub struct Args {
     /// Make the container image, too, for every architecture if none is named: an OCI layout, an archive, the SBOM
     #[arg(long)]
     image: bool,
+    /// Make packages for nodes, too, for every architecture if none is named: .deb and .rpm
+    #[arg(long)]
+    packages: bool,
 }
 
 /// Builds the binary and says how large it is, then makes what contains it.
@@ -35,9 +39,21 @@ pub struct Args {
 /// # Errors
 /// As [`build`], when the binary is too large, and when what contains it cannot be made.
 pub fn run(args: &Args) -> Result<()> {
+    make(args).map(drop)
+}
+
+/// Builds and makes all there is, for every architecture if none is named, and says which binaries it is of.
+///
+/// # Errors
+/// As [`run`].
+pub fn everything(target: Option<Architecture>) -> Result<Vec<(Architecture, PathBuf)>> {
+    make(&Args { target, image: true, packages: true })
+}
+
+fn make(args: &Args) -> Result<Vec<(Architecture, PathBuf)>> {
     let architectures = match args.target {
         Some(one) => vec![one],
-        None if args.image => Architecture::value_variants().to_vec(),
+        None if args.image || args.packages => Architecture::value_variants().to_vec(),
         None => vec![Architecture::host()?],
     };
     let mut binaries = Vec::new();
@@ -49,7 +65,10 @@ pub fn run(args: &Args) -> Result<()> {
     if args.image {
         image::make(&binaries)?;
     }
-    Ok(())
+    if args.packages {
+        packages::make(&binaries)?;
+    }
+    Ok(binaries)
 }
 
 fn check_size(place: &Path) -> Result<()> {

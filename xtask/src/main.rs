@@ -11,6 +11,7 @@ mod dist;
 mod fuzz;
 mod kernels;
 mod process;
+mod release;
 mod setup;
 mod test;
 mod toolchain;
@@ -45,6 +46,8 @@ enum Command {
     Kernels(kernels::Args),
     /// Build the static release binary that is copied to nodes, target/dist/netpath, check its size, and make what contains it
     Dist(dist::Args),
+    /// Make everything that is published of a version, target/release-files, with checksums; publishes nothing
+    Release(release::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Dist(args) => dist::run(&args),
+        Command::Release(args) => release::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

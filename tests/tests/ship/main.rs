@@ -7,6 +7,8 @@
 mod cri;
 mod deploy;
 mod image;
+mod machine;
+mod packages;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +17,7 @@ use std::process::Command;
 fn shipped(name: &str) -> PathBuf {
     let folder = std::env::var_os("NETPATH_DIST").map(PathBuf::from).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "no {}; run `cargo xtask dist --image`", path.display());
+    assert!(path.exists(), "no {}; run `cargo xtask dist --image --packages`", path.display());
     path
 }
 

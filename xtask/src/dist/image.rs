@@ -4,7 +4,7 @@
 //! the SBOM. Both are the same to the byte whenever and wherever they are made, by the same compilers: every time in them is that
 //! of the last commit, or `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>).
 
-mod layout;
+pub mod layout;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -72,7 +72,7 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
 }
 
 /// What is in the image for every architecture: licences, and the SBOM.
-fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
+pub fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
     // What is no crate has a text of its own, as long as all of theirs.
     let (crates, others): (Vec<_>, Vec<_>) = parts.all.iter().cloned().partition(|part: &Part| part.checksum.is_some());
     let mut files = vec![File { path: "licenses/".to_owned(), mode: 0o755, bytes: None }];
@@ -93,7 +93,7 @@ fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
 }
 
 /// Of when everything is: the last commit, if nobody says otherwise.
-fn time() -> Result<Timestamp> {
+pub fn time() -> Result<Timestamp> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(seconds) => seconds,
         Err(_) => git(&["log", "-1", "--format=%ct"])
@@ -134,11 +134,11 @@ fn archived(layout: BTreeMap<String, Vec<u8>>) -> Vec<File> {
     first.chain([folder("blobs/"), folder("blobs/sha256/")]).chain(blobs.into_iter().map(file)).collect()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().context("a file is in a folder")?;
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(path, bytes))

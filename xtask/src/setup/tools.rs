@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 34] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -31,6 +31,13 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
     ("c++", "g++"),
+    ("rpmbuild", "rpm"),
+    ("dpkg-deb", "dpkg"),
+    ("debootstrap", "debootstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("systemd-analyze", "systemd"),
+    ("lintian", "lintian"),
+    ("rpmlint", "rpmlint"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
@@ -62,6 +69,7 @@ const MANAGERS: [Manager; 4] = [
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
             ("c++", "gcc-c++"),
+            ("rpmbuild", "rpm-build"),
         ],
     },
     Manager {

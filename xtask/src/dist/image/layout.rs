@@ -118,9 +118,13 @@ pub fn archive(files: &[File], time: Timestamp) -> Result<Vec<u8>> {
     archive.into_inner().context("cannot end an archive")
 }
 
-fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
+/// As gzip has it, without a time.
+///
+/// # Errors
+/// When compressing fails.
+pub fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).context("cannot compress a layer")
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).context("cannot compress")
 }
 
 /// Adds a blob, and returns what points to it.
