@@ -12,7 +12,8 @@ use crate::process::{output, step};
 use crate::toolchain::private_folder;
 
 /// Each with its version, so that a test that passed passes again.
-const PACKAGES: [&str; 4] = ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15", "duckdb==2.0.1", "chdb==4.4.0"];
+const PACKAGES: [&str; 5] =
+    ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15", "duckdb==2.0.1", "chdb==4.4.0", "kubernetes-validate==1.37.0"];
 
 /// Makes sure that all of [`PACKAGES`] are there.
 ///

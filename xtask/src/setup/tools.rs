@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 27] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -27,6 +27,9 @@ const PROGRAMS: [(&str, &str); 24] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+    ("shellcheck", "shellcheck"),
+    ("dash", "dash"),
+    ("busybox", "busybox-static"),
     ("c++", "g++"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
@@ -58,6 +61,8 @@ const MANAGERS: [Manager; 4] = [
             ("iptables", "iptables-nft"),
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
+            ("shellcheck", "ShellCheck"),
+            ("busybox", "busybox"),
             ("c++", "gcc-c++"),
         ],
     },
@@ -69,6 +74,7 @@ const MANAGERS: [Manager; 4] = [
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("busybox", "busybox"),
             ("c++", "gcc"),
         ],
     },
@@ -81,6 +87,8 @@ const MANAGERS: [Manager; 4] = [
             ("tshark", "wireshark"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("shellcheck", "ShellCheck"),
+            ("busybox", "busybox"),
             ("c++", "gcc-c++"),
         ],
     },
