@@ -3,6 +3,8 @@
 //! In: `NETPATH_DIST`, the folder that it made. They need root: `cargo xtask test --dist`.
 #![cfg(test)]
 
+mod plugin;
+
 use std::path::PathBuf;
 use std::process::Command;
 
