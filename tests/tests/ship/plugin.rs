@@ -115,7 +115,7 @@ fn interrupted(cluster: &Cluster, lab: &Lab, shell: &[&str], arguments: &[&str])
     std::thread::sleep(Duration::from_millis(500));
     let (server, veth) = (lab.pod("server"), &lab.pod("server").veth);
     let before = counters(&lab.node.namespace, veth).unwrap();
-    let listener = TcpServer::start(&server.namespace, (server.ipv4, 8080).into(), Serve::Bytes(BYTES)).unwrap();
+    let listener = TcpServer::start(&server.namespace, (server.ipv4, 8080).into(), Serve::Send(BYTES)).unwrap();
     download(&lab.pod("client").namespace, listener.address()).unwrap();
     drop(listener);
     lab.wait_until_quiet().unwrap();
