@@ -73,9 +73,13 @@ impl Cluster {
     #[track_caller]
     fn assert_pods_gone(&self, made: usize) {
         assert_eq!((self.asked("create").len(), self.asked("delete").len()), (made, made));
-        let names = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let left: Vec<_> = names.filter(|name| name.ends_with(".json") || name.starts_with("netpath.")).collect();
-        assert_eq!(left.iter().filter(|name| *name != "nodes.json").collect::<Vec<_>>(), Vec::<&String>::new());
+        let paths = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        let is_left = |path: &PathBuf| {
+            let is_pod = path.extension().is_some_and(|extension| extension == "json");
+            let name = path.file_name().unwrap().to_str().unwrap();
+            (is_pod && name != "nodes.json") || name.starts_with("netpath.")
+        };
+        assert_eq!(paths.filter(is_left).collect::<Vec<_>>(), Vec::<PathBuf>::new());
         let list =
             Command::new("runc").arg("--root").arg(self.path("runc")).args(["list", "--quiet"]).output().unwrap();
         assert_eq!(String::from_utf8(list.stdout).unwrap(), "");
