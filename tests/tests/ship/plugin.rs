@@ -244,6 +244,13 @@ fn all_nodes_are_added_up_and_one_that_fails_is_named() {
     }
     assert_eq!((rows[3][..2].join(" "), rows[3][3]), ("2 nodes".to_owned(), sum.to_string().as_str()), "{table}");
     cluster.assert_pods_gone(3);
+    for arguments in [&["record", "new.rec"][..], &["report", "-o", "new.txt"]] {
+        let output = cluster.run(&[arguments, &["--node", "node-c"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    let mut names = fs::read_dir(cluster.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.any(|name| name.to_str().unwrap().starts_with("new.")), "a file is left");
+    cluster.assert_pods_gone(5);
 }
 
 #[test]
