@@ -10,7 +10,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::{Recorded, Skipped, Windows, skip};
-pub use self::write::Recording;
+pub use self::write::{Recording, member};
 use crate::snapshot::Snapshot;
 
 /// The value of `schema` in each line.

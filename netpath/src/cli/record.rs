@@ -23,7 +23,7 @@ Examples:
 
 A crash or a full disk costs the window that is being written, and no other.")]
 pub struct RecordArgs {
-    /// The file to make. What is there already is not written over.
+    /// The file to make. What is there already is not written over. '-' is stdout, where `--max-size` is no limit.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Length of each window.

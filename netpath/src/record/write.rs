@@ -94,7 +94,8 @@ impl Drop for Recording {
     }
 }
 
-fn member(snapshot: &Snapshot) -> io::Result<Vec<u8>> {
+/// A window, as it is in a recording.
+pub fn member(snapshot: &Snapshot) -> io::Result<Vec<u8>> {
     let line = Written { schema: SCHEMA.to_owned(), netpath_version: env!("CARGO_PKG_VERSION").to_owned(), snapshot };
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     serde_json::to_writer(&mut encoder, &line)?;

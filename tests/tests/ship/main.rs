@@ -9,6 +9,7 @@ mod deploy;
 mod image;
 mod machine;
 mod packages;
+mod plugin;
 
 use std::path::PathBuf;
 use std::process::Command;

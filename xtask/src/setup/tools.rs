@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{find, is_root, output, step};
 
 /// What the lab, its tests, the demonstration and the fuzzers run, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 34] = [
+const PROGRAMS: [(&str, &str); 37] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("tc", "iproute2"),
@@ -30,6 +30,9 @@ const PROGRAMS: [(&str, &str); 34] = [
     ("kubectl", "kubernetes-client"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
+    ("shellcheck", "shellcheck"),
+    ("dash", "dash"),
+    ("busybox", "busybox-static"),
     ("c++", "g++"),
     ("rpmbuild", "rpm"),
     ("dpkg-deb", "dpkg"),
@@ -68,6 +71,8 @@ const MANAGERS: [Manager; 4] = [
             ("iptables", "iptables-nft"),
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
+            ("shellcheck", "ShellCheck"),
+            ("busybox", "busybox"),
             ("c++", "gcc-c++"),
             ("rpmbuild", "rpm-build"),
         ],
@@ -80,6 +85,7 @@ const MANAGERS: [Manager; 4] = [
             ("tshark", "wireshark-cli"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("busybox", "busybox"),
             ("c++", "gcc"),
         ],
     },
@@ -92,6 +98,8 @@ const MANAGERS: [Manager; 4] = [
             ("tshark", "wireshark"),
             ("conntrack", "conntrack-tools"),
             ("/usr/lib/cni/ptp", "cni-plugins"),
+            ("shellcheck", "ShellCheck"),
+            ("busybox", "busybox"),
             ("c++", "gcc-c++"),
         ],
     },

@@ -32,6 +32,10 @@ const OF_ENIS: List = &[
         "IPv4 or IPv6: by which of its two addresses the instance metadata service is asked.",
     ),
 ];
+const OF_STDIN: List = &[(
+    "NETPATH_END_WITH_STDIN",
+    "If set, stdin is a pipe whose end ends the measurement, as Ctrl-C does: for what hands on no signals, such as kubectl exec.",
+)];
 const OF_TEXT: List = &[
     ("NO_COLOR", "If set, tables have no colours."),
     ("COLUMNS", "How wide help and tables are, where the terminal's width is not known."),
@@ -113,7 +117,7 @@ fn lists(command: &str) -> [Vec<&'static (&'static str, &'static str)>; 3] {
     let of = |lists: &[List]| lists.iter().copied().flatten().collect();
     match command {
         "netpath" | "report" | "explain" | "trace" | "record" => {
-            [of(&[EXIT_STATUS, OF_A_COMMAND]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])]
+            [of(&[EXIT_STATUS, OF_A_COMMAND]), of(&[LOG, OF_ENIS, OF_STDIN, OF_TEXT]), of(&[FILES])]
         }
         "doctor" => [of(&[OF_DOCTOR]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES])],
         "devices" => [of(&[EXIT_STATUS]), of(&[LOG, OF_ENIS, OF_TEXT]), of(&[FILES_OF_DEVICES])],

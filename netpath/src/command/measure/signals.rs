@@ -1,16 +1,21 @@
 //! The signals that end a window: every one that would end the process, which would lose the report and leave filters behind.
 //!
-//! In: nothing. Out: signals as they come, and how they were handled before, for the command that netpath runs.
+//! In: nothing, or the end of stdin, where nobody can send signals. Out: signals as they come, and how they were handled before,
+//! for the command that netpath runs.
 
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 
 use anyhow::Context as _;
 use libc::{c_int, sigset_t};
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Always taken. Shells have what they start in the background ignore SIGINT; `kill -INT` ends its window all the same.
@@ -34,12 +39,17 @@ const UNLESS_IGNORED: [c_int; 12] = [
     libc::SIGPWR,
 ];
 
+/// With it, the end of stdin, which is a pipe, is a SIGINT: `kubectl exec` hands on no signal, but does hand on that it has ended.
+const END_WITH_STDIN: &str = "NETPATH_END_WITH_STDIN";
+
 const FIX: &str = "check what confines this process (seccomp)";
 
 /// The signals that end a window.
 #[derive(Debug)]
 pub struct Signals {
     taken: Vec<(c_int, Signal)>,
+    /// Until it ends.
+    stdin: Option<Receiver>,
     before: Handling,
 }
 
@@ -62,7 +72,7 @@ impl Signals {
             let signal = signal(SignalKind::from_raw(number));
             Ok((number, signal.with_context(|| format!("cannot handle signal {number}; {FIX}"))?))
         };
-        Ok(Self { taken: numbers.map(take).collect::<anyhow::Result<_>>()?, before })
+        Ok(Self { taken: numbers.map(take).collect::<anyhow::Result<_>>()?, stdin: stdin()?, before })
     }
 
     /// How signals were handled before.
@@ -73,6 +83,10 @@ impl Signals {
     /// Waits for any of them. Cancel safe.
     pub async fn next(&mut self) -> c_int {
         poll_fn(|context| {
+            if self.stdin.as_mut().is_some_and(|stdin| has_ended(stdin, context)) {
+                self.stdin = None;
+                return Poll::Ready(libc::SIGINT);
+            }
             let mut came = self
                 .taken
                 .iter_mut()
@@ -80,6 +94,30 @@ impl Signals {
             came.next().map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+}
+
+/// Stdin, if its end is to count.
+fn stdin() -> anyhow::Result<Option<Receiver>> {
+    if std::env::var_os(END_WITH_STDIN).is_none() {
+        return Ok(None);
+    }
+    let open = || Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    open()
+        .map(Some)
+        .with_context(|| format!("cannot wait for the end of stdin; make it a pipe, or unset {END_WITH_STDIN}"))
+}
+
+/// Reads what is there.
+fn has_ended(stdin: &mut Receiver, context: &mut TaskContext) -> bool {
+    let mut bytes = [MaybeUninit::uninit(); 1024];
+    loop {
+        let mut read = ReadBuf::uninit(&mut bytes);
+        match Pin::new(&mut *stdin).poll_read(context, &mut read) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+            Poll::Ready(_) => return true,
+        }
     }
 }
 

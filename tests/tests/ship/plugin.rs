@@ -1,0 +1,264 @@
+//! `kubectl netpath`, by a kubectl that has no cluster: it runs the pods that it is asked for in containers on labs' nodes.
+//!
+//! The witnesses are what that kubectl was asked, the kernel's counters, and netpath without a cluster.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use lab::traffic::{Serve, TcpServer, download};
+use lab::{Lab, Report, Running, Stream, counters, netpath_hooks, output_within, python, read, wait_until};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::shipped;
+
+const BYTES: u64 = 300_000;
+const LONG: Duration = Duration::from_mins(1);
+
+fn plugin() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubectl-netpath").canonicalize().unwrap()
+}
+
+/// Nodes by name, and the folder where all is that kubectl has.
+struct Cluster(TempDir);
+
+impl Cluster {
+    fn new(nodes: &[(&str, Option<&Lab>)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |(name, lab): &(&str, Option<&Lab>)| {
+            ((*name).to_owned(), json!(lab.map(|lab| lab.node.namespace.path().display().to_string())))
+        };
+        let nodes: BTreeMap<_, _> = nodes.iter().map(place).collect();
+        fs::write(folder.path().join("nodes.json"), json!(nodes).to_string()).unwrap();
+        symlink(shipped("netpath"), folder.path().join("netpath")).unwrap();
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        let kubectl = folder.path().join("bin/kubectl");
+        let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ship/plugin/kubectl.py");
+        fs::write(&kubectl, format!("#!/bin/sh\nexec python3 {stand_in} \"$@\"\n")).unwrap();
+        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The plugin, run by a shell.
+    fn command(&self, shell: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg(plugin()).args(arguments).current_dir(self.0.path());
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let packages = python().unwrap().get_envs().find_map(|(_, value)| value.map(ToOwned::to_owned)).unwrap();
+        command.env("PATH", path).env("PYTHONPATH", packages).env("NETPATH_CLUSTER", self.0.path());
+        command.env("TMPDIR", self.0.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        output_within(&mut self.command(&["dash"], arguments), LONG).unwrap()
+    }
+
+    /// The calls that begin so.
+    fn asked(&self, verb: &str) -> Vec<Vec<String>> {
+        let log = fs::read_to_string(self.path("asked")).unwrap_or_default();
+        let calls = log.lines().map(|line| serde_json::from_str::<Vec<String>>(line).unwrap());
+        calls.filter(|call| call.iter().any(|word| word == verb)).collect()
+    }
+
+    /// So many pods were made, and none is there any more, nor anything else of the plugin's.
+    #[track_caller]
+    fn assert_pods_gone(&self, made: usize) {
+        assert_eq!((self.asked("create").len(), self.asked("delete").len()), (made, made));
+        let paths = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        let is_left = |path: &PathBuf| {
+            let is_pod = path.extension().is_some_and(|extension| extension == "json");
+            let name = path.file_name().unwrap().to_str().unwrap();
+            (is_pod && name != "nodes.json") || name.starts_with("netpath.")
+        };
+        assert_eq!(paths.filter(is_left).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+        let list =
+            Command::new("runc").arg("--root").arg(self.path("runc")).args(["list", "--quiet"]).output().unwrap();
+        assert_eq!(String::from_utf8(list.stdout).unwrap(), "");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let runc = || {
+            let mut runc = Command::new("runc");
+            runc.arg("--root").arg(self.path("runc"));
+            runc
+        };
+        let left = runc().args(["list", "--quiet"]).output().map(|list| list.stdout).unwrap_or_default();
+        for name in String::from_utf8_lossy(&left).lines() {
+            let _ = runc().args(["delete", "--force", name]).status();
+        }
+    }
+}
+
+fn lab() -> Lab {
+    Lab::builder().pod("client").pod("server").start().unwrap()
+}
+
+/// Whether a window is open on the lab's node: some process in its network has the thread that drains.
+fn is_measured(lab: &Lab) -> bool {
+    let namespace = fs::metadata(lab.node.namespace.path()).unwrap();
+    let drains = |process: fs::DirEntry| {
+        fs::metadata(process.path().join("ns/net")).is_ok_and(|own| own.ino() == namespace.ino())
+            && fs::read_dir(process.path().join("task"))
+                .is_ok_and(|tasks| tasks.flatten().any(|task| has_name(&task.path(), "drain\n")))
+    };
+    fs::read_dir("/proc").unwrap().flatten().any(drains)
+}
+
+fn has_name(task: &Path, name: &str) -> bool {
+    fs::read_to_string(task.join("comm")).is_ok_and(|own| own == name)
+}
+
+/// Runs the plugin for an hour, moves bytes from pod to pod, and presses Ctrl-C. Out: what it printed, and what crossed the
+/// server's veth.
+fn interrupted(cluster: &Cluster, lab: &Lab, shell: &[&str], arguments: &[&str]) -> (Output, u64) {
+    let file = |name: &str| Stdio::from(fs::File::create(cluster.path(name)).unwrap());
+    let mut command = cluster.command(shell, arguments);
+    let plugin = Running::spawn(command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"))).unwrap();
+    let said = || fs::read_to_string(cluster.path("stderr")).unwrap();
+    wait_until("netpath measures", || {
+        assert!(!said().contains("kubectl-netpath:"), "{}", said());
+        is_measured(lab)
+    });
+    let (server, veth) = (lab.pod("server"), &lab.pod("server").veth);
+    let before = counters(&lab.node.namespace, veth).unwrap();
+    let listener = TcpServer::start(&server.namespace, (server.ipv4, 8080).into(), Serve::Send(BYTES)).unwrap();
+    download(&lab.pod("client").namespace, listener.address()).unwrap();
+    drop(listener);
+    lab.wait_until_quiet().unwrap();
+    let moved = counters(&lab.node.namespace, veth).unwrap().since(before);
+    // As a terminal does: to all of the group.
+    // SAFETY: kill(2) takes no pointers.
+    assert_eq!(unsafe { libc::kill(-plugin.id().cast_signed(), libc::SIGINT) }, 0);
+    let status = plugin.wait(LONG).unwrap();
+    let stdout = fs::read(cluster.path("stdout")).unwrap();
+    (Output { status, stdout, stderr: said().into() }, moved.rx_bytes + moved.tx_bytes)
+}
+
+#[test]
+fn ctrl_c_ends_the_window_and_the_report_comes() {
+    let lab = lab();
+    for shell in [&["dash"][..], &["busybox", "sh"], &["bash"]] {
+        let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+        let arguments = ["report", "--node", "node-a", "-d", "1h", "-f", "json", "--eni", "eth*"];
+        let (output, moved) = interrupted(&cluster, &lab, shell, &arguments);
+        assert!(output.status.success(), "{shell:?}: {output:?}");
+        let report: Report = read(&output.stdout).unwrap();
+        assert_eq!(report.path("local").bytes, moved);
+        wait_until("the programs are gone", || netpath_hooks(&lab.node.namespace).unwrap() == 0);
+        cluster.assert_pods_gone(1);
+    }
+}
+
+#[test]
+fn a_recording_comes_back_and_replays() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let arguments = ["record", "--interval", "1s", "node.rec", "--node=node-a", "-d", "1h", "--eni", "eth*"];
+    let (output, moved) = interrupted(&cluster, &lab, &["dash"], &arguments);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let mut replay = Command::new(shipped("netpath"));
+    let replayed = replay.args(["replay", "-f", "json"]).arg(cluster.path("node.rec")).output().unwrap();
+    let report: Report = read(&replayed.stdout).unwrap();
+    assert_eq!(report.path("local").bytes, moved);
+    cluster.assert_pods_gone(1);
+
+    let before = fs::read(cluster.path("node.rec")).unwrap();
+    let output = cluster.run(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(fs::read(cluster.path("node.rec")).unwrap(), before);
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
+fn stdout_and_exit_status_are_netpaths() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let alone = |arguments: &[&str]| {
+        let mut command = lab.node.namespace.command(shipped("netpath")).unwrap();
+        command.env("NETPATH_OFFLINE", "1").args(arguments).output().unwrap()
+    };
+    let output = cluster.run(&["-n", "debug", "--context=prod", "devices", "--node", "node-a", "--eni", "eth*"]);
+    let expected = alone(&["devices", "--eni", "eth*"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), String::from_utf8(expected.stdout).unwrap());
+    for verb in ["create", "exec", "delete"] {
+        assert_eq!(cluster.asked(verb)[0][..3], ["-n", "debug", "--context=prod"]);
+    }
+
+    // A word that no shell on the way takes apart.
+    let wrong = "it's $HOME; `id` \"x\"";
+    let output = cluster.run(&["report", "--node", "node-a", "--pod", wrong, "-d", wrong, "-o", "report.txt"]);
+    let expected = alone(&["report", "--pod", wrong, "-d", wrong]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let (said, expected) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(expected.stderr).unwrap());
+    assert!(said.starts_with(&expected), "{said}");
+    assert!(!cluster.path("report.txt").exists());
+    cluster.assert_pods_gone(2);
+}
+
+#[test]
+fn the_binary_is_sent_where_there_is_no_image() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let binary = shipped("netpath");
+    let binary = binary.to_str().unwrap();
+    let output = cluster.run(&["devices", "--node", "node-a", "--binary", binary, "--eni", "eth*"]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("eth0"), "{output:?}");
+    let output = cluster.run(&["devices", "--node", "node-a", "--binary", plugin().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "another architecture: {output:?}");
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
+fn all_nodes_are_added_up_and_one_that_fails_is_named() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-b", Some(&lab)), ("node-c", None)]);
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let _load =
+        Stream::start(&server.namespace, 5201, &client.namespace, (server.ipv4, 5201).into(), Some(100)).unwrap();
+    let output =
+        cluster.run(&["report", "--all-nodes", "--parallel", "2", "-d", "1s", "--eni", "eth*", "-o", "reports"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("node-c: ") && said.contains("--image") && said.contains("no answer from: node-c"), "{said}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let mut sum = 0;
+    for (row, node) in rows[1..].iter().zip(["node-a", "node-b"]) {
+        let report: Report = read(&fs::read(cluster.path(&format!("reports/{node}.json"))).unwrap()).unwrap();
+        let bytes = report.path("local").bytes;
+        assert!(bytes > 0);
+        sum += bytes;
+        assert_eq!((row[0], row[2]), (node, bytes.to_string().as_str()), "{table}");
+    }
+    assert_eq!((rows[3][..2].join(" "), rows[3][3]), ("2 nodes".to_owned(), sum.to_string().as_str()), "{table}");
+    cluster.assert_pods_gone(3);
+    for arguments in [&["record", "new.rec"][..], &["report", "-o", "new.txt"]] {
+        let output = cluster.run(&[arguments, &["--node", "node-c"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    let mut names = fs::read_dir(cluster.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.any(|name| name.to_str().unwrap().starts_with("new.")), "a file is left");
+    cluster.assert_pods_gone(5);
+}
+
+#[test]
+fn the_script_is_posix_and_has_this_version() {
+    let output = Command::new("shellcheck").args(["-s", "sh"]).arg(plugin()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let version = format!("VERSION={}\n", env!("CARGO_PKG_VERSION"));
+    assert!(fs::read_to_string(plugin()).unwrap().contains(&version));
+    let krew = fs::read_to_string(plugin().with_file_name("krew/netpath.yaml")).unwrap();
+    assert!(krew.contains(&format!("version: v{}\n", env!("CARGO_PKG_VERSION"))));
+}
