@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
 use crate::architecture::Architecture;
@@ -84,6 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
             put(&folder, &name, &read(&dist.join(&name))?)?;
         }
     }
+    put(&folder, "krew.yaml", krew(&folder)?.as_bytes())?;
     put(&folder, "SHA256SUMS", sums(&folder)?.as_bytes())?;
     put(&folder, "RELEASE-NOTES.md", format!("{notes}\n").as_bytes())?;
     println!("{}: all of netpath {VERSION}{}", folder.display(), if args.draft { ", as a draft" } else { "" });
@@ -104,6 +105,18 @@ fn of_a_node(name: &str, binary: Vec<u8>, parts: &Parts) -> Vec<File> {
     files.push(plain("systemd/serve.toml".to_owned(), &parts.configuration));
     let within = |(path, mode, bytes)| File { path: format!("{name}/{path}"), mode, bytes: Some(bytes) };
     files.into_iter().map(within).collect()
+}
+
+/// krew's manifest, with the sum of the archive that is in `folder`.
+fn krew(folder: &Path) -> Result<String> {
+    let manifest = String::from_utf8(read(&workspace().join("deploy/krew/netpath.yaml"))?)?;
+    let archive = format!("netpath-{VERSION}-kubectl.tar.gz");
+    let (place, none) = (format!("/v{VERSION}/{archive}\n"), "0".repeat(64));
+    ensure!(
+        manifest.contains(&place) && manifest.contains(&none),
+        "deploy/krew/netpath.yaml is not about {archive}, or has a sum already"
+    );
+    Ok(manifest.replace(&none, &sha256(&read(&folder.join(archive))?)))
 }
 
 /// A compressed archive of files that git has; it is an error if one of these paths has none.

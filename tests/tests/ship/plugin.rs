@@ -260,5 +260,7 @@ fn the_script_is_posix_and_has_this_version() {
     let version = format!("VERSION={}\n", env!("CARGO_PKG_VERSION"));
     assert!(fs::read_to_string(plugin()).unwrap().contains(&version));
     let krew = fs::read_to_string(plugin().with_file_name("krew/netpath.yaml")).unwrap();
-    assert!(krew.contains(&format!("version: v{}\n", env!("CARGO_PKG_VERSION"))));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(krew.contains(&format!("version: v{version}\n")));
+    assert!(krew.contains(&format!("/v{version}/netpath-{version}-kubectl.tar.gz\n")));
 }
