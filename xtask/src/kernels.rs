@@ -2,7 +2,7 @@
 //! a virtual machine, with the static netpath that `cargo xtask dist` makes.
 //!
 //! In: kernels and, where there is none, qemu, downloaded once into the private folder. Out: a matrix of kernels and checks,
-//! on stdout and in docs/kernels.md. A check without a result is a failed one.
+//! on stdout and in docs/kernels.md (of another architecture, docs/kernels-ARCH.md). A check without a result is a failed one.
 
 mod image;
 mod machine;
@@ -34,13 +34,13 @@ pub struct Args {
     /// Run on kernels of this architecture [default: this machine's]
     #[arg(long, value_enum, value_name = "ARCH")]
     target: Option<Architecture>,
-    /// Run on this kernel only, and leave docs/kernels.md as it is
+    /// Run on this kernel only, and leave the document as it is
     #[arg(long, value_enum)]
     suite: Option<Suite>,
     /// Look for newer kernels first
     #[arg(long)]
     update: bool,
-    /// Run only tests whose name contains NAME, and leave docs/kernels.md as it is
+    /// Run only tests whose name contains NAME, and leave the document as it is
     #[arg(long, value_name = "NAME", default_value = "")]
     test: String,
 }

@@ -64,13 +64,14 @@ pub fn run(args: &Args) -> Result<()> {
     step(&format!("putting the files of {VERSION} into {}", folder.display()));
     let work = target_directory()?.join("release-documents");
     empty(&work)?;
-    let (time, parts) = (time()?, documents(&binaries, &work)?);
-    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+    let time = time()?;
     for (architecture, binary) in &binaries {
+        let parts = documents(*architecture, &work)?;
         let name = format!("netpath-{VERSION}-linux-{}", architecture.name());
         let files = of_a_node(&name, read(binary)?, &parts);
         put(&folder, &format!("{name}.tar.gz"), &compressed(&archive(&files, time)?)?)?;
     }
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
     for (name, paths) in OF_SOURCE {
         let name = format!("netpath-{VERSION}-{name}");
         put(&folder, &format!("{name}.tar.gz"), &of_source(&name, paths, time)?)?;

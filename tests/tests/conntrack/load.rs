@@ -74,10 +74,7 @@ fn a_hundred_thousand_entries() {
             raw.send_to(&udp(sport, dport), address(SERVER, 0)).unwrap();
         }
     }
-    let resident_bytes = || {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-    };
+    let resident_bytes = || lab::resident_kb(std::process::id()).unwrap() * 1024;
     let before = resident_bytes();
     let began = Instant::now();
     let tracker = start(&topology.router);

@@ -36,9 +36,9 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<Vec<PathBuf>> {
     let time = time()?;
     let folder = target_directory()?.join("packages");
     empty(&folder)?;
-    let parts = documents(binaries, &folder)?;
     let mut made = Vec::new();
     for (architecture, binary) in binaries {
+        let parts = documents(*architecture, &folder)?;
         let binary = read(binary)?;
         for format in [Format::Deb, Format::Rpm] {
             let tree = folder.join(architecture.name()).join(format.name());
@@ -55,11 +55,11 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// What is the same in all packages. This machine's netpath writes its own pages and completions.
+/// What the packages of an architecture have beside the binary. This machine's netpath writes its own pages and completions.
 ///
 /// # Errors
 /// When this machine's binary is missing or does not run.
-pub fn documents(binaries: &[(Architecture, PathBuf)], folder: &Path) -> Result<Parts> {
+pub fn documents(architecture: Architecture, folder: &Path) -> Result<Parts> {
     let netpath = target_directory()?.join("dist/netpath");
     let pages = folder.join("man");
     output(Command::new(&netpath).arg("man").arg(&pages)).context("man pages are netpath's; run `cargo xtask dist`")?;
@@ -70,8 +70,7 @@ pub fn documents(binaries: &[(Architecture, PathBuf)], folder: &Path) -> Result<
     }
     manual.sort();
     let completions = |shell| output(Command::new(&netpath).args(["completions", shell])).map(String::into_bytes);
-    let architectures: Vec<_> = binaries.iter().map(|(architecture, _)| *architecture).collect();
-    let licences = common(&parts(&architectures)?, &[])?.into_iter().filter_map(|file| {
+    let licences = common(&parts(&[architecture])?, &[])?.into_iter().filter_map(|file| {
         let name = file.path.strip_prefix("licenses/")?.to_owned();
         Some((name, file.bytes?))
     });
