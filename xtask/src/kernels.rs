@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     let architecture = args.target.map_or_else(Architecture::host, Ok)?;
     setup::for_the_lab()?;
     let qemu = Qemu::find(architecture)?;
-    let suites: &[Suite] = args.suite.as_ref().map_or(&Suite::ALL, std::slice::from_ref);
+    let suites: &[Suite] = args.suite.as_ref().map_or_else(|| Suite::all(architecture), std::slice::from_ref);
     let kernels = suites.iter().map(|suite| suite.kernel(architecture, args.update)).collect::<Result<Vec<_>>>()?;
     let tools = Tools::for_architecture(architecture)?;
 

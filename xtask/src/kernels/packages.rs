@@ -37,8 +37,14 @@ pub struct Kernel {
 }
 
 impl Suite {
-    /// All of them, the oldest first.
-    pub const ALL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid];
+    /// Those that are tried, the oldest first. On arm64, the kernels of Amazon Linux 2023: another architecture differs in what is
+    /// compiled, and less in what a kernel has.
+    pub fn all(architecture: Architecture) -> &'static [Self] {
+        match architecture {
+            Architecture::X86_64 => &[Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid],
+            Architecture::Aarch64 => &[Self::Bookworm, Self::Trixie],
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
