@@ -12,11 +12,11 @@ mod foreign;
 mod hook_watcher;
 mod ledger;
 mod node;
+mod options;
 pub mod trace;
 mod tracked;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::path::Path;
 
 use anyhow::Context as _;
 use tokio::task::yield_now;
@@ -29,6 +29,7 @@ use self::drops::DropNamer;
 use self::hook_watcher::HookWatcher;
 use self::ledger::Ledger;
 use self::node::{default_routes, node_info};
+pub use self::options::Options;
 use self::tracked::TrackedDevice;
 use crate::kernel::attach::Attacher;
 use crate::kernel::flow_counts::FlowCounts;
@@ -40,29 +41,10 @@ use crate::node::conntrack::statistics::{self, Statistics};
 use crate::node::conntrack::{ConntrackError, Limits, Outcome, Tracker};
 use crate::node::devices::{EniChoice, LinkEvent, LinkMonitor};
 use crate::node::diversions;
-use crate::node::enis::{Answers, Endpoints, PendingQuery};
+use crate::node::enis::{Answers, PendingQuery};
 use crate::node::pods::{HostRoot, PodWatcher};
 use crate::privilege::{self, Purpose};
 use crate::snapshot::{Diversions, Snapshot};
-
-/// What to measure.
-#[derive(Debug)]
-pub struct Options<'a> {
-    /// Names of ENIs; empty to decide by evidence.
-    pub eni_globs: &'a [String],
-    /// Room in the kernel's maps, for IPv4 and IPv6 each.
-    pub max_flows: u32,
-    /// Attach legacy filters, though the kernel has TCX.
-    pub clsact: bool,
-    /// Make clsact qdiscs where they are needed and there are none.
-    pub new_qdiscs: bool,
-    /// Whom to ask about ENIs.
-    pub endpoints: Endpoints,
-    /// The folder that is the host's `/`; `None` to find it.
-    pub host_root: Option<&'a Path>,
-    /// What the process needs its capabilities for, beside measuring.
-    pub purpose: Purpose,
-}
 
 /// One attach, and the window that is open.
 pub struct Session {

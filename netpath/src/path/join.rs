@@ -18,15 +18,16 @@
 
 mod domains;
 mod shared;
+mod tuples;
 mod vrfs;
 
-use std::hash::BuildHasher as _;
 use std::ops::Range;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::HashMap;
 
 use self::domains::Domains;
 use self::shared::Shared;
+use self::tuples::{Ids, Tuples};
 use super::nat::NatStages;
 use super::topology::Topology;
 use crate::model::Direction;
@@ -207,56 +208,6 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
         });
     }
     joined
-}
-
-/// The numbers of an observation's tuples.
-#[derive(Clone, Copy)]
-struct Ids {
-    outer: u32,
-    about: Option<u32>,
-}
-
-/// The distinct tuples of the observations, those that ICMP errors quote included.
-struct Tuples {
-    hasher: DefaultHashBuilder,
-    /// Each distinct tuple, by its number.
-    distinct: Vec<Tuple>,
-    table: HashTable<u32>,
-    /// The numbers of each observation's tuples.
-    ids: Vec<Ids>,
-}
-
-impl Tuples {
-    fn new(observations: &[Observation]) -> Self {
-        let hasher = DefaultHashBuilder::default();
-        let mut tuples =
-            Self { hasher, distinct: Vec::new(), table: HashTable::new(), ids: Vec::with_capacity(observations.len()) };
-        for seen in observations {
-            let ids = Ids { outer: tuples.number(seen.tuple), about: seen.about.map(|about| tuples.number(about)) };
-            tuples.ids.push(ids);
-        }
-        tuples
-    }
-
-    fn number(&mut self, tuple: Tuple) -> u32 {
-        let Self { hasher, distinct, table, .. } = self;
-        let next = as_index(distinct.len());
-        let entry = table.entry(
-            hasher.hash_one(tuple),
-            |&id| distinct[id as usize] == tuple,
-            |&id| hasher.hash_one(distinct[id as usize]),
-        );
-        let id = *entry.or_insert(next).get();
-        if id == next {
-            distinct.push(tuple);
-        }
-        id
-    }
-
-    fn find(&self, tuple: &Tuple) -> Option<usize> {
-        let same = |&id: &u32| self.distinct[id as usize] == *tuple;
-        self.table.find(self.hasher.hash_one(tuple), same).map(|&id| id as usize)
-    }
 }
 
 /// The order in which to ask what a tuple is to an entry. Rx is before NAT and tx after it; a packet that came back to the
