@@ -254,6 +254,42 @@ fn all_nodes_are_added_up_and_one_that_fails_is_named() {
 }
 
 #[test]
+fn all_nodes_as_json_and_no_answer_of_an_earlier_run() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-c", None)]);
+    fs::create_dir(cluster.path("reports")).unwrap();
+    fs::write(cluster.path("reports/node-c.json"), "{}").unwrap();
+    let output = cluster.run(&["report", "--all-nodes", "-f", "json", "-d", "1s", "--eni", "eth*", "-o", "reports"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let _: Report = read(&output.stdout).unwrap();
+    assert!(!cluster.path("reports/node-c.json").exists(), "an answer of an earlier run is left");
+    cluster.assert_pods_gone(2);
+}
+
+/// Each shell ends in its own way where it cannot write.
+#[test]
+fn what_cannot_be_written_is_said_and_no_pod_is_left() {
+    let lab = lab();
+    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-c", None)]);
+    let shells: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
+    for (number, shell) in shells.into_iter().enumerate() {
+        let mut command = cluster.command(shell, &["report", "--node", "node-a", "-o", "no/such/folder"]);
+        let output = output_within(&mut command, LONG).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{shell:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write no/such/folder"), "{output:?}");
+
+        // Nobody reads what it says.
+        let plugin = cluster.command(shell, &["record", "new.rec", "--node", "node-c", "--pod-timeout", "1"]);
+        let words: Vec<_> = [plugin.get_program()].into_iter().chain(plugin.get_args()).collect();
+        let mut piped = Command::new("bash");
+        piped.args(["-c", "\"$@\" 2>&1 | true", "bash"]).args(words).current_dir(cluster.0.path());
+        piped.envs(plugin.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+        output_within(&mut piped, LONG).unwrap();
+        cluster.assert_pods_gone(number + 1);
+    }
+}
+
+#[test]
 fn the_script_is_posix_and_has_this_version() {
     let output = Command::new("shellcheck").args(["-s", "sh"]).arg(plugin()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -82,9 +82,8 @@ fn look(root: &HostRoot) -> Result<SourceReading, SourceError> {
         .collect();
     let error = if pods.is_empty() && denied > 0 {
         let why = format!(
-            "/proc/PID/ns/net cannot be read of {denied} processes, and none of the other {} is in a pod's cgroup; \
-             with CAP_SYS_PTRACE (root, privileged: true) netpath can read them",
-            seen - denied
+            "/proc/PID/ns/net cannot be read of {denied} of {seen} processes, and none of the others is in a pod's cgroup; \
+             if pods are missing, give netpath CAP_SYS_PTRACE (root, privileged: true)"
         );
         Some(SourceError::new(NameSourceState::Unreadable, why))
     } else if pods.is_empty() {
