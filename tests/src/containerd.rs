@@ -132,7 +132,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// What it said.
+    /// Its stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

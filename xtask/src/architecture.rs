@@ -24,6 +24,14 @@ impl Architecture {
         known.with_context(|| format!("netpath is not for {name}; build it on x86_64 or aarch64"))
     }
 
+    /// What tells things of another architecture than this machine's apart in names of files.
+    ///
+    /// # Errors
+    /// As [`host`](Self::host).
+    pub fn suffix(self) -> Result<String> {
+        Ok(if self == Self::host()? { String::new() } else { format!("-{}", self.name()) })
+    }
+
     /// As Linux and Rust have it.
     pub fn name(self) -> &'static str {
         match self {

@@ -112,11 +112,7 @@ pub fn build(architecture: Architecture) -> Result<PathBuf> {
         architecture.name()
     );
     ensure!(is_static(&binary)?, "{} is linked dynamically; it must not be given to nodes", built.display());
-    let place = target.join("dist").join(if architecture == Architecture::host()? {
-        "netpath".to_owned()
-    } else {
-        format!("netpath-{}", architecture.name())
-    });
+    let place = target.join("dist").join(format!("netpath{}", architecture.suffix()?));
     fs::create_dir_all(target.join("dist"))
         .and_then(|()| fs::copy(&built, &place))
         .with_context(|| format!("cannot write {}", place.display()))?;

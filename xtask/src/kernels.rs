@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::machine::{Machine, Qemu};
 use self::matrix::{Matrix, Outcome};
-use self::packages::{Suite, suffix};
+use self::packages::Suite;
 use self::tools::Tools;
 use crate::architecture::Architecture;
 use crate::process::{cargo, output, run as run_command, step, target_directory, workspace};
@@ -64,9 +64,10 @@ pub fn run(args: &Args) -> Result<()> {
     let programs =
         PROGRAMS.iter().map(|name| test(architecture, *name).map(|path| (*name, path))).collect::<Result<Vec<_>>>()?;
     let mut checks = Vec::new();
-    for name in PROGRAMS {
-        // This machine can run its own.
-        let program = test(Architecture::host()?, name)?;
+    for (name, program) in &programs {
+        // Another architecture's cannot be run here.
+        let is_own = architecture == Architecture::host()?;
+        let program = if is_own { program.clone() } else { test(Architecture::host()?, *name)? };
         let list = output(std::process::Command::new(&program).arg("--list"))?;
         let names: Vec<_> = list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
         ensure!(!names.is_empty(), "{} has no tests", program.display());
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     print!("{}", matrix.text());
     if args.suite.is_none() && args.test.is_empty() {
-        let document = workspace().join(format!("docs/kernels{}.md", suffix(architecture)?));
+        let document = workspace().join(format!("docs/kernels{}.md", architecture.suffix()?));
         std::fs::write(&document, matrix.document(architecture)?)
             .with_context(|| format!("cannot write {}", document.display()))?;
     }

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod files;
 mod fuzz;
 mod kernels;
 mod process;

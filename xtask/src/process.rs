@@ -49,6 +49,15 @@ fn shown(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
+/// What git says of the workspace, without spaces around it.
+///
+/// # Errors
+/// When there is no git, or no repository.
+pub fn git(arguments: &[&str]) -> Result<String> {
+    let said = output(Command::new("git").args(arguments).current_dir(workspace()));
+    Ok(said.context("a git repository is needed")?.trim().to_owned())
+}
+
 /// The cargo that runs this.
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

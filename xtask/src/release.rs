@@ -7,7 +7,6 @@ mod ready;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -15,10 +14,11 @@ use jiff::Timestamp;
 use crate::architecture::Architecture;
 use crate::dist;
 use crate::dist::image::layout::{File, archive, compressed, sha256};
-use crate::dist::image::{read, time, write};
+use crate::dist::image::time;
 use crate::dist::packages::contents::Parts;
-use crate::dist::packages::{deb_name, documents, empty, rpm_name};
-use crate::process::{output, step, target_directory, workspace};
+use crate::dist::packages::{deb_name, documents, rpm_name};
+use crate::files::{empty, read, write};
+use crate::process::{git, step, target_directory, workspace};
 
 /// The version of all that is published: the workspace's, in Cargo.toml.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -150,8 +150,4 @@ fn sums(folder: &Path) -> Result<String> {
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     write(&folder.join(name), bytes)
-}
-
-fn git(arguments: &[&str]) -> Result<String> {
-    output(Command::new("git").args(arguments).current_dir(workspace())).context("a release is made of a git commit")
 }

@@ -101,7 +101,7 @@ impl<'a> Container<'a> {
         Ok((status.context("a status")?, self.written()?))
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub fn written(&self) -> Result<Written> {
         let path = self.containerd.root().join(Path::new(LOGS).join(&self.pod).strip_prefix("/")?);
         Ok(Written::read(&fs::read_to_string(path)?))

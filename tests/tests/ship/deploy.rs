@@ -44,7 +44,7 @@ fn the_systems_kubectl_builds_the_base() {
     assert_eq!(base.container()["image"], concat!("ghcr.io/netpath/netpath:", env!("CARGO_PKG_VERSION")));
 }
 
-/// `build` holds each document against the schemas of the oldest and the newest version that there are schemas of.
+/// `build` validates each document against the oldest and the newest schemas of Kubernetes.
 #[test]
 fn kubernetes_takes_every_variant() {
     for variant in variants() {

@@ -43,7 +43,7 @@ fn in_archive() -> String {
     format!("oci-archive:{}:{VERSION}", shipped("netpath-image.tar").display())
 }
 
-/// The image's index: what it has for each architecture.
+/// The image's index: a manifest for each architecture.
 fn manifests() -> Vec<Value> {
     let index = json(&skopeo(&["inspect", "--raw", &in_archive()]));
     index["manifests"].as_array().unwrap().clone()
@@ -289,7 +289,7 @@ fn serve_in_a_container() {
     assert_eq!(netpath_hooks(&lab.node.namespace).unwrap(), 0);
 }
 
-/// With the capabilities of the manifests netpath can measure and name pods; with one less it says what is missing.
+/// The capabilities of the manifests are enough to measure and name pods; `doctor` names one that is missing.
 #[test]
 fn doctor_in_a_container() {
     let (_lab, containerd) = node();

@@ -7,9 +7,7 @@
 pub mod layout;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -19,7 +17,8 @@ use super::licences::third_party;
 use super::parts::{Part, Parts, parts};
 use super::sbom::sbom;
 use crate::architecture::Architecture;
-use crate::process::{output, step, target_directory, workspace};
+use crate::files::{empty, read, write};
+use crate::process::{git, step, target_directory, workspace};
 
 /// What the image is called wherever nobody says otherwise.
 const NAME: &str = "ghcr.io/netpath/netpath";
@@ -57,9 +56,7 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
     let dist = target_directory()?.join("dist");
     write(&dist.join("netpath.cdx.json"), &sbom)?;
     let folder = dist.join("image");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
+    empty(&folder)?;
     for (name, bytes) in &layout {
         write(&folder.join(name), bytes)?;
     }
@@ -121,10 +118,6 @@ fn labels(time: Timestamp) -> BTreeMap<String, String> {
     labels
 }
 
-fn git(arguments: &[&str]) -> Result<String> {
-    Ok(output(Command::new("git").args(arguments).current_dir(workspace()))?.trim().to_owned())
-}
-
 /// The layout's files as those of an archive, with their folders. What says what it is comes first.
 fn archived(layout: BTreeMap<String, Vec<u8>>) -> Vec<File> {
     let folder = |path: &str| File { path: path.to_owned(), mode: 0o755, bytes: None };
@@ -132,15 +125,4 @@ fn archived(layout: BTreeMap<String, Vec<u8>>) -> Vec<File> {
     let (blobs, first): (Vec<_>, Vec<_>) = layout.into_iter().partition(|(path, _)| path.starts_with("blobs/"));
     let first = first.into_iter().rev().map(file);
     first.chain([folder("blobs/"), folder("blobs/sha256/")]).chain(blobs.into_iter().map(file)).collect()
-}
-
-pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().context("a file is in a folder")?;
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, bytes))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

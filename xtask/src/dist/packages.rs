@@ -16,9 +16,10 @@ use jiff::Timestamp;
 
 use self::contents::{Format, Parts, debian_control, files};
 use super::image::layout::File;
-use super::image::{common, read, time, write};
+use super::image::{common, time};
 use super::parts::parts;
 use crate::architecture::Architecture;
+use crate::files::{empty, read, write};
 use crate::process::{find, output, step, target_directory, workspace};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,7 +28,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// # Errors
 /// When dpkg-deb or rpmbuild is missing or fails, or something that belongs into a package is missing.
-pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<Vec<PathBuf>> {
+pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
     for (program, package) in [("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("md5sum", "coreutils")] {
         find(program)
             .with_context(|| format!("{program} is missing; install {package}, or run `cargo xtask setup`"))?;
@@ -36,7 +37,6 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<Vec<PathBuf>> {
     let time = time()?;
     let folder = target_directory()?.join("packages");
     empty(&folder)?;
-    let mut made = Vec::new();
     for (architecture, binary) in binaries {
         let parts = documents(*architecture, &folder)?;
         let binary = read(binary)?;
@@ -48,11 +48,9 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<Vec<PathBuf>> {
                 Format::Rpm => rpm(*architecture, &tree, time)?,
             };
             println!("{}", place.display());
-            made.push(place);
         }
     }
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    Ok(made)
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 /// What the packages of an architecture have beside the binary. This machine's netpath writes its own pages and completions.
@@ -108,7 +106,7 @@ fn lay_out(files: &[File], tree: &Path) -> Result<()> {
 
 fn deb(architecture: Architecture, tree: &Path, time: Timestamp) -> Result<PathBuf> {
     let sources = workspace().join("deploy/packages");
-    // md5sum says it of what is there before DEBIAN is.
+    // Before DEBIAN is there, which has no sums.
     let sums = "find * -type f | LC_ALL=C sort | xargs -d '\\n' md5sum";
     let sums = output(Command::new("sh").args(["-c", sums]).current_dir(tree))?;
     let bytes = sizes(tree)?;
@@ -171,15 +169,4 @@ fn sizes(tree: &Path) -> Result<u64> {
 fn set_mode(place: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(place, Permissions::from_mode(mode))
         .with_context(|| format!("cannot change permissions of {}", place.display()))
-}
-
-/// Makes a folder that is empty.
-///
-/// # Errors
-/// When what is there cannot be removed.
-pub fn empty(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::architecture::Architecture;
+use crate::files::read;
 use crate::process::{cargo, output, workspace};
+use crate::setup::cross::c_compiler;
 use crate::toolchain::TARGET as BPF_TARGET;
 
 /// All of them.
@@ -198,7 +200,7 @@ fn texts(folder: &Path) -> Result<Vec<(String, String)>> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_licence(&name) && entry.file_type()?.is_file() {
-            texts.push((name, read(&entry.path())?));
+            texts.push((name, text(&entry.path())?));
         }
     }
     texts.sort();
@@ -210,9 +212,8 @@ fn is_licence(name: &str) -> bool {
     ["licen", "copying", "copyright", "notice", "unlicense"].iter().any(|start| name.starts_with(start))
 }
 
-fn read(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn text(path: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
 
 /// Rust's standard library, as it is linked in.
@@ -222,7 +223,8 @@ fn standard_library() -> Result<Part> {
     let version = output(Command::new(&rustc).arg("--version").current_dir(workspace()))?;
     let version = version.split_whitespace().nth(1).context("rustc does not tell its version")?.to_owned();
     let notices = Path::new(ask("sysroot")?.trim()).join("share/doc/rust/COPYRIGHT-library.html");
-    let text = read(&notices).context("the notices of Rust's standard library are missing; install Rust by rustup")?;
+    let notices =
+        text(&notices).context("the notices of Rust's standard library are missing; install Rust by rustup")?;
     Ok(Part {
         name: "rust-std".to_owned(),
         purl: format!("pkg:generic/rust-std@{version}"),
@@ -231,26 +233,23 @@ fn standard_library() -> Result<Part> {
         authors: vec!["The Rust Project".to_owned()],
         repository: Some("https://github.com/rust-lang/rust".to_owned()),
         checksum: None,
-        texts: vec![("COPYRIGHT-library.html".to_owned(), text)],
+        texts: vec![("COPYRIGHT-library.html".to_owned(), notices)],
         uses: BTreeSet::new(),
     })
 }
 
 /// The C library, as it is linked in: it says itself which one it is.
 fn c_library(architecture: Architecture) -> Result<Part> {
-    let compiler = if architecture == Architecture::host()? {
-        "cc".to_owned()
-    } else {
-        format!("{}-linux-gnu-gcc", architecture.name())
-    };
+    let is_own = architecture == Architecture::host()?;
+    let compiler = if is_own { "cc".to_owned() } else { c_compiler(architecture) };
     let library = output(Command::new(&compiler).arg("-print-file-name=libc.a"))?;
     let bytes =
         fs::read(library.trim()).with_context(|| format!("{compiler} has no libc.a; install the C library's"))?;
     let (version, purl) = glibc(&bytes).with_context(|| format!("{} is not the GNU C library's", library.trim()))?;
     let texts = ["/usr/share/doc/libc6-dev/copyright", "/usr/share/licenses/glibc/LICENSES"].map(Path::new);
-    let text = texts.into_iter().find(|path| path.is_file());
-    let text =
-        text.context("the licence of the C library is missing; build on Debian, Fedora or Arch, which have it")?;
+    let licence = texts.into_iter().find(|path| path.is_file());
+    let licence =
+        licence.context("the licence of the C library is missing; build on Debian, Fedora or Arch, which have it")?;
     Ok(Part {
         name: "glibc".to_owned(),
         purl,
@@ -259,7 +258,7 @@ fn c_library(architecture: Architecture) -> Result<Part> {
         authors: vec!["Free Software Foundation, Inc.".to_owned()],
         repository: Some("https://sourceware.org/git/glibc.git".to_owned()),
         checksum: None,
-        texts: vec![("copyright".to_owned(), read(text)?)],
+        texts: vec![("copyright".to_owned(), text(licence)?)],
         uses: BTreeSet::new(),
     })
 }

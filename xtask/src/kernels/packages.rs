@@ -61,7 +61,7 @@ impl Suite {
     /// # Errors
     /// When it cannot be downloaded.
     pub fn kernel(self, architecture: Architecture, update: bool) -> Result<Kernel> {
-        let name = format!("{}{}", self.name(), suffix(architecture)?);
+        let name = format!("{}{}", self.name(), architecture.suffix()?);
         let place = folder()?.join(format!("kernel-{name}"));
         if !update && let Ok(kernel) = unpacked(&place) {
             return Ok(kernel);
@@ -92,18 +92,9 @@ impl Suite {
     /// # Errors
     /// When the lists cannot be fetched.
     pub fn apt(self, architecture: Architecture) -> Result<Apt> {
-        let lists = folder()?.join(format!("apt-{}{}", self.name(), suffix(architecture)?));
+        let lists = folder()?.join(format!("apt-{}{}", self.name(), architecture.suffix()?));
         Apt::new(&lists, architecture, &[(MIRROR, self.name())])
     }
-}
-
-/// What tells things of another architecture than this machine's apart.
-///
-/// # Errors
-/// When this machine's is none that netpath is for.
-pub fn suffix(architecture: Architecture) -> Result<String> {
-    let is_own = architecture == Architecture::host()?;
-    Ok(if is_own { String::new() } else { format!("-{}", architecture.name()) })
 }
 
 /// Where kernels are kept: beside the eBPF toolchain.

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::packages::{Suite, folder, suffix};
+use super::packages::{Suite, folder};
 use crate::architecture::Architecture;
 use crate::process::{find, output, step};
 use crate::setup::{partial, put_in_place};
@@ -45,7 +45,7 @@ impl Tools {
         if architecture == Architecture::host()? {
             return Ok(Self::Here);
         }
-        let name = format!("tools{}", suffix(architecture)?);
+        let name = format!("tools{}", architecture.suffix()?);
         let tools = Self::Unpacked(folder()?.join(&name));
         if TOOLS.iter().all(|(tool, _)| tools.program(tool).is_ok()) {
             return Ok(tools);

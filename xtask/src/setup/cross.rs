@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::apt::{Apt, MIRROR, SECURITY_MIRROR};
-use super::{debian, partial, put_in_place};
+use super::{debian, partial, put_in_place, tools};
 use crate::architecture::Architecture;
 use crate::process::{find, is_root, output, step};
 use crate::toolchain::{Compiler, private_folder};
@@ -76,16 +76,8 @@ fn linker(architecture: Architecture) -> Result<()> {
         bail!("there is no {program}; on Debian and its like: sudo apt-get install {}", packages.join(" "));
     }
     step(&format!("installing {}", packages.join(" ")));
-    let install = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=120"]);
-        output(apt.args(["install", "--yes", "--no-install-recommends"]).args(&packages))
-    };
-    if install().is_err() {
-        // The lists may be missing or too old.
-        output(Command::new("apt-get").args(["-q", "update"]))?;
-        install()?;
-    }
+    let packages = packages.each_ref().map(String::as_str);
+    tools::apt_get(&[&["install", "--yes", "--no-install-recommends"][..], &packages].concat())?;
     ensure!(find(&program).is_some(), "there is still no {program}; install it by hand");
     Ok(())
 }

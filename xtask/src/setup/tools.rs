@@ -129,18 +129,27 @@ pub fn install() -> Result<()> {
         );
     }
     step(&format!("installing missing programs: {}", line.join(" ")));
-    let apt = |arguments: &[&str]| {
-        let options = ["-q", "-o", "DPkg::Lock::Timeout=120"];
-        output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(options).args(arguments))
-    };
-    if apt(&line[1..]).is_err() {
-        // The lists may be missing or too old.
-        apt(&["update"])?;
-        apt(&line[1..])?;
-    }
+    apt_get(&line[1..])?;
     let missing = self::missing();
     if !missing.is_empty() {
         bail!("still missing after `{}`: {}; install them by hand", line.join(" "), missing.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs apt-get without questions; once more with new lists if it fails.
+///
+/// # Errors
+/// When it fails then, too.
+pub fn apt_get(arguments: &[&str]) -> Result<()> {
+    let run = |arguments: &[&str]| {
+        let options = ["-q", "-o", "DPkg::Lock::Timeout=120"];
+        output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(options).args(arguments))
+    };
+    if run(arguments).is_err() {
+        // The lists may be missing or too old.
+        run(&["update"])?;
+        run(arguments)?;
     }
     Ok(())
 }

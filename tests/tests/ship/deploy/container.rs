@@ -231,7 +231,7 @@ impl<'a> Container<'a> {
         assert!(status.success(), "{}", self.stderr());
     }
 
-    /// Its exit status once it has ended by itself, and what it said.
+    /// Waits until it ends by itself: its exit status and output.
     pub fn end(mut self) -> (Option<i32>, String) {
         let status = self.run.take().unwrap().wait(Duration::from_mins(1)).unwrap();
         (status.code(), self.stderr())

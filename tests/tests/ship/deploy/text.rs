@@ -1,4 +1,4 @@
-//! What the documentation says of the manifests, and what runs for those who fork the repository.
+//! The manifests' documentation, and the workflow of those who fork the repository.
 
 use std::collections::BTreeSet;
 use std::fs;
