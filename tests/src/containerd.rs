@@ -81,7 +81,6 @@ impl Containerd {
         fs::write(folder.path().join("net.d/10-netpath.conflist"), network)?;
         let config = folder.path().join("config.toml");
         fs::write(&config, configuration(folder.path()))?;
-        let pause = image(folder.path())?;
 
         let mut command = namespace.command("sh")?;
         let log = fs::File::create(folder.path().join("log"))?;
@@ -92,8 +91,19 @@ impl Containerd {
             ensure!(Instant::now() < end, "containerd does not listen:\n{}", containerd.log());
             thread::sleep(Duration::from_millis(20));
         }
-        containerd.import(&pause)?;
+        let pause = tempfile::tempdir()?;
+        fs::write(containerd.folder.path().join("pause.c"), SLEEPER)?;
+        let mut compile = Command::new("cc");
+        compile.args(["-static", "-O1", "-o"]).arg(pause.path().join("pause"));
+        run(compile.arg(containerd.folder.path().join("pause.c")))?;
+        containerd.add_image(PAUSE, pause.path(), "/pause")?;
         Ok(containerd)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The folder that is the host's `/` for what it runs.
@@ -120,6 +130,33 @@ impl Containerd {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--net", "--wd=.", "--target", &self.process.id().to_string(), program]);
         command
+    }
+
+    /// Makes an image of a folder's files, as `docker save` would write it, and imports it.
+    ///
+    /// # Errors
+    /// When tar cannot read them.
+    pub fn add_image(&self, name: &str, files: &Path, entry_point: &str) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        let tar = |from: &Path, to: &str, files: &[&str]| {
+            run(Command::new("tar").arg("-C").arg(from).arg("-cf").arg(at(to)).args(files))
+        };
+        tar(files, "layer.tar", &["."])?;
+        let digest = run(Command::new("sha256sum").arg(at("layer.tar")))?;
+        let digest = digest.split_whitespace().next().context("a digest")?;
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let config = serde_json::json!({
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Entrypoint": [entry_point]},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
+        });
+        fs::write(at("config.json"), config.to_string())?;
+        let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
+        fs::write(at("manifest.json"), manifest.to_string())?;
+        tar(folder.path(), "image.tar", &["manifest.json", "config.json", "layer.tar"])?;
+        self.import(&at("image.tar"))
     }
 
     /// Imports the images of an archive for the kubelet's pods.
@@ -165,30 +202,6 @@ fn remove_cgroup(path: &Path) {
         }
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// An image with one program, as `docker save` would write it.
-fn image(folder: &Path) -> Result<PathBuf> {
-    let at = |name: &str| folder.join(name);
-    fs::write(at("pause.c"), SLEEPER)?;
-    run(Command::new("cc").args(["-static", "-O1", "-o"]).args([at("pause"), at("pause.c")]))?;
-    let tar =
-        |to: &str, files: &[&str]| run(Command::new("tar").arg("-C").arg(folder).arg("-cf").arg(at(to)).args(files));
-    tar("layer.tar", &["pause"])?;
-    let digest = run(Command::new("sha256sum").arg(at("layer.tar")))?;
-    let digest = digest.split_whitespace().next().context("a digest")?;
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let config = serde_json::json!({
-        "architecture": architecture,
-        "os": "linux",
-        "config": {"Entrypoint": ["/pause"]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
-    });
-    fs::write(at("config.json"), config.to_string())?;
-    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]);
-    fs::write(at("manifest.json"), manifest.to_string())?;
-    tar("image.tar", &["manifest.json", "config.json", "layer.tar"])?;
-    Ok(at("image.tar"))
 }
 
 fn run(command: &mut Command) -> Result<String> {

@@ -164,6 +164,8 @@ fn mount_own_sysfs() -> io::Result<()> {
     unsafe {
         check(libc::unshare(libc::CLONE_NEWNS))?;
         check(libc::mount(c"".as_ptr(), c"/".as_ptr(), none, libc::MS_SLAVE | libc::MS_REC, none.cast()))?;
+        // With what is mounted below it: runc looks for cgroups in the table of mounts, where hidden ones are, too.
+        libc::umount2(c"/sys".as_ptr(), libc::MNT_DETACH);
         check(libc::mount(c"sysfs".as_ptr(), c"/sys".as_ptr(), c"sysfs".as_ptr(), 0, none.cast()))
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{Lab, netpath_binary, wait_until};
 
-/// A terminal in the lab's node, in which netpath was started from a shell. It goes when it is dropped.
+/// A terminal in which a shell has started netpath. It goes when it is dropped.
 #[derive(Debug)]
 pub struct Terminal {
     server: Child,
@@ -19,29 +19,28 @@ pub struct Terminal {
 const ENDED: &str = "exit status";
 
 impl Terminal {
-    /// Runs `netpath` with these arguments in a terminal of so many columns and lines, in this folder. `environment`: as a shell has it
-    /// before a command, `NO_COLOR=1`.
+    /// Runs `netpath` with these arguments in the lab's node, in a terminal of so many columns and lines, in this folder.
+    /// `environment`: as a shell has it before a command, `NO_COLOR=1`.
     ///
     /// # Errors
     /// When tmux does not start.
-    pub fn start(
-        lab: &Lab,
-        folder: &Path,
-        (columns, lines): (u16, u16),
-        environment: &str,
-        arguments: &str,
-    ) -> Result<Self> {
+    pub fn start(lab: &Lab, folder: &Path, size: (u16, u16), environment: &str, arguments: &str) -> Result<Self> {
+        let netpath = netpath_binary()?;
+        let command = format!("{environment} {} {arguments}", netpath.display());
+        Self::run(lab.node.namespace.command("tmux")?, folder, size, &command)
+    }
+
+    /// Runs a shell's command in a terminal that `tmux` draws.
+    ///
+    /// # Errors
+    /// When tmux does not start.
+    pub fn run(mut tmux: Command, folder: &Path, (columns, lines): (u16, u16), command: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let socket = format!("netpath-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut server = lab.node.namespace.command("tmux")?;
-        server.args(["-L", &socket, "-f", "/dev/null", "-u", "-D"]).env("SHELL", "/bin/sh");
-        let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        tmux.args(["-L", &socket, "-f", "/dev/null", "-u", "-D"]).env("SHELL", "/bin/sh");
+        let server = tmux.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let terminal = Self { server: server.context("cannot start tmux")?, socket };
-        let netpath = netpath_binary()?;
-        let shell = format!(
-            "stty -g >before; {environment} {} {arguments} 2>errors; echo {ENDED} $?; stty -g >after; exec cat",
-            netpath.display()
-        );
+        let shell = format!("stty -g >before; {command} 2>errors; echo {ENDED} $?; stty -g >after; exec cat");
         let size = [columns.to_string(), lines.to_string()];
         let new = ["new-session", "-d", "-x", &size[0], "-y", &size[1], "-c"];
         let folder = folder.to_str().context("a path")?;

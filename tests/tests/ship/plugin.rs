@@ -1,4 +1,4 @@
-//! `kubectl netpath`, by a kubectl that has no cluster: it runs the pods that it is asked for in containers on labs' nodes.
+//! `kubectl netpath`, by a kubectl that has no cluster: the pods that it is asked for are run by the containerd of labs' nodes.
 //!
 //! The witnesses are what that kubectl was asked, the kernel's counters, and netpath without a cluster.
 
@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use lab::traffic::{Serve, TcpServer, download};
-use lab::{Lab, Report, Running, Stream, counters, netpath_hooks, output_within, python, read, wait_until};
+use lab::report::Diagnosis;
+use lab::terminal::Terminal;
+use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
+use lab::{Containerd, Lab, Report, Running, Stream, counters, netpath_hooks, output_within, python, read, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -27,14 +29,12 @@ fn plugin() -> PathBuf {
 struct Cluster(TempDir);
 
 impl Cluster {
-    fn new(nodes: &[(&str, Option<&Lab>)]) -> Self {
+    fn new(nodes: &[(&str, Option<&Containerd>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = |(name, lab): &(&str, Option<&Lab>)| {
-            ((*name).to_owned(), json!(lab.map(|lab| lab.node.namespace.path().display().to_string())))
-        };
+        let place = |containerd: &Containerd| json!({"process": containerd.id(), "cgroup": containerd.cgroup()});
+        let place = |(name, node): &(&str, Option<&Containerd>)| ((*name).to_owned(), node.map(place));
         let nodes: BTreeMap<_, _> = nodes.iter().map(place).collect();
         fs::write(folder.path().join("nodes.json"), json!(nodes).to_string()).unwrap();
-        symlink(shipped("netpath"), folder.path().join("netpath")).unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
         let kubectl = folder.path().join("bin/kubectl");
         let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ship/plugin/kubectl.py");
@@ -51,11 +51,16 @@ impl Cluster {
     fn command(&self, shell: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).arg(plugin()).args(arguments).current_dir(self.0.path());
+        self.equip(&mut command);
+        command
+    }
+
+    /// Has the plugin find this kubectl, and this kubectl its cluster.
+    fn equip(&self, command: &mut Command) {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let packages = python().unwrap().get_envs().find_map(|(_, value)| value.map(ToOwned::to_owned)).unwrap();
         command.env("PATH", path).env("PYTHONPATH", packages).env("NETPATH_CLUSTER", self.0.path());
         command.env("TMPDIR", self.0.path());
-        command
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -80,28 +85,24 @@ impl Cluster {
             (is_pod && name != "nodes.json") || name.starts_with("netpath.")
         };
         assert_eq!(paths.filter(is_left).collect::<Vec<_>>(), Vec::<PathBuf>::new());
-        let list =
-            Command::new("runc").arg("--root").arg(self.path("runc")).args(["list", "--quiet"]).output().unwrap();
-        assert_eq!(String::from_utf8(list.stdout).unwrap(), "");
+        // The stand-in's `delete` returns once the container is gone.
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let runc = || {
-            let mut runc = Command::new("runc");
-            runc.arg("--root").arg(self.path("runc"));
-            runc
-        };
-        let left = runc().args(["list", "--quiet"]).output().map(|list| list.stdout).unwrap_or_default();
-        for name in String::from_utf8_lossy(&left).lines() {
-            let _ = runc().args(["delete", "--force", name]).status();
-        }
+/// A node with containerd that has the images of netpath and busybox, and two pods.
+fn node() -> (Lab, Containerd) {
+    let lab = Lab::builder().pod("client").pod("server").start().unwrap();
+    let containerd = Containerd::start(&lab.node.namespace, "").unwrap();
+    containerd.import(&shipped("netpath-image.tar")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::copy("/usr/bin/busybox", bin.join("busybox")).unwrap();
+    for name in ["sh", "cat", "chmod", "wc"] {
+        symlink("busybox", bin.join(name)).unwrap();
     }
-}
-
-fn lab() -> Lab {
-    Lab::builder().pod("client").pod("server").start().unwrap()
+    containerd.add_image("busybox:1.36", folder.path(), "/bin/sh").unwrap();
+    (lab, containerd)
 }
 
 /// Whether a window is open on the lab's node: some process in its network has the thread that drains.
@@ -147,9 +148,9 @@ fn interrupted(cluster: &Cluster, lab: &Lab, shell: &[&str], arguments: &[&str])
 
 #[test]
 fn ctrl_c_ends_the_window_and_the_report_comes() {
-    let lab = lab();
+    let (lab, containerd) = node();
     for shell in [&["dash"][..], &["busybox", "sh"], &["bash"]] {
-        let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+        let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
         let arguments = ["report", "--node", "node-a", "-d", "1h", "-f", "json", "--eni", "eth*"];
         let (output, moved) = interrupted(&cluster, &lab, shell, &arguments);
         assert!(output.status.success(), "{shell:?}: {output:?}");
@@ -162,8 +163,8 @@ fn ctrl_c_ends_the_window_and_the_report_comes() {
 
 #[test]
 fn a_recording_comes_back_and_replays() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
     let arguments = ["record", "--interval", "1s", "node.rec", "--node=node-a", "-d", "1h", "--eni", "eth*"];
     let (output, moved) = interrupted(&cluster, &lab, &["dash"], &arguments);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
@@ -182,8 +183,8 @@ fn a_recording_comes_back_and_replays() {
 
 #[test]
 fn stdout_and_exit_status_are_netpaths() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
     let alone = |arguments: &[&str]| {
         let mut command = lab.node.namespace.command(shipped("netpath")).unwrap();
         command.env("NETPATH_OFFLINE", "1").args(arguments).output().unwrap()
@@ -208,9 +209,74 @@ fn stdout_and_exit_status_are_netpaths() {
 }
 
 #[test]
+fn a_packet_is_traced() {
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    let (client, server) = (lab.pod("client"), lab.pod("server"));
+    let listener = TcpServer::start(&server.namespace, (server.ipv4, 8080).into(), Serve::Send(BYTES)).unwrap();
+    let arguments = ["trace", "-n1", "-fpcapng", "--hop=first", "--eni", "eth*", "--node", "node-a", "-d", "1m"];
+    let filter = format!("tcp and dst host {} and dst port 8080", server.ipv4);
+    let mut command = cluster.command(&["dash"], &[&arguments[..], &[&filter, "-o", "one.pcapng"]].concat());
+    let log = Stdio::from(fs::File::create(cluster.path("stderr")).unwrap());
+    let plugin = Running::spawn(command.stdin(Stdio::null()).stderr(log)).unwrap();
+    let said = || fs::read_to_string(cluster.path("stderr")).unwrap();
+    wait_until("a packet is traced", || {
+        assert!(!said().contains("kubectl-netpath:"), "{}", said());
+        download(&client.namespace, listener.address()).unwrap();
+        cluster.path("one.pcapng").exists()
+    });
+    let said = said();
+    assert!(plugin.wait(LONG).unwrap().success(), "{said}");
+    let packets = Command::new("tcpdump").args(["-nn", "-r"]).arg(cluster.path("one.pcapng")).output().unwrap();
+    let packets = String::from_utf8(packets.stdout).unwrap();
+    assert_eq!(packets.lines().count(), 1, "{packets}{said}");
+    assert!(packets.contains(&format!(" > {}.8080: Flags [", server.ipv4)), "{packets}");
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
+fn top_has_the_terminal() {
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    let server = lab.pod("server");
+    let sink = UdpSink::start(&server.namespace, (server.ipv4, 0).into()).unwrap();
+    let mut tmux = Command::new("tmux");
+    cluster.equip(&mut tmux);
+    // tmux' shell is a login shell, which sets its own PATH.
+    let path = cluster.path("bin").display().to_string() + ":$PATH";
+    let command = format!("PATH={path} dash {} top --node node-a --interval 200ms --eni 'eth*'", plugin().display());
+    let top = Terminal::run(tmux, cluster.0.path(), (80, 24), &command).unwrap();
+    top.wait_for("1 Pods");
+    top.press(&["b"]).unwrap();
+    top.wait_for("all since");
+    // 42 bytes of headers each.
+    send_datagrams(&lab.pod("client").namespace, sink.address(), 958, 100).unwrap();
+    let screen = top.wait_for("100.0 kB");
+    assert!(screen.lines().any(|line| line.contains("pod to pod") && line.contains("100.0 kB")), "{screen}");
+    top.resize(120, 30).unwrap();
+    wait_until("it fills the screen", || top.screen(false).unwrap().lines().any(|line| line.chars().count() > 100));
+    top.press(&["q"]).unwrap();
+    assert_eq!(top.ended(cluster.0.path()).unwrap(), 0);
+    assert_eq!(netpath_hooks(&lab.node.namespace).unwrap(), 0);
+    cluster.assert_pods_gone(1);
+}
+
+/// The pod has all rights that a measurement needs.
+#[test]
+fn a_node_is_diagnosed() {
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    let output = cluster.run(&["doctor", "--node", "node-a", "-f", "json", "--eni", "eth*"]);
+    let diagnosis: Diagnosis = read(&output.stdout).unwrap_or_else(|error| panic!("{error:#}: {output:?}"));
+    assert_ne!(diagnosis.level, "fail", "{diagnosis:#}");
+    assert_eq!(output.status.code(), Some(0));
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
 fn the_binary_is_sent_where_there_is_no_image() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab))]);
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
     let binary = shipped("netpath");
     let binary = binary.to_str().unwrap();
     let output = cluster.run(&["devices", "--node", "node-a", "--binary", binary, "--eni", "eth*"]);
@@ -222,8 +288,8 @@ fn the_binary_is_sent_where_there_is_no_image() {
 
 #[test]
 fn all_nodes_are_added_up_and_one_that_fails_is_named() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-b", Some(&lab)), ("node-c", None)]);
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd)), ("node-b", Some(&containerd)), ("node-c", None)]);
     let (client, server) = (lab.pod("client"), lab.pod("server"));
     let _load =
         Stream::start(&server.namespace, 5201, &client.namespace, (server.ipv4, 5201).into(), Some(100)).unwrap();
@@ -255,8 +321,8 @@ fn all_nodes_are_added_up_and_one_that_fails_is_named() {
 
 #[test]
 fn all_nodes_as_json_and_no_answer_of_an_earlier_run() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-c", None)]);
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd)), ("node-c", None)]);
     fs::create_dir(cluster.path("reports")).unwrap();
     fs::write(cluster.path("reports/node-c.json"), "{}").unwrap();
     let output = cluster.run(&["report", "--all-nodes", "-f", "json", "-d", "1s", "--eni", "eth*", "-o", "reports"]);
@@ -269,8 +335,8 @@ fn all_nodes_as_json_and_no_answer_of_an_earlier_run() {
 /// Each shell ends in its own way where it cannot write.
 #[test]
 fn what_cannot_be_written_is_said_and_no_pod_is_left() {
-    let lab = lab();
-    let cluster = Cluster::new(&[("node-a", Some(&lab)), ("node-c", None)]);
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd)), ("node-c", None)]);
     let shells: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash"]];
     for (number, shell) in shells.into_iter().enumerate() {
         let mut command = cluster.command(shell, &["report", "--node", "node-a", "-o", "no/such/folder"]);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::architecture::Architecture;
 use crate::files::read;
 use crate::process::{cargo, output, workspace};
-use crate::setup::cross::c_compiler;
+use crate::setup::cross::{self, c_compiler};
 use crate::toolchain::TARGET as BPF_TARGET;
 
 /// All of them.
@@ -109,9 +109,9 @@ struct Locked {
 /// When cargo does not answer, or a text that must be there is not.
 pub fn parts(architectures: &[Architecture]) -> Result<Parts> {
     let mut parts = crates(architectures)?;
-    let mut others = vec![standard_library()?];
+    let mut others = Vec::new();
     for architecture in architectures {
-        others.push(c_library(*architecture)?);
+        others.extend([standard_library(*architecture)?, c_library(*architecture)?]);
     }
     parts.direct.extend(others.iter().map(|part| part.purl.clone()));
     parts.all.extend(others);
@@ -216,13 +216,10 @@ fn text(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
 
-/// Rust's standard library, as it is linked in.
-fn standard_library() -> Result<Part> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let ask = |what: &str| output(Command::new(&rustc).args(["--print", what]).current_dir(workspace()));
-    let version = output(Command::new(&rustc).arg("--version").current_dir(workspace()))?;
-    let version = version.split_whitespace().nth(1).context("rustc does not tell its version")?.to_owned();
-    let notices = Path::new(ask("sysroot")?.trim()).join("share/doc/rust/COPYRIGHT-library.html");
+/// Rust's standard library, as the compiler for this architecture links it in.
+fn standard_library(architecture: Architecture) -> Result<Part> {
+    let (version, notices) = cross::standard_library(architecture)?;
+    let file = notices.file_name().context("a file has a name")?.to_string_lossy().into_owned();
     let notices =
         text(&notices).context("the notices of Rust's standard library are missing; install Rust by rustup")?;
     Ok(Part {
@@ -233,7 +230,7 @@ fn standard_library() -> Result<Part> {
         authors: vec!["The Rust Project".to_owned()],
         repository: Some("https://github.com/rust-lang/rust".to_owned()),
         checksum: None,
-        texts: vec![("COPYRIGHT-library.html".to_owned(), notices)],
+        texts: vec![(file, notices)],
         uses: BTreeSet::new(),
     })
 }

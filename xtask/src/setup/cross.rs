@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::apt::{Apt, MIRROR, SECURITY_MIRROR};
 use super::{debian, partial, put_in_place, tools};
 use crate::architecture::Architecture;
-use crate::process::{find, is_root, output, step};
+use crate::process::{find, is_root, output, step, workspace};
 use crate::toolchain::{Compiler, private_folder};
 
 /// Debian's package of the standard library that goes with rustc-web.
@@ -56,6 +56,26 @@ impl Cross {
             flags.push(format!("-L{}", library.display()));
         }
     }
+}
+
+/// The version of the compiler that builds for an architecture, and the file with the notices of its standard library.
+///
+/// # Errors
+/// As [`Cross::find`], and when the compiler does not answer.
+pub fn standard_library(architecture: Architecture) -> Result<(String, PathBuf)> {
+    let cross = Cross::find(architecture)?;
+    let (version, notices) = if let Some((compiler, library)) = cross.and_then(|cross| cross.debian) {
+        let usr = library.ancestors().nth(4).context("the library is in usr/lib/rustlib/TARGET/lib")?;
+        let version = output(compiler.command(&compiler.rustc).arg("--version"))?;
+        (version, usr.join("share/doc").join(STD).join("copyright"))
+    } else {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let ask = |what: &[&str]| output(Command::new(&rustc).args(what).current_dir(workspace()));
+        let sysroot = ask(&["--print", "sysroot"])?;
+        (ask(&["--version"])?, Path::new(sysroot.trim()).join("share/doc/rust/COPYRIGHT-library.html"))
+    };
+    let version = version.split_whitespace().nth(1).context("rustc does not tell its version")?;
+    Ok((version.to_owned(), notices))
 }
 
 /// The name of Debian's C compiler for an architecture, which other distributions have taken over.
