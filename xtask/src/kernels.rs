@@ -52,12 +52,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let architecture = args.target.map_or_else(Architecture::host, Ok)?;
     setup::for_the_lab()?;
-    let qemu = Qemu::find(architecture)?;
-    let suites: &[Suite] = args.suite.as_ref().map_or_else(|| Suite::all(architecture), std::slice::from_ref);
-    let kernels = suites.iter().map(|suite| suite.kernel(architecture, args.update)).collect::<Result<Vec<_>>>()?;
-    let tools = Tools::for_architecture(architecture)?;
-
-    let netpath = dist::build(architecture)?;
     step("building the tests");
     let guest = built(architecture, &["build", "--bin", "guest"], "guest")?;
     let test = |architecture, name| built(architecture, &["test", "--no-run", "--test", name], name);
@@ -74,6 +68,12 @@ pub fn run(args: &Args) -> Result<()> {
         checks.push(names.into_iter().filter(|name| name.contains(&args.test)).collect::<Vec<_>>());
     }
     ensure!(checks.iter().any(|names| !names.is_empty()), "no test matches '{}'", args.test);
+
+    let qemu = Qemu::find(architecture)?;
+    let suites: &[Suite] = args.suite.as_ref().map_or_else(|| Suite::all(architecture), std::slice::from_ref);
+    let kernels = suites.iter().map(|suite| suite.kernel(architecture, args.update)).collect::<Result<Vec<_>>>()?;
+    let tools = Tools::for_architecture(architecture)?;
+    let netpath = dist::build(architecture)?;
 
     let mut matrix = Matrix::new(checks.concat());
     for kernel in kernels {

@@ -49,15 +49,15 @@ pub struct Args {
 /// # Errors
 /// When the commit is not ready to be released, or something cannot be made.
 pub fn run(args: &Args) -> Result<()> {
+    if !args.draft {
+        ready::check(&git(&["status", "--porcelain"])?, &git(&["tag", "--points-at", "HEAD"])?, VERSION)?;
+    }
     let changelog = String::from_utf8(read(&workspace().join("CHANGELOG.md"))?).context("CHANGELOG.md is not UTF-8")?;
     let notes = match ready::section(&changelog, VERSION) {
         None if args.draft => ready::section(&changelog, "Unreleased").unwrap_or_default(),
         None => ready::no_section(VERSION)?,
         Some(section) => section,
     };
-    if !args.draft {
-        ready::check(&git(&["status", "--porcelain"])?, &git(&["tag", "--points-at", "HEAD"])?, VERSION)?;
-    }
     let binaries = dist::everything(args.target)?;
     let folder = target_directory()?.join("release-files");
     empty(&folder)?;

@@ -81,6 +81,13 @@ fn a_schema_refuses_what_is_wrong() {
     assert!(refused.is_err());
 }
 
+/// `ipv6` would have everybody read what `loopback` gives to the node alone.
+#[test]
+fn an_order_that_undoes_a_component_is_refused() {
+    components(&["ipv6", "loopback"]);
+    assert!(std::panic::catch_unwind(|| components(&["loopback", "ipv6"])).is_err());
+}
+
 /// What a kubelet would see: probes that answer, as netpath measures what the node's devices count, with these rights.
 #[test]
 fn it_runs_with_the_rights_it_asks_for() {

@@ -165,7 +165,7 @@ fn ctrl_c_ends_the_window_and_the_report_comes() {
 fn a_recording_comes_back_and_replays() {
     let (lab, containerd) = node();
     let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
-    let arguments = ["record", "--interval", "1s", "node.rec", "--node=node-a", "-d", "1h", "--eni", "eth*"];
+    let arguments = ["record", "--interval", "1s", "node.rec", "--node=node-a", "-vd", "1h", "--eni", "eth*"];
     let (output, moved) = interrupted(&cluster, &lab, &["dash"], &arguments);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     let mut replay = Command::new(shipped("netpath"));
