@@ -8,6 +8,7 @@ mod diversions;
 mod drops;
 mod merge;
 
+use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
@@ -170,7 +171,7 @@ pub struct Connection {
 }
 
 /// The ends of a flow as the packet carries them. Ports are in host byte order; 0 where the protocol has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuple {
     /// IANA protocol number.
     pub proto: u8,
@@ -182,6 +183,26 @@ pub struct Tuple {
     pub dst: IpAddr,
     /// Destination port, or the ICMP echo identifier.
     pub dport: u16,
+}
+
+/// The order of the fields, in numbers: reports compare tuples often.
+impl Ord for Tuple {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (false, u128::from(v4.to_bits())),
+            IpAddr::V6(v6) => (true, v6.to_bits()),
+        };
+        let end = |address, port| (number(address), port);
+        let by_source = end(self.src, self.sport).cmp(&end(other.src, other.sport));
+        let by_destination = || end(self.dst, self.dport).cmp(&end(other.dst, other.dport));
+        self.proto.cmp(&other.proto).then(by_source).then_with(by_destination)
+    }
+}
+
+impl PartialOrd for Tuple {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// In three words, where the derived one has ten pieces: joining hashes each tuple several times.

@@ -142,12 +142,7 @@ impl<'a> Row<'a> {
             }
         }
         let because = all().find(|flow| flow.reason.is_some());
-        let total = |of: fn(&Flow) -> u64| flows.iter().fold(0u64, |sum, flow| sum.saturating_add(of(flow)));
-        let bytes = |sent: bool| {
-            let one_way = flows.iter().filter(|flow| is_sent(flow) == sent);
-            one_way.fold(None, |sum, flow| Some(flow.bytes.saturating_add(sum.unwrap_or(0))))
-        };
-        Self {
+        let mut row = Self {
             proto: &flow.proto,
             from,
             to,
@@ -159,14 +154,42 @@ impl<'a> Row<'a> {
             local_pair_left_node: flows.iter().any(|flow| flow.local_pair_left_node),
             connections: 1,
             flows: [all().find(is_sent).map(|flow| flow.id), all().find(is_received).map(|flow| flow.id)],
-            bytes: total(|flow| flow.bytes),
-            packets: total(|flow| flow.packets),
-            sent_bytes: bytes(true),
-            received_bytes: bytes(false),
-            icmp_error_bytes: total(|flow| if flow.about.is_some() { flow.bytes } else { 0 }),
-            dropped_packets: total(dropped_packets),
-            eni_tx_bytes: total(|flow| flow.eni_tx_bytes),
-            eni_rx_bytes: total(|flow| flow.eni_rx_bytes),
+            bytes: 0,
+            packets: 0,
+            sent_bytes: None,
+            received_bytes: None,
+            icmp_error_bytes: 0,
+            dropped_packets: 0,
+            eni_tx_bytes: 0,
+            eni_rx_bytes: 0,
+        };
+        for flow in flows {
+            let one_way = if is_sent(flow) { &mut row.sent_bytes } else { &mut row.received_bytes };
+            *one_way = Some(one_way.unwrap_or(0).saturating_add(flow.bytes));
+            row.add_sums([
+                flow.bytes,
+                flow.packets,
+                if flow.about.is_some() { flow.bytes } else { 0 },
+                dropped_packets(flow),
+                flow.eni_tx_bytes,
+                flow.eni_rx_bytes,
+            ]);
+        }
+        row
+    }
+
+    /// Bytes, packets, ICMP errors' bytes, dropped packets, what ENIs sent and received.
+    fn add_sums(&mut self, parts: [u64; 6]) {
+        let sums = [
+            &mut self.bytes,
+            &mut self.packets,
+            &mut self.icmp_error_bytes,
+            &mut self.dropped_packets,
+            &mut self.eni_tx_bytes,
+            &mut self.eni_rx_bytes,
+        ];
+        for (sum, part) in sums.into_iter().zip(parts) {
+            *sum = sum.saturating_add(part);
         }
     }
 
@@ -198,16 +221,14 @@ impl<'a> Row<'a> {
         self.connections += one.connections;
         self.local_pair_left_node |= one.local_pair_left_node;
         self.scope = self.scope.filter(|scope| one.scope == Some(*scope));
-        for (whole, part) in [
-            (&mut self.bytes, one.bytes),
-            (&mut self.packets, one.packets),
-            (&mut self.icmp_error_bytes, one.icmp_error_bytes),
-            (&mut self.dropped_packets, one.dropped_packets),
-            (&mut self.eni_tx_bytes, one.eni_tx_bytes),
-            (&mut self.eni_rx_bytes, one.eni_rx_bytes),
-        ] {
-            *whole = whole.saturating_add(part);
-        }
+        self.add_sums([
+            one.bytes,
+            one.packets,
+            one.icmp_error_bytes,
+            one.dropped_packets,
+            one.eni_tx_bytes,
+            one.eni_rx_bytes,
+        ]);
     }
 }
 

@@ -46,7 +46,7 @@ pub fn order(hops: &mut [Observation], forms: Option<&NatStages>, topology: &Top
     };
     let sides = sides(hops, topology);
     let last_side = sides.values().max().copied().unwrap_or_default();
-    hops.sort_by_cached_key(|hop| {
+    let place = |hop: &Observation| {
         // Where it is not known to be on a side, it is how packets enter or leave.
         let elsewhere = if hop.direction == Direction::Rx { 0 } else { last_side };
         let side = sides.get(&network(hop, topology)).copied().unwrap_or(elsewhere);
@@ -57,7 +57,13 @@ pub fn order(hops: &mut [Observation], forms: Option<&NatStages>, topology: &Top
             Direction::Tx => (u8::MAX - height, routes(hop.tuple.dst)),
         };
         (stage(hop), side, phase(hop), height, of_an_end, hop.ifindex, hop.direction, hop.vlans, hop.tuple)
-    });
+    };
+    // Most have two.
+    match hops {
+        [one, other] if place(other) < place(one) => std::mem::swap(one, other),
+        [_, _] => {}
+        _ => hops.sort_by_cached_key(place),
+    }
 }
 
 /// For the networks that veth pairs within the node join, how many of them the packets have passed before.

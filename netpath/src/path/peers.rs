@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::scope::is_link_local;
+use super::scope::{is_ec2_local, is_link_local};
 use super::topology::Topology;
 use crate::report::PeerKind;
 
@@ -47,11 +47,6 @@ impl Peers {
             PeerKind::Internet
         }
     }
-}
-
-/// `fd00:ec2::/32`, where EC2 has its link-local services for IPv6.
-fn is_ec2_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.segments()[..2] == [0xfd00, 0xec2])
 }
 
 /// RFC 1918, RFC 6598, RFC 4193.

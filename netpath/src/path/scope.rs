@@ -30,8 +30,9 @@ pub fn scope(from: IpAddr, to: IpAddr, initiator: Option<bool>, topology: &Topol
 }
 
 fn service(address: IpAddr) -> Option<Scope> {
-    const fn ec2(last: u16) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last)
+    // Few are worth a look.
+    if !is_link_local(address) && !is_ec2_local(address) {
+        return None;
     }
     let services = [
         (Ipv4Addr::new(169, 254, 169, 254), ec2(0x254), Scope::Imds),
@@ -40,6 +41,15 @@ fn service(address: IpAddr) -> Option<Scope> {
         (Ipv4Addr::new(169, 254, 170, 23), ec2(0x23), Scope::PodIdentity),
     ];
     services.into_iter().find(|(v4, v6, _)| address == *v4 || address == *v6).map(|(_, _, scope)| scope)
+}
+
+const fn ec2(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last)
+}
+
+/// `fd00:ec2::/32`, where EC2 has its link-local services for IPv6.
+pub(super) fn is_ec2_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[..2] == [0xfd00, 0xec2])
 }
 
 /// RFC 3927, RFC 4291.
