@@ -15,6 +15,7 @@ use lab::{Containerd, Counters, Lab, Report, counters, http, netpath_hooks, outp
 use serde_json::Value;
 
 use super::cri::Container;
+use super::documented::{documented, the_documented};
 use super::shipped;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -72,6 +73,26 @@ fn copies_have_the_same_digests() {
             assert_eq!(sum.split_whitespace().next(), blob.file_name().unwrap().to_str());
         }
     }
+}
+
+/// In a folder for a registry.
+#[test]
+fn the_documented_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(shipped("netpath-image.tar"), folder.join("netpath-image.tar")).unwrap();
+    let registry = format!("docker://registry.example.org/netpath:{VERSION}");
+    let here = |command: &str| {
+        let command = command.replace(&registry, "dir:registry").replace("skopeo ", "skopeo --insecure-policy ");
+        run(Command::new("sh").args(["-c", &command]).current_dir(folder))
+    };
+    here(&the_documented("skopeo copy", "docker://"));
+    let sums: BTreeSet<_> = documented("skopeo inspect").iter().map(|command| here(command)).collect();
+    assert_eq!(sums.len(), 1, "{sums:?}");
+
+    here(&the_documented("skopeo copy", "docker-archive:"));
+    let listed = run(Command::new("tar").args(["-xOf", "netpath-docker.tar", "manifest.json"]).current_dir(folder));
+    assert_eq!(json(&listed)[0]["RepoTags"], serde_json::json!([NAME]));
 }
 
 /// What tells it apart from others, and nothing that depends on when or where it was made.
@@ -178,18 +199,18 @@ fn from_the_archive_alone() {
     let containerd = Containerd::start(&lab.node.namespace, "").unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::copy(shipped("netpath-image.tar"), folder.path().join("netpath-image.tar")).unwrap();
-    let ctr = |arguments: &[&str]| {
+    // With what the machine of the tests needs after `start`, and with what the test reads at the end.
+    let ctr = |start: &str, lab_only: &[&str], for_the_test: &[&str]| {
+        let command = the_documented(start, "");
+        let (start, rest) = (start.split(' ').skip(1), command[start.len()..].split_whitespace());
         let mut ctr = containerd.host_command("ctr");
-        run(ctr.args(arguments).current_dir(folder.path()))
+        run(ctr.args(start).args(lab_only).args(rest).args(for_the_test).current_dir(folder.path()))
     };
-    ctr(&["images", "import", "--snapshotter", "native", "netpath-image.tar"]);
-    let cgroup = format!("{}/by-hand", containerd.cgroup());
-    // As docs/image.md has it, but for what the machine of the tests needs, and for what the test reads.
-    let lab_only = ["--snapshotter", "native", "--cgroup", &cgroup];
-    let run = ["run", "--rm", "--privileged", "--net-host", "--mount", "type=bind,src=/,dst=/host,options=rbind:ro"];
-    let report = [NAME, "netpath", "/netpath", "report"];
+    let cgroup = format!("--cgroup={}/by-hand", containerd.cgroup());
+    ctr("ctr images import", &["--snapshotter=native"], &[]);
     let for_the_test = ["--offline", "--eni", "eth*", "--duration", "1s", "--format", "json"];
-    let report: Report = read(ctr(&[&run[..], &lab_only, &report, &for_the_test].concat()).as_bytes()).unwrap();
+    let report = ctr("ctr run", &["--snapshotter=native", &cgroup], &for_the_test);
+    let report: Report = read(report.as_bytes()).unwrap();
     let devices = ["eth0", lab.pod("client").veth.as_str(), lab.pod("server").veth.as_str()];
     assert!(devices.iter().all(|device| report.device(device).rx.is_some()), "{report}");
     assert_asks_the_runtime(&report, 0);

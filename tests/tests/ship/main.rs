@@ -6,6 +6,7 @@
 
 mod cri;
 mod deploy;
+mod documented;
 mod image;
 mod machine;
 mod packages;

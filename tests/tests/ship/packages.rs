@@ -6,6 +6,7 @@ use std::process::Command;
 
 use lab::{Lab, http, netpath_hooks, wait_until};
 
+use super::documented::the_documented;
 use super::machine::{Machine, run};
 use super::shipped;
 
@@ -26,9 +27,21 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)
 }
 
+/// The command that a page shows, for a package of this architecture.
+fn command(start: &str) -> String {
+    let command = the_documented(start, "");
+    if cfg!(target_arch = "aarch64") {
+        return command.replace("amd64", "arm64").replace("x86_64", "aarch64");
+    }
+    command
+}
+
 fn install_deb(machine: &Machine) {
-    std::fs::copy(deb(), machine.root().join("netpath.deb")).unwrap();
-    machine.sh("dpkg --install /netpath.deb && rm /netpath.deb");
+    let package = deb();
+    let there = machine.root().join(package.file_name().unwrap());
+    std::fs::copy(&package, &there).unwrap();
+    machine.sh(&command("dpkg --install"));
+    std::fs::remove_file(there).unwrap();
 }
 
 /// What a user of a package finds.
@@ -56,7 +69,7 @@ fn deb_comes_and_goes() {
     assert!(!machine.root().join("usr/bin/netpath").exists());
     let kept = std::fs::read_to_string(machine.root().join("etc/netpath/serve.toml")).unwrap();
     assert!(kept.ends_with("30s\"\n"), "the configuration stays until it is purged");
-    machine.sh("dpkg --purge netpath");
+    machine.sh(&command("dpkg --purge"));
     let after = machine.files();
     assert_eq!(after.symmetric_difference(&before).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
 }
@@ -64,24 +77,28 @@ fn deb_comes_and_goes() {
 #[test]
 fn rpm_comes_and_goes() {
     let machine = Machine::new();
-    let rpm_here = |arguments: &[&str]| {
+    let rpm_file = rpm();
+    let rpm_here = |arguments: &[String]| {
         // Its database is outside: Debian has none.
         let database = machine.root().with_file_name("rpmdb");
         let define = format!("_dbpath {}", database.display());
-        run(Command::new("rpm").arg("--root").arg(machine.root()).args(["--define", &define]).args(arguments))
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root").arg(machine.root()).args(["--define", &define]).args(arguments);
+        run(rpm.current_dir(rpm_file.parent().unwrap()))
     };
-    let file = rpm().display().to_string();
-    let requires = run(Command::new("rpm").args(["-qp", "--requires", &file]));
+    let documented = |start: &str| command(start).split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let requires = run(Command::new("rpm").args(["-qp", "--requires"]).arg(&rpm_file));
     assert!(requires.lines().all(|line| line == "/bin/sh" || line.starts_with("rpmlib(")), "{requires}");
     machine.sh("mandb --quiet");
-    rpm_here(&["--initdb"]);
+    rpm_here(&["--initdb".to_owned()]);
     let before = machine.files();
     // --nodeps: the shell is Debian's, of which rpm knows nothing.
-    rpm_here(&["--install", "--nodeps", &file]);
+    let no_dependencies = "--nodeps".to_owned();
+    rpm_here(&[documented("rpm --install"), vec![no_dependencies.clone()]].concat());
     check_installed(&machine, "/usr/share/zsh/site-functions/_netpath");
-    rpm_here(&["--verify", "--nodeps", "netpath"]);
+    rpm_here(&["--verify".to_owned(), no_dependencies, "netpath".to_owned()]);
     machine.sh("systemctl --quiet enable netpath.service");
-    rpm_here(&["--erase", "netpath"]);
+    rpm_here(&documented("rpm --erase"));
     let after = machine.files();
     let database = |path: &&PathBuf| !path.components().any(|part| part.as_os_str() == "rpmdb");
     assert_eq!(after.symmetric_difference(&before).filter(database).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
@@ -104,10 +121,12 @@ fn systemd_runs_it() {
         "inactive",
         "it does not start by itself"
     );
-    machine.sh("systemctl --quiet enable --now netpath.service");
+    machine.sh(&command("systemctl enable"));
     let get = |path| http::get(&lab.node.namespace, ADDRESS, path, "").ok().filter(|answer| answer.status == 200);
     wait_until("there is a report", || get("/report").is_some());
     assert!(netpath_hooks(&lab.node.namespace).unwrap() > 0);
+    let mut curl = lab.node.namespace.command("sh").unwrap();
+    assert!(run(curl.args(["-c", &command("curl http://")])).contains("\nnetpath_windows_total "));
     let report: serde_json::Value = serde_json::from_slice(&get("/report").unwrap().body).unwrap();
     assert_eq!(report["health"]["conntrack"], "ok", "{report:#}");
     assert_eq!(report["health"]["drops_unseen"], serde_json::Value::Null);

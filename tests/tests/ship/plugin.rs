@@ -16,6 +16,7 @@ use lab::{Containerd, Lab, Report, Running, Stream, counters, netpath_hooks, out
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::documented::documented;
 use crate::shipped;
 
 const BYTES: u64 = 300_000;
@@ -284,6 +285,45 @@ fn the_binary_is_sent_where_there_is_no_image() {
     let output = cluster.run(&["devices", "--node", "node-a", "--binary", plugin().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "another architecture: {output:?}");
     cluster.assert_pods_gone(1);
+}
+
+/// On nodes of the names that the documents have, all at once, for a second each.
+#[test]
+fn every_command_of_the_documents_runs() {
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&["NODE", "ip-10-0-0-5.ec2.internal"].map(|name| (name, Some(&containerd))));
+    symlink(shipped("netpath"), cluster.path("netpath")).unwrap();
+    symlink(shipped("netpath-aarch64"), cluster.path("netpath-aarch64")).unwrap();
+    // kubectl finds its plugins on the PATH, and the terminal's `q` ends the live view.
+    let commands = documented("kubectl netpath");
+    let start = |(number, command): (usize, &String)| {
+        let command = command.replace("registry.local/busybox", "busybox:1.36");
+        let (command, reader) = command.split_once(" | ").map_or((&*command, None), |(own, other)| (own, Some(other)));
+        assert!(reader.is_none_or(|reader| reader.starts_with("tshark ")), "{command}");
+        let plugin = command.replacen("kubectl netpath", &format!("sh {}", plugin().display()), 1);
+        let line = if plugin.contains(" top ") {
+            format!("(sleep 6; printf q) | script --quiet --return --command {plugin:?} top.log")
+        } else if plugin.contains(" doctor ") {
+            format!("exec {plugin}")
+        } else {
+            let (before, after) = plugin.split_once(" -d ").unwrap_or((&plugin, ""));
+            let after = after.split_once(' ').map_or("", |(_, after)| after);
+            format!("exec {before} -d 1s {after}")
+        };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).current_dir(cluster.0.path()).stdin(Stdio::null());
+        cluster.equip(&mut shell);
+        let log = |name: &str| Stdio::from(fs::File::create(cluster.path(&format!("{number}.{name}"))).unwrap());
+        Running::spawn(shell.stdout(log("out")).stderr(log("err"))).unwrap()
+    };
+    let running: Vec<_> = commands.iter().enumerate().map(start).collect();
+    for (number, (command, shell)) in commands.iter().zip(running).enumerate() {
+        let status = shell.wait(LONG).unwrap();
+        let said = fs::read_to_string(cluster.path(&format!("{number}.err"))).unwrap();
+        // The doctor finds no ENI.
+        let expected = i32::from(command.contains(" doctor "));
+        assert_eq!(status.code(), Some(expected), "`{command}`: {said}");
+    }
 }
 
 #[test]
