@@ -5,6 +5,7 @@ mod licences;
 pub mod packages;
 mod parts;
 mod sbom;
+pub mod time;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use crate::architecture::Architecture;
 use crate::dist;
 use crate::dist::image::layout::{File, archive, compressed, sha256};
-use crate::dist::image::time;
 use crate::dist::packages::contents::Parts;
 use crate::dist::packages::{deb_name, documents, rpm_name};
+use crate::dist::time::time;
 use crate::files::{empty, read, write};
 use crate::process::{git, step, target_directory, workspace};
 

@@ -9,16 +9,17 @@ pub mod layout;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 
 use self::layout::{File, Image, archive, layout};
-use super::licences::third_party;
-use super::parts::{Part, Parts, parts};
+use super::licences;
+use super::parts::{Parts, parts};
 use super::sbom::sbom;
+use super::time::time;
 use crate::architecture::Architecture;
 use crate::files::{empty, read, write};
-use crate::process::{git, step, target_directory, workspace};
+use crate::process::{git, step, target_directory};
 
 /// What the image is called wherever nobody says otherwise.
 const NAME: &str = "ghcr.io/netpath/netpath";
@@ -69,35 +70,13 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
 }
 
 /// What is in the image for every architecture: licences, and the SBOM.
-pub fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
-    // What is no crate has a text of its own, as long as all of theirs.
-    let (crates, others): (Vec<_>, Vec<_>) = parts.all.iter().cloned().partition(|part: &Part| part.checksum.is_some());
+fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
     let mut files = vec![File { path: "licenses/".to_owned(), mode: 0o755, bytes: None }];
-    let mut put = |name: &str, bytes: Vec<u8>| {
-        files.push(File { path: format!("licenses/{name}"), mode: 0o644, bytes: Some(bytes) });
-    };
-    for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        put(name, read(&workspace().join(name))?);
+    let licences = licences::files(parts)?.into_iter().map(|(name, text)| (format!("licenses/{name}"), text));
+    for (path, bytes) in licences.chain([("netpath.cdx.json".to_owned(), sbom.to_vec())]) {
+        files.push(File { path, mode: 0o644, bytes: Some(bytes) });
     }
-    put("CRATES.txt", third_party(&crates).into_bytes());
-    for part in others {
-        for (file, text) in part.texts {
-            put(&format!("{}-{}-{file}", part.name, part.version), text.into_bytes());
-        }
-    }
-    files.push(File { path: "netpath.cdx.json".to_owned(), mode: 0o644, bytes: Some(sbom.to_vec()) });
     Ok(files)
-}
-
-/// Of when everything is: the last commit, if nobody says otherwise.
-pub fn time() -> Result<Timestamp> {
-    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(seconds) => seconds,
-        Err(_) => git(&["log", "-1", "--format=%ct"])
-            .context("there is no commit whose time could be the image's; set SOURCE_DATE_EPOCH, in seconds")?,
-    };
-    let parsed = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    parsed.context("SOURCE_DATE_EPOCH is not a number of seconds; set it to one, or unset it")
 }
 
 fn labels(time: Timestamp) -> BTreeMap<String, String> {

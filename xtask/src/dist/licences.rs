@@ -1,16 +1,40 @@
-//! The licences of what others wrote, as one text.
+//! netpath's licences, and those of what others wrote.
 //!
-//! In: the parts. Out: what each is under, then every text once, with those that it is of. Pure.
+//! In: the parts, and netpath's licences in the source. Out: files. The crates' are one text: what each is under, then every text
+//! once, with those that it is of.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::parts::Part;
+use anyhow::Result;
+
+use super::parts::{Part, Parts};
+use crate::files::read;
+use crate::process::workspace;
 
 const LINE: &str = "--------------------------------------------------------------------------------";
 
-/// The text that distributors of the binary pass on.
-pub fn third_party(parts: &[Part]) -> String {
+/// Names and texts of the files that distributors of the binary pass on.
+///
+/// # Errors
+/// When netpath's own cannot be read.
+pub fn files(parts: &Parts) -> Result<Vec<(String, Vec<u8>)>> {
+    // What is no crate has a text of its own, as long as all of theirs.
+    let (crates, others): (Vec<_>, Vec<_>) = parts.all.iter().cloned().partition(|part: &Part| part.checksum.is_some());
+    let mut files = Vec::new();
+    for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        files.push((name.to_owned(), read(&workspace().join(name))?));
+    }
+    files.push(("CRATES.txt".to_owned(), third_party(&crates).into_bytes()));
+    for part in others {
+        for (file, text) in part.texts {
+            files.push((format!("{}-{}-{file}", part.name, part.version), text.into_bytes()));
+        }
+    }
+    Ok(files)
+}
+
+fn third_party(parts: &[Part]) -> String {
     let mut text = String::from(
         "The binary of netpath contains these works of others, unchanged. Their licences follow, each text once.\n\n",
     );

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 
 use self::contents::{Format, Parts, debian_control, files};
 use super::image::layout::File;
-use super::image::{common, time};
+use super::licences;
 use super::parts::parts;
+use super::time::time;
 use crate::architecture::Architecture;
 use crate::files::{empty, read, write};
 use crate::process::{find, output, step, target_directory, workspace};
@@ -68,10 +69,6 @@ pub fn documents(architecture: Architecture, folder: &Path) -> Result<Parts> {
     }
     manual.sort();
     let completions = |shell| output(Command::new(&netpath).args(["completions", shell])).map(String::into_bytes);
-    let licences = common(&parts(&[architecture])?, &[])?.into_iter().filter_map(|file| {
-        let name = file.path.strip_prefix("licenses/")?.to_owned();
-        Some((name, file.bytes?))
-    });
     let source = |path: &str| read(&workspace().join(path));
     Ok(Parts {
         version: VERSION.to_owned(),
@@ -79,7 +76,7 @@ pub fn documents(architecture: Architecture, folder: &Path) -> Result<Parts> {
         bash: completions("bash")?,
         zsh: completions("zsh")?,
         fish: completions("fish")?,
-        licences: licences.collect(),
+        licences: licences::files(&parts(&[architecture])?)?,
         changelog: source("CHANGELOG.md")?,
         unit: source("deploy/systemd/netpath.service")?,
         configuration: source("deploy/packages/serve.toml")?,
