@@ -248,7 +248,7 @@ fn is_martian(to: IpAddr) -> bool {
 /// Whether it went out to a pod that it was for. A mirrored copy goes to one that has nothing to do with it.
 fn reaches_pod(hops: &[Observation], topology: &Topology, diverted: &Diverted) -> bool {
     hops.iter().any(|hop| {
-        let went_in = topology.role(hop.ifindex) == Role::Pod && hop.direction == Direction::Tx;
+        let went_in = hop.direction == Direction::Tx && topology.role(hop.ifindex) == Role::Pod;
         went_in && !is_copy(hop, hops, topology, diverted)
     })
 }
@@ -341,15 +341,19 @@ fn program_behind(hop: &Observation, topology: &Topology) -> Option<LikelyCause>
 /// Whether both ends are pods of this node although the flow crossed an ENI (a branch ENI, a load balancer).
 #[must_use]
 pub fn left_node_between_local_pods(flow: &Evidence, path: PathClass, topology: &Topology) -> bool {
+    if path != PathClass::Eni || flow.ends.iter().any(|(_, to)| to.is_multicast()) {
+        return false;
+    }
     let seen = |role, direction| topology.saw(flow.hops, role, direction);
     // Nothing left if it went into a pod and came back by no ENI: a copy did.
-    let came_back = seen(Role::Outside, Direction::Rx) || !seen(Role::Pod, Direction::Tx);
+    let came_back = || seen(Role::Outside, Direction::Rx) || !seen(Role::Pod, Direction::Tx);
     let by_addresses =
-        came_back && flow.ends.iter().all(|&(from, to)| topology.pod(from).is_some() && topology.pod(to).is_some());
-    let to_many = flow.ends.iter().any(|(_, to)| to.is_multicast());
-    let by_devices = seen(Role::Pod, Direction::Rx)
-        && seen(Role::Outside, Direction::Tx)
-        && seen(Role::Outside, Direction::Rx)
-        && seen(Role::Pod, Direction::Tx);
-    path == PathClass::Eni && !to_many && (by_addresses || by_devices)
+        || flow.ends.iter().all(|&(from, to)| topology.pod(from).is_some() && topology.pod(to).is_some());
+    let by_devices = || {
+        seen(Role::Pod, Direction::Rx)
+            && seen(Role::Outside, Direction::Tx)
+            && seen(Role::Outside, Direction::Rx)
+            && seen(Role::Pod, Direction::Tx)
+    };
+    by_addresses() && came_back() || by_devices()
 }

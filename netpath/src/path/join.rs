@@ -138,20 +138,16 @@ enum Owner {
     },
 }
 
-impl Owner {
-    /// A number for each owner in a domain: cheaper to compare than what it is made of.
-    fn number(self, domain: u32) -> u128 {
-        let (kind, outer, id, flag): (u8, u32, u32, bool) = match self {
-            Self::Entry { connection, initiator } => (0, 0, connection, initiator),
-            Self::Error { connection, initiator } => (1, 0, connection, initiator),
-            Self::Tuple { id, ambiguous } => (2, 0, id, ambiguous),
-            Self::ErrorTuple { outer, about, ambiguous } => (3, outer, about, ambiguous),
-        };
-        u128::from(domain) << 72
-            | u128::from(outer) << 40
-            | u128::from(id) << 8
-            | u128::from(kind << 1 | u8::from(flag))
-    }
+/// A number for each key: cheaper to compare than what it is made of.
+fn number((domain, owner): Key) -> u128 {
+    let (kind, outer, id, flag) = match owner {
+        Owner::Entry { connection, initiator } => (0_u8, 0, connection, initiator),
+        Owner::Error { connection, initiator } => (1, 0, connection, initiator),
+        Owner::Tuple { id, ambiguous } => (2, 0, id, ambiguous),
+        Owner::ErrorTuple { outer, about, ambiguous } => (3, outer, about, ambiguous),
+    };
+    let last = kind << 1 | u8::from(flag);
+    u128::from(domain) << 72 | u128::from(outer) << 40 | u128::from(id) << 8 | u128::from(last)
 }
 
 /// Joins observations into flows. Observations of one hook, VLANs and tuple are added up.
@@ -170,24 +166,20 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
     let shared = Shared::new(groups, connections);
 
     let mut domains = Domains::default();
-    let mut keys: Vec<(Key, u32)> = observations
-        .iter()
-        .zip(&tuples.ids)
-        .enumerate()
-        .map(|(index, (seen, &ids))| {
-            let domain = domains.of(seen, topology);
-            ((domain, owner(seen.direction, ids, &candidates, &shared, &tuples)), as_index(index))
-        })
-        .collect();
+    let key = |(seen, &ids): (&Observation, &Ids)| {
+        (domains.of(seen, topology), owner(seen.direction, ids, &candidates, &shared, &tuples))
+    };
+    let mut keys: Vec<Key> = observations.iter().zip(&tuples.ids).map(key).collect();
     vrfs::separate(&mut keys, observations, topology, domains.count() + 1);
-    keys.sort_unstable_by_key(|&((domain, owner), index)| (owner.number(domain), index));
+    let mut by_owner: Vec<(u128, u32)> = keys.iter().zip(0..).map(|(key, index)| (number(*key), index)).collect();
+    by_owner.sort_unstable();
 
     let mut joined = Joined { flows: Vec::new(), hops: Vec::with_capacity(observations.len()), entries: Vec::new() };
-    for flow in keys.chunk_by(|(one, _), (other, _)| one == other) {
+    for flow in by_owner.chunk_by(|(one, _), (other, _)| one == other) {
         let start = joined.hops.len();
         joined.hops.extend(flow.iter().map(|&(_, index)| observations[index as usize]));
         add_up_equal(&mut joined.hops, start);
-        let (domain, owner) = flow[0].0;
+        let (domain, owner) = keys[flow[0].1 as usize];
         let first_entry = joined.entries.len();
         let of_tuple = |tuple: &Tuple, id: u32| {
             let reversed = tuples.find(&tuple.reversed()).map_or(id, as_index);
@@ -206,7 +198,7 @@ pub fn join(observations: &[Observation], connections: &[Connection], topology: 
             }
         };
         if ambiguous {
-            let of_hop = |&(_, index): &(Key, u32)| {
+            let of_hop = |&(_, index): &(u128, u32)| {
                 let (id, order) = stages(observations[index as usize].direction, tuples.ids[index as usize]);
                 candidates.all(id, order)
             };

@@ -149,7 +149,7 @@ impl<'a> Topology<'a> {
     /// Whether one of the hops is of this direction, on a device of this role.
     #[must_use]
     pub fn saw(&self, hops: &[Observation], role: Role, direction: Direction) -> bool {
-        hops.iter().any(|hop| self.role(hop.ifindex) == role && hop.direction == direction)
+        hops.iter().any(|hop| hop.direction == direction && self.role(hop.ifindex) == role)
     }
 
     /// The role of the device of this index; one that the snapshot lacks tells nothing, so it is merely inside.

@@ -29,14 +29,13 @@ impl Seen {
 }
 
 /// Gives flows of different VRFs domains of their own, from `next` on.
-pub fn separate(keys: &mut [(Key, u32)], observations: &[Observation], topology: &Topology, next: usize) {
+pub fn separate(keys: &mut [Key], observations: &[Observation], topology: &Topology, next: usize) {
     if !topology.has_vrfs() {
         return;
     }
     let vrf = |seen: &Observation| topology.vrf(topology.segment(seen.ifindex, seen.vlans).link);
     let mut flows: HashMap<Key, Seen> = HashMap::new();
-    for (key, index) in &*keys {
-        let seen = &observations[*index as usize];
+    for (key, seen) in keys.iter().zip(observations) {
         let flow = flows.entry(*key).or_default();
         match seen.direction {
             Direction::Rx => flow.entered.insert(vrf(seen)),
@@ -45,8 +44,8 @@ pub fn separate(keys: &mut [(Key, u32)], observations: &[Observation], topology:
         flow.passed |= topology.peer(seen.ifindex).is_some_and(|peer| topology.vrf(peer) != topology.vrf(seen.ifindex));
     }
     let mut domains: HashMap<(u32, u32), u32> = HashMap::new();
-    for ((domain, owner), index) in keys.iter_mut() {
-        let Some(vrf) = vrf(&observations[*index as usize]) else { continue };
+    for ((domain, owner), seen) in keys.iter_mut().zip(observations) {
+        let Some(vrf) = vrf(seen) else { continue };
         if flows.get(&(*domain, *owner)).is_some_and(Seen::are_apart) {
             let next = as_index(next + domains.len());
             *domain = *domains.entry((*domain, vrf)).or_insert(next);
