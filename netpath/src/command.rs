@@ -29,7 +29,6 @@ use clap::{CommandFactory as _, Parser as _};
 use self::measure::NotStarted;
 use crate::cli::{Cli, Command};
 use crate::descriptors::Exhausted;
-use crate::heap::keep_memory;
 use crate::node::port_names;
 use crate::path::select::Filter;
 use crate::sanitise::sanitise;
@@ -44,7 +43,6 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     logging::start(&cli);
-    keep_memory();
     let outcome = match cli.command {
         Command::Report(args) => report::run(&args),
         Command::Top(args) => top::run(&args),

@@ -209,7 +209,8 @@ fn files(facts: &Facts) -> Finding {
 fn memory(facts: &Facts) -> Finding {
     let need = facts.map_bytes();
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-    let wants = format!("{} MB of kernel memory on {} CPUs", megabytes(need), facts.cpus.unwrap_or(1));
+    let cpus = facts.cpus.map_or_else(|| "one CPU, if there is no more".to_owned(), |cpus| format!("{cpus} CPUs"));
+    let wants = format!("{} MB of kernel memory on {cpus}", megabytes(need));
     let less = |limit: Option<u64>| limit.filter(|limit| *limit < need);
     if let Some(limit) = less(facts.locked_limit) {
         return Finding::fail(

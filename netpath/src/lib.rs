@@ -8,7 +8,6 @@ pub mod cli;
 pub mod command;
 pub mod descriptors;
 pub mod doctor;
-pub mod heap;
 pub mod kernel;
 pub mod locale;
 pub mod logging;

@@ -86,8 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     put(&folder, "krew.yaml", krew(&folder)?.as_bytes())?;
-    put(&folder, "SHA256SUMS", sums(&folder)?.as_bytes())?;
     put(&folder, "RELEASE-NOTES.md", format!("{notes}\n").as_bytes())?;
+    put(&folder, "SHA256SUMS", sums(&folder)?.as_bytes())?;
     println!("{}: all of netpath {VERSION}{}", folder.display(), if args.draft { ", as a draft" } else { "" });
     Ok(())
 }

@@ -43,7 +43,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_flows: u32,
     /// Attach legacy filters (clsact), as on kernels before 6.6, even if this one has TCX. That is quicker (TCX takes some
-    /// 25 ms per device), but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
+    /// 17 ms per device), but 'kill -9' leaves the filters until 'netpath cleanup' or the next start, and a device
     /// without a clsact qdisc gets one: the kernel then loses what the device sends for about a millisecond. What waits in a
     /// queue is never thrown away: netpath waits until it is empty, and does not measure a device whose queue stays in use.
     #[arg(long)]

@@ -48,7 +48,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Name of the cluster, for systems that want one.
-    #[arg(long, value_name = "NAME", env = "CLUSTER_NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", env = "CLUSTER_NAME", default_value = "", hide_default_value = true)]
     pub cluster: String,
     /// Name of this node in the cluster [default: its host name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
@@ -69,7 +69,7 @@ pub struct ServeArgs {
     /// zone is known by IMDS, or else by its ENIs' addresses.
     #[arg(long = "zone", value_name = "SUBNET=ID")]
     pub zones: Vec<Zone>,
-    /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read; docs/fleet.md has their queries. Several
+    /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read; <https://github.com/netpath/netpath/blob/main/docs/fleet.md> has their queries. Several
     /// nodes may share it.
     #[arg(long, value_name = "DIR")]
     pub flows: Option<PathBuf>,

@@ -1,8 +1,9 @@
 //! Where a report goes, and what other subcommands say: stdout, or a file that appears whole or not at all.
 //!
 //! In: a path, `-` for stdout. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
-//! report, so that a failure leaves an older report as it was, and a link is replaced, not followed; what follows is added to
-//! it. Anything else (a pipe, a device) is written as it is.
+//! report, so that a failure leaves an older report as it was; what follows is added to it. Anything else (a pipe, a device) is
+//! written as it is, and so is an open file, as `/dev/stdout`. Links are followed, but for a stranger's in a folder of everybody:
+//! such a one to a regular file is replaced.
 
 mod closed;
 mod folder;
@@ -77,12 +78,15 @@ impl Output {
             let why = if is_missing { "no such directory".to_owned() } else { reason(&error) };
             fix(&why)
         })?;
+        let (folder, name) = folder.follow(name).map_err(|error| fix(&reason(&error)))?;
+        let is_open = folder.is_of_processes().map_err(|error| fix(&reason(&error)))?;
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
-            Ok(metadata) if !metadata.is_file() => {
+            Ok(metadata) if is_open || !metadata.is_file() => {
                 folder.check(&name).map_err(|error| fix(&reason(&error)))?;
-                let file = OpenOptions::new().write(true).open(place).map_err(|error| fix(&reason(&error)))?;
+                // Behind what is in it: others may write there, too.
+                let file = OpenOptions::new().append(true).open(place).map_err(|error| fix(&reason(&error)))?;
                 Ok(Self::Opened { file, path: path.to_owned() })
             }
             _ => {
@@ -191,6 +195,32 @@ mod tests {
             let error = Output::open(Some(&path)).expect_err("must fail");
             assert!(error.to_string().ends_with("choose another --output"), "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (link, path) = (folder.path().join("link"), folder.path().join("report.txt"));
+        std::os::unix::fs::symlink("report.txt", &link).expect("a link");
+        for _ in 0..2 {
+            Output::open(Some(&link)).expect("writable").write(text).expect("written");
+            assert_eq!(std::fs::read(&path).expect("there"), b"report\n");
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
+    fn an_open_file_is_written_behind_what_is_in_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("report.txt");
+        std::fs::write(&path, "before\n").expect("written");
+        let open = File::open(&path).expect("opened");
+        let link = folder.path().join("stdout");
+        let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        std::os::unix::fs::symlink(descriptor, &link).expect("a link");
+        Output::open(Some(&link)).expect("writable").write(text).expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), b"before\nreport\n");
+        assert!(link.is_symlink());
     }
 
     #[test]

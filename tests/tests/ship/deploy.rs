@@ -15,7 +15,7 @@ use lab::traffic::{Serve, TcpServer, download};
 use lab::{Lab, POD_NAMESPACE, counters, netpath_hooks, wait_until};
 
 use container::Container;
-use manifest::{BASE, COMPONENTS, Manifest, build, components, folder};
+use manifest::{BASE, COMPONENTS, Manifest, build, components, folder, overlaid};
 
 const BYTES: u64 = 300_000;
 
@@ -86,6 +86,19 @@ fn a_schema_refuses_what_is_wrong() {
 fn an_order_that_undoes_a_component_is_refused() {
     components(&["ipv6", "loopback"]);
     assert!(std::panic::catch_unwind(|| components(&["loopback", "ipv6"])).is_err());
+}
+
+/// The overlay that docs/daemonset.md shows.
+#[test]
+fn a_namespace_that_is_there_stays_as_it_is() {
+    let page = fs::read_to_string(folder("docs/daemonset.md")).unwrap();
+    let (_, overlay) = page.split_once("```yaml\nnamespace: monitoring\n").unwrap();
+    let (overlay, _) = overlay.split_once("```").unwrap();
+    let built = overlaid(&[], &format!("namespace: monitoring\n{overlay}"));
+    assert!(built.of_kind("Namespace").is_none());
+    for document in &built.documents {
+        assert_eq!(document["metadata"]["namespace"], "monitoring", "{document:#}");
+    }
 }
 
 /// What a kubelet would see: probes that answer, as netpath measures what the node's devices count, with these rights.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use lab::report::Diagnosis;
 use lab::terminal::Terminal;
 use lab::traffic::{Serve, TcpServer, UdpSink, download, send_datagrams};
-use lab::{Containerd, Lab, Report, Running, Stream, counters, netpath_hooks, output_within, python, read, wait_until};
+use lab::{
+    Containerd, Lab, Report, Running, Stream, counters, netpath_hooks, output_within, python, read, signal, wait_until,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -29,12 +31,27 @@ fn plugin() -> PathBuf {
 /// Nodes by name, and the folder where all is that kubectl has.
 struct Cluster(TempDir);
 
+/// A node for which the API server refuses pods, in these words.
+const REFUSING: [(&str, &str, &str); 4] = [
+    ("no-rights", "Forbidden: User \"dev\" cannot create resource \"pods\"", "ask for the rights"),
+    (
+        "quota",
+        "Error: pods is forbidden: exceeded quota: x, requested: limits.memory=1Gi",
+        "the cluster admits no such pod",
+    ),
+    ("webhook", "admission webhook denied the request: no host network", "the cluster admits no such pod"),
+    ("security", "violates PodSecurity \"restricted:latest\"", "-n kube-system"),
+];
+
 impl Cluster {
     fn new(nodes: &[(&str, Option<&Containerd>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = |containerd: &Containerd| json!({"process": containerd.id(), "cgroup": containerd.cgroup()});
         let place = |(name, node): &(&str, Option<&Containerd>)| ((*name).to_owned(), node.map(place));
-        let nodes: BTreeMap<_, _> = nodes.iter().map(place).collect();
+        let mut nodes: BTreeMap<_, _> = nodes.iter().map(place).collect();
+        if nodes.is_empty() {
+            nodes.extend(REFUSING.map(|(name, why, _)| (name.to_owned(), Some(json!(why)))));
+        }
         fs::write(folder.path().join("nodes.json"), json!(nodes).to_string()).unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
         let kubectl = folder.path().join("bin/kubectl");
@@ -106,15 +123,27 @@ fn node() -> (Lab, Containerd) {
     (lab, containerd)
 }
 
-/// Whether a window is open on the lab's node: some process in its network has the thread that drains.
+/// As a terminal does: to all of the group.
+fn signal_group(leader: &Running, signal: i32) {
+    // SAFETY: kill(2) takes no pointers.
+    assert_eq!(unsafe { libc::kill(-leader.id().cast_signed(), signal) }, 0);
+}
+
+/// Whether a window is open on the lab's node.
 fn is_measured(lab: &Lab) -> bool {
+    measuring(lab).is_some()
+}
+
+/// The process in the node's network that has the thread that drains.
+fn measuring(lab: &Lab) -> Option<u32> {
     let namespace = fs::metadata(lab.node.namespace.path()).unwrap();
-    let drains = |process: fs::DirEntry| {
+    let drains = |process: &fs::DirEntry| {
         fs::metadata(process.path().join("ns/net")).is_ok_and(|own| own.ino() == namespace.ino())
             && fs::read_dir(process.path().join("task"))
                 .is_ok_and(|tasks| tasks.flatten().any(|task| has_name(&task.path(), "drain\n")))
     };
-    fs::read_dir("/proc").unwrap().flatten().any(drains)
+    let process = fs::read_dir("/proc").unwrap().flatten().find(drains)?;
+    process.file_name().to_str()?.parse().ok()
 }
 
 fn has_name(task: &Path, name: &str) -> bool {
@@ -139,9 +168,7 @@ fn interrupted(cluster: &Cluster, lab: &Lab, shell: &[&str], arguments: &[&str])
     drop(listener);
     lab.wait_until_quiet().unwrap();
     let moved = counters(&lab.node.namespace, veth).unwrap().since(before);
-    // As a terminal does: to all of the group.
-    // SAFETY: kill(2) takes no pointers.
-    assert_eq!(unsafe { libc::kill(-plugin.id().cast_signed(), libc::SIGINT) }, 0);
+    signal_group(&plugin, libc::SIGINT);
     let status = plugin.wait(LONG).unwrap();
     let stdout = fs::read(cluster.path("stdout")).unwrap();
     (Output { status, stdout, stderr: said().into() }, moved.rx_bytes + moved.tx_bytes)
@@ -198,6 +225,16 @@ fn stdout_and_exit_status_are_netpaths() {
         assert_eq!(cluster.asked(verb)[0][..3], ["-n", "debug", "--context=prod"]);
     }
 
+    for (arguments, said) in [
+        (&["-f=xyz"][..], "invalid value 'xyz' for '--format <FORMAT>'"),
+        (&["-o", ""], "-o has no value"),
+        (&["--format="], "--format= has no value"),
+    ] {
+        let output = cluster.run(&[&["report", "--node", "node-a"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{output:?}");
+    }
+
     // A word that no shell on the way takes apart.
     let wrong = "it's $HOME; `id` \"x\"";
     let output = cluster.run(&["report", "--node", "node-a", "--pod", wrong, "-d", wrong, "-o", "report.txt"]);
@@ -206,7 +243,68 @@ fn stdout_and_exit_status_are_netpaths() {
     let (said, expected) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(expected.stderr).unwrap());
     assert!(said.starts_with(&expected), "{said}");
     assert!(!cluster.path("report.txt").exists());
-    cluster.assert_pods_gone(2);
+    cluster.assert_pods_gone(3);
+}
+
+/// `Ctrl-\`, while it runs.
+#[test]
+fn quit_leaves_no_pod() {
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    let mut command = cluster.command(&["dash"], &["report", "--node", "node-a", "-d", "1h", "-o", "report.txt"]);
+    let plugin = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+    wait_until("netpath measures", || is_measured(&lab));
+    signal_group(&plugin, libc::SIGQUIT);
+    plugin.wait(LONG).unwrap();
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
+fn who_killed_netpath_is_said() {
+    let (lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    let mut command = cluster.command(&["dash"], &["report", "--node", "node-a", "-d", "1h"]);
+    let log = Stdio::from(fs::File::create(cluster.path("stderr")).unwrap());
+    let plugin = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log)).unwrap();
+    let mut process = None;
+    wait_until("netpath measures", || {
+        process = measuring(&lab);
+        process.is_some()
+    });
+    signal(process.unwrap(), libc::SIGKILL);
+    assert_eq!(plugin.wait(LONG).unwrap().code(), Some(137));
+    let said = fs::read_to_string(cluster.path("stderr")).unwrap();
+    assert!(said.contains("netpath was killed in its pod: for want of memory"), "{said}");
+    cluster.assert_pods_gone(1);
+}
+
+#[test]
+fn what_the_cluster_refuses_is_no_pod() {
+    let cluster = Cluster::new(&[]);
+    for (node, why, hint) in REFUSING {
+        let output = cluster.run(&["report", "--node", node]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why) && said.contains(hint) && !said.contains("may still be there"), "{said}");
+    }
+    assert!(cluster.asked("delete").is_empty());
+}
+
+/// Each node's pod goes, though the signal comes while they are made.
+#[test]
+fn ctrl_c_reaches_all_nodes() {
+    let (_lab, containerd) = node();
+    let nodes = ["node-a", "node-b", "node-c", "node-d"].map(|name| (name, Some(&containerd)));
+    for first in ["get", "create"] {
+        let cluster = Cluster::new(&nodes);
+        let mut command = cluster.command(&["dash"], &["report", "--all-nodes", "-d", "1h", "-o", "reports"]);
+        let plugin = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+        // The first question is which nodes there are.
+        wait_until("the first nodes are asked", || cluster.asked(first).len() > usize::from(first == "get"));
+        signal_group(&plugin, libc::SIGINT);
+        plugin.wait(LONG).unwrap();
+        cluster.assert_pods_gone(cluster.asked("create").len());
+    }
 }
 
 #[test]
@@ -277,12 +375,13 @@ fn a_node_is_diagnosed() {
 #[test]
 fn the_binary_is_sent_where_there_is_no_image() {
     let (_lab, containerd) = node();
-    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    // A name that YAML takes for a number.
+    let cluster = Cluster::new(&[("10", Some(&containerd))]);
     let binary = shipped("netpath");
     let binary = binary.to_str().unwrap();
-    let output = cluster.run(&["devices", "--node", "node-a", "--binary", binary, "--eni", "eth*"]);
+    let output = cluster.run(&["devices", "--node", "10", "--binary", binary, "--eni", "eth*"]);
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("eth0"), "{output:?}");
-    let output = cluster.run(&["devices", "--node", "node-a", "--binary", plugin().to_str().unwrap()]);
+    let output = cluster.run(&["devices", "--node", "10", "--binary", plugin().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "another architecture: {output:?}");
     cluster.assert_pods_gone(1);
 }

@@ -34,15 +34,16 @@ const DESCRIPTION: &str =
 pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
     step("making the image: what the binary is made of, its licences");
     let architectures: Vec<_> = binaries.iter().map(|(architecture, _)| *architecture).collect();
-    let parts = parts(&architectures)?;
     let time = time()?;
-    let sbom = format!("{:#}\n", sbom(&parts, VERSION, &time.to_string())).into_bytes();
-    let common = common(&parts, &sbom)?;
+    let sbom = |architectures: &[Architecture]| -> Result<_> {
+        let parts = parts(architectures)?;
+        let text = format!("{:#}\n", sbom(&parts, VERSION, &time.to_string()));
+        Ok((parts, text.into_bytes()))
+    };
     let mut files = Vec::new();
     for (architecture, binary) in binaries {
-        let bytes = read(binary)?;
-        let binary = File { path: "netpath".to_owned(), mode: 0o755, bytes: Some(bytes) };
-        files.push((*architecture, [&common[..], &[binary]].concat()));
+        let (parts, sbom) = sbom(&[*architecture])?;
+        files.push((*architecture, contents(&parts, sbom, read(binary)?)?));
     }
     let image = Image {
         name: format!("{NAME}:{VERSION}"),
@@ -55,6 +56,7 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
     let layout = layout(&image)?;
 
     let dist = target_directory()?.join("dist");
+    let (_, sbom) = sbom(&architectures)?;
     write(&dist.join("netpath.cdx.json"), &sbom)?;
     let folder = dist.join("image");
     empty(&folder)?;
@@ -69,13 +71,14 @@ pub fn make(binaries: &[(Architecture, PathBuf)]) -> Result<()> {
     Ok(())
 }
 
-/// What is in the image for every architecture: licences, and the SBOM.
-fn common(parts: &Parts, sbom: &[u8]) -> Result<Vec<File>> {
+/// What is in the image of an architecture: licences, the SBOM, the binary.
+fn contents(parts: &Parts, sbom: Vec<u8>, binary: Vec<u8>) -> Result<Vec<File>> {
     let mut files = vec![File { path: "licenses/".to_owned(), mode: 0o755, bytes: None }];
     let licences = licences::files(parts)?.into_iter().map(|(name, text)| (format!("licenses/{name}"), text));
-    for (path, bytes) in licences.chain([("netpath.cdx.json".to_owned(), sbom.to_vec())]) {
+    for (path, bytes) in licences.chain([("netpath.cdx.json".to_owned(), sbom)]) {
         files.push(File { path, mode: 0o644, bytes: Some(bytes) });
     }
+    files.push(File { path: "netpath".to_owned(), mode: 0o755, bytes: Some(binary) });
     Ok(files)
 }
 

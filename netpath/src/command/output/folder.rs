@@ -1,21 +1,23 @@
 //! Opens the folder that a report is written to, without going where another user's link leads.
 //!
-//! In: a path. Out: the opened folder. In a folder that everybody may write to, as /tmp, a link counts only if it is the
+//! In: a path. Out: the opened folder, and what the path's last part leads to. In a folder that everybody may write to, as /tmp, a link counts only if it is the
 //! caller's or the folder's owner's: the kernel's own rule (`fs.protected_symlinks`), which may be switched off. Nothing is
 //! looked up twice, so nobody can exchange a part of the path in between.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat};
 use rustix::process::geteuid;
 
 /// As many links as the kernel follows in one path (`MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
+/// Of linux/magic.h.
+const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
 
 /// An opened folder.
 #[derive(Debug)]
@@ -24,8 +26,10 @@ pub struct Folder(OwnedFd);
 impl Folder {
     /// Opens it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut folder = root(path)?;
-        let mut rest: VecDeque<OsString> = parts(path);
+        Self::walk(root(path)?, parts(path))
+    }
+
+    fn walk(mut folder: OwnedFd, mut rest: VecDeque<OsString>) -> io::Result<Self> {
         let mut links = 0;
         while let Some(part) = rest.pop_front() {
             let next = openat(&folder, &part, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
@@ -55,9 +59,36 @@ impl Folder {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
+    /// The folder and the name to which an entry leads, by links; itself if it is none, or a stranger's.
+    pub fn follow(mut self, mut entry: OsString) -> io::Result<(Self, OsString)> {
+        for _ in 0..MOST_LINKS {
+            if !self.has_link(&entry)? || self.check(&entry).is_err() || self.is_of_processes()? {
+                return Ok((self, entry));
+            }
+            let target = PathBuf::from(OsString::from_vec(readlinkat(&self.0, &entry, Vec::new())?.into_bytes()));
+            let start = if target.is_absolute() { root(&target)? } else { self.0 };
+            target.file_name().ok_or(rustix::io::Errno::ISDIR)?.clone_into(&mut entry);
+            self = Self::walk(start, target.parent().map(parts).unwrap_or_default())?;
+        }
+        Err(rustix::io::Errno::LOOP.into())
+    }
+
+    fn has_link(&self, entry: &OsStr) -> io::Result<bool> {
+        match statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether it is in /proc, where links are no paths but open files (`/proc/self/fd/1`, to which `/dev/stdout` leads).
+    pub fn is_of_processes(&self) -> io::Result<bool> {
+        Ok(fstatfs(&self.0)?.f_type == PROC_SUPER_MAGIC)
+    }
+
     /// Makes sure that an entry is no link of a stranger's.
-    pub fn check(&self, entry: &std::ffi::OsStr) -> io::Result<()> {
-        let stat = rustix::fs::statat(&self.0, entry, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    pub fn check(&self, entry: &OsStr) -> io::Result<()> {
+        let stat = statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW)?;
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         if is_link { trust(&fstat(&self.0)?, &stat) } else { Ok(()) }
     }
@@ -105,6 +136,35 @@ mod tests {
             assert_eq!(opened, inode(&at(name)), "{name}");
         }
         assert_eq!(inode(&Folder::open(Path::new(".")).expect("here").path()), inode(Path::new(".")));
+    }
+
+    #[test]
+    fn where_an_entry_leads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("a/b")).expect("folders");
+        fs::write(at("a/b/file"), "").expect("a file");
+        symlink("a/b/file", at("one")).expect("a link");
+        symlink(at("one"), at("a/two")).expect("a link");
+        symlink("../none", at("a/dangling")).expect("a link");
+        symlink("a/b/..", at("up")).expect("a link");
+        symlink("loop", at("loop")).expect("a link");
+        let inode = |path: &Path| fs::metadata(path).expect("there").ino();
+        let followed = |path: &str| {
+            let path = at(path);
+            let opened = Folder::open(path.parent().expect("a folder"))?;
+            opened.follow(path.file_name().expect("a name").to_owned())
+        };
+        for (path, place, name) in
+            [("one", "a/b", "file"), ("a/two", "a/b", "file"), ("a/dangling", "", "none"), ("new", "", "new")]
+        {
+            let (found, entry) = followed(path).expect(path);
+            assert_eq!((inode(&found.path()), entry), (inode(&at(place)), name.into()), "{path}");
+        }
+        assert!(followed("up").is_err() && followed("loop").is_err());
+        let (found, entry) =
+            Folder::open(Path::new("/proc/self/fd")).expect("/proc").follow("1".into()).expect("stdout");
+        assert!(found.is_of_processes().expect("a filesystem") && entry == "1");
     }
 
     #[test]

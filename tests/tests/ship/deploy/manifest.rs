@@ -56,6 +56,11 @@ pub fn folder(path: &str) -> PathBuf {
 
 /// Base with these components, by a kubectl that knows them.
 pub fn components(names: &[&str]) -> Manifest {
+    overlaid(names, "")
+}
+
+/// The same, with more in the kustomization.
+pub fn overlaid(names: &[&str], more: &str) -> Manifest {
     let place = tempfile::tempdir().unwrap();
     // kubectl wants relative paths.
     let at = place.path().canonicalize().unwrap();
@@ -68,7 +73,7 @@ pub fn components(names: &[&str]) -> Manifest {
     for name in names {
         text += &relative(&format!("deploy/kustomize/components/{name}"));
     }
-    std::fs::write(place.path().join("kustomization.yaml"), text).unwrap();
+    std::fs::write(place.path().join("kustomization.yaml"), text + more).unwrap();
     let own = std::env::var_os("NETPATH_PYTHON").map(|folder| PathBuf::from(folder).join("kubectl"));
     let kubectl = own.filter(|path| path.is_file()).unwrap_or_else(|| "kubectl".into());
     build(kubectl.to_str().unwrap(), place.path())

@@ -1,7 +1,7 @@
 """A kubectl that has no cluster: it writes down what it is asked, and runs pods by the containerd of nodes that are a lab's.
 
 In: NETPATH_CLUSTER, a folder with nodes.json: by name, process and cgroup of each node's containerd; null for a node that cannot
-pull images. Out: asked, a line of JSON for each call; what containers answer.
+pull images; a text for one for which the API server refuses pods. Out: asked, a line of JSON for each call; what containers answer.
 """
 
 import json
@@ -46,6 +46,8 @@ def validate(pod):
 def create(pod):
     validate(pod)
     name, spec = pod["metadata"]["name"], pod["spec"]
+    if isinstance(NODES[spec["nodeName"]], str):
+        fail(NODES[spec["nodeName"]])
     json.dump(pod, open(f"{CLUSTER}/{name}.json", "w"))
     node = spec["nodeName"]
     if not NODES[node]:
