@@ -60,7 +60,7 @@ fn the_workflow_runs_what_is_here() {
     let jobs = workflow["jobs"].as_object().unwrap();
     let steps: Vec<_> = jobs.values().flat_map(|job| job["steps"].as_array().unwrap()).collect();
     let commands: Vec<_> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
-    for wanted in [".ci/run", "cargo xtask kernels", "cargo xtask dist --image", "cargo xtask test --dist"] {
+    for wanted in [".ci/run", "cargo xtask kernels"] {
         assert!(commands.iter().any(|command| command.contains(wanted)), "nobody runs {wanted}");
     }
     for used in steps.iter().filter_map(|step| step["uses"].as_str()) {
