@@ -79,7 +79,7 @@ impl Output {
             fix(&why)
         })?;
         let (folder, name) = folder.follow(name).map_err(|error| fix(&reason(&error)))?;
-        let is_open = folder.is_of_processes().map_err(|error| fix(&reason(&error)))?;
+        let is_open = folder.is_procfs().map_err(|error| fix(&reason(&error)))?;
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),

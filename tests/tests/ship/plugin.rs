@@ -33,14 +33,10 @@ struct Cluster(TempDir);
 
 /// A node for which the API server refuses pods, in these words.
 const REFUSING: [(&str, &str, &str); 4] = [
-    ("no-rights", "Forbidden: User \"dev\" cannot create resource \"pods\"", "ask for the rights"),
-    (
-        "quota",
-        "Error: pods is forbidden: exceeded quota: x, requested: limits.memory=1Gi",
-        "the cluster admits no such pod",
-    ),
-    ("webhook", "admission webhook denied the request: no host network", "the cluster admits no such pod"),
-    ("security", "violates PodSecurity \"restricted:latest\"", "-n kube-system"),
+    ("no-rights", "pods is forbidden: User \"dev\" cannot create resource \"pods\" in API group", "ask for the rights"),
+    ("quota", "pods \"x\" is forbidden: exceeded quota: x, requested: limits.memory=1Gi", "admits no such pod here"),
+    ("webhook", "admission webhook \"a\" denied the request: no host network", "admits no such pod here"),
+    ("security", "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"", "-n kube-system"),
 ];
 
 impl Cluster {
@@ -92,7 +88,8 @@ impl Cluster {
         calls.filter(|call| call.iter().any(|word| word == verb)).collect()
     }
 
-    /// So many pods were made, and none is there any more, nor anything else of the plugin's.
+    /// So many pods were made, and none is there any more, nor anything else of the plugin's. This kubectl's `delete` waits until
+    /// the container is gone.
     #[track_caller]
     fn assert_pods_gone(&self, made: usize) {
         assert_eq!((self.asked("create").len(), self.asked("delete").len()), (made, made));
@@ -103,7 +100,6 @@ impl Cluster {
             (is_pod && name != "nodes.json") || name.starts_with("netpath.")
         };
         assert_eq!(paths.filter(is_left).collect::<Vec<_>>(), Vec::<PathBuf>::new());
-        // The stand-in's `delete` returns once the container is gone.
     }
 }
 

@@ -1,8 +1,8 @@
 //! Opens the folder that a report is written to, without going where another user's link leads.
 //!
-//! In: a path. Out: the opened folder, and what the path's last part leads to. In a folder that everybody may write to, as /tmp, a link counts only if it is the
-//! caller's or the folder's owner's: the kernel's own rule (`fs.protected_symlinks`), which may be switched off. Nothing is
-//! looked up twice, so nobody can exchange a part of the path in between.
+//! In: a path. Out: the opened folder, and what the path's last part leads to. In a folder that everybody may write to, as /tmp,
+//! a link counts only if it is the caller's or the folder's owner's: the kernel's own rule (`fs.protected_symlinks`), which may be
+//! switched off. Nothing is looked up twice, so nobody can exchange a part of the path in between.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -62,7 +62,7 @@ impl Folder {
     /// The folder and the name to which an entry leads, by links; itself if it is none, or a stranger's.
     pub fn follow(mut self, mut entry: OsString) -> io::Result<(Self, OsString)> {
         for _ in 0..MOST_LINKS {
-            if !self.has_link(&entry)? || self.check(&entry).is_err() || self.is_of_processes()? {
+            if !self.has_link(&entry)? || self.check(&entry).is_err() || self.is_procfs()? {
                 return Ok((self, entry));
             }
             let target = PathBuf::from(OsString::from_vec(readlinkat(&self.0, &entry, Vec::new())?.into_bytes()));
@@ -81,8 +81,8 @@ impl Folder {
         }
     }
 
-    /// Whether it is in /proc, where links are no paths but open files (`/proc/self/fd/1`, to which `/dev/stdout` leads).
-    pub fn is_of_processes(&self) -> io::Result<bool> {
+    /// Whether it is in /proc, whose links lead to open files (`/proc/self/fd/1`, to which `/dev/stdout` leads).
+    pub fn is_procfs(&self) -> io::Result<bool> {
         Ok(fstatfs(&self.0)?.f_type == PROC_SUPER_MAGIC)
     }
 
@@ -164,7 +164,7 @@ mod tests {
         assert!(followed("up").is_err() && followed("loop").is_err());
         let (found, entry) =
             Folder::open(Path::new("/proc/self/fd")).expect("/proc").follow("1".into()).expect("stdout");
-        assert!(found.is_of_processes().expect("a filesystem") && entry == "1");
+        assert!(found.is_procfs().expect("a filesystem") && entry == "1");
     }
 
     #[test]
