@@ -2,7 +2,7 @@
 //!
 //! In: a path, `-` for stdout. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
 //! report, so that a failure leaves an older report as it was; what follows is added to it. Anything else (a pipe, a device) is
-//! written as it is, and so is an open file, as `/dev/stdout`. Links are followed, but for a stranger's in a folder of everybody:
+//! written as it is, and so is an open file (`/dev/fd/3`). Links are followed, but for a stranger's in a folder of everybody:
 //! such a one to a regular file is replaced.
 
 mod closed;
@@ -59,10 +59,7 @@ pub enum Reader {
 impl Output {
     /// Opens the destination, without changing what is there.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            ensure!(!closed::is_closed(), CLOSED);
-            return Ok(Self::Stdout);
-        };
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Self::stdout() };
         let fix = |why: &dyn std::fmt::Display| {
             let path = path.display().to_string();
             let path = path.escape_debug();
@@ -80,6 +77,9 @@ impl Output {
         })?;
         let (folder, name) = folder.follow(name).map_err(|error| fix(&reason(&error)))?;
         let is_open = folder.is_procfs().map_err(|error| fix(&reason(&error)))?;
+        if name == "1" && folder.has_own_descriptors().map_err(|error| fix(&reason(&error)))? {
+            return Self::stdout();
+        }
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Err(fix(&"it is a directory")),
@@ -99,6 +99,11 @@ impl Output {
                 Ok(Self::File { beside, folder, name, path: path.to_owned() })
             }
         }
+    }
+
+    fn stdout() -> anyhow::Result<Self> {
+        ensure!(!closed::is_closed(), CLOSED);
+        Ok(Self::Stdout)
     }
 
     /// Writes a report, and all of it.

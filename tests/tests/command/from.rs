@@ -62,6 +62,27 @@ fn a_window_is_looked_at_again() {
     assert!(text(&none.stderr).contains("it has only flows with --proto udp; "), "{}", text(&none.stderr));
 }
 
+/// A link, which root could replace; not the machine's own.
+#[test]
+fn dev_stdout_is_stdout() {
+    let lab = lab();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert!(measured(&lab, &["-f", "json", "-o", &at("report.json")], &["true"]).status.success());
+    let report = fs::read_to_string(at("report.json")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd", at("fd")).unwrap();
+    std::os::unix::fs::symlink("fd/1", at("stdout")).unwrap();
+    std::os::unix::fs::symlink("stdout", at("link")).unwrap();
+    for path in ["fd/1", "stdout", "link"].map(at) {
+        fs::write(at("all"), "before\n").unwrap();
+        let mut command = std::process::Command::new(lab::netpath_binary().unwrap());
+        command.args(["report", "--from", &at("report.json"), "-f", "json", "-o", &path]);
+        assert!(command.stdout(File::options().append(true).open(at("all")).unwrap()).status().unwrap().success());
+        assert_eq!(fs::read_to_string(at("all")).unwrap(), format!("before\n{report}"), "{path}");
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink(), "{path}");
+    }
+}
+
 #[test]
 fn many_reports_are_taken_in_their_order() {
     let lab = lab();

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, stat, statat};
 use rustix::process::geteuid;
 
 /// As many links as the kernel follows in one path (`MAXSYMLINKS`).
@@ -84,6 +84,12 @@ impl Folder {
     /// Whether it is in /proc, whose links lead to open files (`/proc/self/fd/1`, to which `/dev/stdout` leads).
     pub fn is_procfs(&self) -> io::Result<bool> {
         Ok(fstatfs(&self.0)?.f_type == PROC_SUPER_MAGIC)
+    }
+
+    /// Whether it is /proc/self/fd.
+    pub fn has_own_descriptors(&self) -> io::Result<bool> {
+        let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
+        Ok(self.is_procfs()? && identity(&fstat(&self.0)?) == identity(&stat("/proc/self/fd")?))
     }
 
     /// Makes sure that an entry is no link of a stranger's.
@@ -164,7 +170,7 @@ mod tests {
         assert!(followed("up").is_err() && followed("loop").is_err());
         let (found, entry) =
             Folder::open(Path::new("/proc/self/fd")).expect("/proc").follow("1".into()).expect("stdout");
-        assert!(found.is_procfs().expect("a filesystem") && entry == "1");
+        assert!(found.has_own_descriptors().expect("a filesystem") && entry == "1");
     }
 
     #[test]
