@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use ipnet::IpNet;
 
-use super::party::{self, Party, Side};
+use super::party::{self, Party, Side, pattern};
 use crate::path::conversations::is_icmp;
 use crate::path::protocols;
 use crate::pattern::Pattern;
@@ -256,10 +256,6 @@ impl fmt::Display for Condition {
             Self::Device(pattern) => write!(f, "--device {pattern}"),
         }
     }
-}
-
-pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::new(text).map_err(|why| format!("{why}; write it like 'web-*'"))
 }
 
 #[cfg(test)]

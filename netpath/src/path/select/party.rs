@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::condition::pattern;
 use crate::pattern::Pattern;
 use crate::report::Flow;
 
@@ -88,4 +87,8 @@ pub(super) fn is_service(pattern: &Pattern, service: &str, flow: &Flow) -> bool 
         if flow.from_initiator == Some(false) { flow.hops.last().and_then(|hop| hop.sport) } else { flow.dport };
     let by_number = || number.is_some_and(|number| pattern.is_match(&format!("{name}:{number}")));
     pattern.is_match(service) || pattern.is_match(name) || by_number()
+}
+
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(|why| format!("{why}; write it like 'web-*'"))
 }
