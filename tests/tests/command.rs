@@ -110,8 +110,12 @@ fn a_command_does_not_write_into_json() {
 fn a_closed_stdout_is_an_error() {
     let lab = lab();
     let netpath = lab::netpath_binary().unwrap();
-    for command in ["report --duration 1h --eni 'eth*'", "devices", "completions bash", "explain 1 --duration 1h"] {
-        let script = format!("{} {command} >&-", netpath.display());
+    let commands = ["report --duration 1h --eni 'eth*'", "devices", "completions bash", "explain 1 --duration 1h"];
+    // Closed, or open for reading.
+    for (command, redirection) in
+        commands.map(|command| (command, ">&-")).into_iter().chain([(commands[0], "1</dev/null")])
+    {
+        let script = format!("{} {command} {redirection}", netpath.display());
         let output = lab.node.namespace.command("sh").unwrap().args(["-c", &script]).output().unwrap();
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{command}: {stderr}");

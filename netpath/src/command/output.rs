@@ -77,8 +77,12 @@ impl Output {
         })?;
         let (folder, name) = folder.follow(name).map_err(|error| fix(&reason(&error)))?;
         let is_open = folder.is_procfs().map_err(|error| fix(&reason(&error)))?;
-        if name == "1" && folder.has_own_descriptors().map_err(|error| fix(&reason(&error)))? {
-            return Self::stdout();
+        if folder.has_own_descriptors().map_err(|error| fix(&reason(&error)))? {
+            match name.to_str().and_then(|name| name.parse().ok()) {
+                Some(libc::STDOUT_FILENO) => return Self::stdout(),
+                Some(descriptor) if closed::is_inherited(descriptor) => {}
+                _ => return Err(fix(&"it is not open")),
+            }
         }
         let place = folder.path().join(&name);
         match std::fs::metadata(&place) {
@@ -223,6 +227,9 @@ mod tests {
         let link = folder.path().join("stdout");
         let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
         std::os::unix::fs::symlink(descriptor, &link).expect("a link");
+        let error = Output::open(Some(&link)).expect_err("it is this process' own");
+        assert!(error.to_string().contains("it is not open"), "{error:#}");
+        rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).expect("as if it were inherited");
         Output::open(Some(&link)).expect("writable").write(text).expect("written");
         assert_eq!(std::fs::read(&path).expect("there"), b"before\nreport\n");
         assert!(link.is_symlink());

@@ -242,6 +242,30 @@ fn stdout_and_exit_status_are_netpaths() {
     cluster.assert_pods_gone(3);
 }
 
+#[test]
+fn a_report_goes_where_output_leads() {
+    let (_lab, containerd) = node();
+    let cluster = Cluster::new(&[("node-a", Some(&containerd))]);
+    symlink("report.out", cluster.path("link")).unwrap();
+    symlink("no/such/folder", cluster.path("nowhere")).unwrap();
+    assert!(Command::new("mkfifo").arg(cluster.path("pipe")).status().unwrap().success());
+    let mut reader = Command::new("sh");
+    reader.args(["-c", "exec cat pipe >read.out"]).current_dir(cluster.0.path());
+    let reader = Running::spawn(&mut reader).unwrap();
+    let run = |output: &str| cluster.run(&["report", "--node", "node-a", "-d1s", "-fjson", "--eni=eth*", "-o", output]);
+    for output in ["link", "pipe"] {
+        let output = run(output);
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert!(reader.wait(LONG).unwrap().success());
+    for file in ["report.out", "read.out"] {
+        let _: Report = read(&fs::read(cluster.path(file)).unwrap()).unwrap();
+    }
+    assert!(cluster.path("link").is_symlink());
+    assert_eq!(run("nowhere").status.code(), Some(1));
+    cluster.assert_pods_gone(2);
+}
+
 /// `Ctrl-\`, while it runs.
 #[test]
 fn quit_leaves_no_pod() {

@@ -1,5 +1,5 @@
-//! Whether stdout was closed when netpath was started. Rust's runtime opens /dev/null in its place, where a report would be lost
-//! unnoticed.
+//! Whether stdout was closed when netpath was started, or open for reading only. Rust's runtime opens /dev/null in its place, and
+//! overlooks that it cannot be written: a report would be lost unnoticed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +17,14 @@ pub fn is_closed() -> bool {
 static CHECK: extern "C" fn() = check;
 
 extern "C" fn check() {
-    // SAFETY: F_GETFD takes no pointers, and fails for a descriptor that is not open.
-    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
-    CLOSED.store(flags == -1, Ordering::Relaxed);
+    // SAFETY: F_GETFL takes no pointers, and fails for a descriptor that is not open.
+    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFL) };
+    CLOSED.store(flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY, Ordering::Relaxed);
+}
+
+/// Whether whoever started netpath has opened this descriptor. netpath's own are closed when another program takes its place.
+pub fn is_inherited(descriptor: i32) -> bool {
+    // SAFETY: as above.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
 }

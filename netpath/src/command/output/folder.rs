@@ -92,11 +92,14 @@ impl Folder {
         Ok(self.is_procfs()? && identity(&fstat(&self.0)?) == identity(&stat("/proc/self/fd")?))
     }
 
-    /// Makes sure that an entry is no link of a stranger's.
+    /// Makes sure that an entry is no link or pipe of a stranger's.
     pub fn check(&self, entry: &OsStr) -> io::Result<()> {
         let stat = statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-        if is_link { trust(&fstat(&self.0)?, &stat) } else { Ok(()) }
+        match FileType::from_raw_mode(stat.st_mode) {
+            // Who made a pipe reads it (`fs.protected_fifos`).
+            FileType::Symlink | FileType::Fifo => trust(&fstat(&self.0)?, &stat),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -117,7 +120,9 @@ fn trust(folder: &Stat, link: &Stat) -> io::Result<()> {
     if !shared || link.st_uid == geteuid().as_raw() || link.st_uid == folder.st_uid {
         return Ok(());
     }
-    Err(io::Error::other("it is, or is behind, a link of another user's in a folder that everybody may write to"))
+    Err(io::Error::other(
+        "it is, or is behind, a link of another user's, or a pipe, in a folder that everybody may write to",
+    ))
 }
 
 #[cfg(test)]
