@@ -49,7 +49,7 @@ fn shown(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-/// What git says of the workspace, without spaces around it.
+/// Git's output in the workspace, trimmed.
 ///
 /// # Errors
 /// When there is no git, or no repository.

@@ -69,8 +69,8 @@ pub struct ServeArgs {
     /// zone is known by IMDS, or else by its ENIs' addresses.
     #[arg(long = "zone", value_name = "SUBNET=ID")]
     pub zones: Vec<Zone>,
-    /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read; <https://github.com/netpath/netpath/blob/main/docs/fleet.md> has their queries. Several
-    /// nodes may share it.
+    /// Write records of all flows into this folder, for ClickHouse, DuckDB or Athena to read;
+    /// <https://github.com/netpath/netpath/blob/main/docs/fleet.md> has their queries. Several nodes may share it.
     #[arg(long, value_name = "DIR")]
     pub flows: Option<PathBuf>,
     /// How large this node's files there may become together; then the oldest go.

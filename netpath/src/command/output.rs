@@ -2,8 +2,8 @@
 //!
 //! In: a path, `-` for stdout. Out: what is written to it. A regular file is written beside its place and renamed over it after the first
 //! report, so that a failure leaves an older report as it was; what follows is added to it. Anything else (a pipe, a device) is
-//! written as it is, and so is an open file (`/dev/fd/3`). Links are followed, but for a stranger's in a folder of everybody:
-//! such a one to a regular file is replaced.
+//! written as it is, and so is an open file (`/dev/fd/3`). Links are followed, except another user's in a sticky, world-writable
+//! folder: such a link to a regular file is replaced.
 
 mod closed;
 mod folder;
@@ -77,7 +77,7 @@ impl Output {
         })?;
         let (folder, name) = folder.follow(name).map_err(|error| fix(&reason(&error)))?;
         let is_open = folder.is_procfs().map_err(|error| fix(&reason(&error)))?;
-        if folder.has_own_descriptors().map_err(|error| fix(&reason(&error)))? {
+        if is_open && folder.has_own_descriptors().map_err(|error| fix(&reason(&error)))? {
             match name.to_str().and_then(|name| name.parse().ok()) {
                 Some(libc::STDOUT_FILENO) => return Self::stdout(),
                 Some(descriptor) if closed::is_inherited(descriptor) => {}

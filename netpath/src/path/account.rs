@@ -60,22 +60,19 @@ pub fn sent_unseen(device: &Device) -> bool {
 /// Each flow's bytes once, by path; apart from them what travelled in tunnels, and what crossed an ENI a second time.
 #[must_use]
 pub fn totals(flows: &[Flow]) -> Totals {
-    let mut totals = Totals::default();
-    let mut by_path = PathClass::ALL.map(|class| (class, PathTotal::default()));
-    let mut add_to = |path: PathClass, bytes, packets| {
-        if let Some((_, total)) = by_path.iter_mut().find(|(class, _)| *class == path) {
-            add(total, bytes, packets);
-        }
+    let mut totals = Totals {
+        by_path: PathClass::ALL.into_iter().map(|class| (class, PathTotal::default())).collect(),
+        ..Totals::default()
     };
     for flow in flows {
         let own_bytes = flow.bytes.saturating_sub(flow.carried_bytes).saturating_sub(flow.local_bytes);
         // Of a flow that travelled both ways, nobody knows which packets went which.
         let all_carried = own_bytes == 0 && flow.carried_bytes > 0;
         let packets = if all_carried { 0 } else { flow.packets };
-        add_to(flow.path, own_bytes, packets);
+        add(totals.by_path.entry(flow.path).or_default(), own_bytes, packets);
         if flow.local_bytes > 0 {
             // Their packets are counted with the others'.
-            add_to(PathClass::Local, flow.local_bytes, 0);
+            add(totals.by_path.entry(PathClass::Local).or_default(), flow.local_bytes, 0);
         }
         if flow.carried_bytes > 0 {
             add(&mut totals.in_tunnels, flow.carried_bytes, flow.packets - packets);
@@ -87,7 +84,6 @@ pub fn totals(flows: &[Flow]) -> Totals {
             add(&mut totals.eni_again, flow.again_bytes, 0);
         }
     }
-    totals.by_path = by_path.into();
     totals
 }
 

@@ -2,6 +2,7 @@
 //!
 //! In: a snapshot and its joined hops. Out: the report's flows, most bytes first. It must not add up across flows.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,20 +72,24 @@ pub fn flows(
         let moved = crossing(hops, verdict.encrypted, topology, diverted);
         Judged { verdict, left_node, moved, ends, drops: drops_of_flow }
     };
-    let judged: Vec<_> = sorted.iter().map(judge).collect();
+    let mut judged: Vec<_> = sorted.into_iter().map(|flow| (judge(&flow), flow)).collect();
+    judged.sort_by_cached_key(|(judged, flow)| {
+        let first = &joined.hops(flow)[0];
+        (Reverse(judged.moved.once.bytes), first.tuple, first.about, first.ifindex, first.direction, first.vlans)
+    });
+
     let mut conversations: HashMap<Conversation, u64> = HashMap::with_capacity(judged.len());
     let mut texts = Texts::default();
     let mut result = Vec::with_capacity(judged.len());
-    for (index, id) in largest_first(&judged, &sorted, &joined).into_iter().zip(1..) {
-        let (Judged { verdict, left_node, moved, ends, drops }, flow) = (&judged[index], &sorted[index]);
+    for ((Judged { verdict, left_node, moved, ends, drops }, flow), id) in judged.into_iter().zip(1..) {
         let next = conversations.len() as u64 + 1;
         let conversation = *conversations.entry(flow.conversation).or_insert(next);
-        let (hops, entries) = (joined.hops(flow), joined.entries(flow));
+        let (hops, entries) = (joined.hops(&flow), joined.entries(&flow));
         let first = &hops[0];
-        let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes, under_way } = *moved;
+        let Crossing { once, local_bytes, carried_bytes, again, eni_rx_bytes, eni_tx_bytes, under_way } = moved;
         // Of several ends none is known to be the one, save where the devices show it.
-        let src_pod = names.source(common(ends, |ends| ends.0), hops, topology);
-        let dst_pod = names.destination(common(ends, |ends| ends.1), hops, topology);
+        let src_pod = names.source(common(&ends, |ends| ends.0), hops, topology);
+        let dst_pod = names.destination(common(&ends, |ends| ends.1), hops, topology);
         let in_tunnel = hops.iter().any(|hop| topology.is_tunnel(hop.ifindex));
         let kind = |address| peers.kind(address, in_tunnel, topology);
         let asked = entries.first().filter(|_| !flow.ambiguous);
@@ -105,15 +110,15 @@ pub fn flows(
             own: snapshot.own_connections.iter().any(|own| [*own, own.reversed()].contains(&first.tuple)),
             path: verdict.path,
             nat: nat(entries.iter().map(|entry| &snapshot.connections[entry.connection as usize])),
-            src_peer_kind: common(ends, |ends| kind(ends.0)),
-            dst_peer_kind: common(ends, |ends| kind(ends.1)),
+            src_peer_kind: common(&ends, |ends| kind(ends.0)),
+            dst_peer_kind: common(&ends, |ends| kind(ends.1)),
             eni_tx_bytes,
             eni_rx_bytes,
             reason: verdict.reason,
-            reason_detail: verdict.detail.clone(),
+            reason_detail: verdict.detail,
             scope: scope(from, first.tuple.dst, from_initiator, topology)
                 .or_else(|| scope(first.tuple.src, to, from_initiator, topology)),
-            local_pair_left_node: *left_node,
+            local_pair_left_node: left_node,
             from_initiator,
             bytes: once.bytes,
             packets: once.packets,
@@ -128,7 +133,7 @@ pub fn flows(
             src_pod_origin: src_pod.map(|pod| pod.origin),
             dst_pod_origin: dst_pod.map(|pod| pod.origin),
             service,
-            drops: drops.clone(),
+            drops,
             hops: hops.iter().map(|hop| texts.hop(hop, topology, diverted)).collect(),
             terms: Vec::new(),
         });
@@ -172,21 +177,6 @@ impl<'a> Texts<'a> {
         };
         Arc::clone(self.devices.entry(ifindex).or_insert_with(name))
     }
-}
-
-/// The order of the report, as indices.
-fn largest_first(judged: &[Judged], flows: &[JoinedFlow], joined: &Joined) -> Vec<usize> {
-    let bytes = |index: usize| judged[index].moved.once.bytes;
-    let first = |index: usize| &joined.hops(&flows[index])[0];
-    let place = |first: &Observation| (first.about, first.ifindex, first.direction, first.vlans);
-    let mut order: Vec<usize> = (0..judged.len()).collect();
-    order.sort_by(|&one, &other| {
-        bytes(other).cmp(&bytes(one)).then_with(|| {
-            let (one, other) = (first(one), first(other));
-            one.tuple.cmp(&other.tuple).then_with(|| place(one).cmp(&place(other)))
-        })
-    });
-    order
 }
 
 /// A flow, judged.

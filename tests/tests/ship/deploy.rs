@@ -81,7 +81,7 @@ fn a_schema_refuses_what_is_wrong() {
     assert!(refused.is_err());
 }
 
-/// `ipv6` would have everybody read what `loopback` gives to the node alone.
+/// `ipv6` after `loopback` would listen on the network again.
 #[test]
 fn an_order_that_undoes_a_component_is_refused() {
     components(&["ipv6", "loopback"]);

@@ -137,6 +137,9 @@ fn umoci_unpacks_what_belongs_into_it() {
         assert!(files["netpath"] == fs::read(binary(architecture)).unwrap(), "another binary for {architecture}");
         let sbom = json(std::str::from_utf8(&files["netpath.cdx.json"]).unwrap());
         assert_eq!(standard_libraries(&sbom), compilers(architecture));
+        let beside = json(&fs::read_to_string(shipped("netpath.cdx.json")).unwrap());
+        let beside = beside["components"].as_array().unwrap();
+        assert!(sbom["components"].as_array().unwrap().iter().all(|one| beside.contains(one)), "{architecture}");
         let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
         assert!(text("licenses/LICENSE-MIT").contains("Permission is hereby granted"));
         assert!(text("licenses/LICENSE-APACHE").contains("Apache License"));
@@ -189,7 +192,9 @@ fn compilers(architecture: &str) -> BTreeSet<String> {
     let bytes = fs::read(binary(architecture)).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     let versions = text.split("rustc version ").skip(1).filter_map(|rest| rest.split_whitespace().next());
-    versions.map(str::to_owned).collect()
+    let versions: BTreeSet<_> = versions.map(str::to_owned).collect();
+    assert!(!versions.is_empty(), "no compiler's version for {architecture}");
+    versions
 }
 
 /// The versions of Rust's standard library that an SBOM names.

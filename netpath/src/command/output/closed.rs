@@ -1,5 +1,7 @@
-//! Whether stdout was closed when netpath was started, or open for reading only. Rust's runtime opens /dev/null in its place, and
-//! overlooks that it cannot be written: a report would be lost unnoticed.
+//! Which descriptors whoever started netpath left open for it.
+//!
+//! Stdout may be closed, or open for reading only. Rust's runtime opens /dev/null in its place, and overlooks that it cannot be
+//! written: a report would be lost unnoticed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

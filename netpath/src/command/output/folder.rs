@@ -1,8 +1,8 @@
 //! Opens the folder that a report is written to, without going where another user's link leads.
 //!
-//! In: a path. Out: the opened folder, and what the path's last part leads to. In a folder that everybody may write to, as /tmp,
-//! a link counts only if it is the caller's or the folder's owner's: the kernel's own rule (`fs.protected_symlinks`), which may be
-//! switched off. Nothing is looked up twice, so nobody can exchange a part of the path in between.
+//! In: a path. Out: the opened folder, and what the path's last part leads to. In a sticky, world-writable folder such as /tmp, a
+//! link is followed only if the caller or the folder's owner owns it: the kernel's own rule (`fs.protected_symlinks`), which may be
+//! switched off. Folders are opened once and kept, so nobody can exchange a part of the path in between.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, stat, statat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 /// As many links as the kernel follows in one path (`MAXSYMLINKS`).
@@ -34,16 +35,16 @@ impl Folder {
         while let Some(part) = rest.pop_front() {
             let next = openat(&folder, &part, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             let stat = fstat(&next)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            if !is_link(&stat) {
                 folder = next;
                 continue;
             }
             links += 1;
             if links > MOST_LINKS {
-                return Err(rustix::io::Errno::LOOP.into());
+                return Err(Errno::LOOP.into());
             }
             trust(&fstat(&folder)?, &stat)?;
-            let target = PathBuf::from(OsString::from_vec(readlinkat(&next, "", Vec::new())?.into_bytes()));
+            let target = target(&next, OsStr::new(""))?;
             if target.is_absolute() {
                 folder = root(&target)?;
             }
@@ -62,23 +63,25 @@ impl Folder {
     /// The folder and the name to which an entry leads, by links; itself if it is none, or a stranger's.
     pub fn follow(mut self, mut entry: OsString) -> io::Result<(Self, OsString)> {
         for _ in 0..MOST_LINKS {
-            if !self.has_link(&entry)? || self.check(&entry).is_err() || self.is_procfs()? {
+            let stat = match self.stat(&entry) {
+                Ok(stat) if is_link(&stat) => stat,
+                Ok(_) | Err(Errno::NOENT) => return Ok((self, entry)),
+                Err(error) => return Err(error.into()),
+            };
+            if trust(&fstat(&self.0)?, &stat).is_err() || self.is_procfs()? {
                 return Ok((self, entry));
             }
-            let target = PathBuf::from(OsString::from_vec(readlinkat(&self.0, &entry, Vec::new())?.into_bytes()));
+            let target = target(&self.0, &entry)?;
             let start = if target.is_absolute() { root(&target)? } else { self.0 };
-            target.file_name().ok_or(rustix::io::Errno::ISDIR)?.clone_into(&mut entry);
+            target.file_name().ok_or(Errno::ISDIR)?.clone_into(&mut entry);
             self = Self::walk(start, target.parent().map(parts).unwrap_or_default())?;
         }
-        Err(rustix::io::Errno::LOOP.into())
+        Err(Errno::LOOP.into())
     }
 
-    fn has_link(&self, entry: &OsStr) -> io::Result<bool> {
-        match statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink),
-            Err(rustix::io::Errno::NOENT) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    /// An entry's own, also of a link.
+    fn stat(&self, entry: &OsStr) -> rustix::io::Result<Stat> {
+        statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Whether it is in /proc, whose links lead to open files (`/proc/self/fd/1`, to which `/dev/stdout` leads).
@@ -86,21 +89,30 @@ impl Folder {
         Ok(fstatfs(&self.0)?.f_type == PROC_SUPER_MAGIC)
     }
 
-    /// Whether it is /proc/self/fd.
+    /// Whether it is /proc/self/fd, which is there.
     pub fn has_own_descriptors(&self) -> io::Result<bool> {
         let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
-        Ok(self.is_procfs()? && identity(&fstat(&self.0)?) == identity(&stat("/proc/self/fd")?))
+        Ok(identity(&fstat(&self.0)?) == identity(&stat("/proc/self/fd")?))
     }
 
     /// Makes sure that an entry is no link or pipe of a stranger's.
     pub fn check(&self, entry: &OsStr) -> io::Result<()> {
-        let stat = statat(&self.0, entry, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = self.stat(entry)?;
         match FileType::from_raw_mode(stat.st_mode) {
             // Who made a pipe reads it (`fs.protected_fifos`).
             FileType::Symlink | FileType::Fifo => trust(&fstat(&self.0)?, &stat),
             _ => Ok(()),
         }
     }
+}
+
+fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+}
+
+/// Where a link in a folder leads; of an empty name, the opened link itself.
+fn target(folder: &OwnedFd, link: &OsStr) -> io::Result<PathBuf> {
+    Ok(OsString::from_vec(readlinkat(folder, link, Vec::new())?.into_bytes()).into())
 }
 
 fn root(path: &Path) -> io::Result<OwnedFd> {

@@ -30,43 +30,18 @@ const COUNTED: [TermKind; 10] = [
 struct Sums([i128; COUNTED.len()]);
 
 impl Sums {
-    /// The place in [`COUNTED`].
-    fn place(kind: TermKind) -> Option<usize> {
-        Some(match kind {
-            TermKind::Eni => 0,
-            TermKind::EniCopyOnVeth => 1,
-            TermKind::EniCopyOnVlan => 2,
-            TermKind::Local => 3,
-            TermKind::Host => 4,
-            TermKind::Undelivered => 5,
-            TermKind::Unresolved => 6,
-            TermKind::OtherDevices => 7,
-            TermKind::Unattributed => 8,
-            TermKind::Cause(CauseKind::NotAttached) => 9,
-            TermKind::Cause(_) | TermKind::Residual => return None,
-        })
-    }
-
     fn add(&mut self, kind: TermKind, bytes: i128) {
-        if let Some(place) = Self::place(kind) {
-            self.0[place] += bytes;
+        if let Some((_, sum)) = COUNTED.iter().zip(&mut self.0).find(|(counted, _)| **counted == kind) {
+            *sum += bytes;
         }
     }
 
     fn of(&self, kind: TermKind) -> i128 {
-        Self::place(kind).map_or(0, |place| self.0[place])
+        self.iter().find(|(counted, _)| *counted == kind).map_or(0, |(_, bytes)| bytes)
     }
 
     fn iter(&self) -> impl Iterator<Item = (TermKind, i128)> {
         COUNTED.into_iter().zip(self.0)
-    }
-
-    /// Those that are there, as parts of a flow.
-    fn parts(&self) -> Vec<FlowTerm> {
-        let mut parts = Vec::with_capacity(self.0.iter().filter(|bytes| **bytes > 0).count());
-        let there = self.iter().filter(|(_, bytes)| *bytes > 0);
-        parts.extend(there.map(|(name, bytes)| FlowTerm { name, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }));
-        parts
     }
 }
 
@@ -136,7 +111,9 @@ pub fn terms(total: Option<u64>, devices: &[Device], flows: &mut [Flow], topolog
         for (sum, part) in sums.0.iter_mut().zip(of_flow.0) {
             *sum += part;
         }
-        flow.terms = of_flow.parts();
+        let parts = of_flow.iter().filter(|(_, bytes)| *bytes > 0);
+        flow.terms =
+            parts.map(|(name, bytes)| FlowTerm { name, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }).collect();
     }
 
     let mut terms: Vec<Term> = sums.iter().map(|(kind, bytes)| term(kind, bytes)).collect();
@@ -162,16 +139,4 @@ fn caused(devices: &[Device], kind: CauseKind) -> i128 {
 
 fn term(name: TermKind, bytes: i128) -> Term {
     Term { name, bytes: clamped(bytes), explanation: explanation(name).to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_those_of_the_list() {
-        for (place, kind) in COUNTED.into_iter().enumerate() {
-            assert_eq!(Sums::place(kind), Some(place));
-        }
-    }
 }

@@ -60,9 +60,12 @@ fn the_workflow_runs_what_is_here() {
     let jobs = workflow["jobs"].as_object().unwrap();
     let steps: Vec<_> = jobs.values().flat_map(|job| job["steps"].as_array().unwrap()).collect();
     let commands: Vec<_> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
-    for wanted in [".ci/run", "cargo xtask kernels"] {
-        assert!(commands.iter().any(|command| command.contains(wanted)), "nobody runs {wanted}");
+    let script = fs::read_to_string(folder(".ci/run")).unwrap();
+    for wanted in [".ci/run", "cargo xtask kernels", "cargo xtask dist --image", "cargo xtask test --dist"] {
+        let runs = |command: &str| command.contains(wanted);
+        assert!(commands.iter().any(|command| runs(command)) || runs(&script), "nobody runs {wanted}");
     }
+    assert!(commands.contains(&".ci/run"), "nobody runs the script");
     for used in steps.iter().filter_map(|step| step["uses"].as_str()) {
         let (action, version) = used.split_once('@').unwrap();
         assert!(action.starts_with("actions/") && version.starts_with('v'), "{used}");
